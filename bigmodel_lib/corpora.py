@@ -1,0 +1,99 @@
+"""Where text comes from, how it is split, and how batches are cut from it. Arrays are NumPy's."""
+
+import pathlib
+
+import numpy as np
+
+from bigmodel_lib.config import CourseError
+
+
+def data_path(name: str) -> pathlib.Path:
+    """The path of a file or folder in `data/`. Raises CourseError where the course's folder is not at hand."""
+    path = pathlib.Path(__file__).resolve().parent.parent / "data" / name
+    if not path.exists():
+        raise CourseError(
+            f"data/{name} was wanted at {path} and is not there: clone the whole course and run `make lab`"
+        )
+    return path
+
+
+def python_manual() -> str:
+    """The language part of Python's manual, as the standard library carries it: English technical prose.
+
+    Its text differs a little between versions of Python, so no exact number about it holds everywhere.
+    Raises CourseError where a slimmed-down Python has left it out.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise CourseError(
+            "the Python manual (module pydoc_data) was wanted and this Python lacks it: "
+            "install a complete Python, or name a text of your own with --text"
+        ) from None
+    return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def read_text(path) -> str:
+    """The text of a UTF-8 file, unchanged but for a byte-order mark at its start.
+
+    Raises CourseError for a file that is missing, unreadable, empty, or not UTF-8 (saying where).
+    """
+    path = pathlib.Path(path)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise CourseError(f"the text file {path} does not exist: check its name and folder") from None
+    except OSError as error:
+        reason = (error.strerror or "unknown").lower()
+        raise CourseError(f"the text file {path} cannot be read ({reason}): name a file that can") from None
+    if not raw.removeprefix(b"\xef\xbb\xbf"):
+        raise CourseError(f"the text file {path} is empty: name a file with text in it")
+    try:
+        return raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise CourseError(
+            f"the text file {path} is not UTF-8: byte {error.start} (line {line}) is 0x{raw[error.start]:02x}; "
+            f"save it as UTF-8 in your editor, or convert it with iconv"
+        ) from None
+
+
+def split_tokens(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """(train, validation): the last tenth, at most a million tokens, is held out for validation.
+
+    Raises CourseError if either part is shorter than one window of context_length + 1 tokens.
+    """
+    held_out = min(len(tokens) // 10, 1_000_000)
+    if held_out < context_length + 1:
+        raise CourseError(
+            f"the text has {len(tokens)} tokens, its last tenth {held_out}, and a window takes {context_length + 1}: "
+            f"choose a text of at least {10 * (context_length + 1)} tokens, or a shorter context"
+        )
+    return tokens[:-held_out], tokens[-held_out:]
+
+
+def random_windows(tokens, batch_size, context_length, rng):
+    """A batch of windows that start anywhere, and the same windows one token later.
+
+    y[b, t] = tokens[start_b + t + 1] is what should follow x[b, t] = tokens[start_b + t].
+    Shapes: tokens (N,), x and y (B, T), int64. `rng` is a numpy Generator. Taught in 06_pretraining.
+    """
+    starts = rng.integers(0, len(tokens) - context_length, size=batch_size)
+    windows = tokens[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
+    return windows[:, :-1], windows[:, 1:]
+
+
+def all_windows(tokens: np.ndarray, batch_size: int, context_length: int):
+    """Yield (x, y) so that every token but the first is a target exactly once; the last window may be short.
+
+    Shapes: x and y (at most B, T), int64, and at the end (1, what is left).
+    """
+    full = (len(tokens) - 1) // context_length
+    x = tokens[: full * context_length].reshape(full, context_length)
+    y = tokens[1 : full * context_length + 1].reshape(full, context_length)
+    for start in range(0, full, batch_size):
+        rows = slice(start, start + batch_size)
+        yield x[rows].astype(np.int64), y[rows].astype(np.int64)
+    rest = tokens[full * context_length :].astype(np.int64)
+    if len(rest) > 1:
+        yield rest[None, :-1], rest[None, 1:]

@@ -1,0 +1,32 @@
+"""Where numbers live: one `device` for cpu, cuda and mps, and the precision that suits it."""
+
+import numpy as np
+import torch
+
+from bigmodel_lib.config import CourseError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to train on; "auto" takes cuda, then mps, then cpu. Raises CourseError for one that is not there."""
+    there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if "cuda" in there else there[-1])
+    if name.split(":")[0] not in there:
+        raise CourseError(
+            f"device {name} is not there, this PyTorch sees {', '.join(there)}: choose one of these, or auto"
+        )
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str):
+    """The context in which a forward pass runs: bfloat16 for matrix products where asked or, on CUDA, by default."""
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A batch on its device; on CUDA through pinned memory, so that the copy waits for nothing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

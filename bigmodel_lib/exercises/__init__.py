@@ -1,0 +1,1 @@
+"""Exercises of the course: one file of entries for each notebook."""

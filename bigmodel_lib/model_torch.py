@@ -1,0 +1,258 @@
+"""The decoder in PyTorch: short functions first, then the four modules that use them.
+
+Rows are tokens: every linear map is `x @ W` with W of shape (in, out). Shapes use B (batch), T (tokens), D (d_model),
+H (heads), K (width of a head), F (d_ff), V (vocabulary).
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from bigmodel_lib.config import CourseError, ModelConfig
+
+
+def layer_norm(x):
+    """Each token's vector, moved to mean 0 and scaled to variance 1.
+
+    y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis, without learned parameters.
+    Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
+    """
+    return functional.layer_norm(x, x.shape[-1:])
+
+
+def relu_squared_plain(x):
+    """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
+    return torch.relu(x) ** 2
+
+
+class _ReluSquared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        positive = torch.relu(x)
+        ctx.save_for_backward(positive)
+        return positive.square()
+
+    @staticmethod
+    def backward(ctx, dy):
+        (positive,) = ctx.saved_tensors
+        return torch.addcmul(positive.new_zeros(()), positive, dy, value=2.0)
+
+
+def relu_squared(x):
+    """`relu_squared_plain` with its derivative 2·max(x, 0) written out in one pass over memory."""
+    return _ReluSquared.apply(x)
+
+
+def gelu(x):
+    """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2."""
+    return functional.gelu(x)
+
+
+def shift_tokens(x, strength):
+    """Add to each token a learned share of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
+
+    Shapes: x (B, T, D), strength s (D,) -> (B, T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
+    """
+    return x + strength * functional.pad(x, (0, 0, 1, -1))
+
+
+def rope_tables(context_length, d_head, base, device=None):
+    """cos and sin of every position's angles, laid out for `rotate`.
+
+    angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated.
+    Shapes: two of (T, K). Source: Su et al. 2021 (RoFormer), eq. 15, in halves rather than neighbours.
+    """
+    exponents = torch.arange(0, d_head, 2, device=device) / d_head
+    angles = torch.arange(context_length, device=device)[:, None] * base**-exponents
+    sine = angles.sin()
+    return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-sine, sine], dim=-1)
+
+
+def rotate(x, cosine, sine):
+    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
+
+    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin, so the score of two rotated vectors depends
+    on their distance alone. Shapes: x (B, H, T, K), cosine and sine (T, K) -> (B, H, T, K). Source: Su et al. 2021.
+    """
+    return x * cosine + x.roll(x.shape[-1] // 2, dims=-1) * sine
+
+
+def attention_weights(q, k):
+    """How much each token looks at each token up to itself.
+
+    weights = softmax(q kᵀ / √K + mask), mask = -∞ above the diagonal.
+    Shapes: q and k (B, H, T, K) -> (B, H, T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1, section 3.2.3.
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+    return scores.masked_fill(future, -math.inf).softmax(dim=-1)
+
+
+def attention_plain(q, k, v):
+    """softmax(q kᵀ / √K + mask) v, step by step. Shapes: q, k, v (B, H, T, K) -> (B, H, T, K)."""
+    return attention_weights(q, k) @ v
+
+
+def attention(q, k, v):
+    """`attention_plain`, fused: the (T, T) weights never stand in memory. Source: Dao et al. 2022."""
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def split_heads(x, n_heads):
+    """(B, T, D) -> (B, H, T, K): the columns in H blocks of K."""
+    B, T, D = x.shape
+    return x.view(B, T, n_heads, D // n_heads).transpose(1, 2)
+
+
+def merge_heads(x):
+    """(B, H, T, K) -> (B, T, D), undoing `split_heads`."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def cross_entropy(logits, targets):
+    """The loss: mean of -log softmax(logits)[target], in nats per token.
+
+    Shapes: logits (B, T, V), targets (B, T) -> (). Source: Shannon 1948, of the model's code for the text.
+    """
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention with its three projections in and one out, each (D, D)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.n_heads, self.qk_norm = config.n_heads, config.qk_norm
+        size = (config.d_model, config.d_model)
+        self.w_q, self.w_k, self.w_v, self.w_o = (nn.Parameter(torch.empty(size)) for _ in range(4))
+        self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
+
+    def queries_and_keys(self, x, rotation):
+        """(B, T, D) -> two of (B, H, T, K), normalised and rotated as the configuration says."""
+        q, k = split_heads(x @ self.w_q, self.n_heads), split_heads(x @ self.w_k, self.n_heads)
+        if self.qk_norm:
+            q, k = layer_norm(q), layer_norm(k)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        return q, k
+
+    def forward(self, x, rotation):
+        if self.shift is not None:
+            x = shift_tokens(x, self.shift)
+        q, k = self.queries_and_keys(x, rotation)
+        v = split_heads(x @ self.w_v, self.n_heads)
+        return merge_heads(attention(q, k, v)) @ self.w_o
+
+
+class MLP(nn.Module):
+    """activation(x @ w_up) @ w_down, with w_up (D, F) and w_down (F, D)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.activation = {"relu_squared": relu_squared, "gelu": gelu}[config.activation]
+        self.w_up = nn.Parameter(torch.empty(config.d_model, config.d_ff))
+        self.w_down = nn.Parameter(torch.empty(config.d_ff, config.d_model))
+        self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
+
+    def forward(self, x):
+        if self.shift is not None:
+            x = shift_tokens(x, self.shift)
+        return self.activation(x @ self.w_up) @ self.w_down
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the residual stream."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention = Attention(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x, rotation):
+        x = x + self.attention(layer_norm(x), rotation)
+        return x + self.mlp(layer_norm(x))
+
+
+class LanguageModel(nn.Module):
+    """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
+
+    Its parameters are uninitialised memory until `initialise` or `load_state_dict` fills them.
+    Raises CourseError for more tokens than the context holds.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        V, D = config.vocab_size, config.d_model
+        self.token_embedding = nn.Parameter(torch.empty(V, D))
+        self.position_embedding = (
+            nn.Parameter(torch.empty(config.context_length, D)) if config.positions == "learned" else None
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.w_out = None if config.tied else nn.Parameter(torch.empty(D, V))
+        cosine, sine = rope_tables(config.context_length, config.d_head, config.rope_base)
+        self.register_buffer("cosine", cosine, persistent=False)
+        self.register_buffer("sine", sine, persistent=False)
+
+    def rotation(self, T):
+        """RoPE's two tables (T, K), or None where positions are learned or absent."""
+        return (self.cosine[:T], self.sine[:T]) if self.config.positions == "rope" else None
+
+    def embed(self, tokens):
+        """(B, T) -> (B, T, D): each token's row of the embedding, plus its position's where positions are learned."""
+        T = tokens.shape[1]
+        if T > self.config.context_length:
+            raise CourseError(
+                f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones only"
+            )
+        x = functional.embedding(tokens, self.token_embedding)
+        return x if self.position_embedding is None else x + self.position_embedding[:T]
+
+    def forward(self, tokens):
+        x, rotation = self.embed(tokens), self.rotation(tokens.shape[1])
+        for block in self.blocks:
+            x = block(x, rotation)
+        return layer_norm(x) @ (self.token_embedding.T if self.w_out is None else self.w_out)
+
+    @torch.no_grad()
+    def attention_maps(self, tokens):
+        """The weights of every layer and head for tokens (B, T), as (n_layers, B, H, T, T)."""
+        x, rotation = self.embed(tokens), self.rotation(tokens.shape[1])
+        maps = []
+        for block in self.blocks:
+            y, layer = layer_norm(x), block.attention
+            y = y if layer.shift is None else shift_tokens(y, layer.shift)
+            maps.append(attention_weights(*layer.queries_and_keys(y, rotation)))
+            x = block(x, rotation)
+        return torch.stack(maps)
+
+
+@torch.no_grad()
+def initialise(model: LanguageModel, generator=None) -> LanguageModel:
+    """Fill the parameters from a generator and return the model.
+
+    init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
+    a branch or the model ends in (w_o, w_down, w_out) and for shifts: the first logits are all equal.
+    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
+    """
+    config = model.config
+    for name, parameter in model.named_parameters():
+        last = name.split(".")[-1]
+        if last == "shift" or (config.init == "zero" and last in ("w_o", "w_down", "w_out")):
+            parameter.zero_()
+        elif config.init == "gpt2":
+            deep = last in ("w_o", "w_down")
+            parameter.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, generator=generator)
+        elif last.endswith("embedding"):
+            parameter.normal_(0.0, 0.5, generator=generator)
+        else:
+            bound = math.sqrt(3) * 0.5 / math.sqrt(parameter.shape[0])
+            parameter.uniform_(-bound, bound, generator=generator)
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers the model learns."""
+    return sum(parameter.numel() for parameter in model.parameters())
