@@ -1,0 +1,118 @@
+"""Models on disk: safetensors and JSON, never pickles. A file appears whole or not at all."""
+
+import json
+import os
+import pathlib
+import tempfile
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from bigmodel_lib.config import CourseError, ModelConfig
+from bigmodel_lib.model_torch import LanguageModel
+from bigmodel_lib.tokenizers import tokenizer_from_dict
+
+
+def write_whole(path, content: bytes) -> None:
+    """Write a file under a passing name and rename it: a reader sees the old file or the new one, never half.
+
+    Raises CourseError where it cannot be written (no room, no permission); nothing is left behind then.
+    """
+    path = pathlib.Path(path)
+    try:
+        handle, passing = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(passing, 0o644)
+            os.replace(passing, path)
+        except BaseException:
+            pathlib.Path(passing).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = (error.strerror or "unknown").lower()
+        raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
+
+
+def write_json(path, values: dict) -> None:
+    """Write a dictionary as UTF-8 JSON, whole or not at all."""
+    write_whole(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def read_json(path) -> dict:
+    """Read a dictionary. Raises CourseError for a file that is missing or is not one JSON object."""
+    path = pathlib.Path(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CourseError(f"{path} is not there: name the folder of a finished pretraining run") from None
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        raise CourseError(f"{path} is damaged, one JSON object was wanted: make the run again")
+    return values
+
+
+def save_tensors(path, tensors: dict, notes: dict | None = None) -> None:
+    """Write named tensors and a JSON note as one safetensors file, whole or not at all."""
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, save(flat, {"notes": json.dumps(notes or {})}))
+
+
+def load_tensors(path) -> tuple[dict, dict]:
+    """(named tensors on the CPU, the note). Raises CourseError for a file that is missing, cut short or foreign."""
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise CourseError(f"{path} is not there: name the folder of a pretraining run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+            return tensors, json.loads((file.metadata() or {}).get("notes", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CourseError(f"{path} is cut short or damaged ({error}): copy it again, or make the run again") from None
+
+
+def fill(model: LanguageModel, tensors: dict, path) -> LanguageModel:
+    """Copy named tensors into the model, whatever their precision. Raises CourseError for another shape."""
+    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in [*wanted, *given]:
+        if wanted.get(name) != given.get(name):
+            raise CourseError(
+                f"{path} is of another shape: {name} is {given.get(name, 'absent')} in it and "
+                f"{wanted.get(name, 'absent')} in its config: put the config and the weights of one run together"
+            )
+    model.load_state_dict(tensors, strict=False)
+    return model
+
+
+def save_model(folder, model: LanguageModel, tokenizer, dtype: torch.dtype = torch.float32) -> None:
+    """Write model.safetensors, config.json and tokenizer.json into a folder."""
+    folder = pathlib.Path(folder)
+    save_tensors(folder / "model.safetensors", {n: p.to(dtype) for n, p in model.named_parameters()})
+    write_json(folder / "config.json", model.config.to_dict())
+    write_json(folder / "tokenizer.json", tokenizer.to_dict())
+
+
+def load_model(folder, device="cpu"):
+    """(model, tokenizer) of a folder that `save_model` or pretraining filled.
+
+    Raises CourseError for a folder that is missing or unfinished, a file cut short, weights of another shape.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise CourseError(f"the checkpoint folder {folder} does not exist: check its name")
+    if (folder / "checkpoint.safetensors").exists() and not (folder / "model.safetensors").exists():
+        raise CourseError(f"the run in {folder} is not finished: continue it with --resume first")
+    config = ModelConfig.from_dict(read_json(folder / "config.json"))
+    tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
+    if tokenizer.vocab_size != config.vocab_size:
+        raise CourseError(
+            f"{folder} is of another shape: its tokenizer has {tokenizer.vocab_size} tokens and its config "
+            f"{config.vocab_size}: put the files of one run together"
+        )
+    tensors, _ = load_tensors(folder / "model.safetensors")
+    return fill(LanguageModel(config), tensors, folder / "model.safetensors").to(device), tokenizer

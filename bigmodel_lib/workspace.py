@@ -1,0 +1,250 @@
+"""Commands around the course: install, open, test. Standard library only, since it runs before anything is installed.
+
+`make lab` and its like call `python -m bigmodel_lib.workspace lab`; on Windows, `py -m bigmodel_lib.workspace lab`.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+OLDEST = (3, 11)
+ROOM_WANTED = 2.5  # GB, for a first installation with the CPU build of PyTorch
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+class Trouble(Exception):
+    """Something that the user can mend; the text says how."""
+
+
+def venv_python():
+    """The path of the environment's own Python."""
+    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def check_python(version=None):
+    """Raises Trouble for a Python that is too old."""
+    version = tuple(version or sys.version_info)
+    if version[:2] < OLDEST:
+        raise Trouble(
+            "Python {}.{} was given and {}.{} or newer is wanted: install one from python.org or your package manager, "
+            "then run this again".format(*version[:2], *OLDEST)
+        )
+
+
+def fingerprint():
+    """What the environment depends on: it is installed again when this changes."""
+    parts = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    parts += [str(ROOT).encode(), ".".join(map(str, sys.version_info[:2])).encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def explain(log):
+    """What a failed installation's log means, in words."""
+    if re.search(r"No space left on device|Errno 28|not enough space", log, re.I):
+        return "the disk is full: free about 3 GB, then run this again; it continues where it stopped"
+    if re.search(
+        r"name resolution|NewConnectionError|Max retries|getaddrinfo|timed out|Network is unreachable", log, re.I
+    ):
+        return (
+            "no package registry could be reached: connect to the network, then run this again; it goes on from there"
+        )
+    if re.search(r"No matching distribution|ResolutionImpossible", log, re.I):
+        return "a package in constraints.txt has no build for this Python or machine: try Python 3.11 to 3.13"
+    return "see the lines above; after mending it, run this again; it continues where it stopped"
+
+
+def call(command, **more):
+    """Run a command in the course's folder; returns its exit code."""
+    return subprocess.call([str(part) for part in command], cwd=str(ROOT), **more)
+
+
+def create_venv():
+    """Make .venv, or make it again if its Python does not run (a moved folder, a removed Python)."""
+    probe = f"import sys, pip; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"
+    if venv_python().exists() and call([venv_python(), "-c", probe], stderr=subprocess.DEVNULL) == 0:
+        return
+    free = shutil.disk_usage(str(ROOT)).free / 1e9
+    if free < ROOM_WANTED:
+        raise Trouble(f"{ROOM_WANTED} GB of disk are wanted and {free:.1f} GB are free: make room, then run this again")
+    print(f"Creating the environment {VENV}", flush=True)
+    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
+    if made.returncode:
+        said = made.stdout + made.stderr
+        if "ensurepip" in said:
+            raise Trouble(
+                "this Python cannot make environments: install its venv package (on Debian and Ubuntu: "
+                "sudo apt install python3-venv), then run this again"
+            )
+        raise Trouble(f"the environment {VENV} could not be made: {explain(said)}\n{said.strip()[-500:]}")
+
+
+def ensure_environment():
+    """Install the course into .venv; at once if that was done before and nothing has changed since."""
+    check_python()
+    stamp = VENV / "installed"
+    if stamp.exists() and stamp.read_text() == fingerprint() and venv_python().exists():
+        return
+    create_venv()
+    print("Installing the course's packages (the first time takes a few minutes)", flush=True)
+    log = VENV / "install.log"
+    if log.exists():
+        log.unlink()
+    pip = [venv_python(), "-m", "pip", "--disable-pip-version-check", "--log", log]
+    if call([*pip, "install", "--quiet", "--progress-bar", "on", "-c", "constraints.txt", "-e", ".[course]"]):
+        raise Trouble("the installation stopped: " + explain(log.read_text(errors="replace") if log.exists() else ""))
+    settings = VENV / "share/jupyter/lab/settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS))
+    stamp.write_text(fingerprint())
+
+
+def notebook_names():
+    """The course's notebooks in reading order."""
+    return sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def fill_my_notebooks():
+    """Copy what is missing from notebooks/ to my_notebooks/; what is there is the reader's, and stays."""
+    mine = ROOT / "my_notebooks"
+    mine.mkdir(exist_ok=True)
+    for name in notebook_names():
+        if not (mine / name).exists():
+            shutil.copyfile(str(ROOT / "notebooks" / name), str(mine / name))
+
+
+def lab():
+    """Open JupyterLab at the reader's copy of the first notebook, with the environment's own kernel."""
+    ensure_environment()
+    fill_my_notebooks()
+    first = "my_notebooks/" + notebook_names()[0]
+    environment = dict(os.environ, JUPYTER_PREFER_ENV_PATH="1")
+    return call([venv_python(), "-m", "jupyterlab", first, *sys.argv[2:]], env=environment)
+
+
+def fresh(number=None):
+    """Put the course's version of one notebook into my_notebooks/; the reader's own is kept beside it."""
+    names = [name for name in notebook_names() if number and name.startswith(str(number))]
+    if len(names) != 1:
+        numbers = ", ".join(name[:2] for name in notebook_names())
+        raise Trouble(f"NB={number or ''} does not name one notebook: choose one of {numbers}, as in make fresh NB=00")
+    fill_my_notebooks()
+    mine, ours = ROOT / "my_notebooks" / names[0], ROOT / "notebooks" / names[0]
+    if mine.read_bytes() != ours.read_bytes():
+        kept = mine.with_name("{}_kept_{}.ipynb".format(mine.stem, time.strftime("%Y-%m-%d_%H%M%S")))
+        mine.rename(kept)
+        shutil.copyfile(str(ours), str(mine))
+        print(f"Your version is kept as my_notebooks/{kept.name}")
+    print(f"my_notebooks/{mine.name} is the course's version")
+
+
+def lint():
+    """Style of code and notebooks; returns the exit code."""
+    ensure_environment()
+    ruff = [venv_python(), "-m", "ruff"]
+    return call([*ruff, "check", "--quiet", "."]) or call([*ruff, "format", "--quiet", "--check", "."])
+
+
+def count_results(report):
+    """{"tests" or "notebook cells": [passed, failed, skipped]} from a JUnit file."""
+    counts = {"unit tests": [0, 0, 0], "notebook cells": [0, 0, 0]}
+    if not report.exists():
+        return counts
+    for case in xml.etree.ElementTree.parse(str(report)).iter("testcase"):
+        cell = "ipynb" in (case.get("classname") or "") + (case.get("name") or "")
+        outcomes = {child.tag for child in case}
+        place = 1 if outcomes & {"failure", "error"} else 2 if "skipped" in outcomes else 0
+        counts["notebook cells" if cell else "unit tests"][place] += 1
+    return counts
+
+
+def test(*arguments):
+    """Lint, unit tests and notebooks; ends with one summary; returns the exit code."""
+    start = time.time()
+    style = lint()
+    workers = str(max(1, min(4, os.cpu_count() or 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.xml"
+        pytest = [venv_python(), "-m", "pytest", "--nbval", "-q", "-n", workers, "--dist", "loadfile"]
+        code = call([*pytest, f"--junitxml={report}", "-p", "no:cacheprovider", *arguments])
+        counts = count_results(report)
+    print("\nlint            {}".format("failed (make lint shows it)" if style else "passed"))
+    for name, (passed, failed, skipped) in counts.items():
+        print(f"{name:<15} {passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    minutes, seconds = divmod(round(time.time() - start), 60)
+    print("{} in {}:{:02d}".format("ALL PASSED" if not (style or code) else "FAILED", minutes, seconds))
+    return 1 if style or code else 0
+
+
+def script(path, *arguments):
+    """Run one of the project's own programs in the environment."""
+    ensure_environment()
+    return call([venv_python(), path, *arguments])
+
+
+def clean():
+    """Remove the environment and caches. The reader's notebooks stay."""
+    caches = [path for name in ("__pycache__", ".ipynb_checkpoints") for path in ROOT.glob(f"[!.]*/**/{name}")]
+    for path in [
+        VENV,
+        *caches,
+        *(ROOT / n for n in (".pytest_cache", ".ruff_cache", ".hypothesis", "bigmodel_lib.egg-info")),
+    ]:
+        shutil.rmtree(str(path), ignore_errors=True)
+
+
+def check_environment():
+    """[(what, in words, whether it is well)] for this Python and the packages that the course needs."""
+    rows = [("Python", "{}.{}.{}".format(*sys.version_info[:3]), sys.version_info[:2] >= OLDEST)]
+    for name in ("numpy", "torch", "safetensors", "matplotlib", "jupyterlab", "ipywidgets", "nbval"):
+        try:
+            rows.append((name, importlib.metadata.version(name), True))
+        except importlib.metadata.PackageNotFoundError:
+            rows.append(
+                (name, "missing: close Lab, run `make lab` in the course's folder and open this page again", False)
+            )
+    own = pathlib.Path(sys.prefix).resolve() == VENV.resolve()
+    rows.append(("kernel", "the environment's own" if own else f"{sys.prefix}, not the course's .venv", True))
+    return rows
+
+
+TARGETS = {
+    "lab": lambda *_: lab(),
+    "test": test,
+    "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
+    "fresh": fresh,
+    "lint": lint,
+    "bench": lambda *more: script("tests/bench_pretraining.py", *more),
+    "data": lambda *more: script("data/make_first_model.py", *more),
+    "clean": clean,
+}
+
+
+def main(arguments):
+    try:
+        check_python()
+        if not arguments or arguments[0] not in TARGETS:
+            raise Trouble("one of {} was wanted".format(", ".join(TARGETS)))
+        return TARGETS[arguments[0]](*arguments[1:]) or 0
+    except Trouble as trouble:
+        print(f"\n{trouble}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"\n{explain(str(error))} ({error})", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
