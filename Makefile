@@ -1,0 +1,26 @@
+# Every target is one line here and does its work in bigmodel_lib/workspace.py, so that Windows can do without make.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+ADVICE = Python 3.11 or newer was wanted and none was found: install it (python.org, or your package manager) and run make again, or name one: make lab PYTHON=/path/to/python3
+RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test notebooks fresh lint bench data clean
+
+help:       ## list all targets
+	@sed -n 's/^\([a-z]*\): *## /make \1\t/p' Makefile | expand -t 18
+lab:        ## open the course in JupyterLab (the first time, install it into .venv)
+	@$(RUN) lab
+test:       ## lint, unit tests and every notebook under nbval, with one summary
+	@$(RUN) test
+notebooks:  ## execute notebooks/ in fresh kernels and save their outputs (one: NB=06)
+	@$(RUN) notebooks $(NB)
+fresh:      ## put back the course's version of one notebook in my_notebooks/ (NB=01)
+	@$(RUN) fresh $(NB)
+lint:       ## check style, without tests
+	@$(RUN) lint
+bench:      ## measure the training recipes against a plain GPT (a text of yours: TEXT=file)
+	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
+data:       ## make the files in data/ again (about half an hour)
+	@$(RUN) data
+clean:      ## remove the environment and caches; my_notebooks/ stays
+	@$(RUN) clean
