@@ -29,9 +29,10 @@ POLAR_EXPRESS = (
 
 
 def orthogonalise(gradient):
-    """The nearest matrix with all singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
+    """The same singular vectors with singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
 
-    X₀ = G / (1.01 ‖G‖), then X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c) of POLAR_EXPRESS.
+    X₀ = G / (1.01 ‖G‖), then X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c) of POLAR_EXPRESS:
+    a singular value above 0.003 ‖G‖ ends between 0.18 and 1.87, a smaller one below that.
     Shapes: (..., n, m) -> (..., n, m). Source: Jordan et al. 2024 (Muon); Amsel et al. 2025, algorithm 1.
     """
     tall = gradient.shape[-2] > gradient.shape[-1]

@@ -1,0 +1,92 @@
+import subprocess
+import sys
+
+import pytest
+
+from bigmodel_lib.config import CourseError, ModelConfig, TrainConfig, preset
+
+
+def test_impossible_heads_are_refused_by_name():
+    with pytest.raises(CourseError, match=r"^d_model 130 is not divisible by n_heads 4: choose d_model 128 or 132"):
+        ModelConfig(vocab_size=65, d_model=130, n_heads=4)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(vocab_size=0), "vocab_size 0 is not a whole number of at least 1"),
+        (dict(n_layers=2.5), "n_layers 2.5 is not a whole number"),
+        (dict(n_layers=True), "n_layers True is not a whole number"),
+        (dict(d_model=18, n_heads=2), "heads of width 9, and RoPE turns pairs"),
+        (dict(positions="absolute"), "positions 'absolute' is not known: choose one of rope, learned, none"),
+        (dict(rope_base=1.0), "rope_base 1.0 is outside"),
+        (dict(tied=True), "tied True with init 'zero'"),
+        (dict(activation=None), "activation None is not known"),
+    ],
+)
+def test_model_config_refuses(changes, words):
+    with pytest.raises(CourseError) as error:
+        ModelConfig(**{"vocab_size": 65, **changes})
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(), "a run has one budget, neither was given"),
+        (dict(steps=3, minutes=1.0), "a run has one budget, steps 3 and minutes 1.0"),
+        (dict(steps=0), "steps 0 is not a whole number"),
+        (dict(minutes=float("nan")), "minutes nan is outside"),
+        (dict(steps=1, seed=-1), "seed -1"),
+        (dict(steps=1, adamw_rate=float("inf")), "adamw_rate inf is outside"),
+        (dict(steps=1, optimizer="sgd"), "optimizer 'sgd' is not known"),
+        (dict(steps=1, warmup_steps=-1), "warmup_steps -1 is below 0"),
+        (dict(steps=1, beta1=1.0), "beta1 1.0 is outside"),
+    ],
+)
+def test_train_config_refuses(changes, words):
+    with pytest.raises(CourseError) as error:
+        TrainConfig(**changes)
+    assert words in str(error.value)
+
+
+def test_configs_survive_a_dictionary_and_refuse_a_foreign_one():
+    model, train = preset("medium", 65, seed=3)
+    assert ModelConfig.from_dict(model.to_dict()) == model
+    assert TrainConfig.from_dict(train.to_dict()) == train
+    with pytest.raises(CourseError, match="no field n_head: it has vocab_size"):
+        ModelConfig.from_dict({"vocab_size": 3, "n_head": 2})
+    with pytest.raises(CourseError, match="needs vocab_size"):
+        ModelConfig.from_dict({})
+
+
+def test_presets_are_the_measured_recipes():
+    small, _ = preset("small", 65)
+    assert (small.n_layers, small.n_heads, small.d_model, small.d_ff, small.context_length) == (4, 2, 64, 128, 64)
+    medium, long = preset("medium", 65, minutes=2.0)
+    assert (medium.d_model, medium.n_heads, medium.d_ff, medium.context_length) == (96, 3, 384, 128)
+    assert long.steps is None and long.minutes == 2.0
+    plain, nano = preset("plain", 65)
+    assert (plain.positions, plain.activation, plain.tied, plain.d_model) == ("learned", "gelu", True, 128)
+    assert (nano.optimizer, nano.adamw_rate, nano.batch_size, nano.steps, nano.decay) == (
+        "adamw",
+        1e-3,
+        12,
+        2000,
+        "cosine",
+    )
+    assert preset("small", 65, d_model=32)[0].d_ff == 64
+    with pytest.raises(CourseError, match="preset 'tiny' is not known"):
+        preset("tiny", 65)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, bigmodel_lib; print(*{'torch', 'numpy', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def test_only_the_files_that_need_torch_or_matplotlib_import_them():
+    code = "import sys, bigmodel_lib.{}; print(*{{'torch', 'matplotlib'}} & set(sys.modules))"
+    for name in ("config", "tokenizers", "corpora", "workspace"):
+        run = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == "", name

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.corpora import all_windows, data_path, python_manual, random_windows, read_text, split_tokens
+
+
+def test_a_text_is_read_unchanged_but_for_its_mark(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "ligne é\r\n编程".encode())
+    assert read_text(path) == "ligne é\r\n编程"
+
+
+@pytest.mark.parametrize("content, words", [
+    (None, "does not exist"), (b"", "is empty"), (b"\xef\xbb\xbf", "is empty"),
+    (b"one\ntwo \xff", "byte 8 (line 2) is 0xff"),
+])  # fmt: skip
+def test_bad_files_are_refused_in_words(tmp_path, content, words):
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CourseError) as error:
+        read_text(path)
+    assert words in str(error.value) and "text.txt" in str(error.value)
+
+
+def test_a_folder_is_not_a_text(tmp_path):
+    with pytest.raises(CourseError, match="cannot be read"):
+        read_text(tmp_path)
+
+
+def test_the_manual_is_english_prose():
+    text = python_manual()
+    assert len(text) > 300_000 and text.count(" the ") > 3000
+
+
+def test_the_last_tenth_is_held_out_and_at_most_a_million():
+    train, validation = split_tokens(np.arange(1000), 64)
+    assert train.tolist() == list(range(900)) and validation.tolist() == list(range(900, 1000))
+    train, validation = split_tokens(np.zeros(12_000_000, dtype=np.uint8), 64)
+    assert len(validation) == 1_000_000 and len(train) == 11_000_000
+
+
+@given(st.integers(1, 200), st.integers(1, 30))
+def test_a_text_is_refused_exactly_when_its_tenth_is_shorter_than_a_window(length, context_length):
+    if length // 10 >= context_length + 1:
+        split_tokens(np.arange(length), context_length)
+        return
+    with pytest.raises(CourseError, match=f"at least {10 * (context_length + 1)} tokens"):
+        split_tokens(np.arange(length), context_length)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99), st.integers(0, 3))
+def test_windows_are_the_text_and_the_text_one_later(context_length, batch_size, seed, spare):
+    tokens = np.arange(100, 101 + context_length + spare)
+    x, y = random_windows(tokens, batch_size, context_length, np.random.default_rng(seed))
+    assert x.shape == y.shape == (batch_size, context_length) and x.dtype == y.dtype == np.int64
+    assert (y == x + 1).all() and x.min() >= 100 and y.max() <= tokens[-1]
+
+
+def test_every_window_can_be_drawn():
+    x, _ = random_windows(np.arange(9), 500, 4, np.random.default_rng(0))
+    assert set(x[:, 0].tolist()) == {0, 1, 2, 3, 4}
+
+
+@given(st.integers(2, 200), st.integers(1, 20), st.integers(1, 7))
+def test_all_windows_target_every_token_but_the_first_once(length, context_length, batch_size):
+    tokens = np.arange(length, dtype=np.int32)
+    batches = list(all_windows(tokens, batch_size, context_length))
+    assert np.concatenate([y.ravel() for _, y in batches]).tolist() == list(range(1, length))
+    assert all((y == x + 1).all() and len(x) <= batch_size for x, y in batches)
+
+
+def test_missing_data_is_said_in_words():
+    with pytest.raises(CourseError, match="clone the whole course"):
+        data_path("no_such_file")

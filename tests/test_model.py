@@ -1,0 +1,191 @@
+"""Claims about the model, each with random non-zero weights."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigmodel_lib import model_torch as m
+from bigmodel_lib.config import CourseError, ModelConfig, preset
+
+RECIPES = [
+    dict(),
+    dict(positions="learned", qk_norm=False, activation="gelu", tied=True, init="gpt2", token_shift=False),
+    dict(positions="none"),
+    dict(token_shift=False, n_heads=4),
+]
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_changed_future_token_leaves_earlier_logits_equal(random_model, random_tokens, recipe):
+    model, tokens = random_model(dtype=torch.float64, **recipe), random_tokens()
+    before = model(tokens)
+    for t in range(1, 12):
+        changed = tokens.clone()
+        changed[:, t] = (changed[:, t] + 1) % 11
+        after = model(changed)
+        torch.testing.assert_close(after[:, :t], before[:, :t], rtol=0, atol=1e-12)
+        assert (after[:, t:] - before[:, t:]).abs().amax(dim=(0, 2)).min() > 1e-6  # and later ones do change
+
+
+def test_equal_logits_cost_ln_v_and_noise_costs_half_its_variance():
+    V, sigma = 1000, 0.1
+    targets = torch.randint(V, (8, 4000), generator=torch.Generator().manual_seed(1))
+    equal = m.cross_entropy(torch.full((8, 4000, V), 3.0), targets).item()
+    assert equal == pytest.approx(math.log(V), abs=1e-5)
+    extra = m.cross_entropy(3.0 + sigma * normal(8, 4000, V, dtype=torch.float32), targets).item() - math.log(V)
+    standard_error = sigma / math.sqrt(targets.numel())
+    assert abs(extra - sigma**2 / 2) < 4 * standard_error
+
+
+def test_the_loss_is_minus_the_log_probability_of_the_target():
+    logits, targets = normal(2, 3, 5), torch.tensor([[0, 4, 2], [1, 1, 3]])
+    by_hand = -sum(
+        math.log(math.exp(logits[b, t, targets[b, t]]) / sum(math.exp(z) for z in logits[b, t]))
+        for b in range(2)
+        for t in range(3)
+    )
+    assert m.cross_entropy(logits, targets).item() == pytest.approx(by_hand / 6, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "large", "plain"])
+def test_an_untrained_model_knows_nothing(name, random_tokens):
+    config, _ = preset(name, 65)
+    model = m.initialise(m.LanguageModel(config), torch.Generator().manual_seed(0))
+    tokens = random_tokens(shape=(4, 64), vocab_size=65)
+    loss = m.cross_entropy(model(tokens), random_tokens(1, (4, 64), 65)).item()
+    tolerance = 1e-5 if config.init == "zero" else 0.2
+    assert loss == pytest.approx(math.log(65), abs=tolerance)
+    if config.init == "zero":  # the branches start closed, and gradients reach what opens them
+        m.cross_entropy(model(tokens), tokens).backward()
+        assert model.w_out.grad.norm() > 0
+
+
+def test_attention_is_the_formula_token_by_token():
+    q, k, v = (normal(2, 3, 5, 4, seed=s) for s in range(3))
+    for b in range(2):
+        for h in range(3):
+            for t in range(5):
+                scores = [sum(q[b, h, t] * k[b, h, j]).item() / math.sqrt(4) for j in range(t + 1)]
+                total = sum(map(math.exp, scores))
+                wanted = sum(math.exp(s) / total * v[b, h, j] for j, s in enumerate(scores))
+                torch.testing.assert_close(m.attention_plain(q, k, v)[b, h, t], wanted, rtol=0, atol=1e-12)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.sampled_from([1, 2, 8]), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_fused_attention_equals_plain_with_its_gradients(B, H, T, K, seed):
+    inputs = [normal(B, H, T, K, seed=seed + s).requires_grad_() for s in range(3)]
+    upstream = normal(B, H, T, K, seed=seed + 9)
+    fused, plain = m.attention(*inputs), m.attention_plain(*inputs)
+    torch.testing.assert_close(fused, plain, rtol=0, atol=1e-12)
+    for a, b in zip(
+        torch.autograd.grad(fused, inputs, upstream), torch.autograd.grad(plain, inputs, upstream), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+
+
+def test_weights_are_a_distribution_over_the_past():
+    weights = m.attention_weights(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 6, dtype=torch.float64))
+    assert (weights.triu(1) == 0).all() and (weights.tril() > 0).sum() == 2 * 3 * 21
+
+
+def test_relu_squared_equals_plain_with_its_gradient():
+    x = normal(50).requires_grad_()
+    upstream = normal(50, seed=1)
+    assert torch.equal(m.relu_squared(x), m.relu_squared_plain(x))
+    fast, plain = (torch.autograd.grad(f(x), x, upstream)[0] for f in (m.relu_squared, m.relu_squared_plain))
+    torch.testing.assert_close(fast, plain, rtol=0, atol=1e-14)
+    assert torch.autograd.gradcheck(m.relu_squared, (x,))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 60), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_a_rotated_score_depends_on_the_signed_distance_alone(t, j, moved, seed):
+    cosine, sine = (table.double() for table in m.rope_tables(128, 8, 1000.0))
+    q, k = normal(1, 1, 1, 8, seed=seed), normal(1, 1, 1, 8, seed=seed + 1)
+
+    def score(a, b):
+        return (m.rotate(q, cosine[[a]], sine[[a]]) * m.rotate(k, cosine[[b]], sine[[b]])).sum()
+
+    torch.testing.assert_close(score(t, j), score(t + moved, j + moved), rtol=0, atol=1e-4)
+    torch.testing.assert_close(m.rotate(q, cosine[[t]], sine[[t]]).norm(), q.norm(), rtol=1e-6, atol=0)
+
+
+def test_rope_is_a_rotation_in_the_complex_plane():
+    cosine, sine = (table.double() for table in m.rope_tables(7, 6, 1000.0))
+    x = normal(2, 3, 7, 6)
+    speed = 1000.0 ** (-torch.arange(3, dtype=torch.float64) / 3)
+    turned = torch.complex(x[..., :3], x[..., 3:]) * torch.polar(
+        torch.ones(7, 3, dtype=torch.float64), torch.arange(7, dtype=torch.float64)[:, None] * speed
+    )
+    torch.testing.assert_close(m.rotate(x, cosine, sine), torch.cat([turned.real, turned.imag], -1), rtol=0, atol=1e-5)
+
+
+def test_token_shift_adds_the_token_before():
+    x, s = normal(2, 4, 3), normal(3, seed=1)
+    shifted = m.shift_tokens(x, s)
+    torch.testing.assert_close(shifted[:, 0], x[:, 0])
+    torch.testing.assert_close(shifted[:, 1:], x[:, 1:] + s * x[:, :-1])
+
+
+def test_layer_norm_has_mean_0_and_variance_1():
+    y = m.layer_norm(5 + 3 * normal(4, 64))
+    torch.testing.assert_close(y.mean(-1), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(y.var(-1, correction=0), torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
+
+
+def test_heads_are_blocks_of_columns():
+    x = normal(2, 5, 6)
+    heads = m.split_heads(x, 3)
+    torch.testing.assert_close(heads[:, 1], x[:, :, 2:4])
+    assert torch.equal(m.merge_heads(heads), x)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_attention_maps_are_what_the_model_uses(random_model, random_tokens, monkeypatch, recipe):
+    model, tokens = random_model(dtype=torch.float64, **recipe), random_tokens()
+    used = []
+    monkeypatch.setattr(m, "attention", lambda q, k, v: used.append(m.attention_weights(q, k)) or used[-1] @ v)
+    slow = model(tokens)
+    monkeypatch.undo()
+    torch.testing.assert_close(model(tokens), slow, rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.attention_maps(tokens), torch.stack(used), rtol=0, atol=1e-12)
+
+
+def test_order_matters_with_rope_and_not_without_positions(random_model, random_tokens):
+    tokens = random_tokens(shape=(1, 12))
+    swapped = tokens[:, [1, 0, *range(2, 12)]]
+    assert not torch.equal(tokens, swapped)
+    blind = random_model(positions="none", token_shift=False, n_layers=1, dtype=torch.float64)
+    torch.testing.assert_close(blind(tokens)[:, -1], blind(swapped)[:, -1], rtol=0, atol=1e-12)
+    seeing = random_model(positions="rope", token_shift=False, n_layers=1, dtype=torch.float64)
+    assert (seeing(tokens)[:, -1] - seeing(swapped)[:, -1]).abs().max() > 1e-6
+
+
+def test_a_text_longer_than_the_context_is_refused(random_model, random_tokens):
+    with pytest.raises(CourseError, match="13 tokens do not fit a context of 12"):
+        random_model()(random_tokens(shape=(1, 13)))
+
+
+def test_parameters_are_counted_by_the_formula():
+    config = ModelConfig(vocab_size=65, d_model=64, n_layers=4, n_heads=2, d_ff=128, token_shift=True)
+    by_formula = 2 * 65 * 64 + 4 * (4 * 64**2 + 2 * 64 * 128 + 2 * 64)
+    assert m.count_parameters(m.LanguageModel(config)) == by_formula
+
+
+def test_initial_spread_is_as_said():
+    config, _ = preset("large", 256)
+    model = m.initialise(m.LanguageModel(config), torch.Generator().manual_seed(0))
+    block = model.blocks[2]
+    assert block.attention.w_q.std().item() == pytest.approx(0.5 / math.sqrt(128), rel=0.03)
+    assert block.mlp.w_up.std().item() == pytest.approx(0.5 / math.sqrt(128), rel=0.03)
+    assert model.token_embedding.std().item() == pytest.approx(0.5, rel=0.03)
+    assert block.attention.w_o.abs().max() == block.mlp.w_down.abs().max() == model.w_out.abs().max() == 0

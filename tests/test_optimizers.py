@@ -1,0 +1,110 @@
+import math
+
+import pytest
+import torch
+
+from bigmodel_lib.config import TrainConfig
+from bigmodel_lib.optimizers_torch import POLAR_EXPRESS, Muon, Optimizers, orthogonalise, rate_factor
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("shape", [(64, 64), (64, 128), (384, 96), (5, 3)])
+def test_orthogonalise_is_near_the_polar_factor(shape, seed):
+    gradient = normal(*shape, seed=seed)
+    u, s, vh = torch.linalg.svd(gradient, full_matrices=False)
+    ours = orthogonalise(gradient)
+    in_basis = u.mT @ ours @ vh.mT  # diagonal if and only if the singular vectors were kept
+    torch.testing.assert_close(in_basis, torch.diag(in_basis.diagonal()), rtol=0, atol=1e-9)
+    by_scalars = s / (1.01 * gradient.norm() + 1e-7)
+    for a, b, c in POLAR_EXPRESS:
+        by_scalars = a * by_scalars + b * by_scalars**3 + c * by_scalars**5
+    torch.testing.assert_close(in_basis.diagonal(), by_scalars, rtol=0, atol=1e-9)
+    large = in_basis.diagonal()[s / gradient.norm() > 0.004]
+    assert 0.18 < large.min() and large.max() < 1.87
+
+
+def test_a_hundredfold_spread_becomes_less_than_elevenfold():
+    u, v = (torch.linalg.qr(normal(32, 32, seed=s))[0] for s in (1, 2))
+    s = torch.linalg.svdvals(orthogonalise(u @ torch.diag(torch.logspace(-2, 0, 32, dtype=torch.float64)) @ v))
+    assert s.max() / s.min() < 11
+
+
+def test_orthogonalise_does_not_see_the_scale_and_takes_zero():
+    gradient = normal(8, 5)
+    torch.testing.assert_close(orthogonalise(gradient), orthogonalise(1e-3 * gradient), rtol=1e-3, atol=1e-4)
+    assert torch.equal(orthogonalise(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+def test_muon_is_its_equation():
+    parameters = [torch.nn.Parameter(normal(6, 4, seed=s)) for s in (1, 2)] + [torch.nn.Parameter(normal(4, 6, seed=3))]
+    values = [p.detach().clone() for p in parameters]
+    averages = [torch.zeros_like(p) for p in parameters]
+    muon = Muon(parameters, rate=0.1, momentum=0.95)
+    for step in range(3):
+        mu = 0.95 - (0.95 - 0.85) * (1 - step / 100)
+        for i, parameter in enumerate(parameters):
+            gradient = normal(*parameter.shape, seed=10 * step + i)
+            parameter.grad = gradient
+            averages[i] = mu * averages[i] + (1 - mu) * gradient
+            update = orthogonalise(mu * averages[i] + (1 - mu) * gradient)
+            values[i] = values[i] - 0.1 * math.sqrt(max(1, parameter.shape[1] / parameter.shape[0])) * update
+        muon.step()
+        for parameter, value in zip(parameters, values, strict=True):
+            torch.testing.assert_close(parameter.detach(), value, rtol=0, atol=1e-9)
+
+
+def test_adamw_is_its_equation(random_model, random_tokens):
+    model = random_model(dtype=torch.float64)
+    config = TrainConfig(steps=9, optimizer="adamw", adamw_rate=0.01, eps=1e-8, weight_decay=0.1)
+    optimizers = Optimizers(model, config)
+    value = model.blocks[0].mlp.w_up.detach().clone()
+    m = v = torch.zeros_like(value)
+    for step, factor in enumerate([0.5, 1.0, 0.7], start=1):
+        (model(random_tokens(step)) ** 2).mean().backward()
+        gradient, rate = model.blocks[0].mlp.w_up.grad.clone(), 0.01 * factor
+        m, v = 0.8 * m + 0.2 * gradient, 0.95 * v + 0.05 * gradient**2
+        value = value * (1 - rate * 0.1) - rate * (m / (1 - 0.8**step)) / ((v / (1 - 0.95**step)).sqrt() + 1e-8)
+        optimizers.step(factor)
+        torch.testing.assert_close(model.blocks[0].mlp.w_up.detach(), value, rtol=0, atol=1e-10)
+        assert model.blocks[0].mlp.w_up.grad is None
+
+
+def test_each_parameter_has_exactly_one_optimizer(random_model):
+    model = random_model()
+    adamw, muon = Optimizers(model, TrainConfig(steps=1)).parts
+    names = {p: n for n, p in model.named_parameters()}
+    in_muon = {names[p] for p in muon.param_groups[0]["params"]}
+    in_adamw = {names[p] for p in adamw.param_groups[0]["params"]}
+    assert in_muon | in_adamw == set(names.values()) and not in_muon & in_adamw
+    assert {n.split(".")[-1] for n in in_muon} == {"w_q", "w_k", "w_v", "w_o", "w_up", "w_down"}
+
+
+def test_optimizer_state_survives_its_tensors(random_model, random_tokens):
+    config = TrainConfig(steps=9)
+    one, two = random_model(dtype=torch.float64), random_model(dtype=torch.float64)
+    first, second = Optimizers(one, config), Optimizers(two, config)
+
+    def update(model, optimizers, seed):
+        (model(random_tokens(seed)) ** 2).mean().backward()
+        optimizers.step(1.0)
+
+    update(one, first, 0)
+    two.load_state_dict(one.state_dict())
+    second.load_state_tensors({k: v.clone() for k, v in first.state_tensors().items()})
+    update(one, first, 1)
+    update(two, second, 1)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_rate_rises_and_falls_as_said():
+    assert rate_factor(0.0, 0, 10, "linear", 0.0) == pytest.approx(0.1)
+    assert rate_factor(0.5, 500, 10, "linear", 0.0) == pytest.approx(0.5)
+    assert rate_factor(1.0, 1000, 10, "linear", 0.0) == 0.0
+    assert rate_factor(0.25, 500, 0, "cosine", 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert rate_factor(1.0, 1000, 100, "cosine", 0.1) == pytest.approx(0.1)
+    assert rate_factor(0.0, 999, 0, "linear", 0.0) == 1.0
