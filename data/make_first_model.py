@@ -1,0 +1,54 @@
+"""Pretrain the small model that notebook 00 opens with, and write it to data/first_model: `make data`.
+
+It reads the Python manual of the Python that runs this, as bytes, so another Python gives a slightly different model.
+"""
+
+import hashlib
+import pathlib
+import platform
+import re
+import sys
+import tempfile
+
+import torch
+
+from bigmodel_lib import checkpoints, pretraining
+
+DATA = pathlib.Path(__file__).resolve().parent
+RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
+ROW = "| `{name}` | {what} | {bytes:,} | `{sha}` |"
+WHAT = {
+    "first_model/model.safetensors": "weights of the first model, bfloat16",
+    "first_model/config.json": "its sizes",
+    "first_model/tokenizer.json": "its tokenizer: bytes",
+    "first_model/metrics.json": "how it was trained and how good it is: losses, curve, seconds, versions",
+}
+
+
+def describe(name: str) -> str:
+    content = (DATA / name).read_bytes()
+    return ROW.format(name=name, what=WHAT[name], bytes=len(content), sha=hashlib.sha256(content).hexdigest())
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "run"
+        if code := pretraining.main([*RECIPE, "--out", str(out)]):
+            return code
+        model, tokenizer = checkpoints.load_model(out)
+        metrics = checkpoints.read_json(out / "metrics.json")
+    target = DATA / "first_model"
+    target.mkdir(exist_ok=True)
+    checkpoints.save_model(target, model, tokenizer, torch.bfloat16)
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    checkpoints.write_json(target / "metrics.json", {**metrics, "recipe": " ".join(RECIPE), "versions": versions})
+    datasheet = DATA / "README.md"
+    table = "\n".join(["<!-- rows -->", *map(describe, WHAT), "<!-- end -->"])
+    text = datasheet.read_text(encoding="utf-8")
+    text = re.sub(r"<!-- rows -->.*<!-- end -->", lambda _: table, text, flags=re.S)
+    checkpoints.write_whole(datasheet, text.encode("utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
