@@ -7,14 +7,21 @@ import torch
 from bigmodel_lib.config import TrainConfig
 
 
-def rate_factor(fraction, step, warmup_steps, decay, final_rate):
-    """The share of the peak rate to use now: up over the first steps, down over the whole budget.
+def linear_rate(fraction, step, warmup_steps):
+    """The share of the peak rate to use now: up over the first steps, down to zero over the whole budget.
 
-    warm-up (step + 1)/warmup_steps, at most 1, times the fall from 1 to final_rate, with fraction f of the budget used:
-    linear 1 - f, cosine (1 + cos πf)/2. Returns a number from 0 to 1. Source of the cosine: Loshchilov & Hutter 2017,
-    eq. 5. Taught in 06_pretraining.
+    min(1, (step + 1)/warmup_steps) · (1 - fraction), with `fraction` of the budget used. Returns a number from 0 to 1.
+    Built by the reader in 06_pretraining.
     """
-    warmup = min(1.0, (step + 1) / max(1, warmup_steps))
+    return min(1.0, (step + 1) / max(1, warmup_steps)) * (1.0 - fraction)
+
+
+def rate_factor(fraction, step, warmup_steps, decay="linear", final_rate=0.0):
+    """`linear_rate`, or with a cosine fall, and down to `final_rate` rather than zero.
+
+    Source of the cosine (1 + cos πf)/2: Loshchilov & Hutter 2017, eq. 5.
+    """
+    warmup = linear_rate(0.0, step, warmup_steps)
     fall = 1.0 - fraction if decay == "linear" else (1.0 + math.cos(math.pi * fraction)) / 2
     return warmup * (final_rate + (1.0 - final_rate) * fall)
 

@@ -1,0 +1,43 @@
+"""One code path for all devices: proven without a GPU, on a fake one, in a process of its own."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.devices import choose_device
+
+
+def on_fake_gpu(*arguments):
+    program = pathlib.Path(__file__).with_name("fake_gpu.py")
+    return subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("recipe", ["small", "plain"])
+@pytest.mark.parametrize("variant", ["", "plain attention"])
+def test_model_loss_backward_clipping_and_optimizers_stay_on_the_device(recipe, variant):
+    run = on_fake_gpu(recipe, variant)
+    assert run.stdout == "trained on the fake GPU\n", run.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    "fault, error",
+    [
+        ("mask on the cpu", "found at least two devices, fakegpu:0 and cpu"),
+        ("input on the cpu", "found at least two devices, fakegpu:0 and cpu"),
+        ("host sync", "DataDependentOutputException"),
+    ],
+)
+def test_the_fake_gpu_would_catch(fault, error):
+    run = on_fake_gpu("small", fault)
+    assert run.returncode == 1 and error in run.stderr
+
+
+def test_an_absent_device_is_refused_by_name():
+    assert choose_device("cpu").type == "cpu"
+    with pytest.raises(
+        CourseError, match="device tpu is not there, this PyTorch sees cpu.*choose one of these, or auto"
+    ):
+        choose_device("tpu")

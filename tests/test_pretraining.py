@@ -1,0 +1,443 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bigmodel_lib import checkpoints, pretraining
+from bigmodel_lib.config import CourseError, TrainConfig, preset
+from bigmodel_lib.generation import generate, sample_next, write
+from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise
+from bigmodel_lib.pretraining import Diverged, Pretraining, evaluate
+from bigmodel_lib.tokenizers import ByteTokenizer
+
+TINY = "--d-model 16 --n-layers 2 --n-heads 2 --context-length 16 --batch-size 4 --device cpu".split()  # noqa: SIM905
+
+
+def run_module(name, *arguments, **more):
+    command = [sys.executable, "-m", f"bigmodel_lib.{name}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **more)
+
+
+@pytest.fixture
+def text_file(tmp_path):
+    """Lines of arithmetic: a text that a tiny model learns something about."""
+    path = tmp_path / "sums.txt"
+    path.write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(40) for b in range(20)), encoding="utf-8")
+    return path
+
+
+def tiny_run(clock=time.perf_counter, **changes):
+    changes = {"d_model": 16, "n_layers": 2, "context_length": 16, "batch_size": 4, "steps": 40, **changes}
+    model_config, config = preset("small", 256, **changes)
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed))
+    tokens = ByteTokenizer().encode("she sells sea shells by the sea shore, " * 60)
+    return Pretraining(model, tokens, config, clock)
+
+
+def weights_of(model):
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one), [n for n in one if not torch.equal(one[n], two[n])]
+
+
+# The loop
+
+
+@pytest.mark.parametrize("recipe", ["small", "plain"])
+def test_one_batch_can_be_learned_by_heart(recipe):
+    model_config, config = preset(recipe, 30, steps=200, d_model=32, context_length=8, warmup_steps=10)
+    config = config.replace(weight_decay=0.0, adamw_rate=max(config.adamw_rate, 5e-3))
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
+    run = Pretraining(model, np.zeros(99, dtype=np.int64), config)
+    x, y = torch.randint(30, (2, 4, 8), generator=torch.Generator().manual_seed(1))
+    x[:, 0] = torch.arange(4)  # different beginnings, so that every target can be told
+    for step in range(200):
+        loss = run.train_step(x, y, 1 - step / 200)
+    assert loss.item() < 0.05 < math.log(30) / 10
+
+
+def test_the_loop_learns_a_text():
+    run = tiny_run(steps=60)
+    looks = list(run)
+    assert [look.step for look in looks] == [10, 20, 30, 40, 50, 60]
+    assert looks[-1].loss < 2.2 and looks[0].loss > 3.5 and looks[-1].fraction == 1.0
+    assert looks[-1].tokens == 60 * 4 * 16 and looks[-1].rate == 0.0
+    assert [row["loss"] for row in run.curve] == [look.loss for look in looks]
+
+
+def test_a_seed_repeats_a_run_exactly_and_another_does_not():
+    runs = [tiny_run(seed=seed) for seed in (3, 3, 4)]
+    for run in runs:
+        list(run)
+    assert_same(weights_of(runs[0].model), weights_of(runs[1].model))
+    assert not torch.equal(runs[0].model.token_embedding, runs[2].model.token_embedding)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit(tmp_path, stop_after, optimizer):
+    whole, first, second = (tiny_run(optimizer=optimizer) for _ in range(3))
+    list(whole)
+    for _, _look in zip(range(stop_after), first, strict=False):
+        pass
+    first.save(tmp_path / "c.safetensors", source="test")
+    tensors, notes = checkpoints.load_tensors(tmp_path / "c.safetensors")
+    second.load(tensors, notes, "c")
+    assert notes["source"] == "test" and second.step == 10 * stop_after
+    list(second)
+    assert_same(weights_of(whole.model), weights_of(second.model))
+    assert [row["loss"] for row in whole.curve] == [row["loss"] for row in second.curve]
+
+
+def test_a_budget_in_minutes_counts_training_alone_and_ends_with_the_rate_at_zero():
+    now = [0.0]
+
+    def clock():  # every reading takes a second
+        now[0] += 1.0
+        return now[0]
+
+    run = tiny_run(clock, steps=None, minutes=2.0)
+    rates = []
+    step = run.train_step
+    run.train_step = lambda x, y, rate: rates.append(rate) or step(x, y, rate)
+    for look in run:  # noqa: B007 (its last value is read below)
+        now[0] += 1000.0  # evaluation, drawing: not counted
+    assert look.fraction == 1.0 and look.rate == 0.0 and 120 <= run.seconds <= 122
+    assert len(rates) == run.step > 50 and rates[-1] < 3 / 120 and max(rates) > 0.85
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+
+
+def test_minutes_go_on_where_the_checkpoint_was(tmp_path):
+    now = [0.0]
+
+    def clock():
+        now[0] += 1.0
+        return now[0]
+
+    first, second = (tiny_run(clock, steps=None, minutes=2.0) for _ in range(2))
+    next(iter(first))
+    first.save(tmp_path / "c.safetensors")
+    second.load(*checkpoints.load_tensors(tmp_path / "c.safetensors"), "c")
+    assert second.seconds == first.seconds > 10 and second.fraction() == first.fraction() > 0.08
+    list(second)
+    assert 120 <= second.seconds <= 122
+
+
+def test_a_loss_that_turns_nan_is_named_by_its_step():
+    run = tiny_run()
+    step = run.train_step
+
+    def poisoned(x, y, rate):
+        if run.step == 13:
+            with torch.no_grad():
+                run.model.token_embedding[:] = math.nan
+        return step(x, y, rate)
+
+    run.train_step = poisoned
+    with pytest.raises(Diverged, match="loss turned into no number .* at step 13") as error:
+        list(run)
+    assert error.value.step == 13 and len(run.curve) == 1
+
+
+def test_broken_weights_are_never_saved(tmp_path):
+    run = tiny_run()
+    with torch.no_grad():
+        run.model.blocks[1].mlp.w_up[0, 0] = math.inf
+    with pytest.raises(Diverged, match="weights turned into no number"):
+        run.save(tmp_path / "c.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_host_looks_only_every_few_steps(monkeypatch):
+    run, waits = tiny_run(), []
+    for name in ("item", "tolist", "numpy", "__bool__", "__float__"):
+        whole = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda s, *a, f=whole, n=name: waits.append((run.step, n)) or f(s, *a))
+    next(iter(run))
+    assert [step for step, _ in waits if step not in (0, 10)] == []
+
+
+def test_evaluate_is_the_mean_over_every_target(random_model):
+    model = random_model(dtype=torch.float64)
+    tokens = np.random.default_rng(0).integers(0, 11, 12 * 5 + 4)
+    total = 0.0
+    for start in range(0, len(tokens) - 1, 12):
+        piece = torch.from_numpy(tokens[start : start + 13])
+        total += cross_entropy(model(piece[None, :-1]), piece[None, 1:]).item() * (len(piece) - 1)
+    assert evaluate(model, tokens, batch_size=2) == pytest.approx(total / (len(tokens) - 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["small", "plain"])
+def test_bfloat16_computes_the_same_model(recipe, random_tokens):
+    model_config, config = preset(recipe, 11, steps=9, d_model=32, precision="bfloat16")
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.abs().max() == 0:
+                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
+    x, y = random_tokens(0), random_tokens(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(x)
+    assert logits.dtype == torch.bfloat16
+    exact = cross_entropy(model(x), y).item()
+    loss = Pretraining(model, np.zeros(99), config).train_step(x, y, 1.0)
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact, abs=0.03)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+# Files
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    checkpoints.write_whole(path, b"old")
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(CourseError, match="cannot be written .no space left on device.: make room"):
+        checkpoints.write_whole(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_survives_its_files(tmp_path, random_model):
+    model = random_model(vocab_size=256)
+    checkpoints.save_model(tmp_path, model, ByteTokenizer())
+    again, tokenizer = checkpoints.load_model(tmp_path)
+    assert_same(weights_of(model), weights_of(again))
+    assert tokenizer.vocab_size == 256 and again.config == model.config
+
+
+@pytest.fixture
+def saved(tmp_path, random_model):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    checkpoints.save_model(folder, random_model(vocab_size=256), ByteTokenizer())
+    return folder
+
+
+def damage(folder, how):
+    weights = folder / "model.safetensors"
+    if how == "cut short":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif how == "no header":
+        weights.write_bytes(b"\x00\x01")
+    elif how == "another shape":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "d_model": 32}))
+    elif how == "another vocabulary":
+        (folder / "tokenizer.json").write_text(json.dumps({"kind": "characters", "alphabet": "abc"}))
+    elif how == "no json":
+        (folder / "config.json").write_text("{")
+    elif how == "missing":
+        weights.unlink()
+
+
+@pytest.mark.parametrize("how, words", [
+    ("cut short", "is cut short or damaged"), ("no header", "is cut short or damaged"),
+    ("another shape", "of another shape: token_embedding is (256, 16) in it and (256, 32)"),
+    ("another vocabulary", "its tokenizer has 3 tokens and its config 256"),
+    ("no json", "config.json is damaged"), ("missing", "model.safetensors is not there"),
+])  # fmt: skip
+def test_damaged_checkpoints_get_one_line_and_exit_code_2(saved, how, words):
+    damage(saved, how)
+    run = run_module("generation", "--checkpoint", saved, "--prompt", "x")
+    assert run.returncode == 2 and run.stdout == "" and run.stderr.count("\n") == 1 and words in run.stderr
+
+
+# The program
+
+
+def test_a_run_leaves_four_files_whose_numbers_are_true(tmp_path, text_file):
+    out = tmp_path / "out"
+    run = run_module("pretraining", "--text", text_file, "--out", out, "--steps", 30, "--tokenizer", "bytes", *TINY)
+    assert run.returncode == 0, run.stderr
+    assert sorted(p.name for p in out.iterdir()) == [
+        "config.json",
+        "metrics.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    metrics = json.loads((out / "metrics.json").read_text())
+    model, tokenizer = checkpoints.load_model(out)
+    tokens = tokenizer.encode(text_file.read_text())
+    validation = tokens[-(len(tokens) // 10) :]
+    assert metrics["val_loss"] == pytest.approx(evaluate(model, validation), abs=1e-6)
+    assert metrics["val_nats_per_char"] == pytest.approx(metrics["val_loss"], abs=1e-9)  # ASCII: a byte a character
+    assert metrics["parameters"] == sum(v.numel() for v in load_file(out / "model.safetensors").values())
+    assert metrics["tokens"] == 30 * 4 * 16 and metrics["steps"] == 30 and metrics["device"] == "cpu"
+    assert 0 < metrics["train_seconds"] < 300 and [row["step"] for row in metrics["curve"]] == [10, 20, 30]
+    assert "val_loss" in metrics["curve"][0] and "tokens/s" in run.stderr and "left" in run.stderr
+    again = run_module("pretraining", "--text", text_file, "--out", out, *TINY)
+    assert again.returncode == 2 and "exists already" in again.stderr
+    written = run_module("generation", "--checkpoint", out, "--prompt", "编程 1 +", "--tokens", 20, "--top-k", 3)
+    assert written.returncode == 0 and written.stdout.startswith("编程 1 +")
+
+
+def test_characters_of_many_bytes_are_counted_as_characters(tmp_path):
+    path, out = tmp_path / "zh.txt", tmp_path / "out"
+    path.write_text("我爱编程，" * 400, encoding="utf-8")
+    run = run_module("pretraining", "--text", path, "--out", out, "--steps", 10, "--tokenizer", "bytes", *TINY)
+    assert run.returncode == 0, run.stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["val_nats_per_char"] == pytest.approx(3 * metrics["val_loss"], rel=0.01)
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file, number):
+    steps = ["--steps", "300"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run_module("pretraining", "--text", text_file, "--out", whole, *steps, *TINY).returncode == 0
+    command = [
+        sys.executable,
+        "-m",
+        "bigmodel_lib.pretraining",
+        "--text",
+        str(text_file),
+        "--out",
+        str(out),
+        *steps,
+        *TINY,
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for((out / "checkpoint.safetensors").exists, process)
+    process.send_signal(number)
+    assert process.wait(60) == 130, process.stderr.read()
+    assert [p.name for p in out.iterdir()] == ["checkpoint.safetensors"]
+    stopped_at = checkpoints.load_tensors(out / "checkpoint.safetensors")[1]["state"]["step"]
+    assert stopped_at < 300
+    refused = run_module("pretraining", "--out", out, "--resume", "--steps", 200)
+    assert refused.returncode == 2 and "began with 300: leave --steps out" in refused.stderr
+    refused = run_module("generation", "--checkpoint", out, "--prompt", "1")
+    assert refused.returncode == 2 and "is not finished: continue it with --resume" in refused.stderr
+    assert run_module("pretraining", "--out", out, "--resume").returncode == 0
+    assert_same(load_file(whole / "model.safetensors"), load_file(out / "model.safetensors"))
+    assert not (out / "checkpoint.safetensors").exists()
+    refused = run_module("pretraining", "--out", out, "--resume")
+    assert refused.returncode == 2 and "is finished" in refused.stderr
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monkeypatch, capsys):
+    step, out = Pretraining.train_step, tmp_path / "out"
+    monkeypatch.setattr(
+        Pretraining, "train_step", lambda self, x, y, r: step(self, x, y, r) * (math.nan if self.step == 25 else 1)
+    )
+    monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0.0)
+    assert pretraining.main(["--text", str(text_file), "--out", str(out), "--steps", "50", *TINY]) == 2
+    said = capsys.readouterr().err
+    assert "at step 25: the last good checkpoint, of step 20, is kept" in said
+    tensors, notes = checkpoints.load_tensors(out / "checkpoint.safetensors")
+    assert notes["state"]["step"] == 20 and all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+BAD_INPUT = [
+    ("a missing file", ["--text", "nowhere.txt"], "does not exist"),
+    ("an empty file", b"", "is empty"),
+    ("not UTF-8", b"fine\n\xe9t\xe9", "byte 5 (line 2) is 0xe9"),
+    ("too short", b"one short line", "choose a text of at least 170 tokens"),
+    ("an absent device", ["--device", "cuda"], "device cuda is not there"),
+    ("impossible heads", ["--d-model", "130", "--n-heads", "4"], "d_model 130 is not divisible by n_heads 4"),
+    ("two budgets", ["--steps", "3", "--minutes", "1"], "a run has one budget"),
+    ("a word for a number", ["--steps", "many"], "argument --steps: invalid int value: 'many'"),
+    ("an unknown preset", ["--preset", "huge"], "invalid choice: 'huge'"),
+    ("an unknown option", ["--stepps", "3"], "unrecognized arguments: --stepps"),
+    ("nothing to resume", ["--resume"], "nothing to resume"),
+]
+
+
+@pytest.mark.parametrize("given, words", [case[1:] for case in BAD_INPUT], ids=[case[0] for case in BAD_INPUT])
+def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, given, words):
+    if given == ["--device", "cuda"] and torch.cuda.is_available():
+        pytest.skip("this machine has the device")
+    arguments = TINY
+    if isinstance(given, bytes):
+        (tmp_path / "text.txt").write_bytes(given)
+        given = ["--text", "text.txt"]
+    before = sorted(tmp_path.iterdir())
+    run = run_module("pretraining", "--out", "out", *arguments, *given, cwd=tmp_path)
+    assert run.returncode == 2 and words in run.stderr
+    assert run.stderr.count("\n") == 1 and run.stdout == "" and sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("how", ["cut short", "foreign", "another text", "empty folder"])
+def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    checkpoint = out / "checkpoint.safetensors"
+    if how in ("cut short", "another text"):
+        run = tiny_run()
+        run.save(checkpoint, options={}, source=str(text_file), fingerprint="0", tokenizer={"kind": "bytes"})
+        if how == "cut short":
+            checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
+    elif how == "foreign":
+        checkpoints.save_tensors(checkpoint, {"a": torch.zeros(2)})
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert pretraining.main(["--out", str(out), "--resume"]) == 2
+    said = capsys.readouterr().err
+    words = {
+        "cut short": "cut short",
+        "foreign": "not a checkpoint",
+        "another text": "not the one",
+        "empty folder": "not there",
+    }
+    assert words[how] in said and said.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+# Generation
+
+
+def test_sampling_follows_the_exact_probabilities():
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    generator = torch.Generator().manual_seed(0)
+    for temperature, top_k in [(1.0, 0), (0.5, 0), (1.0, 2)]:
+        exact = (logits / temperature).exp() * (torch.arange(4) < (top_k or 4))
+        exact = exact / exact.sum()
+        n = 4000
+        drawn = torch.stack([sample_next(logits, temperature, top_k, generator) for _ in range(n)])
+        share = torch.bincount(drawn, minlength=4) / n
+        assert ((share - exact).abs() <= 4 * (exact * (1 - exact) / n).sqrt() + 1e-9).all()
+    assert sample_next(logits, 0, 0, generator) == 0
+
+
+def test_generation_sees_the_last_context_and_repeats_with_its_seed(random_model):
+    model = random_model(vocab_size=256)
+    prompt = list(range(40))
+    assert list(generate(model, prompt, 5, seed=1)) == list(generate(model, prompt[-12:], 5, seed=1))
+    assert list(generate(model, prompt, 30, seed=1)) != list(generate(model, prompt, 30, seed=2))
+    greedy = list(generate(model, prompt, 1, temperature=0))
+    assert greedy == [model(torch.tensor([prompt[-12:]]))[0, -1].argmax().item()]
+
+
+@pytest.mark.parametrize("changes, words", [
+    (dict(prompt=""), "a prompt of at least one token"), (dict(temperature=-1.0), "temperature -1.0"),
+    (dict(temperature=math.nan), "temperature nan"), (dict(top_k=-1), "top_k -1"), (dict(n_tokens=-5), "tokens -5"),
+])  # fmt: skip
+def test_impossible_settings_are_refused(random_model, changes, words):
+    with pytest.raises(CourseError, match=words):
+        write(random_model(vocab_size=256), ByteTokenizer(), **{"prompt": "x", "n_tokens": 3, **changes})
+
+
+def test_train_config_of_a_run_is_kept():
+    assert tiny_run(seed=5).config == TrainConfig(steps=40, batch_size=4, seed=5)
