@@ -1,0 +1,293 @@
+"""The exercises of 06_pretraining."""
+
+import math
+
+import numpy as np
+
+from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.optimizers_torch import linear_rate
+
+
+def _check_first_loss(attempt):
+    diagnose(number(attempt), math.log(100), {
+        math.log2(100): "that is log2(100), the answer in bits: a nat is the unit of the natural logarithm",
+        2.0: "that is log10(100): take the natural logarithm",
+        100.0: "100 is the number of choices: the loss is the logarithm of how many there are",
+        0.01: "1/100 is the probability of each choice: the loss is minus its logarithm",
+        -math.log(100): "minus the logarithm of 1/100 is positive: a loss is never below 0",
+        0.0: "a loss of 0 means being certain and right: this model knows nothing yet",
+    }, tolerance=0.011)  # fmt: skip
+    return "ln(100): every character costs as much as one draw out of a hundred"
+
+
+def _check_rate(attempt):
+    def at(fraction, step, warmup_steps=10):
+        value = attempt(fraction, step, warmup_steps)
+        if not isinstance(value, (int, float)):
+            raise Wrong(f"a number was wanted, yours gives {value!r}")
+        return value
+
+    if close(at(0.2, 100), 0.2):
+        raise Wrong("the rate rises with the fraction: it should be what is left of the budget, 1 - fraction")
+    if at(0.0, 0) == 0:
+        raise Wrong("the very first step has rate 0 and changes nothing: use step + 1 in the warm-up")
+    if close(at(0.0, 0), 1.0) and not close(at(0.0, 4), 0.5):
+        raise Wrong("there is no warm-up: at step 0 the rate should be 1/10 of the peak, yours is all of it")
+    if close(at(0.5, 100), 1.0):
+        raise Wrong("there is no fall: with half of the budget used the rate should be half of the peak")
+    if at(0.5, 100) > 1:
+        raise Wrong("the rate goes on rising after the warm-up: it must stop at 1")
+    if not close(at(1.0, 1000), 0.0):
+        raise Wrong(f"with all of the budget used the rate should be 0, yours is {at(1.0, 1000):g}")
+    if close(at(0.2, 0), 0.1) or at(0.2, 0) > 0.1:
+        raise Wrong("warm-up and fall are multiplied: at step 0 with a fifth used, 1/10 times 4/5")
+    for fraction, step, warmup_steps in [(0.2, 0, 10), (0.5, 4, 10), (0.25, 99, 100), (0.7, 500, 10), (0.3, 7, 4)]:
+        wanted, given = linear_rate(fraction, step, warmup_steps), at(fraction, step, warmup_steps)
+        if not close(given, wanted):
+            raise Wrong(
+                f"at fraction {fraction}, step {step}, warm-up {warmup_steps}: {wanted:g} was wanted, yours is {given:g}"
+            )
+    return "up over the first steps, down to nothing at the end"
+
+
+def _another_rate(fraction, step, warmup_steps):
+    rate = 1 - fraction
+    if step + 1 < warmup_steps:
+        rate = rate * (step + 1) / warmup_steps
+    return rate
+
+
+def _check_epochs(attempt):
+    diagnose(number(attempt), 240 * 16 * 64 / 400_000, {
+        240 * 16 / 400_000: "that counts windows: each holds 64 characters",
+        240 * 64 / 400_000: "that counts one window a step: there are 16",
+        240 / 400_000: "that counts steps: each reads 16 windows of 64 characters",
+        400_000 / (240 * 16 * 64): "turn it over: how often is the text read, not how many texts fit",
+        240 * 16 * 64: "that is the number of characters read: divide it by the length of the text",
+    }, tolerance=0.0051)  # fmt: skip
+    return "less than once: in a run this short nearly every window is new"
+
+
+def _check_bits(attempt):
+    got = attempt(math.log(8))
+    if not isinstance(got, (int, float)):
+        raise Wrong(f"a number was wanted, yours gives {got!r}")
+    diagnose(got, 3.0, {
+        math.log(8) * math.log(2): "you multiplied by ln 2: a bit is the smaller unit, so there must be more of them",
+        8.0: "that is the number of choices, e to the loss: bits are its logarithm to base 2",
+        math.log2(math.log(8)): "that is the base-2 logarithm of the loss: the loss is a logarithm already, change its base",
+        math.log(8) / math.log(10): "you changed to base 10: a bit is the logarithm to base 2",
+        math.log(8): "that is still in nats",
+    })  # fmt: skip
+    diagnose(attempt(1.0), 1 / math.log(2), {})
+    return "one nat is about 1.44 bits"
+
+
+GRADIENT = np.array([[6.0, -8.0], [8.0, 6.0]])
+
+
+def _check_orthogonal(attempt):
+    try:
+        given = np.array(attempt, dtype=float)
+    except (TypeError, ValueError):
+        raise Wrong("a 2 × 2 list of numbers was wanted") from None
+    if given.shape != (2, 2):
+        raise Wrong(f"a 2 × 2 list of numbers was wanted, yours has shape {given.shape}")
+    mistakes = [
+        (GRADIENT, "that is G itself: both of its singular values are 10, and 1 is wanted"),
+        (
+            GRADIENT / np.linalg.norm(GRADIENT),
+            "you divided by the length of all four numbers together: singular values of 0.71",
+        ),
+        (
+            np.sign(GRADIENT),
+            "those are the signs: their columns are √2 long, an orthogonal matrix has columns of length 1",
+        ),
+        (GRADIENT.T / 10, "that turns the other way: it is the transpose"),
+        (np.eye(2), "the identity forgets the direction: U Vᵀ keeps the turn and drops the stretch"),
+    ]
+    for mistake, words in mistakes:
+        if close(given, mistake, 0.006):
+            raise Wrong(words)
+    if not close(given.T @ given, np.eye(2), 0.02):
+        raise Wrong("its columns are not of length 1 and at right angles")
+    if not close(given, GRADIENT / 10, 0.006):
+        raise Wrong("it is orthogonal, but it turns by another angle than G does")
+    return "G is a turn times a stretch of 10, and only the turn is kept"
+
+
+def _check_leak(attempt):
+    choice = str(attempt).strip().lower().strip(".()")
+    replies = {
+        "a": "a model without any skill pays ln V: this one has a very easy job",
+        "b": "the loss of a good model is what guessing the *next* character costs: here nothing is to be guessed",
+        "d": "nothing is undefined: the batch is a perfectly good one, for a useless job",
+    }
+    if choice in replies:
+        raise Wrong(replies[choice])
+    if choice != "c":
+        raise Wrong(f"one of 'a', 'b', 'c', 'd' was wanted, {attempt!r} was given")
+    return "the target stands in the input: copying it is learned in a moment, and the model can say nothing about what follows"
+
+
+EXERCISES = [
+    Exercise(
+        id="06-first-loss",
+        title="what does knowing nothing cost?",
+        minutes=2,
+        difficulty=1,
+        task="""
+A text uses 100 different characters. A model that knows nothing gives each the same probability. What is its loss, in nats
+for each character?""",
+        stub="loss_of_ignorance = ...  # a number",
+        name="loss_of_ignorance",
+        hints=(
+            "The loss of one guess is minus the natural logarithm of the probability that the right character got.",
+            "Each gets 1/100.",
+        ),
+        check=_check_first_loss,
+        answer=math.log(100),
+        another=4.61,
+        wrong=(
+            (math.log2(100), "in bits"),
+            (2, "log10"),
+            (100, "the number of choices"),
+            (0.01, "the probability of each"),
+            (-4.605, "never below 0"),
+            (0, "certain and right"),
+        ),
+    ),
+    Exercise(
+        id="06-rate",
+        title="the learning rate over time",
+        minutes=8,
+        difficulty=2,
+        task=r"""
+Build one: how large a step to take, as a share of the largest. It rises over the first steps and falls to zero over the whole
+budget: $\min\bigl(1, \tfrac{\text{step} + 1}{\text{warmup steps}}\bigr) \cdot (1 - \text{fraction})$. The training run below uses
+yours if it passes, ours if not.""",
+        stub="""
+def linear_rate(fraction, step, warmup_steps):
+    # fraction: used share of the budget, 0 to 1; step: 0, 1, 2, … -> a number from 0 to 1
+    return ...
+""",
+        name="linear_rate",
+        hints=(
+            "Write the two factors down one by one: `warmup = min(…)` and `fall = …`.",
+            "`min(1, (step + 1) / warmup_steps) * (1 - fraction)`",
+        ),
+        check=_check_rate,
+        answer=linear_rate,
+        another=_another_rate,
+        wrong=(
+            (lambda f, s, w: 1 - f, "there is no warm-up"),
+            (lambda f, s, w: min(1, s / w) * (1 - f), "changes nothing"),
+            (lambda f, s, w: min(1, (s + 1) / w), "there is no fall"),
+            (lambda f, s, w: (s + 1) / w * (1 - f), "goes on rising"),
+            (lambda f, s, w: min(1, (s + 1) / w) * f, "rises with the fraction"),
+            (lambda f, s, w: min(1, (s + 1) / w) * (1 - f / 2), "should be 0"),
+            (lambda f, s, w: min((s + 1) / w, 1 - f), "are multiplied"),
+            (lambda f, s, w: "up, then down", "a number was wanted"),
+        ),
+        ours="bigmodel_lib.optimizers_torch:linear_rate",
+    ),
+    Exercise(
+        id="06-leak",
+        title="the missing shift",
+        minutes=3,
+        difficulty=2,
+        task="""
+A classmate forgets the shift: the targets are `y = x`, each character is to be guessed from itself and those before it. Where
+does the training loss go? (a) it stays at ln V; (b) to the loss of a good model; (c) to nearly 0; (d) it is undefined.""",
+        stub='fate = ...  # "a", "b", "c" or "d"',
+        name="fate",
+        hints=("What is the least that the model must do to be right every time?", "The answer stands in its input."),
+        check=_check_leak,
+        answer="c",
+        another=" C. ",
+        wrong=(
+            ("a", "a very easy job"),
+            ("b", "nothing is to be guessed"),
+            ("d", "nothing is undefined"),
+            ("e", "one of 'a', 'b', 'c', 'd'"),
+            (0, "one of 'a', 'b', 'c', 'd'"),
+        ),
+    ),
+    Exercise(
+        id="06-epochs",
+        title="how often is the text read?",
+        minutes=3,
+        difficulty=1,
+        task="""
+On paper: a run takes 240 steps, each reads 16 windows of 64 characters, and the text to train on has 400 000 characters.
+How many times is the text read, on average?""",
+        stub="times_read = ...  # a number",
+        name="times_read",
+        hints=(
+            "How many characters does one step read?",
+            "Steps · windows · characters in a window, over the length of the text.",
+        ),
+        check=_check_epochs,
+        answer=240 * 16 * 64 / 400_000,
+        another=0.61,
+        wrong=(
+            (240 * 16 / 400_000, "counts windows"),
+            (240 * 64 / 400_000, "one window a step"),
+            (400_000 / (240 * 16 * 64), "turn it over"),
+            (245_760, "characters read"),
+            (7.0, "too large"),
+        ),
+    ),
+    Exercise(
+        id="06-bits",
+        title="nats into bits",
+        minutes=4,
+        difficulty=1,
+        task="""
+People who compress files count in bits. Write `bits(nats)`: the same loss with the logarithm to base 2. A choice among 8 equal
+ones costs ln 8 nats, or 3 bits.""",
+        stub="""
+def bits(nats):
+    return ...
+""",
+        name="bits",
+        hints=("log2(x) = ln(x) / ln(2).", "The loss is a natural logarithm already, so only the division is left."),
+        check=_check_bits,
+        answer=lambda nats: nats / math.log(2),
+        another=lambda nats: math.log2(math.exp(nats)),
+        wrong=(
+            (lambda nats: nats * math.log(2), "you multiplied by ln 2"),
+            (math.exp, "number of choices"),
+            (math.log2, "a logarithm already"),
+            (lambda nats: nats / math.log(10), "base 10"),
+            (lambda nats: nats, "still in nats"),
+        ),
+    ),
+    Exercise(
+        id="06-orthogonal",
+        title="orthogonalise a gradient by hand",
+        minutes=6,
+        difficulty=3,
+        task=r"""
+On paper: the gradient of a 2 × 2 matrix is $G = \begin{pmatrix} 6 & -8 \\ 8 & 6 \end{pmatrix}$. Muon steps along $U V^\top$,
+where $G = U \Sigma V^\top$. Which matrix is it?""",
+        stub="step_direction = ...  # [[a, b], [c, d]]",
+        name="step_direction",
+        hints=(
+            "Are the two columns of G at right angles? How long is each?",
+            "G is 10 times a rotation; a rotation has singular values of 1.",
+        ),
+        check=_check_orthogonal,
+        answer=[[0.6, -0.8], [0.8, 0.6]],
+        another=GRADIENT @ np.linalg.inv(np.array([[10.0, 0.0], [0.0, 10.0]])),
+        wrong=(
+            ([[6, -8], [8, 6]], "G itself"),
+            ([[0.424, -0.566], [0.566, 0.424]], "all four numbers together"),
+            ([[1, -1], [1, 1]], "the signs"),
+            ([[0.6, 0.8], [-0.8, 0.6]], "the transpose"),
+            ([[1, 0], [0, 1]], "forgets the direction"),
+            ([[0.8, -0.6], [0.6, 0.8]], "another angle"),
+            ([1, 2], "2 × 2 list"),
+        ),
+    ),
+]

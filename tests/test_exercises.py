@@ -1,0 +1,100 @@
+"""Every check is checked: right answers pass, wrong ones fail with their own words, a blank one is not attempted."""
+
+import ast
+import pathlib
+import types
+
+import pytest
+
+from bigmodel_lib import exercises
+from bigmodel_lib.config import CourseError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NUMBERS = sorted(path.stem[2:] for path in (ROOT / "bigmodel_lib/exercises").glob("nb*.py"))
+ALL = [exercise for number in NUMBERS for exercise in exercises.entries(number).values()]
+
+
+def each(values):
+    return pytest.mark.parametrize("exercise", values, ids=lambda exercise: exercise.id)
+
+
+@each(ALL)
+def test_the_model_answer_and_another_right_one_pass(exercise):
+    for attempt in (exercise.answer, exercise.another):
+        verdict, words = exercises.judge(exercise.id, attempt)
+        assert verdict == "right" and len(words) > 10, words
+
+
+@each(ALL)
+def test_the_stub_is_blank_and_says_so(exercise):
+    namespace = types.SimpleNamespace()
+    exec(exercise.stub, vars(namespace))  # noqa: S102 (the project's own stub)
+    attempt = getattr(namespace, exercise.name)
+    assert exercises.judge(exercise.id, attempt)[0] == "not attempted"
+    assert exercises.judge(exercise.id, ...)[0] == "not attempted"
+    assert "..." in exercise.stub
+
+
+@each(ALL)
+def test_typical_wrong_answers_each_get_their_own_diagnosis(exercise):
+    said = []
+    for attempt, fragment in exercise.wrong:
+        verdict, words = exercises.judge(exercise.id, attempt)
+        assert verdict == "wrong" and fragment in words, (attempt, words)
+        said.append(words)
+    assert len(set(said)) == len(said) >= 4
+
+
+@each(ALL)
+def test_an_attempt_that_crashes_is_diagnosed(exercise):
+    def crash(*_):
+        raise ZeroDivisionError("by zero")
+
+    verdict, words = exercises.judge(exercise.id, crash)
+    assert verdict == "wrong" and words
+
+
+@each([exercise for exercise in ALL if exercise.ours])
+def test_yours_is_used_if_right_and_ours_if_not(exercise, capsys):
+    assert exercises.yours_or_ours(exercise.id, exercise.another) is exercise.another
+    assert "uses yours" in capsys.readouterr().out
+    ours = exercises.yours_or_ours(exercise.id, ...)
+    assert exercises.judge(exercise.id, ours)[0] == "right" and ours.__name__ == exercise.name
+    assert exercises.yours_or_ours(exercise.id, exercise.wrong[0][0]) is ours
+    assert capsys.readouterr().out.count("uses ours") == 2
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_notebook_has_4_to_8_exercises_one_to_build_and_some_thought(number):
+    entries = list(exercises.entries(number).values())
+    assert 4 <= len(entries) <= 8 and len({exercise.id for exercise in entries}) == len(entries)
+    assert sum(exercise.ours is not None for exercise in entries) == 1
+    assert any(not callable(exercise.answer) for exercise in entries)
+    for exercise in entries:
+        assert exercise.id.startswith(number + "-") and exercise.difficulty in (1, 2, 3) and exercise.minutes > 0
+        assert len(exercise.hints) == 2 and exercises.task_cell(exercise).count("<details>") == 2
+        ast.parse(exercise.stub)
+
+
+def test_predictions_are_kept_and_compared(capsys):
+    exercises.predict("loss", 4.0)
+    exercises.compare("loss", 4.5)
+    exercises.predict("letter", "e")
+    exercises.compare("letter", "t")
+    exercises.predict("nothing")
+    exercises.compare("nothing", 1)
+    exercises.compare("never asked", 1)
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "loss: you said 4, it is 4.5, off by 0.5"
+    assert said[3] == "letter: you said e, it is t: not as predicted"
+    assert "no prediction yet" in said[4] and said[5:] == [
+        "nothing: you made no prediction",
+        "never asked: you made no prediction",
+    ]
+
+
+def test_unknown_exercises_are_refused():
+    with pytest.raises(CourseError, match="choose one of 00-words"):
+        exercises.find("00-nothing")
+    with pytest.raises(CourseError, match="notebook 99 has no exercises"):
+        exercises.find("99-x")
