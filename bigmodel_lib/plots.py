@@ -39,9 +39,9 @@ def show(ax, caption: str, alt: str, handle=None) -> None:
     if not caption.strip() or not alt.strip():
         raise ValueError("a caption and an alt text were wanted: say in words what to see and what is there")
     for axes in figure.axes:
-        if axes.axison and not (axes.get_xlabel() and axes.get_ylabel()):
+        if axes.axison and axes.get_label() != "<colorbar>" and not (axes.get_xlabel() and axes.get_ylabel()):
             raise ValueError("labelled axes were wanted: set_xlabel and set_ylabel with units, or turn the axes off")
-    if not any(axes.get_title() for axes in figure.axes):
+    if not any(axes.get_title(loc="left") or axes.get_title() for axes in figure.axes):
         raise ValueError("a title was wanted: ax.set_title")
     data, metadata = bundle(figure, caption, alt)
     plt.close(figure)
@@ -83,11 +83,11 @@ class LiveCurve:
     def __init__(self, caption: str, references: dict | None = None, title: str = "Loss while training"):
         self.caption, self.references, self.title, self.handle = caption, references, title, None
 
-    def update(self, rows: list) -> None:
-        """Draw the rows so far over the last picture."""
+    def update(self, rows: list, status: str = "") -> None:
+        """Draw the rows so far over the last picture, with a line about the run as its title."""
         from IPython.display import DisplayHandle, Markdown, display
 
-        ax = draw_curve(rows, self.references, new_axes(self.title, "step", "loss (nats per token)"))
+        ax = draw_curve(rows, self.references, new_axes(status or self.title, "step", "loss (nats per token)"))
         alt = f"Line chart of the loss against steps, from {rows[0]['loss']:.2f} to {rows[-1]['loss']:.2f} now."
         if self.handle is None:
             self.handle = DisplayHandle(f"live-curve-{next(_numbers)}")
