@@ -1,0 +1,177 @@
+"""What every notebook keeps to; what its cells compute is compared by nbval."""
+
+import ast
+import importlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
+HALF_MAY_BE_UNCOMPARED = ("05", "06")
+LIBRARY = ("corpora", "tokenizers", "model_torch", "optimizers_torch", "pretraining", "generation")
+
+
+def each_notebook(test):
+    return pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)(test)
+
+
+def cells_of(path, kind):
+    return [c for c in nbformat.read(path, as_version=4).cells if c["cell_type"] == kind and c["source"].strip()]
+
+
+def tree_without_docstrings(function: ast.FunctionDef) -> str:
+    body = function.body
+    if (
+        isinstance(body[0], ast.Expr)
+        and isinstance(body[0].value, ast.Constant)
+        and isinstance(body[0].value.value, str)
+    ):
+        function.body = body[1:]
+    return ast.dump(function)
+
+
+def functions_in(source: str) -> dict:
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+
+
+@each_notebook
+def test_cells_are_short_run_and_in_order(path):
+    cells = cells_of(path, "code")
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        assert len([line for line in cell["source"].splitlines() if line.strip()]) <= 25, cell["source"]
+        assert all(output["output_type"] != "error" for output in cell["outputs"])
+    lengths = sorted(len(cell["source"].splitlines()) for cell in cells)
+    assert lengths[len(lengths) // 2] <= 9
+
+
+@each_notebook
+def test_most_cells_are_compared(path):
+    cells = cells_of(path, "code")
+    ignored = sum(bool(UNCOMPARED & set(cell["metadata"].get("tags", []))) for cell in cells)
+    assert ignored <= len(cells) / (2 if path.name.startswith(HALF_MAY_BE_UNCOMPARED) else 3), (ignored, len(cells))
+
+
+@each_notebook
+def test_it_opens_with_its_question_and_ends_with_a_summary(path):
+    texts = [cell["source"] for cell in cells_of(path, "markdown")]
+    for word in ("**Question:**", "**You need:**", "**Runs in:**"):
+        assert word in texts[0]
+    assert "## Summary" in texts[-1] and "…" not in re.search(r"\*\*Runs in:\*\*(.*)", texts[0])[1]
+    chinese = re.findall(r"[\u4e00-\u9fff]+", "\n".join(texts))
+    assert len(set(chinese)) >= 5
+
+
+@each_notebook
+def test_every_picture_has_alt_text_and_a_caption(path):
+    pictures = 0
+    for cell in cells_of(path, "code"):
+        for place, output in enumerate(cell["outputs"]):
+            if "image/png" not in output.get("data", {}):
+                continue
+            pictures += 1
+            assert len(output["metadata"]["image/png"]["alt"]) > 30
+            caption = cell["outputs"][place + 1]["data"]["text/markdown"]
+            assert caption.startswith("*") and len(caption) > 30
+    assert pictures >= 3
+
+
+@each_notebook
+def test_every_exercise_is_there_in_order_and_in_step_with_its_entry(path):
+    from bigmodel_lib import exercises
+
+    wanted = exercises.entries(path.name[:2])
+    parts: dict = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        if "exercise" in cell["metadata"]:
+            parts.setdefault(cell["metadata"]["exercise"], []).append(cell["source"])
+    assert parts.keys() == wanted.keys()
+    for exercise_id, exercise in wanted.items():
+        ours = [exercises.task_cell(exercise), exercise.stub.strip(), exercises.check_cell(exercise)]
+        assert parts[exercise_id] == ours, f"{exercise_id} has changed: run make notebooks"
+
+
+@each_notebook
+def test_what_is_taught_inline_is_what_the_library_keeps(path):
+    inline = {}
+    for cell in cells_of(path, "code"):
+        inline |= functions_in(cell["source"])
+    taught = {}
+    for name in LIBRARY:
+        for function in functions_in((ROOT / f"bigmodel_lib/{name}.py").read_text(encoding="utf-8")).values():
+            if f"Taught in {path.stem}" in " ".join((ast.get_docstring(function) or "").split()):
+                taught[function.name] = function
+    for name, function in taught.items():
+        assert name in inline, f"{name} says that it is taught here"
+        assert tree_without_docstrings(inline[name]) == tree_without_docstrings(function), name
+    public = {n for m in LIBRARY for n in vars(importlib.import_module(f"bigmodel_lib.{m}")) if not n.startswith("_")}
+    stubs = {cell["metadata"].get("part") for cell in cells_of(path, "code")}
+    assert stubs >= {"stub", "check"} and len(path.read_bytes()) < 1_500_000
+    for name in inline.keys() & public - taught.keys():
+        assert name in {e.name for e in importlib.import_module(f"bigmodel_lib.exercises.nb{path.name[:2]}").EXERCISES}
+
+
+def test_random_windows_is_taught_in_06():
+    assert "def random_windows" in (ROOT / "notebooks/06_pretraining.ipynb").read_text(encoding="utf-8")
+
+
+@each_notebook
+def test_nothing_of_this_machine_is_in_it(path):
+    text = path.read_text(encoding="utf-8")
+    assert str(ROOT) not in text and str(pathlib.Path.home()) + "/" not in text and "widget-state" not in text
+    assert json.loads(text)["metadata"].keys() == {"kernelspec", "language_info"}
+
+
+def test_the_maps_name_every_notebook():
+    for place in (ROOT / "README.md", ROOT / "notebooks/00_start_here.ipynb"):
+        text = place.read_text(encoding="utf-8")
+        for path in PATHS:
+            row = re.search(rf"\| \[`{path.stem}`\]\([^)]*{path.name}\) \|[^|]*\| ([^|]*) \|", text)
+            assert row and re.search("minute", row[1]), (place.name, path.stem)
+
+
+BLOCK_NETWORK = """
+import socket
+_connect = socket.socket.connect
+def connect(self, address):
+    if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise RuntimeError(f"the network was used: {address}")
+    return _connect(self, address)
+socket.socket.connect = connect
+"""
+
+
+@each_notebook
+def test_it_runs_alone_without_network_and_leaves_the_tree_clean(path, tmp_path):
+    def tree():
+        found = (p for p in ROOT.rglob("*") if p.is_file() and not {".venv", ".git", "__pycache__"} & set(p.parts))
+        return {str(p): p.stat().st_mtime_ns for p in found if p.suffix != ".pyc" and ".egg-info" not in str(p)}
+
+    startup = tmp_path / "profile_default/startup"
+    startup.mkdir(parents=True)
+    (startup / "00_block.py").write_text(BLOCK_NETWORK + "\nBLOCKED = True\n")
+    notebook = nbformat.read(path, as_version=4)
+    probe = "import socket\nassert BLOCKED\ntry:\n    socket.create_connection(('192.0.2.1', 80), timeout=1)\n"
+    probe += "    raise SystemExit('the network is open')\nexcept RuntimeError:\n    pass"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(probe))
+    copy = tmp_path / path.name
+    nbformat.write(notebook, copy)
+    before = tree()
+    program = (
+        "import sys, nbformat; from nbclient import NotebookClient; n = nbformat.read(sys.argv[1], as_version=4);"
+        "NotebookClient(n, timeout=300, resources={'metadata': {'path': sys.argv[2]}}).execute()"
+    )
+    environment = {**os.environ, "IPYTHONDIR": str(tmp_path), "JUPYTER_PREFER_ENV_PATH": "1"}
+    command = [sys.executable, "-c", program, str(copy), str(ROOT / "notebooks")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {k for k, v in tree().items() if before.get(k) != v} == set()
+    assert before.keys() == tree().keys()
