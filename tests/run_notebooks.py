@@ -113,7 +113,7 @@ def run(path: pathlib.Path) -> float:
 
 def main(wanted: list) -> int:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in the tests
     paths = [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if not wanted or p.name.startswith(tuple(wanted))]
     if not paths:
         print(f"no notebook in notebooks/ begins with {' or '.join(wanted)}", file=sys.stderr)
