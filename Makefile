@@ -7,7 +7,7 @@ RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
 .PHONY: help lab test notebooks fresh lint bench data clean
 
 help:       ## list all targets
-	@sed -n 's/^\([a-z]*\): *## /make \1\t/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z]*\):\( *\)## /make \1\2  /p' Makefile
 lab:        ## open the course in JupyterLab (the first time, install it into .venv)
 	@$(RUN) lab
 test:       ## lint, unit tests and every notebook under nbval, with one summary

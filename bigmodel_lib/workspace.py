@@ -5,6 +5,7 @@
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -51,7 +52,7 @@ def fingerprint():
 
 def explain(log):
     """What a failed installation's log means, in words."""
-    if re.search(r"No space left on device|Errno 28|not enough space", log, re.I):
+    if re.search(r"No space left on device|Errno 28|not enough space|quota exceeded", log, re.I):
         return "the disk is full: free about 3 GB, then run this again; it continues where it stopped"
     if re.search(
         r"name resolution|NewConnectionError|Max retries|getaddrinfo|timed out|Network is unreachable", log, re.I
@@ -81,12 +82,12 @@ def create_venv():
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
     if made.returncode:
         said = made.stdout + made.stderr
-        if "ensurepip" in said:
+        if "ensurepip is not" in said or importlib.util.find_spec("ensurepip") is None:
             raise Trouble(
                 "this Python cannot make environments: install its venv package (on Debian and Ubuntu: "
                 "sudo apt install python3-venv), then run this again"
             )
-        raise Trouble(f"the environment {VENV} could not be made: {explain(said)}\n{said.strip()[-500:]}")
+        raise Trouble(f"{said.strip()[-500:]}\nthe environment {VENV} could not be made: {explain(said)}")
 
 
 def ensure_environment():
@@ -98,8 +99,9 @@ def ensure_environment():
     create_venv()
     print("Installing the course's packages (the first time takes a few minutes)", flush=True)
     log = VENV / "install.log"
-    if log.exists():
-        log.unlink()
+    for old in (log, stamp):  # an interrupted installation leaves packages of two fingerprints, so it keeps no stamp
+        if old.exists():
+            old.unlink()
     pip = [venv_python(), "-m", "pip", "--disable-pip-version-check", "--log", log]
     if call([*pip, "install", "--quiet", "--progress-bar", "on", "-c", "constraints.txt", "-e", ".[course]"]):
         raise Trouble("the installation stopped: " + explain(log.read_text(errors="replace") if log.exists() else ""))
@@ -114,22 +116,29 @@ def notebook_names():
     return sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
+def copy_whole(source, target):
+    """Copy a file under a passing name and rename it, so that a full disk leaves no half notebook."""
+    passing = target.with_name(f".{target.name}.part")
+    shutil.copyfile(str(source), str(passing))
+    os.replace(str(passing), str(target))
+
+
 def fill_my_notebooks():
     """Copy what is missing from notebooks/ to my_notebooks/; what is there is the reader's, and stays."""
     mine = ROOT / "my_notebooks"
     mine.mkdir(exist_ok=True)
     for name in notebook_names():
         if not (mine / name).exists():
-            shutil.copyfile(str(ROOT / "notebooks" / name), str(mine / name))
+            copy_whole(ROOT / "notebooks" / name, mine / name)
 
 
-def lab():
+def lab(*options):
     """Open JupyterLab at the reader's copy of the first notebook, with the environment's own kernel."""
     ensure_environment()
     fill_my_notebooks()
     first = "my_notebooks/" + notebook_names()[0]
     environment = dict(os.environ, JUPYTER_PREFER_ENV_PATH="1")
-    return call([venv_python(), "-m", "jupyterlab", first, *sys.argv[2:]], env=environment)
+    return call([venv_python(), "-m", "jupyterlab", first, *options], env=environment)
 
 
 def fresh(number=None):
@@ -143,7 +152,7 @@ def fresh(number=None):
     if mine.read_bytes() != ours.read_bytes():
         kept = mine.with_name("{}_kept_{}.ipynb".format(mine.stem, time.strftime("%Y-%m-%d_%H%M%S")))
         mine.rename(kept)
-        shutil.copyfile(str(ours), str(mine))
+        copy_whole(ours, mine)
         print(f"Your version is kept as my_notebooks/{kept.name}")
     print(f"my_notebooks/{mine.name} is the course's version")
 
@@ -161,7 +170,8 @@ def count_results(report):
     if not report.exists():
         return counts
     for case in xml.etree.ElementTree.parse(str(report)).iter("testcase"):
-        cell = "ipynb" in (case.get("classname") or "") + (case.get("name") or "")
+        where = case.get("classname") or case.get("name") or ""  # no class name: the file could not be collected
+        cell = where.endswith(".ipynb")
         outcomes = {child.tag for child in case}
         place = 1 if outcomes & {"failure", "error"} else 2 if "skipped" in outcomes else 0
         counts["notebook cells" if cell else "unit tests"][place] += 1
@@ -193,8 +203,9 @@ def script(path, *arguments):
 
 
 def clean():
-    """Remove the environment and caches. The reader's notebooks stay."""
+    """Remove the environment and caches. The reader's notebooks stay, and what JupyterLab keeps beside them."""
     caches = [path for name in ("__pycache__", ".ipynb_checkpoints") for path in ROOT.glob(f"[!.]*/**/{name}")]
+    caches = [path for path in caches if path.relative_to(ROOT).parts[0] != "my_notebooks"]
     for path in [
         VENV,
         *caches,
@@ -219,10 +230,10 @@ def check_environment():
 
 
 TARGETS = {
-    "lab": lambda *_: lab(),
+    "lab": lab,
     "test": test,
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
-    "fresh": fresh,
+    "fresh": lambda *numbers: fresh(" ".join(numbers)),
     "lint": lint,
     "bench": lambda *more: script("tests/bench_pretraining.py", *more),
     "data": lambda *more: script("data/make_first_model.py", *more),

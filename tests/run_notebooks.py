@@ -5,7 +5,6 @@ A Markdown cell `{{exercise 06-rate}}` becomes the exercise's cells; cells made 
 The line "Runs in" of a notebook and the minutes in the maps are written from the measured time.
 """
 
-import json
 import os
 import pathlib
 import re
@@ -105,8 +104,7 @@ def run(path: pathlib.Path) -> float:
     opening = notebook.cells[0]
     opening["source"] = re.sub(r"(\*\*Runs in:\*\*) [^\n.]*", rf"\1 {words} on 2 CPU cores", opening["source"])
     nbformat.validate(notebook)
-    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     write_minutes(path.stem, words)
     return seconds
 

@@ -1,0 +1,448 @@
+"""The commands around the course, in a folder of their own, with a fake Python: no network, and nothing is installed."""
+
+import ast
+import errno
+import importlib.metadata
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from bigmodel_lib import workspace
+from bigmodel_lib.workspace import Trouble
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+RULES = dict(re.findall(r"^([\w-]+):.*\n((?:\t.*\n?)*)", MAKEFILE, re.M))
+
+# Stands for the Python that makes the environment and for the one in it; it notes how it was called.
+# A file `venv_fails` or `pip_fails` beside it holds what is said on failing.
+FAKE_PYTHON = """#!/bin/sh
+here='{here}'
+echo "$@" >> "$here/calls"
+case "$*" in
+"-m venv --clear "*)
+    if [ -f "$here/venv_fails" ]; then cat "$here/venv_fails"; exit 1; fi
+    rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+"-m pip --disable-pip-version-check --log "*)
+    if [ -f "$here/pip_fails" ]; then cp "$here/pip_fails" "$5"; exit 1; fi ;;
+esac
+"""
+INSTALL = "-m pip .* install .*-c constraints.txt -e .\\[course\\]"
+
+
+class Course:
+    """A small copy of the course's folder."""
+
+    def __init__(self, folder):
+        self.folder, self.root, self.venv = folder, folder / "course", folder / "course/.venv"
+        self.mine = self.root / "my_notebooks"
+        (self.root / "notebooks").mkdir(parents=True)
+        for name in ("00_start_here", "01_second"):
+            (self.root / f"notebooks/{name}.ipynb").write_text(f"ours {name}")
+        for name in ("pyproject.toml", "constraints.txt"):
+            shutil.copyfile(ROOT / name, self.root / name)
+        self.python = self.program("python", FAKE_PYTHON.format(here=folder))
+
+    def program(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def count(self, pattern):
+        """How often the fake Python was called with such arguments."""
+        calls = self.folder / "calls"
+        return sum(bool(re.match(pattern, line)) for line in calls.read_text().splitlines()) if calls.exists() else 0
+
+    def fails(self, what, said):
+        (self.folder / f"{what}_fails").write_text(said)
+
+    def works(self, what):
+        (self.folder / f"{what}_fails").unlink()
+
+    def installed(self):
+        return (self.venv / "installed").exists()
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    if os.name == "nt":
+        pytest.skip("the fake Python is a shell script")
+    made = Course(tmp_path)
+    monkeypatch.setattr(workspace, "ROOT", made.root)
+    monkeypatch.setattr(workspace, "VENV", made.venv)
+    monkeypatch.setattr(sys, "executable", str(made.python))
+    set_free_space(monkeypatch, 100e9)
+    return made
+
+
+def set_free_space(monkeypatch, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(200e9, 200e9 - free, free))
+
+
+def refused(capsys, *arguments):
+    """What `main` says on refusing."""
+    assert workspace.main(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert said.strip() and "Traceback" not in said
+    return said
+
+
+# Python and make
+
+
+def test_an_old_python_is_refused_in_words(monkeypatch, capsys):
+    with pytest.raises(Trouble, match=r"Python 3\.9 was given and 3\.11 or newer is wanted: install one"):
+        workspace.check_python((3, 9, 1))
+    workspace.check_python((3, 11, 0))
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    assert "3.11 or newer is wanted" in refused(capsys, "lab")
+
+
+def test_an_old_python_can_read_the_file_that_refuses_it():
+    for name in ("__init__", "workspace"):
+        ast.parse((ROOT / f"bigmodel_lib/{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+def test_the_commands_need_no_package():
+    command = [sys.executable, "-S", "-m", "bigmodel_lib.workspace", "nonsense"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.strip() == "one of {} was wanted".format(", ".join(workspace.TARGETS))
+
+
+@pytest.fixture
+def make(tmp_path):
+    program = shutil.which("make") or pytest.skip("make is missing")
+    (tmp_path / "Makefile").write_text(MAKEFILE, encoding="utf-8")
+
+    def run(*arguments, path=os.environ.get("PATH", "")):
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PYTHON"))}
+        environment = {**inherited, "PATH": str(path), "LC_ALL": "C"}
+        return subprocess.run(
+            [program, "--no-print-directory", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+
+    return run
+
+
+def test_help_lists_every_target_on_one_line_each(make):
+    lines = make("help", "PYTHON=").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["make", name] for name in RULES if name != "PHONY"]
+    assert len(lines) >= 9 and all(len(line.split()) > 4 for line in lines)
+    assert make().stdout.splitlines() == lines
+
+
+def test_every_target_that_calls_the_commands_names_one(make):
+    calling = {name: re.search(r"\$\(RUN\) (\w+)", rule)[1] for name, rule in RULES.items() if "$(RUN)" in rule}
+    assert set(calling.values()) == set(workspace.TARGETS) and all(name == used for name, used in calling.items())
+    phony = re.search(r"^\.PHONY: (.*)", MAKEFILE, re.M)[1].split()
+    assert set(phony) == {"help", *calling}
+
+
+@pytest.mark.parametrize("how", ["empty", "old"])
+def test_without_a_new_python_make_says_so(make, tmp_path, how):
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = make("lab", "PYTHON=") if how == "empty" else make("lab", path=tmp_path)
+    assert done.returncode != 0 and "Python 3.11 or newer was wanted and none was found: install it" in done.stderr
+
+
+def test_make_takes_the_first_python_that_is_new_enough(make, tmp_path):
+    for name, code in (("python3", "exit 1"), ("python3.12", f'[ "$1" = -c ] || echo "$@" > {tmp_path}/called')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    assert make("fresh", "NB=01", path=tmp_path).returncode == 0
+    assert (tmp_path / "called").read_text() == "-m bigmodel_lib.workspace fresh 01\n"
+
+
+# Installation
+
+
+def test_an_installed_environment_is_used_without_any_program(course, monkeypatch):
+    workspace.ensure_environment()
+    assert course.count("-m venv") == course.count(INSTALL) == 1 and course.installed()
+
+    def forbidden(*arguments, **more):
+        raise AssertionError(f"{arguments} was run")
+
+    monkeypatch.setattr(subprocess, "Popen", forbidden)
+    workspace.ensure_environment()
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])
+def test_it_is_installed_again_when_what_it_depends_on_changes(course, name):
+    workspace.ensure_environment()
+    (course.root / name).write_text("# changed\n")
+    workspace.ensure_environment()
+    workspace.ensure_environment()
+    assert course.count(INSTALL) == 2 and course.count("-m venv") == 1
+
+
+def test_an_interrupted_installation_goes_on_in_the_same_environment(course):
+    course.fails("pip", "Killed")
+    with pytest.raises(Trouble, match="continues where it stopped"):
+        workspace.ensure_environment()
+    assert not course.installed()
+    (course.venv / "half").touch()
+    course.works("pip")
+    workspace.ensure_environment()
+    assert course.installed() and (course.venv / "half").exists()
+    assert course.count("-m venv") == 1 and course.count(INSTALL) == 2
+
+
+def test_an_update_that_stopped_is_not_taken_for_the_old_installation(course):
+    workspace.ensure_environment()
+    before = (course.root / "constraints.txt").read_text()
+    (course.root / "constraints.txt").write_text("# other versions\n")
+    course.fails("pip", "Killed")
+    with pytest.raises(Trouble):
+        workspace.ensure_environment()
+    (course.root / "constraints.txt").write_text(before)
+    course.works("pip")
+    workspace.ensure_environment()
+    assert course.count(INSTALL) == 3
+
+
+def test_an_environment_whose_python_does_not_run_is_made_again(course):
+    (course.venv / "bin").mkdir(parents=True)
+    (course.venv / "bin/python").write_text("#!/bin/sh\nexit 1\n")
+    (course.venv / "bin/python").chmod(0o755)
+    workspace.ensure_environment()
+    assert course.count("-m venv") == 1 and course.installed()
+
+
+@pytest.mark.parametrize("log, words", [
+    ("OSError: [Errno 28] No space left on device", "the disk is full: free about 3 GB"),
+    ("OSError: [Errno 122] Disk quota exceeded", "the disk is full: free about 3 GB"),
+    ("NewConnectionError('Failed to establish a new connection')", "connect to the network"),
+    ("Temporary failure in name resolution\nNo matching distribution found for torch==2", "connect to the network"),
+    ("ERROR: No matching distribution found for torch==2", "has no build for this Python or machine: try Python 3.11"),
+    ("error: command 'cc' failed", "see the lines above"),
+])  # fmt: skip
+def test_a_failed_installation_is_explained(course, capsys, log, words):
+    course.fails("pip", f"Collecting torch\n{log}\n")
+    said = refused(capsys, "lab")
+    assert "the installation stopped: " in said and words in said and not course.installed()
+
+
+def test_an_old_log_explains_nothing(course, capsys):
+    course.fails("pip", "No space left on device")
+    refused(capsys, "lab")
+    course.fails("pip", "error: something else")
+    assert "disk" not in refused(capsys, "lab")
+
+
+DEBIAN = "The virtual environment was not created successfully because ensurepip is not\navailable."
+
+
+@pytest.mark.parametrize("printed, words", [
+    (DEBIAN, "sudo apt install python3-venv"),
+    ("OSError: [Errno 28] No space left on device", "the disk is full: free about 3 GB"),
+    ("Error: Command '['python', '-m', 'ensurepip']' returned non-zero exit status 1.", "could not be made"),
+])  # fmt: skip
+def test_an_environment_that_cannot_be_made_is_explained(course, capsys, printed, words):
+    course.fails("venv", printed)
+    said = refused(capsys, "lab")
+    assert words in said and ("sudo apt" in said) == (printed == DEBIAN)
+    assert course.count(INSTALL) == 0
+
+
+def test_a_full_disk_is_said_before_anything_starts(course, capsys, monkeypatch):
+    set_free_space(monkeypatch, 1.04e9)
+    assert "2.5 GB of disk are wanted and 1.0 GB are free: make room" in refused(capsys, "lab")
+    assert course.count("") == 0 and not course.venv.exists()
+
+
+def test_a_file_that_cannot_be_written_is_said_in_words(course, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert "the disk is full" in refused(capsys, "fresh", "01")
+
+
+# The reader's notebooks
+
+
+def test_my_notebooks_is_filled_and_nothing_of_the_readers_is_touched(course):
+    workspace.fill_my_notebooks()
+    names = workspace.notebook_names()
+    assert sorted(path.name for path in course.mine.iterdir()) == names
+    (course.mine / names[0]).write_text("the reader's")
+    (course.mine / names[1]).unlink()
+    (course.mine / "own.ipynb").write_text("another of the reader's")
+    workspace.fill_my_notebooks()
+    texts = {path.name: path.read_text() for path in course.mine.iterdir()}
+    assert texts == {names[0]: "the reader's", names[1]: "ours 01_second", "own.ipynb": "another of the reader's"}
+
+
+def test_a_copy_that_breaks_off_is_not_taken_for_the_readers(course, monkeypatch):
+    def half(source, target):
+        pathlib.Path(target).write_text("ou")
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(shutil, "copyfile", half)
+        workspace.fill_my_notebooks()
+    workspace.fill_my_notebooks()
+    assert {path.name: path.read_text() for path in course.mine.iterdir()} == {
+        "00_start_here.ipynb": "ours 00_start_here",
+        "01_second.ipynb": "ours 01_second",
+    }
+
+
+def test_fresh_restores_and_keeps_the_readers_version_beside_it(course, capsys):
+    workspace.fill_my_notebooks()
+    mine = course.mine / "01_second.ipynb"
+    mine.write_text("the reader's")
+    assert workspace.main(["fresh", "01"]) == 0
+    (kept,) = course.mine.glob("01_second_kept_*.ipynb")
+    assert mine.read_text() == "ours 01_second" and kept.read_text() == "the reader's"
+    assert kept.name in capsys.readouterr().out
+    workspace.fresh("01")
+    assert len(list(course.mine.glob("01*"))) == 2
+
+
+@pytest.mark.parametrize("numbers", [[], [""], ["7"], ["0"], ["00", "01"]])
+def test_fresh_says_which_notebooks_there_are(course, capsys, numbers):
+    assert "choose one of 00, 01, as in make fresh NB=00" in refused(capsys, "fresh", *numbers)
+
+
+def test_clean_removes_what_can_be_made_again_and_leaves_the_readers_notebooks(course):
+    workspace.ensure_environment()
+    workspace.fill_my_notebooks()
+    for name in ("bigmodel_lib/__pycache__", "notebooks/.ipynb_checkpoints", ".pytest_cache", "bigmodel_lib.egg-info"):
+        (course.root / name).mkdir(parents=True)
+    (course.mine / "own.ipynb").write_text("the reader's")
+    (course.mine / ".ipynb_checkpoints").mkdir()
+    (course.mine / ".ipynb_checkpoints/own-checkpoint.ipynb").write_text("what JupyterLab can go back to")
+    before = {path: path.read_bytes() for path in course.mine.rglob("*") if path.is_file()}
+    assert workspace.main(["clean"]) == 0
+    assert {path: path.read_bytes() for path in course.mine.rglob("*") if path.is_file()} == before
+    left = {str(path.relative_to(course.root)) for path in course.root.rglob("*") if course.mine not in path.parents}
+    assert left == {
+        "my_notebooks", "bigmodel_lib", "notebooks", "notebooks/00_start_here.ipynb", "notebooks/01_second.ipynb",
+        "pyproject.toml", "constraints.txt",
+    }  # fmt: skip
+
+
+# Lab, lint and test
+
+
+@pytest.fixture
+def calls(course, monkeypatch):
+    """The commands that were called, each with its further arguments; the fake returns the codes in `calls.codes`."""
+
+    class Calls(list):
+        codes = ()
+
+        def __call__(self, command, **more):
+            self.append((command, more))
+            return self.codes[len(self) - 1] if self.codes else 0
+
+    workspace.ensure_environment()
+    recorder = Calls()
+    monkeypatch.setattr(workspace, "call", recorder)
+    return recorder
+
+
+def test_lab_opens_the_first_notebook_with_the_environments_own_kernel(course, calls):
+    assert workspace.main(["lab", "--no-browser"]) == 0
+    ((command, more),) = calls
+    assert command == [
+        course.venv / "bin/python", "-m", "jupyterlab", "my_notebooks/00_start_here.ipynb", "--no-browser",
+    ]  # fmt: skip
+    assert more["env"]["JUPYTER_PREFER_ENV_PATH"] == "1" and more["env"]["PATH"] == os.environ["PATH"]
+    assert (course.mine / "00_start_here.ipynb").exists()
+
+
+@pytest.mark.parametrize("codes, result", [((0, 0), 0), ((1, 0), 1), ((0, 1), 1)])
+def test_lint_fails_if_one_of_its_two_checks_does(calls, codes, result):
+    calls.codes = codes
+    assert workspace.lint() == result
+    assert [command[3] for command, _ in calls] == ["check", "format"][: len(calls)]
+
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.test_a" name="test_one"/>
+<testcase classname="tests.test_a" name="test_two[a.ipynb]"><failure/></testcase>
+<testcase classname="tests.test_a" name="test_three"><skipped/></testcase>
+<testcase classname="notebooks.00_start_here.ipynb" name="Cell 0"/>
+<testcase classname="notebooks.00_start_here.ipynb" name="Cell 1"/>
+<testcase classname="notebooks.00_start_here.ipynb" name="Cell 2"><error/></testcase>
+<testcase classname="" name="notebooks.01_broken.ipynb"><error/></testcase>
+</testsuite></testsuites>"""
+
+
+@pytest.mark.parametrize("lint, code, result", [(0, 0, 0), (1, 0, 1), (0, 1, 1), (0, 5, 1)])
+def test_test_ends_in_one_summary_and_fails_if_anything_did(course, monkeypatch, capsys, lint, code, result):
+    def pytest_runs(command, **more):
+        assert command[0] == course.venv / "bin/python" and command[1:4] == ["-m", "pytest", "--nbval"]
+        (report,) = (part for part in command if part.startswith("--junitxml="))
+        pathlib.Path(report.split("=")[1]).write_text(REPORT)
+        return code
+
+    monkeypatch.setattr(workspace, "lint", lambda: lint)
+    monkeypatch.setattr(workspace, "call", pytest_runs)
+    assert workspace.main(["test"]) == result
+    said = capsys.readouterr().out
+    assert ("FAILED in 0:0" in said, "ALL PASSED in 0:0" in said) == (bool(result), not result)
+    assert re.search("lint +failed" if lint else "lint +passed", said)
+    assert re.search("unit tests +1 passed, 1 failed, 1 skipped", said)
+    assert re.search("notebook cells +2 passed, 2 failed\n", said)
+
+
+def test_without_a_report_nothing_has_passed(course, monkeypatch, capsys):
+    monkeypatch.setattr(workspace, "lint", lambda: 0)
+    monkeypatch.setattr(workspace, "call", lambda command, **more: 4)
+    assert workspace.main(["test"]) == 1
+    assert re.search("unit tests +0 passed, 0 failed", capsys.readouterr().out)
+
+
+UNIT_TESTS = """
+import pytest
+
+@pytest.mark.parametrize("name", ["00.ipynb", "01.ipynb"])
+def test_unit(name):
+    assert name == "00.ipynb"
+"""
+
+
+def test_a_real_report_is_counted(tmp_path):
+    cells = [nbformat.v4.new_code_cell(source, execution_count=1) for source in ("1 + 1", "2 + 2")]
+    for cell, text in zip(cells, ("2", "5"), strict=True):
+        cell.outputs = [nbformat.v4.new_output("execute_result", {"text/plain": text}, execution_count=1)]
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebooks/00_one.ipynb")
+    (tmp_path / "notebooks/01_broken.ipynb").write_text("not a notebook")
+    (tmp_path / "test_unit.py").write_text(UNIT_TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    report = tmp_path / "report.xml"
+    pytest_in_it = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    command = [*pytest_in_it, "--nbval", "--nbval-current-env", "--continue-on-collection-errors"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert workspace.count_results(report) == {"unit tests": [1, 1, 0], "notebook cells": [1, 2, 0]}
+
+
+def test_the_environment_is_checked_in_words(monkeypatch):
+    versions = importlib.metadata.version
+
+    def version(name):
+        if name == "ipywidgets":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions(name)
+
+    assert all(well for _, _, well in workspace.check_environment())
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    (bad,) = [row for row in workspace.check_environment() if not row[2]]
+    assert bad[0] == "ipywidgets" and bad[1].startswith("missing: close Lab, run `make lab`")
