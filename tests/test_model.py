@@ -189,3 +189,15 @@ def test_initial_spread_is_as_said():
     assert block.mlp.w_up.std().item() == pytest.approx(0.5 / math.sqrt(128), rel=0.03)
     assert model.token_embedding.std().item() == pytest.approx(0.5, rel=0.03)
     assert block.attention.w_o.abs().max() == block.mlp.w_down.abs().max() == model.w_out.abs().max() == 0
+
+
+def test_rope_scores_in_the_model_depend_on_distance(random_model):
+    """A text of one repeated token: its queries and keys are equal everywhere, so scores tell the distance alone."""
+    model = random_model(token_shift=False, n_layers=1, qk_norm=False, dtype=torch.float64)
+    q, k = model.blocks[0].attention.queries_and_keys(
+        m.layer_norm(model.embed(torch.zeros(1, 12, dtype=int))), model.rotation(12)
+    )
+    scores = (q @ k.transpose(-2, -1))[0]
+    for t in range(1, 12):
+        torch.testing.assert_close(scores[:, t, 1:], scores[:, t - 1, :-1], rtol=1e-4, atol=1e-4)
+    assert (scores[:, 0] - scores[:, 0, :1]).abs().max() > 1e-2  # and distances differ

@@ -1,0 +1,267 @@
+"""The tests are tested: each fault breaks the library in one place, and the test named beside it must turn red.
+
+Every fault is planted in a copy of its own, and its test runs there in a process of its own. Before that, all the named
+tests must be green on an untouched copy. A fault whose text no longer stands in the library exactly once is an error:
+whoever rewrites that line moves the fault along with it.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Fault(NamedTuple):
+    what: str  # what is broken, in words
+    file: str  # in bigmodel_lib/
+    old: str
+    new: str
+    test: str  # the test, in tests/, that must turn red
+
+
+# Lines of the table are as long as what they replace: one fault, one paragraph.
+# fmt: off
+MODEL = [
+    Fault("attention scores lack 1/√K", "model_torch.py",
+          " / math.sqrt(q.shape[-1])", "",
+          "test_model.py::test_attention_is_the_formula_token_by_token"),
+    Fault("the mask hides the token itself", "model_torch.py",
+          ".triu(1)", ".triu(0)",
+          "test_model.py::test_weights_are_a_distribution_over_the_past"),
+    Fault("the mask shows the next token", "model_torch.py",
+          ".triu(1)", ".triu(2)",
+          "test_model.py::test_weights_are_a_distribution_over_the_past"),
+    Fault("fused attention sees the future", "model_torch.py",
+          "is_causal=True", "is_causal=False",
+          "test_model.py::test_a_changed_future_token_leaves_earlier_logits_equal[recipe1]"),
+    Fault("fused attention has another scale", "model_torch.py",
+          "is_causal=True", "is_causal=True, scale=1.0",
+          "test_model.py::test_fused_attention_equals_plain_with_its_gradients"),
+    Fault("softmax over the tokens that look", "model_torch.py",
+          ".softmax(dim=-1)", ".softmax(dim=-2)",
+          "test_model.py::test_weights_are_a_distribution_over_the_past"),
+    Fault("a head mixes tokens", "model_torch.py",
+          "x.view(B, T, n_heads, D // n_heads).transpose(1, 2)", "x.view(B, n_heads, T, D // n_heads)",
+          "test_model.py::test_heads_are_blocks_of_columns"),
+    Fault("heads are merged with their axes swapped", "model_torch.py",
+          "x.transpose(1, 2).flatten(2)", "x.permute(0, 2, 3, 1).flatten(2)",
+          "test_model.py::test_heads_are_blocks_of_columns"),
+    Fault("RoPE lacks its minus", "model_torch.py",
+          "[-sine, sine]", "[sine, sine]",
+          "test_model.py::test_rope_is_a_rotation_in_the_complex_plane"),
+    Fault("RoPE turns every position alike", "model_torch.py",
+          "torch.arange(context_length, device=device)", "torch.ones(context_length, device=device)",
+          "test_model.py::test_rope_is_a_rotation_in_the_complex_plane"),
+    Fault("RoPE is left out of the model", "model_torch.py",
+          "if rotation is not None:", "if False:",
+          "test_model.py::test_order_matters_with_rope_and_not_without_positions"),
+    Fault("the token shift takes the next token", "model_torch.py",
+          "(0, 0, 1, -1)", "(0, 0, -1, 1)",
+          "test_model.py::test_token_shift_adds_the_token_before"),
+    Fault("the derivative of relu² lacks its 2", "model_torch.py",
+          "value=2.0", "value=1.0",
+          "test_model.py::test_relu_squared_equals_plain_with_its_gradient"),
+    Fault("the loss is a sum", "model_torch.py",
+          "targets.flatten())", 'targets.flatten(), reduction="sum")',
+          "test_model.py::test_the_loss_is_minus_the_log_probability_of_the_target"),
+    Fault("the targets are flattened column by column", "model_torch.py",
+          "targets.flatten())", "targets.mT.flatten())",
+          "test_model.py::test_the_loss_is_minus_the_log_probability_of_the_target"),
+    Fault("the maps forget QK-norm", "model_torch.py",
+          "*layer.queries_and_keys(y, rotation)",
+          "*(split_heads(y @ w, layer.n_heads) for w in (layer.w_q, layer.w_k))",
+          "test_model.py::test_attention_maps_are_what_the_model_uses[recipe2]"),
+    Fault("the maps forget the token shift", "model_torch.py",
+          "y = y if layer.shift is None else shift_tokens(y, layer.shift)", "pass",
+          "test_model.py::test_attention_maps_are_what_the_model_uses[recipe2]"),
+    Fault("attention replaces the residual stream", "model_torch.py",
+          "x = x + self.attention", "x = self.attention",
+          "test_model.py::test_an_untrained_model_knows_nothing[small]"),
+    Fault("the output matrix does not start at zero", "model_torch.py",
+          '("w_o", "w_down", "w_out")', '("w_o", "w_down")',
+          "test_model.py::test_an_untrained_model_knows_nothing[small]"),
+    Fault("gpt2 starts ten times as wide", "model_torch.py",
+          "if deep else 0.02", "if deep else 0.2",
+          "test_model.py::test_an_untrained_model_knows_nothing[plain]"),
+    Fault("the initial spread goes by the width out", "model_torch.py",
+          "math.sqrt(parameter.shape[0])", "math.sqrt(parameter.shape[1])",
+          "test_model.py::test_initial_spread_is_as_said"),
+]
+
+TEXT = [
+    Fault("the target is the input", "corpora.py",
+          "windows[:, :-1], windows[:, 1:]", "windows[:, :-1], windows[:, :-1]",
+          "test_corpora.py::test_windows_are_the_text_and_the_text_one_later"),
+    Fault("the target is two tokens later", "corpora.py",
+          "windows[:, :-1], windows[:, 1:]", "windows[:, :-1], windows[:, 1:] + 1",
+          "test_corpora.py::test_windows_are_the_text_and_the_text_one_later"),
+    Fault("the last window is never drawn", "corpora.py",
+          "len(tokens) - context_length, size", "len(tokens) - context_length - 1, size",
+          "test_corpora.py::test_every_window_can_be_drawn"),
+    Fault("a window reads past the end", "corpora.py",
+          "len(tokens) - context_length, size", "len(tokens) - context_length + 1, size",
+          "test_corpora.py::test_every_window_can_be_drawn"),
+    Fault("the target is the input in evaluation", "corpora.py",
+          "tokens[1 : full * context_length + 1]", "tokens[: full * context_length]",
+          "test_corpora.py::test_all_windows_target_every_token_but_the_first_once"),
+    Fault("evaluation leaves out the last short window", "corpora.py",
+          "if len(rest) > 1:", "if False:",
+          "test_corpora.py::test_all_windows_target_every_token_but_the_first_once"),
+    Fault("the first tenth is held out", "corpora.py",
+          "tokens[:-held_out], tokens[-held_out:]", "tokens[held_out:], tokens[:held_out]",
+          "test_corpora.py::test_the_last_tenth_is_held_out_and_at_most_a_million"),
+    Fault("training sees what is held out", "corpora.py",
+          "return tokens[:-held_out]", "return tokens",
+          "test_corpora.py::test_the_last_tenth_is_held_out_and_at_most_a_million"),
+    Fault("bytes that are no text vanish", "tokenizers.py",
+          'errors="replace"', 'errors="ignore"',
+          "test_tokenizers.py::test_a_byte_sequence_that_is_no_text_becomes_replacement_marks"),
+    Fault("an unknown character gets the id 0", "tokenizers.py",
+          "if unknown.size:", "ids[unknown] = 0\n        if False:",
+          "test_tokenizers.py::test_the_error_reads_well"),
+]
+
+TRAINING = [
+    Fault("Muon has no momentum", "optimizers_torch.py",
+          "torch._foreach_lerp_(averages, gradients, 1 - mu)", "torch._foreach_lerp_(averages, gradients, 1.0)",
+          "test_optimizers.py::test_muon_is_its_equation"),
+    Fault("Muon forgets the scale of wide matrices", "optimizers_torch.py",
+          "math.sqrt(max(1.0, shape[1] / shape[0]))", "1.0",
+          "test_optimizers.py::test_muon_is_its_equation"),
+    Fault("Muon climbs", "optimizers_torch.py",
+          "alpha=-rate", "alpha=rate",
+          "test_optimizers.py::test_muon_is_its_equation"),
+    Fault("a tall matrix is not turned back", "optimizers_torch.py",
+          "return x.mT if tall else x", "return x",
+          "test_optimizers.py::test_orthogonalise_is_near_the_polar_factor[shape3-0]"),
+    Fault("a coefficient of orthogonalise has the wrong sign", "optimizers_torch.py",
+          "0.5448431082926601", "-0.5448431082926601",
+          "test_optimizers.py::test_a_hundredfold_spread_becomes_less_than_elevenfold"),
+    Fault("AdamW's betas are swapped", "optimizers_torch.py",
+          "(config.beta1, config.beta2)", "(config.beta2, config.beta1)",
+          "test_optimizers.py::test_adamw_is_its_equation"),
+    Fault("AdamW forgets weight decay", "optimizers_torch.py",
+          "weight_decay=config.weight_decay", "weight_decay=0.0",
+          "test_optimizers.py::test_adamw_is_its_equation"),
+    Fault("gradients add up from step to step", "optimizers_torch.py",
+          "part.zero_grad(set_to_none=True)", "pass",
+          "test_optimizers.py::test_adamw_is_its_equation"),
+    Fault("the rate does not fall to zero", "optimizers_torch.py",
+          "fall = 1.0 - fraction if", "fall = 1.0 - 0.9 * fraction if",
+          "test_optimizers.py::test_the_rate_rises_and_falls_as_said"),
+    Fault("the rate has no warm-up", "optimizers_torch.py",
+          "min(1.0, (step + 1) / max(1, warmup_steps))", "1.0",
+          "test_optimizers.py::test_the_rate_rises_and_falls_as_said"),
+    Fault("a resumed run draws other batches", "pretraining.py",
+          'self.rng.bit_generator.state = state["rng"]', "pass",
+          "test_pretraining.py::test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit[1-muon]"),
+    Fault("a resumed run forgets its optimizers", "pretraining.py",
+          'self.optimizers.load_state_tensors(parts["optimizer/"])', "pass",
+          "test_pretraining.py::test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit[1-adamw]"),
+    Fault("a resumed run forgets its seconds", "pretraining.py",
+          'state["step"], state["seconds"], state["curve"]', 'state["step"], 0.0, state["curve"]',
+          "test_pretraining.py::test_minutes_go_on_where_the_checkpoint_was"),
+    Fault("evaluation is the mean of batches", "pretraining.py",
+          " * y.size)\n        count += y.size", ")\n        count += 1",
+          "test_pretraining.py::test_evaluate_is_the_mean_over_every_target"),
+    Fault("a loss of NaN goes unnoticed", "pretraining.py",
+          "if not math.isfinite(loss):", "if False:",
+          "test_pretraining.py::test_a_loss_that_turns_nan_is_named_by_its_step"),
+    Fault("broken weights are saved", "pretraining.py",
+          "self.check_weights()\n        tensors", "tensors",
+          "test_pretraining.py::test_broken_weights_are_never_saved"),
+    Fault("the loss is computed in bfloat16", "pretraining.py",
+          "loss = cross_entropy(logits.float(), y)", "loss = cross_entropy(logits, y)",
+          "test_pretraining.py::test_bfloat16_computes_the_same_model[small]"),
+    Fault("a file is written straight to its place", "checkpoints.py",
+          'handle, passing = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")',
+          "handle, passing = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), path",
+          "test_pretraining.py::test_a_file_appears_whole_or_not_at_all"),
+]
+
+WRITING = [
+    Fault("the temperature is ignored", "generation.py",
+          "(logits / temperature).softmax", "logits.softmax",
+          "test_pretraining.py::test_sampling_follows_the_exact_probabilities"),
+    Fault("top-k keeps one too many", "generation.py",
+          "logits.topk(top_k)", "logits.topk(top_k + 1)",
+          "test_pretraining.py::test_sampling_follows_the_exact_probabilities"),
+    Fault("the context is not cut while writing", "generation.py",
+          "[*window, token][-model.config.context_length :]", "[*window, token]",
+          "test_pretraining.py::test_generation_sees_the_last_context_and_repeats_with_its_seed"),
+    Fault("the model sees the start of a long prompt", "generation.py",
+          "for token in tokens][-model.config.context_length :]", "for token in tokens][: model.config.context_length]",
+          "test_pretraining.py::test_generation_sees_the_last_context_and_repeats_with_its_seed"),
+]
+# fmt: on
+
+FAULTS = MODEL + TEXT + TRAINING + WRITING
+
+
+def copy_of_the_library(folder):
+    """The library and its tests in another folder, with no settings but pytest's own."""
+    for part in ("bigmodel_lib", "tests"):
+        for path in (ROOT / part).rglob("*.py"):
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    return folder
+
+
+def run_python(folder, *arguments, **more):
+    """Python in a process of its own, for which `bigmodel_lib` is the copy in `folder`."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+        "PYTEST_ADDOPTS": "",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # plugins for notebooks take seconds to load and are not needed here
+    }
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=300,
+        **more,
+    )
+
+
+def run_tests(folder, tests):
+    options = "-q -x --tb=short -p no:cacheprovider -p no:randomly".split()  # noqa: SIM905
+    return run_python(folder, "-m", "pytest", *options, *(f"tests/{test}" for test in tests), cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A copy without any fault, on which every test named in the table is green."""
+    folder = copy_of_the_library(tmp_path_factory.mktemp("whole"))
+    run = run_tests(folder, dict.fromkeys(fault.test for fault in FAULTS))
+    assert run.returncode == 0, run.stdout
+    return folder
+
+
+def test_the_copy_is_what_is_tested(whole, tmp_path):
+    where = run_python(whole, "-c", "import bigmodel_lib; print(bigmodel_lib.__file__)", cwd=tmp_path)
+    assert pathlib.Path(where.stdout.strip()) == whole / "bigmodel_lib" / "__init__.py"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
+def test_a_planted_fault_turns_its_test_red(fault, whole, tmp_path):
+    path = copy_of_the_library(tmp_path) / "bigmodel_lib" / fault.file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(fault.old) == 1, f"{fault.old!r} stands {text.count(fault.old)} times in {fault.file}, not once"
+    path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+    run = run_tests(tmp_path, [fault.test])
+    assert run.returncode == 1 and "1 failed" in run.stdout, run.stdout  # neither green nor an error of collection
+    assert not re.search(r"^E +(NameError|SyntaxError|ImportError|AttributeError)", run.stdout, re.M), run.stdout
