@@ -30,7 +30,7 @@ case "$*" in
     if [ -f "$here/venv_fails" ]; then cat "$here/venv_fails"; exit 1; fi
     rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
 "-m pip --disable-pip-version-check --log "*)
-    if [ -f "$here/pip_fails" ]; then cp "$here/pip_fails" "$5"; exit 1; fi ;;
+    if [ -f "$here/pip_fails" ]; then cat "$here/pip_fails" >> "$5"; exit 1; fi ;;
 esac
 """
 INSTALL = "-m pip .* install .*-c constraints.txt -e .\\[course\\]"
@@ -146,20 +146,32 @@ def test_every_target_that_calls_the_commands_names_one(make):
     assert set(phony) == {"help", *calling}
 
 
+# This Python under another version's number: it answers make's question, and notes any other call.
+PRETENDED = """#!/bin/sh
+[ "$1" = -c ] || {{ echo "$@" > '{folder}/called'; exit 0; }}
+exec '{python}' -c 'import sys; sys.version_info = {version}; exec(sys.argv[1])' "$2"
+"""
+
+
+def pretend(folder, **versions):
+    for name, version in versions.items():
+        path = folder / name.replace("_", ".")
+        path.write_text(PRETENDED.format(folder=folder, python=sys.executable, version=version))
+        path.chmod(0o755)
+
+
 @pytest.mark.parametrize("how", ["empty", "old"])
 def test_without_a_new_python_make_says_so(make, tmp_path, how):
-    old = tmp_path / "python3"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
+    pretend(tmp_path, python3=(3, 10, 14), python=(3, 9, 1))
     done = make("lab", "PYTHON=") if how == "empty" else make("lab", path=tmp_path)
     assert done.returncode != 0 and "Python 3.11 or newer was wanted and none was found: install it" in done.stderr
+    assert not (tmp_path / "called").exists()
 
 
-def test_make_takes_the_first_python_that_is_new_enough(make, tmp_path):
-    for name, code in (("python3", "exit 1"), ("python3.12", f'[ "$1" = -c ] || echo "$@" > {tmp_path}/called')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
-        (tmp_path / name).chmod(0o755)
-    assert make("fresh", "NB=01", path=tmp_path).returncode == 0
+def test_make_takes_a_python_that_is_new_enough(make, tmp_path):
+    pretend(tmp_path, python3=(3, 10, 14), python3_11=(3, 11, 0))
+    done = make("fresh", "NB=01", path=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "called").read_text() == "-m bigmodel_lib.workspace fresh 01\n"
 
 
