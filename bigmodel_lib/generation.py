@@ -56,6 +56,7 @@ def write(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed
 
 
 def parse_options(argv):
+    """The options of the command line; an impossible one ends the program with one line and code 2."""
     parser = OneLineParser(prog="generation", description="Write text with a pretrained model.")
     parser.add_argument("--checkpoint", metavar="DIR", required=True, help="folder of a finished pretraining run")
     parser.add_argument("--prompt", required=True, help="the text to continue")
@@ -72,6 +73,7 @@ def parse_options(argv):
 
 
 def main(argv=None) -> int:
+    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
     try:
         options = parse_options(argv)
         model, tokenizer = load_model(options.checkpoint, choose_device(options.device))

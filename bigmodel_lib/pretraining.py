@@ -243,6 +243,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parse_options(argv) -> argparse.Namespace:
+    """The options of the command line; an impossible one ends the program with one line and code 2."""
     parser = OneLineParser(prog="pretraining", description="Pretrain a language model on a text.")
     add = parser.add_argument
     add("--text", metavar="FILE", help="any UTF-8 text (default: the Python manual of the standard library)")
@@ -371,6 +372,7 @@ def pretrain(options) -> int:
 
 
 def main(argv=None) -> int:
+    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
     try:
         return pretrain(parse_options(argv))
     except CourseError as error:

@@ -1,20 +1,26 @@
 """The tests are tested: each fault breaks the library in one place, and the test named beside it must turn red.
 
-Every fault is planted in a copy of its own, and its test runs there in a process of its own. Before that, all the named
-tests must be green on an untouched copy. A fault whose text no longer stands in the library exactly once is an error:
-whoever rewrites that line moves the fault along with it.
+Every fault is planted in a fresh copy of the library. Its test runs there, in a second process that has PyTorch loaded
+already and forgets the library after each answer. Before the first fault and after the last, all the named tests must be
+green on a copy without any. A fault whose text does not stand in the library exactly once is an error: whoever rewrites
+that line moves the fault along with it.
 """
 
+import contextlib
+import io
+import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import threading
 from typing import NamedTuple
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+SECONDS = 300  # for one answer of the second process; it takes less than ten
 
 
 class Fault(NamedTuple):
@@ -202,6 +208,7 @@ WRITING = [
 # fmt: on
 
 FAULTS = MODEL + TEXT + TRAINING + WRITING
+NAMED = list(dict.fromkeys(fault.test for fault in FAULTS))
 
 
 def copy_of_the_library(folder):
@@ -215,53 +222,82 @@ def copy_of_the_library(folder):
     return folder
 
 
-def run_python(folder, *arguments, **more):
-    """Python in a process of its own, for which `bigmodel_lib` is the copy in `folder`."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")])),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUTF8": "1",
-        "PYTEST_ADDOPTS": "",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # plugins for notebooks take seconds to load and are not needed here
-    }
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=300,
-        **more,
-    )
+def answer_requests():
+    """The second process: reads [folder, tests], writes [pytest's exit code, the library's file, what pytest said]."""
+    import hypothesis  # noqa: F401 (loaded once for all)
+    import torch  # noqa: F401 (loaded once for all)
 
-
-def run_tests(folder, tests):
-    options = "-q -x --tb=short -p no:cacheprovider -p no:randomly".split()  # noqa: SIM905
-    return run_python(folder, "-m", "pytest", *options, *(f"tests/{test}" for test in tests), cwd=folder)
+    options = "-q -x --tb=short -p no:cacheprovider -p no:randomly --basetemp=passing".split()  # noqa: SIM905
+    paths = sys.path[:]
+    for line in sys.stdin:
+        folder, tests = json.loads(line)
+        os.chdir(folder)
+        os.environ["PYTHONPATH"] = folder  # for what the tests start
+        sys.path[:] = [folder, *paths]  # before the library that is installed
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = pytest.main([*options, *(f"tests/{test}" for test in tests)])
+        library = getattr(sys.modules.get("bigmodel_lib"), "__file__", "not imported")
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
+        print(json.dumps([int(code), library, said.getvalue()]), flush=True)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A copy without any fault, on which every test named in the table is green."""
-    folder = copy_of_the_library(tmp_path_factory.mktemp("whole"))
-    run = run_tests(folder, dict.fromkeys(fault.test for fault in FAULTS))
-    assert run.returncode == 0, run.stdout
+def run_tests():
+    """A function (folder, tests) -> (pytest's exit code, what it said) that asks the second process."""
+    environment = {
+        **os.environ,
+        "PYTEST_ADDOPTS": "",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # plugins for notebooks take seconds to load
+        "PYTHONDONTWRITEBYTECODE": "1",  # no compiled file of one fault is taken for another's
+        "PYTHONUTF8": "1",
+    }
+    command = [sys.executable, "-P", __file__]  # -P: this folder's tests must not be found before the copy's
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+
+        def ask(folder, tests):
+            patience = threading.Timer(SECONDS, process.kill)
+            patience.start()
+            process.stdin.write(json.dumps([str(folder), tests]) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            patience.cancel()
+            assert answer, "the second process ended without an answer"
+            code, library, said = json.loads(answer)
+            assert pathlib.Path(library) == folder / "bigmodel_lib" / "__init__.py", said  # the copy was tested
+            return code, said
+
+        yield ask
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def green(run_tests, tmp_path_factory):
+    """A copy without any fault, on which every named test is green."""
+    folder = copy_of_the_library(tmp_path_factory.mktemp("green"))
+    code, said = run_tests(folder, NAMED)
+    assert code == 0, said
     return folder
 
 
-def test_the_copy_is_what_is_tested(whole, tmp_path):
-    where = run_python(whole, "-c", "import bigmodel_lib; print(bigmodel_lib.__file__)", cwd=tmp_path)
-    assert pathlib.Path(where.stdout.strip()) == whole / "bigmodel_lib" / "__init__.py"
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.what)
-def test_a_planted_fault_turns_its_test_red(fault, whole, tmp_path):
+def test_a_planted_fault_turns_its_test_red(fault, green, run_tests, tmp_path):
     path = copy_of_the_library(tmp_path) / "bigmodel_lib" / fault.file
     text = path.read_text(encoding="utf-8")
     assert text.count(fault.old) == 1, f"{fault.old!r} stands {text.count(fault.old)} times in {fault.file}, not once"
     path.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-    run = run_tests(tmp_path, [fault.test])
-    assert run.returncode == 1 and "1 failed" in run.stdout, run.stdout  # neither green nor an error of collection
-    assert not re.search(r"^E +(NameError|SyntaxError|ImportError|AttributeError)", run.stdout, re.M), run.stdout
+    code, said = run_tests(tmp_path, [fault.test])
+    assert code == 1 and "1 failed" in said, said  # neither green, nor nothing collected
+    assert not re.search(r"^E +(NameError|SyntaxError|ImportError|AttributeError)", said, re.MULTILINE), said
+
+
+def test_the_named_tests_are_green_again_without_a_fault(green, run_tests):
+    code, said = run_tests(green, NAMED)
+    assert code == 0, said
+
+
+if __name__ == "__main__":
+    answer_requests()
