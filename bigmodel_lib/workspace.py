@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -138,6 +139,7 @@ def lab(*options):
     fill_my_notebooks()
     first = "my_notebooks/" + notebook_names()[0]
     environment = dict(os.environ, JUPYTER_PREFER_ENV_PATH="1")
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for Lab, which asks before it stops
     return call([venv_python(), "-m", "jupyterlab", first, *options], env=environment)
 
 
@@ -234,10 +236,10 @@ TARGETS = {
     "test": test,
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
-    "lint": lint,
+    "lint": lambda *_: lint(),
     "bench": lambda *more: script("tests/bench_pretraining.py", *more),
     "data": lambda *more: script("data/make_first_model.py", *more),
-    "clean": clean,
+    "clean": lambda *_: clean(),
 }
 
 
