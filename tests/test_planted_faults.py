@@ -1,9 +1,9 @@
 """The tests are tested: each fault breaks the library in one place, and the test named beside it must turn red.
 
 Every fault is planted in a fresh copy of the library. Its test runs there, in a second process that has PyTorch loaded
-already and forgets the library after each answer. Before the first fault and after the last, all the named tests must be
-green on a copy without any. A fault whose text does not stand in the library exactly once is an error: whoever rewrites
-that line moves the fault along with it.
+already and forgets the library after each answer. Before the first fault and after the last, all the named tests must
+be green on a copy without any. A fault whose text does not stand in the library exactly once is an error: whoever
+rewrites that line moves the fault along with it.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ class Fault(NamedTuple):
     test: str  # the test, in tests/, that must turn red
 
 
-# Lines of the table are as long as what they replace: one fault, one paragraph.
+# One fault, one paragraph: what and where; the old text and the new; the test.
 # fmt: off
 MODEL = [
-    Fault("attention scores lack 1/√K", "model_torch.py",
+    Fault("attention scores lack 1/sqrt(K)", "model_torch.py",
           " / math.sqrt(q.shape[-1])", "",
           "test_model.py::test_attention_is_the_formula_token_by_token"),
     Fault("the mask hides the token itself", "model_torch.py",
@@ -70,7 +70,7 @@ MODEL = [
     Fault("the token shift takes the next token", "model_torch.py",
           "(0, 0, 1, -1)", "(0, 0, -1, 1)",
           "test_model.py::test_token_shift_adds_the_token_before"),
-    Fault("the derivative of relu² lacks its 2", "model_torch.py",
+    Fault("the derivative of relu_squared lacks its 2", "model_torch.py",
           "value=2.0", "value=1.0",
           "test_model.py::test_relu_squared_equals_plain_with_its_gradient"),
     Fault("the loss is a sum", "model_torch.py",
@@ -102,10 +102,10 @@ MODEL = [
 
 TEXT = [
     Fault("the target is the input", "corpora.py",
-          "windows[:, :-1], windows[:, 1:]", "windows[:, :-1], windows[:, :-1]",
+          "windows[:, 1:]", "windows[:, :-1]",
           "test_corpora.py::test_windows_are_the_text_and_the_text_one_later"),
     Fault("the target is two tokens later", "corpora.py",
-          "windows[:, :-1], windows[:, 1:]", "windows[:, :-1], windows[:, 1:] + 1",
+          "windows[:, 1:]", "tokens.take(starts[:, None] + 2 + np.arange(context_length), mode='clip')",
           "test_corpora.py::test_windows_are_the_text_and_the_text_one_later"),
     Fault("the last window is never drawn", "corpora.py",
           "len(tokens) - context_length, size", "len(tokens) - context_length - 1, size",
@@ -128,6 +128,9 @@ TEXT = [
     Fault("bytes that are no text vanish", "tokenizers.py",
           'errors="replace"', 'errors="ignore"',
           "test_tokenizers.py::test_a_byte_sequence_that_is_no_text_becomes_replacement_marks"),
+    Fault("every byte counts as a character", "tokenizers.py",
+          "(np.asarray(tokens) & 0b1100_0000) != 0b1000_0000", "np.asarray(tokens) >= 0",
+          "test_tokenizers.py::test_bytes_round_trip_any_text"),
     Fault("an unknown character gets the id 0", "tokenizers.py",
           "if unknown.size:", "ids[unknown] = 0\n        if False:",
           "test_tokenizers.py::test_the_error_reads_well"),
@@ -137,12 +140,18 @@ TRAINING = [
     Fault("Muon has no momentum", "optimizers_torch.py",
           "torch._foreach_lerp_(averages, gradients, 1 - mu)", "torch._foreach_lerp_(averages, gradients, 1.0)",
           "test_optimizers.py::test_muon_is_its_equation"),
+    Fault("Muon's momentum looks at the average alone", "optimizers_torch.py",
+          ".lerp_(torch.stack(averages), mu)", ".lerp_(torch.stack(averages), 1.0)",
+          "test_optimizers.py::test_muon_is_its_equation"),
     Fault("Muon forgets the scale of wide matrices", "optimizers_torch.py",
           "math.sqrt(max(1.0, shape[1] / shape[0]))", "1.0",
           "test_optimizers.py::test_muon_is_its_equation"),
     Fault("Muon climbs", "optimizers_torch.py",
           "alpha=-rate", "alpha=rate",
           "test_optimizers.py::test_muon_is_its_equation"),
+    Fault("Muon takes the output matrix", "optimizers_torch.py",
+          ' and n.startswith("blocks.")', "",
+          "test_optimizers.py::test_each_parameter_has_exactly_one_optimizer"),
     Fault("a tall matrix is not turned back", "optimizers_torch.py",
           "return x.mT if tall else x", "return x",
           "test_optimizers.py::test_orthogonalise_is_near_the_polar_factor[shape3-0]"),
@@ -164,6 +173,10 @@ TRAINING = [
     Fault("the rate has no warm-up", "optimizers_torch.py",
           "min(1.0, (step + 1) / max(1, warmup_steps))", "1.0",
           "test_optimizers.py::test_the_rate_rises_and_falls_as_said"),
+    Fault("the time of whoever watches counts", "pretraining.py",
+          "config, losses, start = self.config, [], self.clock()",
+          "config, losses, start = self.config, [], vars(self).setdefault('begun', self.clock())",
+          "test_pretraining.py::test_a_budget_in_minutes_counts_training_alone_and_ends_with_the_rate_at_zero"),
     Fault("a resumed run draws other batches", "pretraining.py",
           'self.rng.bit_generator.state = state["rng"]', "pass",
           "test_pretraining.py::test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit[1-muon]"),
@@ -173,6 +186,9 @@ TRAINING = [
     Fault("a resumed run forgets its seconds", "pretraining.py",
           'state["step"], state["seconds"], state["curve"]', 'state["step"], 0.0, state["curve"]',
           "test_pretraining.py::test_minutes_go_on_where_the_checkpoint_was"),
+    Fault("a run is resumed on another text", "pretraining.py",
+          'if fingerprint(text) != notes["fingerprint"]:', "if False:",
+          "test_pretraining.py::test_bad_checkpoints_are_refused_and_kept[another text]"),
     Fault("evaluation is the mean of batches", "pretraining.py",
           " * y.size)\n        count += y.size", ")\n        count += 1",
           "test_pretraining.py::test_evaluate_is_the_mean_over_every_target"),
@@ -261,17 +277,18 @@ def run_tests():
         def ask(folder, tests):
             patience = threading.Timer(SECONDS, process.kill)
             patience.start()
-            process.stdin.write(json.dumps([str(folder), tests]) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            patience.cancel()
+            try:
+                process.stdin.write(json.dumps([str(folder), tests]) + "\n")
+                process.stdin.flush()
+                answer = process.stdout.readline()
+            finally:
+                patience.cancel()
             assert answer, "the second process ended without an answer"
             code, library, said = json.loads(answer)
             assert pathlib.Path(library) == folder / "bigmodel_lib" / "__init__.py", said  # the copy was tested
             return code, said
 
         yield ask
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
