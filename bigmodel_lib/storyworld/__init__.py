@@ -1,0 +1,198 @@
+"""The story world: a language whose truth is known. Its words and sentences stand in `sentences`.
+
+A story is told sentence by sentence. What may be said next, and how probable it is, depends on the scene: who is where,
+who has what, what each one thinks, wants and feels. No two ways of telling give the same words, so every text has at
+most one derivation, and its probability is the product of the probabilities of the choices in it.
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.storyworld import sentences as said
+from bigmodel_lib.storyworld.scene import Construction, Scene
+from bigmodel_lib.storyworld.story import END, START, Step, Story, text_of, words_of
+
+__all__ = ["END", "START", "NotInLanguage", "Option", "Step", "Story", "StoryWorld", "text_of", "words_of"]
+DRAWS = 120  # random numbers set aside for one story, at most three a sentence
+
+
+class Option(NamedTuple):
+    """One construction that a scene allows: its probability, and the fillings, each as probable as the others."""
+
+    probability: float
+    construction: Construction
+    fillings: list
+
+
+class StoryWorld:
+    """Stories about some of the people, places and things. Taught in 02_data_input.
+
+    p(story) = Π over its sentences of p(construction | scene) · 1/(its fillings) · (1/2 where a pronoun may stand).
+    After `shortest` sentences each next one is an ending with probability `stop`; from `longest` tokens on it must be.
+    people, places, things: names from `sentences`; constructions: a test for those to keep, by their
+    English. Raises CourseError for fewer than 3 places, 2 people or 1 thing, or for a name that is not known.
+    """
+
+    def __init__(self, people=None, places=None, things=None, *, shortest=5, longest=88, stop=0.14, keep=None):
+        self.people, self.places, self.things = (
+            tuple(known) if names is None else tuple(names)
+            for names, known in ((people, said.PEOPLE), (places, said.PLACES), (things, said.THINGS))
+        )
+        for names, known, least in ((self.people, said.PEOPLE, 2), (self.places, said.PLACES, 3),
+                                    (self.things, said.THINGS, 1)):  # fmt: skip
+            unknown = [name for name in names if name not in known]
+            if unknown or len(set(names)) < max(least, len(names)):
+                raise CourseError(
+                    f"at least {least} different names from {', '.join(known)} were wanted, {', '.join(names)} given"
+                )
+        self.shortest, self.longest, self.stop = shortest, longest, stop
+        count = itertools.count()
+        self.tables = {
+            name: [c for c in (Construction(next(count), *row) for row in getattr(said, name))
+                   if keep is None or keep(c.english)]
+            for name in ("SETTING", "FIRST_PERSON", "SECOND_PERSON", "FIRST_THING", "FREE", "ANSWERS", "ENDINGS")
+        }  # fmt: skip
+        self.constructions = [c for table in self.tables.values() for c in table]
+
+    # the choices
+
+    def table(self, scene) -> str:
+        """Which table the next sentence comes from, if it is no ending."""
+        if not scene.places:
+            return "SETTING"
+        if len(scene.place) < 2:
+            return "SECOND_PERSON" if scene.place else "FIRST_PERSON"
+        if not scene.at:
+            return "FIRST_THING"
+        return "ANSWERS" if scene.asked else "FREE"
+
+    def options(self, scene) -> list:
+        """Every construction that may come next, with its probability and fillings; none after an ending."""
+        if scene.over:
+            return []
+        scene.look_around()
+        name = self.table(scene)
+        ending = 0.0
+        if name == "FREE" and scene.sentences >= self.shortest:
+            ending = 1.0 if scene.tokens >= self.longest else self.stop
+        more = [(c, fillings) for c in self.tables[name]
+                if (name == "ANSWERS" or c.index not in scene.recent) and (fillings := c.when(scene))]  # fmt: skip
+        if not more and name == "FREE":
+            ending = 1.0
+        last = [(c, fillings) for c in self.tables["ENDINGS"] if ending and (fillings := c.when(scene))]
+        found = []
+        for allowed, share in ((more, 1.0 - ending), (last, ending)):
+            if share:
+                total = sum(c.weight for c, _ in allowed) / share
+                found += [Option(c.weight / total, c, fillings) for c, fillings in allowed]
+        return found
+
+    def sentences(self, scene) -> dict:
+        """Every sentence that may come next, {its tokens: (probability, the step)}; they are all different."""
+        found = {}
+        for probability, c, fillings in self.options(scene):
+            for filling in fillings:
+                p = probability / len(fillings)
+                if c.subject is not None and filling[c.subject] == scene.topic:
+                    p /= 2
+                    found[tuple(c.tell(filling, True).split())] = Step(c, filling, True, math.log(p))
+                found[tuple(c.tell(filling).split())] = Step(c, filling, False, math.log(p))
+        return found
+
+    # telling and scoring
+
+    def sample(self, rng) -> "Story":
+        """A story drawn from the world; `rng` is a numpy Generator, from which every story takes as many numbers."""
+        draws = iter(rng.random(DRAWS).tolist())
+        scene, steps = Scene(self), []
+        while not scene.over:
+            u = next(draws)
+            for option in self.options(scene):
+                u -= option.probability
+                if u < 0:
+                    break
+            probability, c, fillings = option
+            filling = fillings[int(next(draws) * len(fillings))]
+            p, pronoun = probability / len(fillings), False
+            if c.subject is not None and filling[c.subject] == scene.topic:
+                pronoun = next(draws) < 0.5
+                p /= 2
+            steps.append(Step(c, filling, pronoun, math.log(p)))
+            scene.after(c, filling, pronoun)
+        return Story(self, steps)
+
+    def _follow(self, tokens):
+        """(steps, scene, position, left): the whole sentences, where the rest begins, if a sentence did not fit."""
+        scene, steps, position = Scene(self), [], 0
+        while not scene.over and "." in tokens[position:]:
+            end = tokens.index(".", position) + 1
+            sentence = tokens[position:end]
+            step = self._recognise(scene, sentence)
+            if step is None:
+                return steps, scene, position, True
+            steps.append(step)
+            scene.after(*step[:3])
+            position = end
+        return steps, scene, position, False
+
+    def _recognise(self, scene, sentence):
+        """The step that tells this sentence in this scene, or None."""
+        text = " ".join(sentence)
+        for probability, c, fillings in self.options(scene):
+            if not c.fits(sentence):
+                continue
+            for filling in fillings:
+                p = probability / len(fillings)
+                may = c.subject is not None and filling[c.subject] == scene.topic
+                for pronoun in (False, True)[: 1 + may]:
+                    if c.tell(filling, pronoun) == text:
+                        return Step(c, filling, pronoun, math.log(p / (1 + may)))
+        return None
+
+    def parse(self, text) -> "Story":
+        """The story that a text tells. Raises NotInLanguage, which says at which token the text leaves the language."""
+        tokens = words_of(text)
+        steps, scene, position, left = self._follow(tokens)
+        if scene.over and position == len(tokens):
+            return Story(self, steps)
+        if not scene.over:
+            rest, nexts = tokens[position:], self.sentences(scene)
+            position += max(sum(1 for _ in itertools.takewhile(lambda p: p[0] == p[1], zip(rest, s, strict=False)))
+                            for s in nexts)  # fmt: skip
+        raise NotInLanguage(tokens, position)
+
+    def log_prob(self, text) -> float:
+        """ln p(text), exactly; -inf for a text outside the language (`parse` says where it leaves it)."""
+        try:
+            return self.parse(text).log_prob
+        except NotInLanguage:
+            return -math.inf
+
+    def next_token_probs(self, prefix) -> dict:
+        """{token: probability} of the token after a prefix, exactly. Raises NotInLanguage for an illegal prefix."""
+        tokens = words_of(prefix)
+        _, scene, position, left = self._follow(tokens)
+        if scene.over and position == len(tokens):
+            return {END: 1.0}
+        rest, found = tuple(tokens[position:]), {}
+        if not (left or scene.over):
+            for sentence, step in self.sentences(scene).items():
+                if sentence[: len(rest)] == rest:
+                    token = sentence[len(rest)]
+                    found[token] = found.get(token, 0.0) + math.exp(step.log_prob)
+        if not found:
+            self.parse(tokens)
+        total = sum(found.values())
+        return {token: p / total for token, p in found.items()}
+
+
+class NotInLanguage(CourseError):
+    """A text that the world does not tell. `position` is the first token that no story has after those before it."""
+
+    def __init__(self, tokens, position):
+        self.position = position
+        given = repr(tokens[position]) if position < len(tokens) else "the end of the text"
+        before = " ".join(tokens[max(0, position - 8) : position])
+        super().__init__(f"no story has {given} as token {position}, after {before!r}")

@@ -1,0 +1,153 @@
+"""One sentence made ready to tell, and the scene that sentences change."""
+
+import re
+
+from bigmodel_lib.storyworld import sentences as said
+
+SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")
+
+
+class Construction:
+    """One row of a table in `sentences`, made ready to tell and to recognise."""
+
+    def __init__(self, index, weight, slots, english, chinese, when, then):
+        self.index, self.weight, self.slots, self.when, self.then = index, weight, slots, when, then
+        self.english, self.chinese = english, chinese
+        found = [(slots.index(slot), form) for slot, form in SLOT.findall(english)]
+        self.fillers = [(place, {word: forms[form] for word, forms in said.ENGLISH.items() if form in forms})
+                        for place, form in found]  # fmt: skip
+        self.pattern = SLOT.sub("%s", english)
+        self.subject = slots.index("A") if english.startswith("{A} ") else None
+        self.length, self.marks, self.literals = 0, [], []  # marks (position, slot); literals (position, fixed word)
+        for part in english.split():
+            slot = SLOT.fullmatch(part)
+            self.length += 2 if slot and slot[2] == "a" else 1
+            if slot and slot[2] not in ("was", "is"):
+                self.marks.append((self.length - 1, slots.index(slot[1])))
+            if not slot:
+                self.literals.append((self.length - 1, part))
+
+    def tell(self, filling, pronoun=False) -> str:
+        """The sentence in English, its tokens separated by blanks."""
+        words = [forms[filling[place]] for place, forms in self.fillers]
+        if pronoun:
+            words[0] = said.ENGLISH[words[0]]["He"]
+        return self.pattern % tuple(words)
+
+    def tell_chinese(self, filling, pronoun=False) -> str:
+        """The same sentence in Chinese, its tokens separated by blanks."""
+
+        def word(slot):
+            forms = said.CHINESE[filling[self.slots.index(slot[1])]]
+            return forms["he"] if pronoun and slot[1] == "A" and not slot[2] else forms[slot[2]]
+
+        return SLOT.sub(word, self.chinese)
+
+    def fits(self, tokens) -> bool:
+        """Whether a sentence could be this construction's, by its length and its fixed words."""
+        return len(tokens) == self.length and all(tokens[position] == word for position, word in self.literals)
+
+
+class Scene:
+    """What is the case after the sentences told so far."""
+
+    def __init__(self, world):
+        self.world, self.places, self.place, self.at = world, (), {}, {}  # place {person: place}; at {thing: where}
+        self.hidden, self.looks, self.been = set(), {}, set()
+        self.thinks, self.wants = {}, {}  # thinks {(person, thing): where}
+        self.mood = {}  # {person: (feeling, why)}
+        self.topic = self.moved = self.asked = None
+        self.recent, self.sentences, self.tokens, self.over, self.seen = (), 0, 0, False, None
+
+    def look_around(self):
+        """Set down who is with whom and what is in view, which most constructions ask for."""
+        place, at, self.seen = self.place, self.at, self.sentences
+        self.people = list(place)
+        self.together = [(a, b) for a in place for b in place if a != b and place[a] == place[b]]
+        self.company = dict.fromkeys(place, 0)
+        for a, _ in self.together:
+            self.company[a] += 1
+        self.has = [(where, t) for t, where in at.items() if where in place]
+        self.sees = [(a, t) for t, where in at.items() if where not in place for a in place
+                     if place[a] == where and (t not in self.hidden or self.thinks.get((a, t)) == where)]  # fmt: skip
+
+    # what sentences do to the scene
+
+    def open(self, places):
+        self.places = places
+
+    def move(self, person, place):
+        """Go somewhere, see what lies there in view and who holds what, and be seen with what one holds."""
+        self.moved = (person, self.place.get(person), place)
+        self.place[person] = place
+        self.been.add((person, place))
+        for thing, where in self.at.items():
+            if where == place and thing not in self.hidden or self.place.get(where) == place:
+                self.see(thing, place)
+
+    def see(self, thing, place):
+        for person, here in self.place.items():
+            if here == place:
+                self.thinks[person, thing] = self.at[thing]
+
+    def put(self, thing, where):
+        """Bring a thing to a place or into a person's hands; all who are there see it."""
+        self.at[thing] = where
+        self.hidden.discard(thing)
+        self.see(thing, self.place.get(where, where))
+
+    def hide(self, person, thing):
+        """Hide a thing where one is; nobody else sees it."""
+        self.at[thing] = self.thinks[person, thing] = self.place[person]
+        self.hidden.add(thing)
+
+    def learn(self, person, thing, where):
+        self.thinks[person, thing] = where
+
+    def wish(self, person, thing):
+        self.wants[person] = thing
+
+    def describe(self, thing, look):
+        self.looks[thing] = look
+
+    def ask(self, *question):
+        self.asked = question
+
+    def feel(self, person, feeling, *why):
+        self.mood[person] = (feeling, why)
+
+    def calm(self, person):
+        self.mood.pop(person, None)
+
+    def close(self):
+        self.over = True
+
+    def after(self, construction, filling, pronoun):
+        """Let a sentence have been told."""
+        if self.seen != self.sentences:
+            self.look_around()
+        question, self.moved = self.asked, None
+        construction.then(self, *filling)
+        if self.asked is question:  # an answer may look at what was asked; then it is answered
+            self.asked = None
+        for person, thing in list(self.wants.items()):
+            if self.at[thing] == person:
+                del self.wants[person]
+        subject = filling[construction.subject] if construction.subject is not None else None
+        rivals = [w for w in filling if w in said.PEOPLE and w != subject]
+        same = [w for w in rivals if subject and said.PEOPLE[w][0] == said.PEOPLE[subject][0]]
+        self.topic = subject if not same else None
+        self.recent = (construction.index, *self.recent[:3])
+        self.sentences += 1
+        self.tokens += construction.length
+
+    def facts(self) -> dict:
+        """What is the case, {(kind, who or what): where or what}."""
+        return {
+            **{("person", a): x for a, x in self.place.items()},
+            **{("thing", t): x for t, x in self.at.items()},
+            **{("thinks", *key): x for key, x in self.thinks.items()},
+            **{("wants", a): t for a, t in self.wants.items()},
+            **{("feels", a): mood for a, mood in self.mood.items()},
+            **{("looks", t): w for t, w in self.looks.items()},
+        }

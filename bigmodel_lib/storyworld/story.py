@@ -1,0 +1,247 @@
+"""One story, and all that is known of it: its probability, its facts, questions with answers, its twin in Chinese."""
+
+import functools
+import math
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.storyworld import sentences as said
+from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
+
+START, END = "<story>", "<end>"
+HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so
+
+
+class Step(NamedTuple):
+    """One sentence of a story as it was chosen."""
+
+    construction: Construction
+    filling: tuple
+    pronoun: bool
+    log_prob: float
+
+
+class Question(NamedTuple):
+    """A question about a story, its answer, both in Chinese, and the positions of the tokens that carry the answer."""
+
+    kind: str
+    text: str
+    answer: str
+    chinese: str
+    chinese_answer: str
+    support: tuple
+
+
+def words_of(text) -> list:
+    """The tokens of a text in English: words and signs. A list of tokens is returned as it is."""
+    return re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
+
+
+def text_of(tokens) -> str:
+    """The text that the tokens make: no blank before a closing sign, none after an opening quotation mark."""
+    return re.sub(r" ([.,:?”])", r"\1", " ".join(tokens)).replace("“ ", "“")
+
+
+def say(template: str, language: dict, words: dict) -> str:
+    """A template with its slots filled: words {slot: word}."""
+    return SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
+
+
+class Story:
+    """A story of a world. `steps` are its sentences as chosen; what is written below is found when it is asked for."""
+
+    def __init__(self, world, steps):
+        self.world, self.steps = world, steps
+        self.log_prob = sum(step.log_prob for step in steps)
+
+    @functools.cached_property
+    def sentences(self) -> list:
+        """The tokens of each sentence."""
+        return [c.tell(filling, pronoun).split() for c, filling, pronoun, _ in self.steps]
+
+    @functools.cached_property
+    def tokens(self) -> list:
+        """All tokens in English, without the marks of start and end."""
+        return [token for sentence in self.sentences for token in sentence]
+
+    @property
+    def text(self) -> str:
+        return text_of(self.tokens)
+
+    @functools.cached_property
+    def chinese_tokens(self) -> list:
+        """The tokens of the same story in Chinese, a function of the English one."""
+        return [token for c, filling, pronoun, _ in self.steps for token in c.tell_chinese(filling, pronoun).split()]
+
+    @property
+    def chinese(self) -> str:
+        return "".join(self.chinese_tokens)
+
+    # how probable it is
+
+    def token_log_probs(self) -> np.ndarray:
+        """ln p of each token given those before it, the mark of the end included; the sum is `log_prob`; (N + 1,)."""
+        scene, found = Scene(self.world), []
+        for step, sentence in zip(self.steps, self.sentences, strict=True):
+            possible = [(told, math.exp(s.log_prob)) for told, s in self.world.sentences(scene).items()]
+            mass = sum(p for _, p in possible)
+            for place, token in enumerate(sentence):
+                possible = [(told, p) for told, p in possible if told[place] == token]
+                mass, before = sum(p for _, p in possible), mass
+                found.append(math.log(mass / before))
+            scene.after(*step[:3])
+        return np.array([*found, 0.0])
+
+    # what is the case
+
+    @functools.cached_property
+    def _history(self) -> list:
+        """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
+        scene, carried, history, start = Scene(self.world), {}, [], 0
+        for step, sentence in zip(self.steps, self.sentences, strict=True):
+            before = scene.facts()
+            scene.after(*step[:3])
+            facts, here = scene.facts(), {}
+            for position, slot in step.construction.marks:
+                here.setdefault(step.filling[slot], set()).add(start + position)
+            kept = {}
+            for fact, value in facts.items():
+                words = [w for w in _flat((fact[1:], value)) if w in said.ENGLISH and w not in said.FEELINGS]
+                if fact not in before or before[fact] != value:
+                    kept[fact] = set().union(*(here.get(w) or self._carriers(w, step, scene, carried) for w in words))
+                else:
+                    kept[fact] = carried[fact]
+                    if all(w in here for w in words) and not HEARSAY.search(step.construction.english):
+                        kept[fact] = kept[fact].union(*(here[w] for w in words))
+            carried = kept
+            history.append((facts, carried))
+            start += len(sentence)
+        return history
+
+    @staticmethod
+    def _carriers(word, step, scene, carried) -> set:
+        """The tokens that carry a word which a sentence means but does not say: a place through who is there."""
+        if word in scene.places:
+            there = [p for p in step.filling if scene.place.get(p) == word and ("person", p) in carried]
+            return carried[("person", there[0])] if there else set()
+        return carried.get(("thing", word)) or carried.get(("person", word)) or set()
+
+    @property
+    def facts(self) -> list:
+        """What is the case after each sentence, {(kind, who or what): where or what}."""
+        return [facts for facts, _ in self._history]
+
+    @functools.cached_property
+    def antecedents(self) -> dict:
+        """{position of a pronoun at the start of a sentence: position of the name that it stands for}."""
+        found, start, last = {}, 0, {}
+        for step, sentence in zip(self.steps, self.sentences, strict=True):
+            if step.pronoun:
+                found[start] = last[step.filling[step.construction.subject]]
+            for position, slot in step.construction.marks:
+                if sentence[position] == step.filling[slot]:
+                    last[step.filling[slot]] = start + position
+            start += len(sentence)
+        return found
+
+    def questions(self, after: int | None = None) -> list:
+        """Every question that the story answers after a sentence (by default the last), with answers and support."""
+        facts, carried = self._history[-1 if after is None else after]
+        found = []
+        for (kind, *who), value in facts.items():
+            support = set(carried[kind, *who])
+            if kind == "person":
+                found.append(self._question("person", {"A": who[0], "x": value}, support))
+            elif kind == "thing":
+                holder = ("person", value) in facts
+                if holder:
+                    found.append(self._question("holder", {"T": who[0], "A": value}, support))
+                    support |= carried["person", value]
+                place = facts["person", value] if holder else value
+                found.append(self._question("thing", {"T": who[0], "x": place}, support))
+            elif kind == "thinks" and value is not None and ("person", value) not in facts:
+                found.append(self._question("thinks", {"A": who[0], "T": who[1], "x": value}, support))
+            elif kind == "feels":
+                feeling, (reason, *others) = value
+                words = {"A": who[0], "F": feeling, "T": others[-1] if others else None, "B": (others or [None])[0]}
+                found.append(self._question("feels", words, support))
+                found.append(self._question(reason, words, support))
+        return found
+
+    def _question(self, kind, words, support) -> Question:
+        english, answer, chinese, chinese_answer = said.QUESTIONS[kind]
+        texts = text_of(say(english, said.ENGLISH, words).split()), say(answer, said.ENGLISH, words)
+        twins = (say(t, said.CHINESE, words).replace(" ", "") for t in (chinese, chinese_answer))
+        sources = {self.antecedents[p] for p in support if p in self.antecedents}
+        return Question(kind, *texts, *twins, tuple(sorted(support | sources)))
+
+    def summary(self) -> tuple:
+        """(English, Chinese): one true sentence about what became of the story's first thing."""
+        thing = next(fact for facts in self.facts for fact in facts if fact[0] == "thing")
+        start = next(facts[thing] for facts in self.facts if thing in facts)
+        end = self.facts[-1][thing]
+        kind = ("same " if start == end else "") + ("place" if end in said.PLACES else "person")
+        english, chinese = said.SUMMARIES[kind]
+        words = {"T": thing[1], "A": end, "x": end}
+        return text_of(say(english, said.ENGLISH, words).split()), say(chinese, said.CHINESE, words).replace(" ", "")
+
+    # what would have been
+
+    def counterfactual(self, sentence: int, old: str, new: str) -> "Story":
+        """The story with one word of one sentence changed, and the rest retold as nearly the same as the change allows.
+
+        A later sentence is kept if it can still be told, with another place where only that one is true now, and is
+        left out if not; a question gets an answer, and a story that has become too short goes on with the most
+        probable sentences. Raises CourseError if the changed sentence cannot be told there.
+        """
+        world, scene, steps = self.world, Scene(self.world), []
+
+        def tell(step):
+            steps.append(step)
+            scene.after(*step[:3])
+
+        for step in self.steps[:sentence]:
+            tell(step)
+        changed = self.steps[sentence]
+        possible = {(s.construction, s.filling, s.pronoun): s for s in world.sentences(scene).values()}
+        filling = tuple(new if word == old else word for word in changed.filling)
+        if filling == changed.filling or (changed.construction, filling, changed.pronoun) not in possible:
+            raise CourseError(
+                f"sentence {sentence} was {text_of(self.sentences[sentence])!r}: {old!r} cannot become {new!r} there"
+            )
+        tell(possible[changed.construction, filling, changed.pronoun])
+        for step in self.steps[sentence + 1 :]:
+            known = {*scene.places, *scene.place, *scene.at}
+            wanted = tuple(new if word == old and old not in known else word for word in step.filling)
+            retold = self._retold(scene, step, wanted)
+            while retold is None and scene.asked:
+                tell(max(world.sentences(scene).values(), key=lambda s: s.log_prob))
+                retold = self._retold(scene, step, wanted)
+            if retold is not None:
+                tell(retold)
+        while not scene.over:
+            tell(max(world.sentences(scene).values(), key=lambda s: s.log_prob))
+        return Story(world, steps)
+
+    def _retold(self, scene, step, wanted):
+        """The step that tells the same in another scene, or None."""
+
+        def deeds(filling):
+            return [word for word in filling if word in said.PEOPLE or word in said.THINGS]
+
+        same = [s for s in self.world.sentences(scene).values()
+                if s.construction is step.construction and deeds(s.filling) == deeds(wanted)]  # fmt: skip
+        found = [s for s in same if s.filling == wanted] or (same if len({s.filling for s in same}) == 1 else [])
+        return next((s for s in found if s.pronoun == step.pronoun), found[0] if found else None)
+
+
+def _flat(value):
+    """All strings in nested tuples."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _flat(part)
+    elif isinstance(value, str):
+        yield value
