@@ -84,6 +84,8 @@ def _unless_blank(attempt):
         result = attempt(*arguments, **named)
         if result is ...:
             raise _Blank
+        if result is None:
+            raise Wrong("your function gives None: is there a `return` on every way through it?")
         return result
 
     return called
@@ -113,25 +115,42 @@ def check(exercise_id: str, attempt) -> None:
 
 def yours_or_ours(exercise_id: str, attempt):
     """Print the verdict and return the function to go on with: the reader's if it is right, the library's if not."""
+    module, name = find(exercise_id).ours.split(":")
+    ours = getattr(importlib.import_module(module), name)
+    if attempt is ours:
+        print(
+            f"{exercise_id} {_SIGNS['not attempted']}: `{name}` is ours by now; run the cell with your own again first"
+        )
+        return ours
     check(exercise_id, attempt)
-    verdict, _ = judge(exercise_id, attempt)
-    if verdict == "right":
+    if judge(exercise_id, attempt)[0] == "right":
         print("From here on the notebook uses yours.")
         return attempt
     print("From here on the notebook uses ours.")
-    module, name = find(exercise_id).ours.split(":")
-    return getattr(importlib.import_module(module), name)
+    return ours
 
 
 _predictions: dict = {}
 
 
-def predict(question: str, guess=...) -> None:
-    """Keep a prediction, a number or a choice, until `compare` shows it beside the result."""
-    _predictions[question] = guess
-    print(
-        f"{question}: " + ("no prediction yet, write one in place of the ..." if guess is ... else f"you say {guess}")
-    )
+def predict(question: str, guess=..., among=None) -> None:
+    """Keep a prediction, a number or a choice, until `compare` shows it beside the result.
+
+    among: (lowest, highest) for a number, or a list of choices; a guess that is none of them is not kept.
+    """
+    _predictions.pop(question, None)
+    wanted = f"a number from {among[0]:g} to {among[1]:g}" if isinstance(among, tuple) else f"one of {among}"
+    if guess is ...:
+        print(f"{question}: no prediction yet, write one in place of the ...")
+    elif (
+        isinstance(among, tuple)
+        and not (isinstance(guess, (int, float)) and among[0] <= guess <= among[1])
+        or (isinstance(among, list) and guess not in among)
+    ):
+        print(f"{question}: {wanted} was wanted, {guess!r} was given")
+    else:
+        _predictions[question] = guess
+        print(f"{question}: you say {guess}")
 
 
 def compare(question: str, result) -> None:

@@ -30,12 +30,22 @@ def _check_share(attempt):
         raise Wrong("2 is the number of known words: divide it by the number of all words")
     if got > 1:
         raise Wrong(f"a share is at most 1, yours gives {got:g}: in percent?")
+    if abs(attempt("Anna saw Ben", {"anna", "saw", "ben"}) - 1) > 1e-9:
+        raise Wrong("all 3 words of 'Anna saw Ben' are known: lower the capitals before you look a word up")
     if abs(got - 2 / 3) > 1e-9:
         raise Wrong(f"2 of the 3 words in 'I love xyzzy' are known, yours gives {got:.3f}")
     if abs(attempt("love love love xyzzy", known) - 3 / 4) > 1e-9:
         raise Wrong("a word that comes three times counts three times: do not collect the words in a set")
     if abs(attempt("I love to program. (Love!)", known) - 1) > 1e-9:
         raise Wrong("full stops and brackets stick to your words: take the letters only")
+    for text, share, words in (
+        ("love2program", 1, "a digit is no letter: 'love2program' holds the two words 'love' and 'program'"),
+        ("love_to", 1, "`_` is no letter: 'love_to' holds the two words 'love' and 'to'"),
+        ("don't", 0.5, "an apostrophe is no letter: \"don't\" holds the two words 'don' and 't'"),
+        ("caf\u00e9", 1, "é is not one of the letters a to z: the word in 'café' is 'caf'"),
+    ):
+        if abs(attempt(text, {"love", "program", "to", "don", "caf"}) - share) > 1e-9:
+            raise Wrong(words)
     return "capitals, repeats and punctuation are all counted as they should be"
 
 
@@ -64,6 +74,26 @@ def _count(text, known):
     return sum(word in known for word in re.findall("[a-z]+", text.lower()))
 
 
+def _word_signs(text, known):
+    words = re.findall(r"\w+", text.lower())
+    return sum(word in known for word in words) / max(1, len(words))
+
+
+def _apostrophes(text, known):
+    words = re.findall("[a-z']+", text.lower())
+    return sum(word in known for word in words) / max(1, len(words))
+
+
+def _half_lowered(text, known):
+    words = re.findall("[a-z]+", text)
+    return sum(word in known for word in words) / max(1, len(words)) if text != "I love xyzzy" else 2 / 3
+
+
+def _no_return(text, known):
+    words = re.findall("[a-z]+", text.lower())
+    sum(word in known for word in words) / max(1, len(words))
+
+
 def _percent(text, known):
     return 100 * share_of_words(text, known)
 
@@ -72,6 +102,8 @@ ORDER = ("data input", "pretraining", "finetuning", "output")
 
 
 def _check_order(attempt):
+    if isinstance(attempt, str):
+        raise Wrong('one text was given: a list of the four names was wanted, like ["output", ...]')
     try:
         given = tuple(str(phase).strip().lower() for phase in attempt)
     except TypeError:
@@ -83,7 +115,7 @@ def _check_order(attempt):
     if given[-1] != "output":
         raise Wrong("output is what the reader of the model sees: it comes last")
     if given != ORDER:
-        raise Wrong("finetuning changes a model that knows the language already: something must come before it")
+        raise Wrong("finetuning changes a model that can write already: something must come before it")
     return "text becomes numbers, the model learns the language, then a task, then it is used"
 
 
@@ -92,6 +124,7 @@ def _check_bytes(attempt):
         9: "9 is the number of characters: in UTF-8 each of the two Chinese ones takes more than one byte",
         11: "two bytes for a Chinese character would be UTF-16: in UTF-8 it takes three",
         12: "that leaves a blank out: there are two, and each is a byte",
+        14: "the last word ends the text: there are two blanks, not three",
         15: "four bytes are for emoji and rare characters: 编 and 程 take three each",
     })  # fmt: skip
     return "7 letters and blanks of one byte, 2 Chinese characters of three"
@@ -101,11 +134,11 @@ def _check_gigabytes(attempt):
     diagnose(number(attempt), 14.0, {
         7.0: "7 is one byte for each: bfloat16 takes 16 bits, and a byte has 8",
         28.0: "28 is four bytes for each, as in float32: bfloat16 takes half of that",
-        112.0: "112 is megabits: 8 bits make a byte",
+        112.0: "112 is gigabits: 8 bits make a byte",
         14e9: "14 000 000 000 is bytes: the question asks for gigabytes, 10⁹ bytes",
         3.5: "3.5 is half a byte for each (4 bits): bfloat16 takes 16 bits",
     }, tolerance=0.011)  # fmt: skip
-    return "7 · 10⁹ parameters of 2 bytes: more than most laptops' memory"
+    return "7 · 10⁹ parameters of 2 bytes; with 16 GB of memory that leaves 2 for everything else"
 
 
 EXERCISES = [
@@ -135,6 +168,10 @@ def share_of_words(text, known):
             (_split_only, "stick to your words"),
             (_capitals, "lower the capitals"),
             (_as_set, "counts three times"),
+            (_word_signs, "a digit is no letter"),
+            (_apostrophes, "an apostrophe is no letter"),
+            (_half_lowered, "Anna saw Ben"),
+            (_no_return, "is there a `return`"),
             (_count, "divide it by the number of all words"),
             (_percent, "in percent?"),
             (lambda text, known: sum(w in known for w in text.split()) / len(text.split()), "ZeroDivisionError"),
@@ -152,17 +189,18 @@ def share_of_words(text, known):
         name="phases",
         hints=(
             "Which phase needs none of the others?",
-            "A model must know the language before it can learn a task in that language.",
+            "A model meets much text of all kinds before it meets the few examples of one task.",
         ),
         check=_check_order,
         answer=list(ORDER),
         another=tuple(name.capitalize() for name in ORDER),
         wrong=(
             (["pretraining", "data input", "finetuning", "output"], "you start with pretraining"),
-            (["data input", "finetuning", "pretraining", "output"], "finetuning changes a model that knows"),
+            (["data input", "finetuning", "pretraining", "output"], "finetuning changes a model that can write"),
             (["data input", "pretraining", "output", "finetuning"], "it comes last"),
             (["data input", "pretraining", "output"], "each of the four names"),
             (3, "a list of the four names"),
+            ("data input, pretraining", "one text was given"),
         ),
     ),
     Exercise(
@@ -177,7 +215,7 @@ three. Without running anything: how many bytes does the model read for `{LOVE}`
         name="n_bytes",
         hints=(
             "Count the letters and blanks first: 编 and 程 come after the second blank.",
-            "1 + 1 + 4 + 1, and then 2 · 3.",
+            "“I ”, “love ”, 编, 程: one number for each, then add.",
         ),
         check=_check_bytes,
         answer=13,
@@ -197,7 +235,7 @@ three. Without running anything: how many bytes does the model read for `{LOVE}`
         minutes=3,
         difficulty=1,
         task="""
-A model of 7 billion parameters, each stored in bfloat16 (16 bits): how many gigabytes (10⁹ bytes) are its weights? Would
+A model of 7 billion parameters (the numbers that training sets), each stored in bfloat16 (16 bits): how many gigabytes (10⁹ bytes) are its parameters? Would
 they fit into the memory of the machine you sit at?""",
         stub="gigabytes = ...  # a number",
         name="gigabytes",
@@ -208,7 +246,7 @@ they fit into the memory of the machine you sit at?""",
         wrong=(
             (7, "one byte for each"),
             (28.0, "as in float32"),
-            (112, "megabits"),
+            (112, "gigabits"),
             (14e9, "is bytes"),
             (3.5, "half a byte"),
             (1, "too small"),
