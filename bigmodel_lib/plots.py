@@ -140,7 +140,7 @@ def draw_pipeline(ax=None):
         ("data input", "text becomes\nnumbers", "02", SKY),
         ("pretraining", "guess the next token,\nmillions of times", "06", BLUE),
         ("finetuning", "a little more training,\non one task", "07", GREEN),
-        ("output", "probabilities\nbecome text", "08, 09", ORANGE),
+        ("output", "probabilities\nbecome text", "08", ORANGE),
     ]
     for i, (name, work, notebooks, colour) in enumerate(phases):
         x = 0.1 + 2.32 * i
@@ -153,8 +153,8 @@ def draw_pipeline(ax=None):
         if i < 3:
             ax.annotate("", (x + 2.3, 2.17), (x + 1.97, 2.17), arrowprops={"arrowstyle": "-|>", "color": "black"})
     ax.annotate("", (9.0, 0.75), (2.42, 0.75), arrowprops={"arrowstyle": "-|>", "color": RED, "linewidth": 2})
-    ax.text(2.45, 0.95, "random", fontsize=9, color=RED)
-    ax.text(4.75, 0.95, "knows the language", fontsize=9, color=RED)
+    ax.text(2.45, 0.95, "random at first", fontsize=9, color=RED)
+    ax.text(4.75, 0.95, "can write", fontsize=9, color=RED)
     ax.text(7.05, 0.95, "does the task, in use", fontsize=9, color=RED)
     ax.text(
         2.42, 0.35, "the model's weights: the same numbers, changed by training, then kept still", fontsize=9, color=RED

@@ -150,7 +150,7 @@ EXERCISES = [
         task="""
 Build one: `share_of_words(text, known)` returns which share of the words in `text` is in the set `known`. A word is an
 unbroken run of the letters a to z; capitals count as small letters; a word that comes twice counts twice; a text without
-words gives 0. The page goes on with yours if it passes, with ours if not.""",
+words gives 0. The notebook goes on with yours if it passes, with ours if not.""",
         stub="""
 def share_of_words(text, known):
     # text: a string; known: a set of words in small letters -> a number from 0 to 1
@@ -209,7 +209,7 @@ def share_of_words(text, known):
         minutes=3,
         difficulty=1,
         task=f"""
-The model on this page reads bytes. A letter or a blank of English is one byte in UTF-8; a common Chinese character is
+The model of this notebook reads bytes. A letter or a blank of English is one byte in UTF-8; a common Chinese character is
 three. Without running anything: how many bytes does the model read for `{LOVE}`?""",
         stub="n_bytes = ...  # a number",
         name="n_bytes",
