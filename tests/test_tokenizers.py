@@ -1,10 +1,29 @@
+import collections
+import json
+import pathlib
+
 import numpy as np
 import pytest
+import tokenizers as hf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bigmodel_lib.config import CourseError
-from bigmodel_lib.tokenizers import ByteTokenizer, CharacterTokenizer, tokenizer_for, tokenizer_from_dict
+from bigmodel_lib.corpora import python_manual
+from bigmodel_lib.storyworld import END, START, StoryWorld
+from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES
+from bigmodel_lib.tokenizers import (
+    WORD,
+    BPETokenizer,
+    ByteTokenizer,
+    CharacterTokenizer,
+    count_pairs,
+    encode_word,
+    merge_pair,
+    tokenizer_for,
+    tokenizer_from_dict,
+    train_bpe,
+)
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -77,3 +96,121 @@ def test_an_unknown_description_is_refused(values):
 def test_an_empty_alphabet_is_refused():
     with pytest.raises(CourseError, match="an empty text was given"):
         CharacterTokenizer("")
+
+
+# byte-pair encoding
+
+CHINESE = "".join(StoryWorld().sample(np.random.default_rng(i)).chinese for i in range(60))
+TEXTS = {
+    "English": python_manual()[:150_000],
+    "Chinese": CHINESE,
+    "code": pathlib.Path(__file__).read_text(encoding="utf-8") * 2,
+    "random bytes": np.random.default_rng(0).bytes(20_000).decode("utf-8", errors="replace"),
+    "runs": "aaaa aaaaaaa aa\n\n   bbbbabab ababab" * 9,
+}
+
+
+def known_library(text, vocab_size):
+    """The same words given to the `tokenizers` package, each byte written as one letter; and how it encodes words."""
+
+    def letters(text):
+        return " ".join("".join(chr(256 + byte) for byte in word.encode()) for word in WORD.findall(text))
+
+    theirs = hf.Tokenizer(hf.models.BPE())
+    theirs.pre_tokenizer = hf.pre_tokenizers.WhitespaceSplit()
+    alphabet = [chr(256 + byte) for byte in range(256)]
+    theirs.train_from_iterator([letters(text)], hf.trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=2, initial_alphabet=alphabet, show_progress=False))  # fmt: skip
+    return theirs, lambda text: theirs.encode(letters(text)).ids
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_bpe_gives_the_ids_of_a_known_library(kind):
+    ours = BPETokenizer(train_bpe(TEXTS[kind], 800))
+    theirs, encode = known_library(TEXTS[kind], 800)
+    assert ours.vocab_size == theirs.get_vocab_size() > 260
+    for text in TEXTS.values():
+        assert ours.encode(text).tolist() == encode(text)
+
+
+@pytest.mark.parametrize("kind", ["English", "Chinese", "code"])
+def test_words_are_split_as_gpt2_does(kind):
+    theirs = hf.pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(TEXTS[kind])
+    assert WORD.findall(TEXTS[kind]) == [TEXTS[kind][start:end] for _, (start, end) in theirs]
+
+
+def test_the_fast_trainer_merges_as_the_plain_one():
+    text = TEXTS["English"][:3000] + CHINESE[:500]
+    words = collections.Counter(tuple(word.encode()) for word in WORD.findall(text))
+    plain = {}
+    for token in range(256, 340):
+        pairs = count_pairs(words)
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        plain[best] = token
+        words = {merge_pair(word, best, token): n for word, n in words.items()}
+    assert list(plain) == list(train_bpe(text, 340))
+
+
+BPE = BPETokenizer(train_bpe(TEXTS["English"] + CHINESE, 1000))
+
+
+@given(UNICODE)
+def test_bpe_round_trips_any_text(text):
+    tokens = BPE.encode(text)
+    assert tokens.dtype == np.int32 and BPE.decode(tokens) == text
+    assert BPE.count_characters(tokens) == len(text)
+    assert "".join(WORD.findall(text)) == text
+
+
+def test_bpe_merges_the_earliest_learned_first():
+    merges = {(98, 99): 256, (97, 98): 257, (257, 99): 258}  # bc, ab, ab+c
+    order = {pair: i for i, pair in enumerate(merges)}
+    assert encode_word(b"abc", merges, order) == [97, 256]
+    assert encode_word(b"abab", merges, order) == [257, 257] and encode_word(b"", merges, order) == []
+
+
+def test_common_words_are_one_token():
+    assert len(BPE.encode(" the")) == 1 and len(BPE.encode(TEXTS["English"])) < len(TEXTS["English"]) / 2
+
+
+def test_bpe_refuses_what_cannot_be():
+    with pytest.raises(CourseError, match="256 or more"):
+        train_bpe("some text", 100)
+    with pytest.raises(CourseError, match="when there were 256 tokens"):
+        BPETokenizer({(1, 300): 256})
+    with pytest.raises(CourseError, match="surrogate"):
+        BPE.encode("a \ud800 b")
+
+
+# words of a closed vocabulary
+
+
+@pytest.mark.parametrize("language", ["english", "chinese"])
+def test_words_round_trip_ten_thousand_stories(language):
+    world, rng = StoryWorld(), np.random.default_rng(3)
+    tokenizer = world.tokenizer(language)
+    for _ in range(10_000 if language == "chinese" else 3_000):
+        story = world.sample(rng)
+        text, words = (story.text, story.tokens) if language == "english" else (story.chinese, story.chinese_tokens)
+        tokens = tokenizer.encode(text)
+        assert [tokenizer.vocabulary[i] for i in tokens] == words
+        assert tokenizer.decode(tokens) == text and tokenizer.count_characters(tokens) == len(text)
+
+
+def test_every_word_of_a_tokenizer_is_used_and_a_stranger_is_named():
+    world, rng = StoryWorld(), np.random.default_rng(4)
+    tokenizer = world.tokenizer("english")
+    used = {word for _ in range(3000) for word in world.sample(rng).tokens}
+    asked = {word for row in [*QUESTIONS.values(), *SUMMARIES.values()] for part in row for word in part.split()}
+    assert tokenizer.vocabulary[:2] == (START, END) and set(tokenizer.vocabulary[2:]) - used <= asked
+    assert used <= set(tokenizer.vocabulary)
+    with pytest.raises(CourseError, match="'dragon,' at position 12"):
+        tokenizer.encode("Anna had a  dragon, and it was red.")
+
+
+@pytest.mark.parametrize("tokenizer", [BPE, StoryWorld().tokenizer("chinese"), StoryWorld().tokenizer("english")])
+def test_learned_tokenizers_are_rebuilt_from_their_description(tokenizer):
+    again = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
+    text = StoryWorld().sample(np.random.default_rng(0))
+    text = text.text if getattr(tokenizer, "blanks", True) else text.chinese
+    assert again.encode(text).tolist() == tokenizer.encode(text).tolist() and again.decode(again.encode(text)) == text

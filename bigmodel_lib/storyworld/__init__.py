@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import Construction, Scene
+from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
 from bigmodel_lib.storyworld.story import END, START, Step, Story, text_of, words_of
+from bigmodel_lib.tokenizers import WordTokenizer
 
 __all__ = ["END", "START", "NotInLanguage", "Option", "Step", "Story", "StoryWorld", "text_of", "words_of"]
 DRAWS = 120  # random numbers set aside for one story, at most three a sentence
@@ -55,6 +56,25 @@ class StoryWorld:
             for name in ("SETTING", "FIRST_PERSON", "SECOND_PERSON", "FIRST_THING", "FREE", "ANSWERS", "ENDINGS")
         }  # fmt: skip
         self.constructions = [c for table in self.tables.values() for c in table]
+
+    def tokenizer(self, language: str = "english") -> WordTokenizer:
+        """The closed vocabulary of the world's stories, questions, answers and summaries, with the marks START and END.
+
+        language: "english" or "chinese"; raises CourseError for another one.
+        """
+        if language not in ("english", "chinese"):
+            raise CourseError(f"language {language!r} was given: choose english or chinese")
+        english = language == "english"
+        templates = [c.english if english else c.chinese for c in self.constructions]
+        templates += [part for row in said.QUESTIONS.values() for part in (row[:2] if english else row[2:])]
+        templates += [row[0 if english else 1] for row in said.SUMMARIES.values()]
+        forms = {form for template in templates for _, form in SLOT.findall(template)} | {"He" if english else "he"}
+        named = {*self.people, *self.places, *self.things, *said.LOOKS, *said.FEELINGS}
+        words = {word for template in templates for word in SLOT.sub("", template).split()}
+        for name, how in (said.ENGLISH if english else said.CHINESE).items():
+            if name in named:
+                words.update(word for form in forms & set(how) for word in how[form].split())
+        return WordTokenizer([START, END, *sorted(words)], blanks=english)
 
     # the choices
 
