@@ -97,3 +97,49 @@ def all_windows(tokens: np.ndarray, batch_size: int, context_length: int):
     rest = tokens[full * context_length :].astype(np.int64)
     if len(rest) > 1:
         yield rest[None, :-1], rest[None, 1:]
+
+
+def document_batch(documents, batch_size, rng, length=None):
+    """A batch of whole documents, each from its start: y[b, t] follows x[b, t], and is -1 after a document's end.
+
+    Shapes: documents lists or arrays of ids, x and y (B, T), int64, with T the longest drawn document less one, or
+    `length`. Padding in x is 0: no target reads it under a causal mask. Taught in 02_data_input.
+    Raises CourseError for a document that does not fit into `length`.
+    """
+    drawn = [documents[i] for i in rng.integers(0, len(documents), size=batch_size)]
+    longest = max(len(document) for document in drawn) - 1
+    if length is not None and longest > length:
+        raise CourseError(f"a document of {longest + 1} tokens was given and {length + 1} fit: raise length")
+    x = np.zeros((batch_size, length or longest), dtype=np.int64)
+    y = np.full_like(x, -1)
+    for row, document in enumerate(drawn):
+        x[row, : len(document) - 1] = document[:-1]
+        y[row, : len(document) - 1] = document[1:]
+    return x, y
+
+
+def shared_ngrams(train, validation, n):
+    """The share of the n-grams in `validation` that stand in `train` too: (shared) / (all, counted each time).
+
+    train and validation: sequences of words or ids. Taught in 02_data_input.
+    Raises CourseError if validation has fewer than n of them.
+    """
+    known = {tuple(train[i : i + n]) for i in range(len(train) - n + 1)}
+    grams = [tuple(validation[i : i + n]) for i in range(len(validation) - n + 1)]
+    if not grams:
+        raise CourseError(f"validation has {len(validation)} tokens and one n-gram takes {n}: choose a smaller n")
+    return sum(gram in known for gram in grams) / len(grams)
+
+
+def deduplicate(documents, seen=()):
+    """The documents, in order, without those that came before or stand in `seen`; blanks and capitals do not count.
+
+    Taught in 02_data_input.
+    """
+    seen, kept = {" ".join(text.lower().split()) for text in seen}, []
+    for text in documents:
+        plain = " ".join(text.lower().split())
+        if plain not in seen:
+            kept.append(text)
+        seen.add(plain)
+    return kept

@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigmodel_lib.config import CourseError
-from bigmodel_lib.corpora import all_windows, data_path, python_manual, random_windows, read_text, split_tokens
+from bigmodel_lib.corpora import (
+    all_windows,
+    data_path,
+    deduplicate,
+    document_batch,
+    python_manual,
+    random_windows,
+    read_text,
+    shared_ngrams,
+    split_tokens,
+)
 
 
 def test_a_text_is_read_unchanged_but_for_its_mark(tmp_path):
@@ -76,3 +86,34 @@ def test_all_windows_target_every_token_but_the_first_once(length, context_lengt
 def test_missing_data_is_said_in_words():
     with pytest.raises(CourseError, match="clone the whole course"):
         data_path("no_such_file")
+
+
+@given(st.lists(st.lists(st.integers(1, 50), min_size=2, max_size=9), min_size=1, max_size=6), st.integers(0, 9))
+def test_a_document_batch_holds_whole_documents(documents, seed):
+    x, y = document_batch(documents, 4, np.random.default_rng(seed), length=8)
+    assert x.shape == y.shape == (4, 8) and x.dtype == y.dtype == np.int64
+    for inputs, targets in zip(x.tolist(), y.tolist(), strict=True):
+        n = sum(target >= 0 for target in targets)
+        assert targets[n:] == [-1] * (8 - n) and inputs[n:] == [0] * (8 - n)
+        assert [*inputs[:n], targets[n - 1]] in documents and inputs[1:n] == targets[: n - 1]
+
+
+def test_a_document_batch_is_as_long_as_its_longest_or_refused():
+    rng = np.random.default_rng(0)
+    assert document_batch([[1, 2, 3]], 2, rng)[0].tolist() == [[1, 2], [1, 2]]
+    with pytest.raises(CourseError, match="3 tokens was given and 2 fit"):
+        document_batch([[1, 2, 3]], 2, rng, length=1)
+
+
+def test_shared_ngrams_are_counted_each_time():
+    train, validation = list("abcd"), list("bcxbcb")
+    assert shared_ngrams(train, validation, 2) == 2 / 5 and shared_ngrams(train, validation, 1) == 5 / 6
+    assert shared_ngrams(train, train, 4) == 1 and shared_ngrams(train, validation, 6) == 0
+    with pytest.raises(CourseError, match="choose a smaller n"):
+        shared_ngrams(train, validation, 7)
+
+
+def test_repeated_documents_are_kept_once():
+    documents = ["Go home.", "go  home.\n", "Stay.", "Go home now.", "Stay."]
+    assert deduplicate(documents) == ["Go home.", "Stay.", "Go home now."]
+    assert deduplicate(documents, seen=["STAY."]) == ["Go home.", "Go home now."]

@@ -221,9 +221,60 @@ WRITING = [
           "for token in tokens][-model.config.context_length :]", "for token in tokens][: model.config.context_length]",
           "test_pretraining.py::test_generation_sees_the_last_context_and_repeats_with_its_seed"),
 ]
+PIECES = [
+    Fault("merging skips a token after a pair", "tokenizers.py",
+          "            i += 2\n", "            i += 3\n",
+          "test_tokenizers.py::test_the_fast_trainer_merges_as_the_plain_one"),
+    Fault("of equally frequent pairs the larger is merged", "tokenizers.py",
+          "heap = [(-count, pair)", "heap = [(-count, (-pair[0], -pair[1]))",
+          "test_tokenizers.py::test_bpe_gives_the_ids_of_a_known_library[English]"),
+    Fault("what a merge made rarer is not counted again", "tokenizers.py",
+          "((old, -times[i]), (words[i], times[i]))", "((words[i], times[i]),)",
+          "test_tokenizers.py::test_bpe_gives_the_ids_of_a_known_library[English]"),
+    Fault("the last learned merge comes first", "tokenizers.py",
+          "(order.get(pair, len(order)), i)", "(-order[pair] if pair in order else len(order), i)",
+          "test_tokenizers.py::test_bpe_merges_the_earliest_learned_first"),
+    Fault("a blank sticks to the word before it", "tokenizers.py",
+          "| ?[^\\W\\d_]{1,128}|", "|[^\\W\\d_]{1,128} ?|",
+          "test_tokenizers.py::test_words_are_split_as_gpt2_does[English]"),
+    Fault("the shortest word is taken", "tokenizers.py",
+          "key=len, reverse=True", "key=len",
+          "test_tokenizers.py::test_words_round_trip_ten_thousand_stories[chinese]"),
+    Fault("a document's batch has targets beyond its end", "corpora.py",
+          "np.full_like(x, -1)", "np.full_like(x, 0)",
+          "test_corpora.py::test_a_document_batch_holds_whole_documents"),
+    Fault("shared n-grams are counted once each", "corpora.py",
+          "grams = [tuple(validation[i : i + n]) for i in range(len(validation) - n + 1)]",
+          "grams = {tuple(validation[i : i + n]) for i in range(len(validation) - n + 1)}",
+          "test_corpora.py::test_shared_ngrams_are_counted_each_time"),
+]
+WORLD = [
+    Fault("a pronoun is told more often than its probability says", "storyworld/__init__.py",
+          "pronoun = next(draws) < 0.5", "pronoun = next(draws) < 0.6",
+          "test_storyworld.py::test_a_pronoun_is_told_as_often_as_a_name"),
+    Fault("the sampler forgets the price of a pronoun", "storyworld/__init__.py",
+          "pronoun = next(draws) < 0.5\n                p /= 2", "pronoun = next(draws) < 0.5",
+          "test_storyworld.py::test_the_sampler_records_what_the_scorer_finds"),
+    Fault("endings are allowed beside the full share of the others", "storyworld/__init__.py",
+          "(more, 1.0 - ending)", "(more, 1.0)",
+          "test_storyworld.py::test_all_stories_of_a_small_world_together_have_probability_one"),
+    Fault("a pronoun may mean two people", "storyworld/scene.py",
+          "self.topic = subject if not same else None", "self.topic = subject",
+          "test_storyworld.py::test_pronouns_have_one_antecedent"),
+    Fault("who is away sees what is put down", "storyworld/scene.py",
+          "            if here == place:\n", "            if here:\n",
+          "test_storyworld.py::test_what_happens_out_of_sight_leaves_a_false_belief"),
+    Fault("of two people who swap things one keeps both", "storyworld/sentences.py",
+          "    s.put(u, a)\n", "    s.put(u, b)\n",
+          "test_storyworld.py::test_facts_are_what_a_second_reader_finds"),
+    Fault("supporting tokens stand one too early", "storyworld/story.py",
+          "here.setdefault(step.filling[slot], set()).add(start + position)",
+          "here.setdefault(step.filling[slot], set()).add(start + position - 1)",
+          "test_storyworld.py::test_supports_are_tokens_that_name_what_is_asked"),
+]
 # fmt: on
 
-FAULTS = MODEL + TEXT + TRAINING + WRITING
+FAULTS = MODEL + TEXT + PIECES + WORLD + TRAINING + WRITING
 NAMED = list(dict.fromkeys(fault.test for fault in FAULTS))
 
 

@@ -364,12 +364,27 @@ def test_supports_are_tokens_that_name_what_is_asked(many):
                 assert q.answer.split()[-1] in {story.tokens[p] for p in q.support}, (story.text, q)
 
 
+def test_a_pronoun_is_told_as_often_as_a_name(many):
+    told = []
+    for story in many[:1500]:
+        scene = Scene(WORLD)
+        for c, filling, pronoun, _ in story.steps:
+            if c.subject is not None and filling[c.subject] == scene.topic:
+                told.append(pronoun)
+            scene.after(c, filling, pronoun)
+    assert len(told) > 1000 and abs(np.mean(told) - 0.5) < 4 * 0.5 / math.sqrt(len(told))
+
+
 def test_pronouns_have_one_antecedent(many):
     count = 0
     for story in many[:1000]:
         for pronoun, name in story.antecedents.items():
             count += 1
             assert said.PEOPLE[story.tokens[name]][0] == story.tokens[pronoun].lower() and name < pronoun
+            before = story.tokens[:pronoun]
+            last = before[len(before) - 1 - before[-2::-1].index(".") :] if "." in before[:-1] else before
+            rivals = {word for word in last if word in said.PEOPLE} - {story.tokens[name]}
+            assert all(said.PEOPLE[rival][0] != story.tokens[pronoun].lower() for rival in rivals)
     assert count > 300
 
 
