@@ -1,0 +1,111 @@
+"""The model by hand, against PyTorch, finite differences, and the same sums written as loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bigmodel_lib import model_numpy as ours
+from bigmodel_lib import model_torch as theirs
+
+
+def draw(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@given(st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=9))
+def test_softmax_is_pytorchs(scores):
+    given_, wanted = ours.softmax(np.array(scores)), torch.tensor(scores, dtype=torch.float64).softmax(-1)
+    assert np.abs(given_ - wanted.numpy()).max() < 1e-12
+
+
+def test_softmax_of_minus_infinity_is_nothing():
+    assert ours.softmax(np.array([0.0, -np.inf, 0.0])).tolist() == [0.5, 0.0, 0.5]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entropy_is_pytorchs_and_of_certainty_0(seed):
+    p = ours.softmax(draw(seed, 4, 7))
+    assert np.allclose(ours.entropy(p), torch.distributions.Categorical(torch.tensor(p)).entropy(), atol=1e-12)
+    assert ours.entropy(np.array([0.0, 1.0])) == 0 and abs(ours.entropy(np.full(8, 1 / 8)) - math.log(8)) < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_jacobian_is_what_autograd_finds(seed):
+    s = draw(seed, 6)
+    wanted = torch.autograd.functional.jacobian(lambda t: t.softmax(-1), torch.tensor(s))
+    assert np.abs(ours.softmax_jacobian(ours.softmax(s)) - wanted.numpy()).max() < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 6, 4), (1, 2)])
+def test_attention_is_the_formula_token_by_token(seed, shape):
+    q, k, v = (draw(seed + i, *shape) for i in (0, 10, 20))
+    T, K = shape[-2:]
+    for mask in (0.0, ours.causal_mask(T)):
+        given_ = ours.attention(q, k, v, mask)
+        for place in np.ndindex(*shape[:-2]):
+            for t in range(T):
+                last = t + 1 if np.ndim(mask) else T
+                powers = [math.exp(sum(q[*place, t] * k[*place, j]) / math.sqrt(K)) for j in range(last)]
+                wanted = sum(p * v[*place, j] for j, p in enumerate(powers)) / sum(powers)
+                assert np.abs(given_[*place, t] - wanted).max() < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_twin_in_pytorch_agrees(seed):
+    q, k, v = (draw(seed + i, 2, 3, 7, 4) for i in (0, 10, 20))
+    mask, tensors = ours.causal_mask(7), [torch.tensor(array) for array in (q, k, v)]
+    assert np.abs(ours.attention_weights(q, k, mask) - theirs.attention_weights(*tensors[:2]).numpy()).max() < 1e-12
+    assert np.abs(ours.attention(q, k, v, mask) - theirs.attention_plain(*tensors).numpy()).max() < 1e-12
+    tables = ours.rope_tables(7, 4, 100.0), theirs.rope_tables(7, 4, 100.0)
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(*tables, strict=True))
+    turned = theirs.rotate(tensors[0], *(torch.tensor(table) for table in tables[0]))
+    assert np.abs(ours.rotate(q, *tables[0]) - turned.numpy()).max() < 1e-12
+    x = draw(seed, 2, 7, 12)
+    assert np.array_equal(ours.split_heads(x, 3), theirs.split_heads(torch.tensor(x), 3).numpy())
+    assert np.array_equal(ours.merge_heads(ours.split_heads(x, 3)), x)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 4])
+def test_heads_are_single_attentions_in_blocks(n_heads):
+    x, *w = draw(0, 6, 8), *(draw(i, 8, 8) for i in (1, 2, 3, 4))
+    K = 8 // n_heads
+    single = [ours.attention(*(x @ m[:, h * K : (h + 1) * K] for m in w[:3])) for h in range(n_heads)]
+    wanted = sum(head @ w[3][h * K : (h + 1) * K] for h, head in enumerate(single))
+    assert np.abs(ours.multi_head_attention(x, *w, n_heads) - wanted).max() < 1e-12
+
+
+def test_a_width_that_heads_do_not_divide_is_refused():
+    with pytest.raises(ValueError):
+        ours.split_heads(draw(0, 4, 7), 2)
+
+
+def test_unmasked_attention_is_equivariant_and_masked_is_not():
+    x, *w = draw(0, 6, 8), *(draw(i, 8, 8) for i in (1, 2, 3, 4))
+    order = np.random.default_rng(0).permutation(6)
+    free = ours.multi_head_attention(x, *w, 2)
+    assert np.abs(ours.multi_head_attention(x[order], *w, 2) - free[order]).max() < 1e-12
+    masked = ours.multi_head_attention(x, *w, 2, ours.causal_mask(6))
+    assert np.abs(ours.multi_head_attention(x[order], *w, 2, ours.causal_mask(6)) - masked[order]).max() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_score_of_rotated_vectors_hangs_on_the_offset_alone(seed):
+    q, k = draw(seed, 2, 8)
+    tables = ours.rope_tables(40, 8, 100.0)
+    turned_q, turned_k = (ours.rotate(np.tile(x, (40, 1)), *tables) for x in (q, k))
+    scores = turned_q @ turned_k.T
+    for offset in range(-39, 40):
+        assert np.ptp(np.diagonal(scores, offset)) < 1e-12
+    assert abs(scores[10, 5] - scores[5, 10]) > 1e-3
+
+
+def test_sinusoidal_positions_are_waves():
+    table = ours.sinusoidal_positions(50, 6)
+    for t, i in ((0, 0), (7, 1), (49, 2)):
+        rate = 10000 ** (-2 * i / 6)
+        assert np.allclose(table[t, 2 * i : 2 * i + 2], [math.sin(t * rate), math.cos(t * rate)], atol=1e-12)
