@@ -71,9 +71,11 @@ def normalise(notebook) -> None:
         if cell["cell_type"] != "code":
             cell.pop("attachments", None)
             continue
+        widget = "application/vnd.jupyter.widget-view+json"  # without its state it would show an error
+        cell["outputs"] = [o for o in cell["outputs"] if o.get("data", {}).keys() != {widget, "text/plain"}]
         for output in cell["outputs"]:
             output.get("metadata", {}).pop("execution", None)
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            output.get("data", {}).pop(widget, None)
             if "traceback" in output:
                 output["traceback"] = []
 
@@ -94,7 +96,7 @@ def run(path: pathlib.Path) -> float:
     stable_ids(notebook.cells)
     start = time.monotonic()
     client = NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", record_timing=False, store_widget_state=False,
+        notebook, timeout=CELL_SECONDS, kernel_name="python3", record_timing=False,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     )  # fmt: skip
     client.execute()
