@@ -106,7 +106,7 @@ WORD = re.compile(
 )
 
 
-def count_pairs(words) -> collections.Counter:
+def count_pairs(words):
     """How often each pair of neighbours stands in words {tuple of ids: how often}. Taught in 02_data_input."""
     pairs = collections.Counter()
     for word, times in words.items():
