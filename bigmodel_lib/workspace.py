@@ -219,7 +219,7 @@ def clean():
 def check_environment():
     """[(what, in words, whether it is well)] for this Python and the packages that the course needs."""
     rows = [("Python", "{}.{}.{}".format(*sys.version_info[:3]), sys.version_info[:2] >= OLDEST)]
-    for name in ("numpy", "torch", "safetensors", "matplotlib", "jupyterlab", "ipywidgets", "nbval"):
+    for name in ("numpy", "torch", "safetensors", "matplotlib", "jupyterlab", "ipywidgets", "tokenizers", "nbval"):
         try:
             rows.append((name, importlib.metadata.version(name), True))
         except importlib.metadata.PackageNotFoundError:
@@ -237,7 +237,7 @@ TARGETS = {
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
     "lint": lambda *_: lint(),
-    "bench": lambda *more: script("tests/bench_pretraining.py", *more),
+    "bench": lambda *more: script("tests/bench_data.py") or script("tests/bench_pretraining.py", *more),
     "data": lambda *more: script("data/make_first_model.py", *more),
     "clean": lambda *_: clean(),
 }

@@ -272,9 +272,36 @@ WORLD = [
           "here.setdefault(step.filling[slot], set()).add(start + position - 1)",
           "test_storyworld.py::test_supports_are_tokens_that_name_what_is_asked"),
 ]
+BY_HAND = [
+    Fault("softmax by hand divides by all rows' sum", "model_numpy.py",
+          "powers / powers.sum(axis=-1, keepdims=True)", "powers / powers.sum()",
+          "test_model_numpy.py::test_attention_is_the_formula_token_by_token"),
+    Fault("softmax by hand overflows", "model_numpy.py",
+          "np.exp(scores - scores.max(axis=-1, keepdims=True))", "np.exp(scores)",
+          "test_model_numpy.py::test_softmax_is_pytorchs"),
+    Fault("the Jacobian has the sign of its second term wrong", "model_numpy.py",
+          "np.diag(weights) - np.outer", "np.diag(weights) + np.outer",
+          "test_model_numpy.py::test_the_jacobian_is_what_autograd_finds"),
+    Fault("attention by hand lacks its scale", "model_numpy.py",
+          " / np.sqrt(q.shape[-1])", "",
+          "test_model_numpy.py::test_attention_is_the_formula_token_by_token"),
+    Fault("the mask by hand hides the token itself", "model_numpy.py",
+          "-np.inf), k=1)", "-np.inf), k=0)",
+          "test_model_numpy.py::test_the_twin_in_pytorch_agrees"),
+    Fault("heads by hand mix tokens", "model_numpy.py",
+          "x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(-3, -2)",
+          "x.reshape(*x.shape[:-2], n_heads, x.shape[-2], -1)",
+          "test_model_numpy.py::test_heads_are_single_attentions_in_blocks"),
+    Fault("rotation by hand turns keys and queries apart", "model_numpy.py",
+          "[-sine, sine]", "[sine, sine]",
+          "test_model_numpy.py::test_the_score_of_rotated_vectors_hangs_on_the_offset_alone"),
+    Fault("entropy counts in the wrong direction", "model_numpy.py",
+          "return -(weights * logs)", "return (weights * logs)",
+          "test_model_numpy.py::test_entropy_is_pytorchs_and_of_certainty_0"),
+]
 # fmt: on
 
-FAULTS = MODEL + TEXT + PIECES + WORLD + TRAINING + WRITING
+FAULTS = MODEL + TEXT + PIECES + WORLD + BY_HAND + TRAINING + WRITING
 NAMED = list(dict.fromkeys(fault.test for fault in FAULTS))
 
 
