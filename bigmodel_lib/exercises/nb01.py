@@ -64,13 +64,15 @@ def _check_softmax(attempt):
     low = _array(attempt(np.array([[-1000.0, -1001.0], [0.0, 1.0]])), (2, 2))
     if not close(low, softmax(np.array([[-1000.0, -1001.0], [0.0, 1.0]])), 1e-9):
         raise Wrong(
-            "a row of -1000 beside a row of 1 goes wrong: subtract each row's own largest score, not that of all"
+            "a row of -1000 beside a row of 1 goes wrong: each row needs a shift of its own, by its own largest score"
         )
     cube = np.arange(24.0).reshape(2, 3, 4)
     if not close(attempt(cube), softmax(cube), 1e-9):
         raise Wrong("with a third axis (heads) it goes wrong: use axis=-1, the last, whatever comes before")
     if not close(_array(attempt(np.array([0.0, -np.inf])), (2,)), [1.0, 0.0]):
-        raise Wrong("a score of -∞ must get weight 0, and the others the rest: masks need that")
+        raise Wrong(
+            "a score of -∞ must get weight 0, and the others the rest: subtract the largest score, which is never -∞ (a mean would be)"
+        )
     return "it also survives scores of 1000, and -∞"
 
 
@@ -122,6 +124,12 @@ def _hidden(scores):
 def _check_hide(attempt):
     given, wanted = _array(attempt(_W.copy()), (5, 5)), _hidden(_W)
     if close(given, wanted, 1e-9):
+        with np.errstate(all="ignore"):
+            far = _array(attempt(np.array([[0.0, 2000.0], [0.0, 0.0]])), (2, 2))
+        if not close(far, [[1.0, 0.0], [0.5, 0.5]]):
+            raise Wrong(
+                "a future token with a score of 2000 still disturbs the past: hide it before softmax, with a score of -∞"
+            )
         return "the future has weight 0, and each row still sums to 1"
     if close(given, np.tril(softmax(_W)), 1e-9):
         raise Wrong(
@@ -130,18 +138,33 @@ def _check_hide(attempt):
     if close(given, softmax(_W), 1e-9):
         raise Wrong("nothing is hidden: the first token still looks at the last")
     if np.isnan(given).any():
-        raise Wrong("the first row is nan: a token must see at least itself, so mask strictly above the diagonal (k=1)")
+        raise Wrong(
+            "there is nan in your weights: either a row sees nothing, not even itself (mask with k=1), or −∞ was multiplied (add it)"
+        )
+    if not np.isfinite(given).all() or (given < 0).any():
+        raise Wrong("these are scores: softmax comes after the mask")
     if close(given, softmax(np.tril(_W)), 1e-9):
         raise Wrong("a score of 0 is not “nothing”: e⁰ is 1; the future's scores must be -∞")
     if np.allclose(np.tril(given, -1), 0) and np.abs(np.triu(given, 1)).max() > 0:
         raise Wrong("the past is hidden and the future is seen: turn the triangle over")
+    if not np.allclose(given.sum(axis=1), 1) and np.allclose(given.sum(axis=0), 1):
+        raise Wrong("your columns sum to 1, not your rows: softmax runs over axis 0")
+    if np.triu(given, 1).max() > 1e-12:
+        t, j = np.argwhere(np.triu(given, 1) > 1e-12)[0]
+        raise Wrong(f"row {t} has weight {given[t, j]:.2g} in column {j}, the future: its score must be -∞")
+    t = int(np.argmax(np.abs(given - wanted).max(axis=1) > 1e-9))
     raise Wrong(
-        f"the last row should be softmax of all scores, {np.round(wanted[-1], 3).tolist()}; yours is {np.round(given[-1], 3).tolist()}"
+        f"row {t} should be softmax of scores 0 … {t}, {np.round(wanted[t], 3).tolist()}; yours is {np.round(given[t], 3).tolist()}"
     )
 
 
+def _renormalised(scores):
+    weights = np.tril(softmax(scores))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
 def _another_hide(scores):
-    return softmax(np.where(np.tri(len(scores), dtype=bool), scores, -1e30))
+    return softmax(np.where(np.tri(len(scores), dtype=bool), scores, -1e300))
 
 
 def _check_parameters(attempt):
@@ -168,6 +191,8 @@ def _check_stays(attempt):
         raise Wrong("some do stay: which rows see neither position 3 nor position 4?")
     if rows == {1, 2, 3}:
         raise Wrong("rows are counted from 0")
+    if rows == {3, 4}:
+        raise Wrong("those are the rows that change: which ones stay?")
     if 3 in rows or 4 in rows:
         raise Wrong(f"row {max(rows)} holds another token now: its output cannot be counted on to stay")
     raise Wrong(
@@ -177,12 +202,15 @@ def _check_stays(attempt):
 
 def _check_rope(attempt):
     diagnose(number(attempt), 0.5, {
-        math.cos(math.radians(30)): "that is cos 30°, or sin 60°: the angle is 2 · 30°, and the dot product of two unit vectors is its cosine",
-        math.cos(2): "that is cos of 2 radians: the angle is 2 · 30 degrees",
-        math.cos(math.radians(150)): "that is the cosine of 5 or 7 times 30°: only the offset 7 - 5 counts",
-        1.0: "1 is the score without positions, or at offset 0",
+        -0.5: "the sign is turned round: q is turned one step *further* than k, so k lies 90° − 30° ahead, not 90° + 30°",
+        0.0: "0 is the score without positions: 90° apart",
+        math.cos(math.radians(30)): "the two started 90° apart: 90° − 30° is left",
+        -math.cos(math.radians(30)): "only the offset counts, and the two started 90° apart",
+        math.cos(1): "that is cos of 1 radian: the angles are in degrees",
+        60.0: "60° is the angle between the two: the score is its cosine",
+        1.0: "1 would need both to point the same way",
     }, tolerance=0.0051)  # fmt: skip
-    return "cos(2 · 30°): positions 107 and 105 would score the same"
+    return "cos 60°: positions 107 and 106 would score the same, 6 and 7 would not"
 
 
 EXERCISES = [
@@ -227,7 +255,7 @@ def softmax(scores):
         wrong=(
             (_over_axis_0, "runs over axis 0"), (_naive, "exp(1000) overflows"), (_over_all, "all of your weights together"),
             (np.exp, "these are the powers"), (lambda s: s / s.sum(-1, keepdims=True), "themselves were divided"),
-            (lambda s: np.eye(s.shape[-1])[s.argmax(-1)], "hard look-up"), (_shifted_by_all, "each row's own largest"),
+            (lambda s: np.eye(s.shape[-1])[s.argmax(-1)], "hard look-up"), (_shifted_by_all, "a shift of its own"),
             (lambda s: softmax(s)[0], "an array of shape"), (lambda s: softmax(2 * s), "were wanted"),
         ),
         ours="bigmodel_lib.model_numpy:softmax",
@@ -260,8 +288,10 @@ def hide(scores):
             (lambda s: np.tril(softmax(s)), "zeroed after softmax"), (softmax, "nothing is hidden"),
             (lambda s: softmax(np.tril(s)), "e⁰ is 1"),
             (lambda s: softmax(s + np.tril(np.full(s.shape, -np.inf), -1)), "turn the triangle over"),
-            (lambda s: np.where(np.tri(5) > 0, np.nan, 0.0), "first row is nan"),
-            (lambda s: _hidden(2 * s), "the last row should be"), (lambda s: s[0], "an array of shape"),
+            (lambda s: softmax(s * np.triu(np.full(s.shape, -np.inf), 1)), "−∞ was multiplied"),
+            (lambda s: _renormalised(s), "score of 2000"), (lambda s: np.tril(s) - 9, "softmax comes after"),
+            (lambda s: softmax(s + np.triu(np.full(s.shape, -10.0), 1)), "the future: its score"),
+            (lambda s: _hidden(2 * s), "should be softmax of scores"), (lambda s: s[0], "an array of shape"),
         ),
     ),
     Exercise(
@@ -279,22 +309,23 @@ parameters are that?""",
         id="01-stays", title="who notices?", minutes=6, difficulty=3,
         task="""
 Five tokens, causal attention, no positions. The last two tokens (3 and 4) change places. On paper: which rows of the
-output are *surely* as before? Your list is at the same time the proof that masked attention is not equivariant: if it
-were, every row would move along with its token.""",
+output are *surely* as before? (Without a mask the same rows stay, and rows 3 and 4 just change places. Here they do not: token
+4 used to see token 3, and no longer does. So masked attention is not equivariant.)""",
         stub="stays = ...  # a list of row numbers, counted from 0", name="stays",
         hints=("Which rows of the input does row t of the output hang on?", "Row t sees rows 0 … t. For which t is everything there as before?"),
         check=_check_stays, answer=[0, 1, 2], another=range(3),
         wrong=(([0, 1, 2, 3, 4], "order never matters"), ([], "some do stay"), ([1, 2, 3], "counted from 0"),
-               ([0, 1, 2, 3], "holds another token"), ([0, 1], "missing"), (3, "a list of row numbers")),
+               ([0, 1, 2, 3], "holds another token"), ([0, 1], "missing"), ([3, 4], "those are the rows that change"), (3, "a list of row numbers")),
     ),
     Exercise(
         id="01-rope", title="turning by hand", minutes=5, difficulty=2,
         task="""
-A head of width K = 2 turns its vectors by 30 degrees a position. Before turning, q and k are both (1, 0). On paper: what is
-their score q · k (not divided by √K) when q stands at position 7 and k at position 5?""",
+A head of two numbers turns its vectors by 30 degrees a position, from the first axis towards the second. Before turning, q is
+(1, 0) and k is (0, 1). On paper: what is q · k (not divided by a root) when q stands at position 7 and k at position 6?""",
         stub="score = ...  # a number", name="score",
-        hints=("By how many degrees do the two turned vectors differ?", "The dot product of two vectors of length 1 is the cosine of the angle between them."),
+        hints=("How far from the first axis do the two point after turning? q by 7 · 30°, k by 90° + 6 · 30°.", "The dot product of two vectors of length 1 is the cosine of the angle between them."),
         check=_check_rope, answer=0.5, another=math.cos(math.pi / 3),
-        wrong=((0.866, "cos 30°"), (1, "without positions"), (-0.416, "2 radians"), (-0.866, "only the offset"), (-0.9, "too small"), ("half", "a number was wanted")),
+        wrong=((-0.5, "sign is turned"), (0, "without positions"), (0.866, "started 90° apart"), (0.54, "1 radian"), (60, "its cosine"),
+               (1, "the same way"), ("half", "a number was wanted")),
     ),
 ]  # fmt: skip
