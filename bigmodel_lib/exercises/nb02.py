@@ -17,14 +17,14 @@ def kl_divergence(p, q):
 
 
 def _check_utf8(attempt):
-    diagnose(number(attempt), 9, {
-        3.0: "3 is the number of characters: in UTF-8 only the first 128 characters take one byte",
-        6.0: "6 would be two bytes each: Chinese characters take three, emoji four",
-        8.0: "8 is one short: é is no ASCII letter and takes two, or the emoji takes four",
-        12.0: "12 would be four bytes each, as in UTF-32",
-        7.0: "7 gives é one byte and the emoji three: they take two and four",
+    diagnose(number(attempt), 13, {
+        5.0: "5 is the number of characters: only the first 128 of Unicode, letters without accents among them, take one byte",
+        10.0: "10 would be two bytes each: Chinese characters take three, emoji four",
+        12.0: "one short: é takes two bytes, or the emoji takes four",
+        14.0: "one too many: n takes one byte, Chinese characters three",
+        20.0: "20 would be four bytes each",
     })  # fmt: skip
-    return "2 + 3 + 4: one character, two to four bytes"
+    return "1 + 2 + 3 + 3 + 4: one character, one to four bytes"
 
 
 def _check_merges(attempt):
@@ -34,7 +34,7 @@ def _check_merges(attempt):
     if first == "ba":
         raise Wrong("“ba” stands there 3 times, once in each word; another pair stands twice in “banana”")
     if first == "na":
-        raise Wrong("“na” stands there 4 times; do not forget “band” when you count its neighbour")
+        raise Wrong("“na” stands there 4 times; “an” stands in “band” too, so 5 times")
     if first != "an":
         raise Wrong(f"{first!r} is not the most frequent pair of neighbours: count them all, in all three words")
     if second == "na":
@@ -64,8 +64,10 @@ def _check_overlap(attempt):
         0.6: "3/5 counts pairs: a trigram is three words in a row",
         5 / 6: "5/6 counts single words",
         1 / 6: "six words hold four trigrams: divide by 4",
-        0.5: "“the cat ran” is not in the training text: there the cat sat",
+        0.5: "one too many: “the cat ran”, “mat the cat” and “the mat the” are not in the training text",
         0.0: "“on the mat” stands in both",
+        1 / 3: "one of four, not of three: count the trigrams again",
+        25.0: "a share from 0 to 1 was wanted, not per cent",
         1.0: "one is shared: divide by how many there are",
     }, tolerance=0.0051)  # fmt: skip
     return "“on the mat”, one of four"
@@ -79,7 +81,8 @@ def _check_surprise(attempt):
         -math.log(48): "the logarithm of a probability is negative, and surprise is minus that",
         math.log(24): "the pronoun is a choice too: once more 1/2",
         math.log(4) + math.log(6): "the pronoun is a choice too: once more 1/2",
-        math.log(12): "4 + 6 + 2 is a sum: choices one after the other multiply",
+        math.log(12): "that is ln 12: either 4 + 6 + 2 was added (choices multiply), or the construction's 1/4 is missing",
+        math.log(8): "the filling is a choice too: once more 1/6",
     }, tolerance=0.0051)  # fmt: skip
     return "ln 4 + ln 6 + ln 2: surprises add where probabilities multiply"
 
@@ -118,6 +121,8 @@ def _check_kl(attempt):
         missing = at({"a": 0.5, "b": 0.5}, {"a": 1.0})
     except (KeyError, ZeroDivisionError) as error:
         raise Wrong(f"a word that q leaves out ends in {type(error).__name__}: return math.inf there") from None
+    if at({"a": 0.0, "b": 1.0}, {"b": 1.0}) != 0:
+        raise Wrong("a word that cannot come (p = 0) costs nothing, even if q leaves it out too")
     if missing != math.inf:
         raise Wrong("a word that can come and that q rules out costs infinitely much: return math.inf")
     return "0 where q is right, infinite where q rules out what comes, and never negative"
@@ -145,7 +150,7 @@ def _check_below(attempt):
         "a": "no model beats the truth on average: the cross-entropy is the entropy plus a KL that is never negative",
         "c": "a different seed gives other fresh stories, but the same floor on average",
         "d": "a larger model can come closer to the floor, not below it",
-        "e": "the floor is exact: it is computed from the probabilities of the choices themselves",
+        "e": "no 5-gram model is in it: every -ln p is computed exactly from the world's own choices; only their mean over some stories is off a little, by the interval",
     }
     if answer in said:
         raise Wrong(said[answer])
@@ -156,12 +161,12 @@ def _check_below(attempt):
 
 EXERCISES = [
     Exercise(
-        id="02-utf8", title="bytes of three characters", minutes=3, difficulty=1,
-        task="On paper: how many bytes does UTF-8 take for the three characters `é编😀`?",
+        id="02-utf8", title="bytes of a word", minutes=3, difficulty=1,
+        task="On paper: how many bytes does UTF-8 take for `né编程😀`?",
         stub="n_bytes = ...  # a number", name="n_bytes",
         hints=("The first 128 characters take one byte. Is é among them?", "Accented letters take two, Chinese three, emoji four."),
-        check=_check_utf8, answer=9, another=len("é编😀".encode()),
-        wrong=((3, "number of characters"), (6, "two bytes each"), (8, "one short"), (12, "UTF-32"), (7, "gives é one byte")),
+        check=_check_utf8, answer=13, another=len("né编程😀".encode()),
+        wrong=((5, "number of characters"), (10, "two bytes each"), (12, "one short"), (14, "one too many"), (20, "four bytes each")),
     ),
     Exercise(
         id="02-merges", title="two merges by hand", minutes=6, difficulty=2,
@@ -192,20 +197,20 @@ in a row) of the validation text stands in the training text too?""",
         stub="share = ...  # a number from 0 to 1", name="share",
         hints=("Six words hold four trigrams. Write them down.", "“on the mat” is the first. Which of the other three stand in the training text?"),
         check=_check_overlap, answer=0.25, another=1 / 4,
-        wrong=((0.6, "counts pairs"), (0.8333, "single words"), (0.1667, "divide by 4"), (0.5, "there the cat sat"),
+        wrong=((0.6, "counts pairs"), (0.8333, "single words"), (0.1667, "divide by 4"), (0.5, "one too many"),
                (0, "stands in both"), (1, "one is shared")),
     ),
     Exercise(
         id="02-surprise", title="one sentence's surprise", minutes=5, difficulty=2,
         task="""
 A world draws its next sentence so: the construction “{A} picked up the {T} .” has probability 1/4; six pairs of person and
-thing are allowed, all equally probable; and a pronoun may stand for the name, which happens in half of the cases. The
-sentence “She picked up the lamp.” has come. On paper: how many nats is its surprise, −ln p?""",
+thing are allowed, all equally probable, and only one of them is a woman with the lamp; and a pronoun stands for the name in
+half of the cases. The sentence “She picked up the lamp.” has come. On paper: how many nats is its surprise, −ln p?""",
         stub="surprise = ...  # a number", name="surprise",
-        hints=("Three choices, one after the other: their probabilities multiply.", "p = 1/4 · 1/6 · 1/2."),
+        hints=("Three choices, one after the other: their probabilities multiply.", "One over p is 4 times 6 times something."),
         check=_check_surprise, answer=3.871, another=math.log(4 * 6 * 2),
         wrong=((48, "one over the probability"), (1 / 48, "is the probability"), (5.585, "in bits"), (-3.871, "is negative"),
-               (3.178, "the pronoun"), (2.485, "is a sum")),
+               (3.178, "the pronoun"), (2.485, "construction's 1/4"), (2.079, "the filling is a choice")),
     ),
     Exercise(
         id="02-kl", title="build the gap", minutes=10, difficulty=2,
@@ -229,7 +234,8 @@ def kl_divergence(p, q):
             (lambda p, q: kl_divergence(p, q) / math.log(2), "in bits"),
             (lambda p, q: -sum(p[w] * math.log(q[w]) for w in p), "that is the cross-entropy"),
             (lambda p, q: sum(math.log(p[w] / q[w]) for w in p), "weighted by p"),
-            (_plain, "must add nothing"), (_skips_missing, "costs infinitely much"), (lambda p, q: "0", "a number was wanted"),
+            (_plain, "must add nothing"), (_skips_missing, "costs infinitely much"),
+            (lambda p, q: math.inf if any(q.get(w, 0) == 0 for w in p) else kl_divergence(p, q), "costs nothing, even"), (lambda p, q: "0", "a number was wanted"),
         ),
         ours="bigmodel_lib.exercises.nb02:kl_divergence",
     ),
@@ -238,10 +244,10 @@ def kl_divergence(p, q):
         task="""
 Someone reports a model with a loss clearly below the floor, on ten thousand fresh stories. What is the likeliest reason?
 **a** the model is better than the world · **b** some targets are seen, or other tokens are scored than the floor counts ·
-**c** another seed · **d** the model is very large · **e** the floor is only an estimate from a 5-gram model""",
+**c** another seed · **d** the model is very large · **e** the floor is only the loss of a model that counts which word follows which""",
         stub='reason = ...  # one letter, like "a"', name="reason",
         hints=("By how much can KL(p‖q) be below 0?", "What would a model need to know to pay less than −ln p on average?"),
         check=_check_below, answer="b", another=" B ",
-        wrong=(("a", "beats the truth"), ("c", "different seed"), ("d", "larger model"), ("e", "is exact"), ("z", "one of the letters")),
+        wrong=(("a", "beats the truth"), ("c", "different seed"), ("d", "larger model"), ("e", "no 5-gram model"), ("z", "one of the letters")),
     ),
 ]  # fmt: skip
