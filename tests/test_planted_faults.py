@@ -126,7 +126,7 @@ TEXT = [
           "return tokens[:-held_out]", "return tokens",
           "test_corpora.py::test_the_last_tenth_is_held_out_and_at_most_a_million"),
     Fault("bytes that are no text vanish", "tokenizers.py",
-          'errors="replace"', 'errors="ignore"',
+          '.tobytes().decode("utf-8", errors="replace")', '.tobytes().decode("utf-8", errors="ignore")',
           "test_tokenizers.py::test_a_byte_sequence_that_is_no_text_becomes_replacement_marks"),
     Fault("every byte counts as a character", "tokenizers.py",
           "(np.asarray(tokens) & 0b1100_0000) != 0b1000_0000", "np.asarray(tokens) >= 0",
