@@ -60,7 +60,8 @@ class GuessTheNextWord:
     def _bars(self, probs: dict) -> str:
         rows = sorted(probs.items(), key=lambda row: -row[1])[:6]
         cells = "".join(
-            f'<div>{html.escape(word)} <span style="display:inline-block;height:0.7em;background:#0072B2;'
+            f'<div><span style="display:inline-block;width:6em">{html.escape(word)}</span>'
+            f'<span style="display:inline-block;height:0.7em;background:#0072B2;'
             f'width:{12 * p:.2f}em"></span> {p:.2f}</div>'
             for word, p in rows
         )
