@@ -76,6 +76,23 @@ def test_a_notebook_has_4_to_8_exercises_one_to_build_and_some_thought(number):
         ast.parse(exercise.stub)
 
 
+def test_a_check_that_runs_twice_does_not_call_ours_yours(capsys):
+    ours = exercises.yours_or_ours("00-words", ...)
+    capsys.readouterr()
+    assert exercises.yours_or_ours("00-words", ours) is ours
+    said = capsys.readouterr().out
+    assert "not attempted" in said and "is ours by now" in said and "right" not in said
+
+
+@pytest.mark.parametrize("guess, among", [(90, (0, 1)), (-1, (0, 1)), ("0.9", (0, 1)), ("maybe", ["yes", "no"])])
+def test_a_prediction_that_cannot_be_is_not_kept(guess, among, capsys):
+    exercises.predict("it", among[0], among=among)
+    exercises.predict("it", guess, among=among)
+    exercises.compare("it", among[1])
+    kept, refused, result = capsys.readouterr().out.splitlines()
+    assert "you say" in kept and f"was wanted, {guess!r} was given" in refused and "you made no prediction" in result
+
+
 def test_predictions_are_kept_and_compared(capsys):
     exercises.predict("loss", 4.0)
     exercises.compare("loss", 4.5)

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import math
+import numbers
 from collections.abc import Callable
 
 from bigmodel_lib.config import CourseError
@@ -139,15 +140,12 @@ def predict(question: str, guess=..., among=None) -> None:
     among: (lowest, highest) for a number, or a list of choices; a guess that is none of them is not kept.
     """
     _predictions.pop(question, None)
-    wanted = f"a number from {among[0]:g} to {among[1]:g}" if isinstance(among, tuple) else f"one of {among}"
     if guess is ...:
         print(f"{question}: no prediction yet, write one in place of the ...")
-    elif (
-        isinstance(among, tuple)
-        and not (isinstance(guess, (int, float)) and among[0] <= guess <= among[1])
-        or (isinstance(among, list) and guess not in among)
-    ):
-        print(f"{question}: {wanted} was wanted, {guess!r} was given")
+    elif isinstance(among, tuple) and not (isinstance(guess, numbers.Real) and among[0] <= guess <= among[1]):
+        print(f"{question}: a number from {among[0]:g} to {among[1]:g} was wanted, {guess!r} was given")
+    elif isinstance(among, list) and guess not in among:
+        print(f"{question}: one of {among} was wanted, {guess!r} was given")
     else:
         _predictions[question] = guess
         print(f"{question}: you say {guess}")
@@ -186,6 +184,13 @@ def number(attempt) -> float:
     if not math.isfinite(value):
         raise Wrong(f"a finite number was wanted, {value} was given")
     return value
+
+
+def number_given(result) -> float:
+    """What the reader's function gave, as a number. Raises Wrong if it is none."""
+    if isinstance(result, bool) or not isinstance(result, numbers.Real):
+        raise Wrong(f"a number was wanted, yours gives {result!r}")
+    return float(result)
 
 
 def diagnose(value, wanted, mistakes: dict, tolerance: float = 1e-6) -> None:

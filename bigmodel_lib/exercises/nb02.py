@@ -2,7 +2,7 @@
 
 import math
 
-from bigmodel_lib.exercises import Exercise, Wrong, diagnose, number
+from bigmodel_lib.exercises import Exercise, Wrong, diagnose, number, number_given
 
 
 def kl_divergence(p, q):
@@ -89,10 +89,7 @@ def _check_surprise(attempt):
 
 def _check_kl(attempt):
     def at(p, q):
-        value = attempt(dict(p), dict(q))
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise Wrong(f"a number was wanted, yours gives {value!r}")
-        return float(value)
+        return number_given(attempt(dict(p), dict(q)))
 
     p, q = {"lamp": 0.5, "book": 0.25, "cup": 0.25}, {"lamp": 0.25, "book": 0.25, "cup": 0.5}
     wanted = 0.25 * math.log(2)

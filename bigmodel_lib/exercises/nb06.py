@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
 from bigmodel_lib.optimizers_torch import linear_rate
 
 
@@ -22,10 +22,7 @@ def _check_first_loss(attempt):
 
 def _check_rate(attempt):
     def at(fraction, step, warmup_steps=10):
-        value = attempt(fraction, step, warmup_steps)
-        if not isinstance(value, (int, float)):
-            raise Wrong(f"a number was wanted, yours gives {value!r}")
-        return value
+        return number_given(attempt(fraction, step, warmup_steps))
 
     if close(at(0.2, 100), 0.2):
         raise Wrong("the rate rises with the fraction: it should be what is left of the budget, 1 - fraction")
@@ -69,9 +66,7 @@ def _check_epochs(attempt):
 
 
 def _check_bits(attempt):
-    got = attempt(math.log(8))
-    if not isinstance(got, (int, float)):
-        raise Wrong(f"a number was wanted, yours gives {got!r}")
+    got = number_given(attempt(math.log(8)))
     diagnose(got, 3.0, {
         math.log(8) * math.log(2): "you multiplied by ln 2: a bit is the smaller unit, so there must be more of them",
         8.0: "that is the number of choices, e to the loss: bits are its logarithm to base 2",
