@@ -147,11 +147,13 @@ def train_bpe(text: str, vocab_size: int) -> dict:
 
     Of pairs that stand there equally often the one with the smaller ids is merged. It ends at vocab_size tokens, 256
     of them bytes, or where no pair stands there twice. The same merges as merging with `count_pairs` and `merge_pair`
-    again and again, but only what a merge changes is counted again. Raises CourseError for a vocab_size under 256.
+    again and again, but only what a merge changes is counted again. Raises CourseError for a vocab_size under 256, or
+    for half of a surrogate pair in the text.
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
-    words = collections.Counter(word.encode("utf-8", "replace") for word in WORD.findall(text))
+    ByteTokenizer().encode(text)  # refuses what is not Unicode text
+    words = collections.Counter(word.encode("utf-8") for word in WORD.findall(text))
     times, words = list(words.values()), [tuple(word) for word in words]
     pairs, where = collections.Counter(), collections.defaultdict(set)
     for i, word in enumerate(words):
@@ -231,6 +233,11 @@ class BPETokenizer:
         return {"kind": "bpe", "merges": [[*pair, token] for pair, token in self.merges.items()]}
 
 
+def text_of(words) -> str:
+    """The text that English words and signs make: no blank before a closing sign or after an opening quotation mark."""
+    return re.sub(r" ([.,:?”])", r"\1", " ".join(words)).replace("“ ", "“")
+
+
 class WordTokenizer:
     """Every word of a closed vocabulary is a token, as in the story world; no other text has ids.
 
@@ -266,9 +273,7 @@ class WordTokenizer:
 
     def decode(self, tokens) -> str:
         words = [self.vocabulary[i] for i in _check_ids(tokens, self.vocab_size)]
-        if not self.blanks:
-            return "".join(words)
-        return re.sub(r" ([.,:?”])", r"\1", " ".join(words)).replace("“ ", "“")
+        return text_of(words) if self.blanks else "".join(words)
 
     def count_characters(self, tokens) -> int:
         return len(self.decode(tokens))

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from bigmodel_lib import checkpoints, pretraining
 from bigmodel_lib.config import CourseError, TrainConfig, preset
+from bigmodel_lib.corpora import python_manual
 from bigmodel_lib.generation import generate, sample_next, write
 from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise
 from bigmodel_lib.pretraining import Diverged, Pretraining, evaluate
@@ -258,6 +259,22 @@ def test_damaged_checkpoints_get_one_line_and_exit_code_2(saved, how, words):
 
 
 # The program
+
+
+def test_a_run_on_byte_pairs_counts_its_loss_in_characters(tmp_path):
+    text, out = tmp_path / "text.txt", tmp_path / "out"
+    text.write_text(python_manual()[:40_000] + "编程很有意思。" * 600, encoding="utf-8")
+    run = run_module("pretraining", "--text", text, "--out", out, "--steps", 20, "--tokenizer", "bpe", *TINY)
+    assert run.returncode == 0, run.stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    model, tokenizer = checkpoints.load_model(out)
+    tokens = tokenizer.encode(text.read_text(encoding="utf-8"))
+    validation = tokens[-(len(tokens) // 10) :]
+    assert 256 < tokenizer.vocab_size == model.config.vocab_size and len(tokens) < 30_000
+    assert metrics["val_loss"] == pytest.approx(evaluate(model, validation), abs=1e-5)
+    characters = len(tokenizer.decode(validation[1:]))
+    wanted = metrics["val_loss"] * (len(validation) - 1) / characters
+    assert metrics["val_nats_per_char"] == pytest.approx(wanted, rel=0.01)  # a cut character may begin before
 
 
 def test_a_run_leaves_four_files_whose_numbers_are_true(tmp_path, text_file):

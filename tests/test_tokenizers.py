@@ -17,6 +17,7 @@ from bigmodel_lib.tokenizers import (
     BPETokenizer,
     ByteTokenizer,
     CharacterTokenizer,
+    WordTokenizer,
     count_pairs,
     encode_word,
     merge_pair,
@@ -180,6 +181,8 @@ def test_bpe_refuses_what_cannot_be():
         BPETokenizer({(1, 300): 256})
     with pytest.raises(CourseError, match="surrogate"):
         BPE.encode("a \ud800 b")
+    with pytest.raises(CourseError, match="surrogate"):
+        train_bpe("a \ud800 b", 300)
 
 
 # words of a closed vocabulary
@@ -214,3 +217,11 @@ def test_learned_tokenizers_are_rebuilt_from_their_description(tokenizer):
     text = StoryWorld().sample(np.random.default_rng(0))
     text = text.text if getattr(tokenizer, "blanks", True) else text.chinese
     assert again.encode(text).tolist() == tokenizer.encode(text).tolist() and again.decode(again.encode(text)) == text
+
+
+def test_words_must_differ_and_the_language_must_be_one():
+    for vocabulary in ([], ["a", "a"], ["a", ""]):
+        with pytest.raises(CourseError, match="different words"):
+            WordTokenizer(vocabulary)
+    with pytest.raises(CourseError, match="english or chinese"):
+        StoryWorld().tokenizer("french")

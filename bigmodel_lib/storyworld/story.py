@@ -10,6 +10,7 @@ import numpy as np
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
+from bigmodel_lib.tokenizers import text_of
 
 START, END = "<story>", "<end>"
 HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so
@@ -38,11 +39,6 @@ class Question(NamedTuple):
 def words_of(text) -> list:
     """The tokens of a text in English: words and signs. A list of tokens is returned as it is."""
     return re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
-
-
-def text_of(tokens) -> str:
-    """The text that the tokens make: no blank before a closing sign, none after an opening quotation mark."""
-    return re.sub(r" ([.,:?”])", r"\1", " ".join(tokens)).replace("“ ", "“")
 
 
 def say(template: str, language: dict, words: dict) -> str:
