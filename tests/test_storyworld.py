@@ -68,16 +68,15 @@ def test_all_stories_of_a_small_world_together_have_probability_one(every):
 
 
 def test_next_token_probabilities_are_those_of_all_stories(every):
-    rng = np.random.default_rng(0)
-    tokens = list(every)
-    for i in rng.integers(0, len(tokens), 25):
-        length = int(rng.integers(0, len(tokens[i]) + 1))
-        prefix, wanted = tokens[i][:length], collections.Counter()
-        for story, p in every.items():
-            if story[:length] == prefix:
-                wanted[story[length] if length < len(story) else END] += p
+    after = collections.defaultdict(collections.Counter)
+    for story, p in every.items():
+        for length in range(len(story) + 1):
+            after[story[:length]][story[length] if length < len(story) else END] += p
+    open_ones = [prefix for prefix, wanted in after.items() if len(wanted) > 1]
+    drawn = np.random.default_rng(0).integers(0, len(open_ones), 300)
+    for prefix in [(), max(after, key=len), *(open_ones[i] for i in drawn)]:
+        wanted, given = after[prefix], SMALL.next_token_probs(list(prefix))
         total = sum(wanted.values())
-        given = SMALL.next_token_probs(list(prefix))
         assert given.keys() == wanted.keys()
         assert all(abs(given[token] - p / total) < 1e-9 for token, p in wanted.items())
 
@@ -423,15 +422,17 @@ def test_a_world_needs_known_names(names, words):
 
 
 def test_the_guessing_game_tells_the_story_and_keeps_the_score():
-    game, nats, turns = GuessTheNextWord(WORLD, seed=5), 0.0, 0
+    game, nats, turns, best = GuessTheNextWord(WORLD, seed=5), 0.0, 0, 0
     tokens = game.story.tokens
     assert game.told() == text_of(game.story.sentences[0])
     while not game.over:
         came, probs = tokens[game.position], dict(game.probs)
         assert len(probs) > 1
-        said = game.guess(f" {came} " if turns % 2 else "dragon")
+        best += probs[came] == max(probs.values()) and next(w for w in probs if probs[w] == probs[came]) == came
+        said = game.guess("dragon" if turns % 3 else f" {came} ")
         nats, turns = nats - math.log(probs[came]), turns + 1
-        assert f"“{came}”, with probability {probs[came]:.2f}" in said and ("could not" in said) == (turns % 2 == 1)
-    assert game.turns == turns > 5 and game.hits == turns // 2 <= turns and abs(game.nats - nats) < 1e-9
+        assert f"“{came}”, with probability {probs[came]:.2f}" in said and ("could not" in said) == (turns % 3 != 1)
+    assert game.turns == turns > 5 and game.hits == (turns + 2) // 3 and abs(game.nats - nats) < 1e-9
+    assert 0 < game.best_hits == best < turns
     assert game.told() == game.story.text and "over" in game.guess("x")
     assert abs(nats + game.story.token_log_probs()[len(game.story.sentences[0]) :].sum()) < 1e-9
