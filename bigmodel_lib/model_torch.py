@@ -112,11 +112,11 @@ def merge_heads(x):
 
 
 def cross_entropy(logits, targets):
-    """The loss: mean of -log softmax(logits)[target], in nats per token.
+    """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
 
     Shapes: logits (B, T, V), targets (B, T) -> (). Source: Shannon 1948, of the model's code for the text.
     """
-    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
 
 
 class Attention(nn.Module):

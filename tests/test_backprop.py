@@ -1,0 +1,351 @@
+"""Every backward against three oracles: central differences, PyTorch's autograd, and twenty steps of AdamW.
+
+The upstream gradient is always random, and so are all weights: a uniform one lets mistakes through, zeros hide them.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from bigmodel_lib import backprop_numpy as by_hand
+from bigmodel_lib import model_numpy as plain
+from bigmodel_lib import model_torch as twin
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.optimizers_numpy import AdamW
+
+SHAPES = [(2, 5, 2, 4), (1, 1, 1, 2), (3, 4, 1, 6), (2, 1, 3, 2)]  # B, T, H, K: one token, one head, one row among them
+
+
+@pytest.fixture(autouse=True, scope="module")
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def config_for(H, K, **changes):
+    sizes = dict(vocab_size=7, context_length=8, d_model=H * K, n_layers=2, n_heads=H, d_ff=6, rope_base=30.0)
+    return ModelConfig(**{**sizes, "tied": False, "init": "gpt2", **changes})
+
+
+def tables(T, K):
+    return plain.rope_tables(T, K, 30.0)
+
+
+def as_tensors(arrays):
+    return [torch.tensor(array) for array in arrays]
+
+
+class Layer:
+    """One layer: its differentiable inputs, drawn at random, its pair by hand, and PyTorch's way to the same value."""
+
+    def __init__(self, name, seed, B=2, T=5, H=2, K=4):
+        rng = np.random.default_rng(seed)
+        self.rng, self.sizes = rng, (B, T, H, K)
+        self.inputs, self.forward, self.backward, self.torch = getattr(self, name)(*self.sizes)
+        out, _ = self.forward(*self.inputs)
+        self.dout = rng.normal(size=np.shape(out))
+
+    def normal(self, *shape):
+        return self.rng.normal(size=shape)
+
+    def gradients(self):
+        _, cache = self.forward(*self.inputs)
+        found = self.backward(self.dout, cache)
+        return list(found) if isinstance(found, (tuple, list)) else [found]
+
+    def value(self):
+        return float((self.dout * self.forward(*self.inputs)[0]).sum())
+
+    # the layers
+
+    def linear(self, B, T, H, K):
+        inputs = [self.normal(B, T, K), self.normal(K, K + 1)]
+        return inputs, by_hand.linear_forward, by_hand.linear_backward, lambda x, w: functional.linear(x, w.T)
+
+    def embedding(self, B, T, H, K):
+        tokens = self.rng.integers(0, 4, (B, T))
+        forward = lambda table: by_hand.embedding_forward(tokens, table)  # noqa: E731
+        table = self.normal(5, K)
+        return [table], forward, by_hand.embedding_backward, lambda w: functional.embedding(torch.tensor(tokens), w)
+
+    def layer_norm(self, B, T, H, K):
+        reference = lambda x: functional.layer_norm(x, (K,))  # noqa: E731
+        return [self.normal(B, T, K)], by_hand.layer_norm_forward, by_hand.layer_norm_backward, reference
+
+    def qk_norm(self, B, T, H, K):
+        reference = lambda x: functional.layer_norm(x, (K,))  # noqa: E731
+        return [self.normal(B, H, T, K)], by_hand.layer_norm_forward, by_hand.layer_norm_backward, reference
+
+    def softmax(self, B, T, H, K):
+        reference = lambda s: s.softmax(dim=-1)  # noqa: E731
+        return [self.normal(B, H, T, T)], by_hand.softmax_forward, by_hand.softmax_backward, reference
+
+    def attention(self, B, T, H, K):
+        forward = lambda q, k, v: by_hand.attention_forward(q, k, v, plain.causal_mask(T))  # noqa: E731
+        reference = lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True)  # noqa: E731
+        return [self.normal(B, H, T, K) for _ in range(3)], forward, by_hand.attention_backward, reference
+
+    def attention_unmasked(self, B, T, H, K):
+        inputs = [self.normal(B, H, T, K) for _ in range(3)]
+        return inputs, by_hand.attention_forward, by_hand.attention_backward, functional.scaled_dot_product_attention
+
+    def rotate(self, B, T, H, K):
+        forward = lambda x: by_hand.rotate_forward(x, *tables(T, K))  # noqa: E731
+        cosine, sine = tables(T, K)
+        turn = torch.polar(
+            torch.ones(T, K // 2, dtype=torch.float64), torch.tensor(np.arctan2(sine, cosine)[:, K // 2 :])
+        )
+
+        def reference(x):
+            turned = torch.complex(x[..., : K // 2], x[..., K // 2 :]) * turn
+            return torch.cat([turned.real, turned.imag], dim=-1)
+
+        return [self.normal(B, H, T, K)], forward, by_hand.rotate_backward, reference
+
+    def relu_squared(self, B, T, H, K):
+        reference = lambda x: torch.relu(x) ** 2  # noqa: E731
+        return [self.normal(B, T, K)], by_hand.relu_squared_forward, by_hand.relu_squared_backward, reference
+
+    def gelu(self, B, T, H, K):
+        return [3 * self.normal(B, T, K)], by_hand.gelu_forward, by_hand.gelu_backward, functional.gelu
+
+    def shift_tokens(self, B, T, H, K):
+        inputs = [self.normal(B, T, K), self.normal(K)]
+        return inputs, by_hand.shift_tokens_forward, by_hand.shift_tokens_backward, twin.shift_tokens
+
+    def dropout(self, B, T, H, K):
+        seed = int(self.rng.integers(1000))
+        forward = lambda x: by_hand.dropout_forward(x, 0.4, np.random.default_rng(seed))  # noqa: E731
+        kept = torch.tensor(np.random.default_rng(seed).random((B, T, K)) >= 0.4)
+        return [self.normal(B, T, K)], forward, by_hand.dropout_backward, lambda x: x * kept / 0.6
+
+    def cross_entropy(self, B, T, H, K):
+        targets = self.rng.integers(-1, K, (B, T))
+        targets[0, 0] = 0
+        forward = lambda logits: by_hand.cross_entropy_forward(logits, targets)  # noqa: E731
+        reference = lambda x: functional.cross_entropy(  # noqa: E731
+            x.flatten(0, 1), torch.tensor(targets.ravel()), ignore_index=-1
+        )
+        return [self.normal(B, T, K)], forward, by_hand.cross_entropy_backward, reference
+
+    def _with_weights(self, module, forward, backward, B, T, D):
+        names = [name for name, _ in module.named_parameters()]
+        inputs = [self.normal(B, T, D)] + [self.normal(*w.shape) / D**0.5 for w in module.parameters()]
+
+        def both(x, *weights):
+            return forward(x, dict(zip(names, weights, strict=True)))
+
+        def back(dout, cache):
+            dx, gradients = backward(dout, cache)
+            return [dx, *(gradients[name] for name in names)]
+
+        rotation = as_tensors(tables(T, D // self.sizes[2]))
+        extra = () if isinstance(module, twin.MLP) else (rotation,)
+
+        def reference(x, *weights):
+            return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x, *extra))
+
+        return inputs, both, back, reference
+
+    def attention_layer(self, B, T, H, K):
+        config = config_for(H, K)
+        rotation, mask = tables(T, K), plain.causal_mask(T)
+        forward = lambda x, p: by_hand.attention_layer_forward(x, p, config, rotation, mask)  # noqa: E731
+        return self._with_weights(twin.Attention(config), forward, by_hand.attention_layer_backward, B, T, H * K)
+
+    def mlp(self, B, T, H, K):
+        config = config_for(H, K, activation="gelu")
+        forward = lambda x, p: by_hand.mlp_forward(x, p, config)  # noqa: E731
+        return self._with_weights(twin.MLP(config), forward, by_hand.mlp_backward, B, T, H * K)
+
+    def block(self, B, T, H, K):
+        config = config_for(H, K)
+        rotation, mask = tables(T, K), plain.causal_mask(T)
+        forward = lambda x, p: by_hand.block_forward(x, p, config, rotation, mask)  # noqa: E731
+        return self._with_weights(twin.Block(config), forward, by_hand.block_backward, B, T, H * K)
+
+
+NAMES = [
+    "linear", "embedding", "layer_norm", "qk_norm", "softmax", "attention", "attention_unmasked",
+    "rotate", "relu_squared", "gelu", "shift_tokens", "dropout", "cross_entropy", "attention_layer", "mlp", "block",
+]  # fmt: skip
+each_layer = pytest.mark.parametrize("name", NAMES)
+each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def near(given, wanted, share, floor=0.0):
+    scale = np.linalg.norm(given) + np.linalg.norm(wanted)
+    return np.shape(given) == np.shape(wanted) and np.linalg.norm(given - wanted) <= share * scale + floor
+
+
+def autograd(layer):
+    tensors = [torch.tensor(x, requires_grad=True) for x in layer.inputs]
+    out = layer.torch(*tensors)
+    out.backward(torch.tensor(layer.dout))
+    return out.detach().numpy(), [t.grad.numpy() for t in tensors]
+
+
+@each_shape
+@each_layer
+def test_central_differences_agree(name, shape):
+    layer = Layer(name, 0, *shape)
+    for x, given_ in zip(layer.inputs, layer.gradients(), strict=True):
+        assert near(given_, by_hand.numerical_gradient(layer.value, x), 1e-7, 1e-9)
+
+
+@each_layer
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 6), st.integers(1, 3), st.sampled_from([2, 4, 6])
+)  # fmt: skip
+def test_autograd_agrees(name, seed, B, T, H, K):
+    layer = Layer(name, seed, B, T, H, K)
+    out, wanted = autograd(layer)
+    assert near(layer.forward(*layer.inputs)[0], out, 1e-10)
+    for given_, gradient in zip(layer.gradients(), wanted, strict=True):
+        assert near(given_, gradient, 1e-10, 1e-12)
+
+
+@each_layer
+def test_twenty_steps_of_adamw_agree(name):
+    layer = Layer(name, 1)
+    tensors = [torch.tensor(x, requires_grad=True) for x in layer.inputs]
+    theirs = torch.optim.AdamW(tensors, lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    ours = AdamW(dict(enumerate(layer.inputs)), 0.01, 0.9, 0.95, 1e-8, 0.1)
+    before = [x.copy() for x in layer.inputs]
+    for _ in range(20):
+        theirs.zero_grad()
+        layer.torch(*tensors).backward(torch.tensor(layer.dout))
+        theirs.step()
+        ours.step(dict(enumerate(layer.gradients())))
+    for x, tensor, start in zip(layer.inputs, tensors, before, strict=True):
+        assert near(x, tensor.detach().numpy(), 1e-10) and np.abs(x - start).max() > 1e-3
+
+
+GRID = list(
+    itertools.product(
+        ("rope", "learned", "none"), (True, False), ("relu_squared", "gelu"), (True, False), (True, False)
+    )
+)
+
+
+def whole(seed, positions, qk_norm, activation, token_shift, tied, H=2, K=4):
+    config = config_for(
+        H, K, positions=positions, qk_norm=qk_norm, activation=activation, token_shift=token_shift, tied=tied
+    )
+    rng = np.random.default_rng(seed)
+    parameters = {name: rng.normal(size=shape) / 2 for name, shape in plain.parameter_shapes(config).items()}
+    model = twin.LanguageModel(config)
+    model.load_state_dict({name: torch.from_numpy(w) for name, w in parameters.items()})
+    return config, parameters, model, rng
+
+
+@pytest.mark.parametrize("choice", GRID, ids=str)
+def test_the_twins_agree_on_logits_loss_and_gradients(choice):
+    for seed, (B, T) in enumerate([(3, 6), (1, 1), (2, 8)]):
+        config, parameters, model, rng = whole(seed, *choice)
+        assert [name for name, _ in model.named_parameters()] == list(parameters)
+        x, y = rng.integers(0, 7, (B, T)), rng.integers(-1, 7, (B, T))
+        y[0, 0] = 3
+        logits = model(torch.tensor(x))
+        loss = twin.cross_entropy(logits, torch.tensor(y))
+        loss.backward()
+        given_, gradients = by_hand.loss_and_gradients(x, y, parameters, config)
+        assert abs(given_ - loss.item()) < 1e-10 and list(gradients) == list(parameters)
+        assert near(by_hand.language_model_forward(x, parameters, config)[0], logits.detach().numpy(), 1e-10)
+        assert near(plain.language_model(x, parameters, config), logits.detach().numpy(), 1e-10)
+        assert abs(plain.cross_entropy(plain.language_model(x, parameters, config), y) - loss.item()) < 1e-10
+        for name, parameter in model.named_parameters():
+            assert near(gradients[name], parameter.grad.numpy(), 1e-10, 1e-13), name
+
+
+@pytest.mark.parametrize("choice", [GRID[0], GRID[1], GRID[-1], GRID[21]], ids=str)
+def test_central_differences_agree_on_the_whole_model(choice):
+    config, parameters, _, rng = whole(3, *choice)
+    x, y = rng.integers(0, 7, (2, 5)), rng.integers(0, 7, (2, 5))
+    _, gradients = by_hand.loss_and_gradients(x, y, parameters, config)
+
+    def loss():
+        return plain.cross_entropy(plain.language_model(x, parameters, config), y)
+
+    for name, w in parameters.items():
+        assert near(gradients[name], by_hand.numerical_gradient(loss, w), 1e-7, 1e-9), name
+
+
+@pytest.mark.parametrize("choice", [GRID[0], GRID[-2]], ids=str)
+def test_the_twins_agree_for_twenty_steps(choice):
+    config, parameters, model, rng = whole(4, *choice)
+    theirs = torch.optim.AdamW(model.parameters(), lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+    ours = AdamW(parameters, 0.01, 0.9, 0.95, 1e-8, 0.1)
+    for _ in range(20):
+        x, y = rng.integers(0, 7, (2, 8)), rng.integers(0, 7, (2, 8))
+        theirs.zero_grad()
+        twin.cross_entropy(model(torch.tensor(x)), torch.tensor(y)).backward()
+        theirs.step()
+        ours.step(by_hand.loss_and_gradients(x, y, parameters, config)[1])
+    for name, parameter in model.named_parameters():
+        assert near(parameters[name], parameter.detach().numpy(), 1e-10), name
+
+
+def test_adamw_in_step_1_moves_every_number_by_its_rate_and_decays_on_its_own():
+    w = np.array([1.0, -2.0, 0.5])
+    optimizer = AdamW({"w": w}, rate=0.1, eps=1e-12, weight_decay=0.5)
+    optimizer.step({"w": np.array([3.0, -0.001, 1e5])}, factor=0.5)
+    assert np.allclose(w, np.array([1.0, -2.0, 0.5]) * (1 - 0.05 * 0.5) - 0.05 * np.array([1, -1, 1]))
+
+
+def test_the_encoder_sees_both_sides_and_the_decoder_does_not():
+    config, parameters, _, rng = whole(5, *GRID[0])
+    x = rng.integers(0, 7, (1, 6))
+    changed = x.copy()
+    changed[0, -1] = (x[0, -1] + 1) % 7
+    for mask, seen in ((None, False), (0.0, True)):
+        before, after = (plain.language_model(t, parameters, config, mask) for t in (x, changed))
+        assert (np.abs(before - after)[0, :-1].max() > 1e-6) == seen
+
+
+def test_dropout_keeps_the_mean():
+    y, kept = by_hand.dropout_forward(np.ones((500, 400)), 0.3, np.random.default_rng(0))
+    assert abs(y.mean() - 1) < 0.01 and abs((kept == 0).mean() - 0.3) < 0.01
+    assert by_hand.dropout_forward(np.ones(5), 0.0, np.random.default_rng(0))[0].tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("init", ["zero", "gpt2"])
+def test_both_twins_start_from_the_same_spreads(init):
+    config = ModelConfig(vocab_size=300, d_model=96, n_heads=3, d_ff=192, init=init, positions="learned")
+    ours = plain.initialise(config, np.random.default_rng(0))
+    theirs = dict(twin.initialise(twin.LanguageModel(config), torch.Generator().manual_seed(0)).named_parameters())
+    assert list(ours) == list(theirs) and plain.count_parameters(ours) == twin.count_parameters(
+        twin.LanguageModel(config)
+    )
+    for name, w in ours.items():
+        other = theirs[name].detach().numpy()
+        assert w.dtype == np.float32 and w.shape == other.shape
+        assert (
+            abs(w.std() - other.std()) <= 0.05 * other.std()
+            and abs(np.abs(w).max() - np.abs(other).max()) <= 0.3 * np.abs(other).max()
+        )
+
+
+def test_float32_stays_float32():
+    for choice in (GRID[0], GRID[-2], GRID[-3]):
+        config, parameters, _, rng = whole(6, *choice)
+        parameters = {name: w.astype(np.float32) for name, w in parameters.items()}
+        logits, _ = by_hand.language_model_forward(rng.integers(0, 7, (2, 5)), parameters, config)
+        loss, gradients = by_hand.loss_and_gradients(np.zeros((2, 5), int), np.ones((2, 5), int), parameters, config)
+        assert logits.dtype == np.float32 and {g.dtype for g in gradients.values()} == {np.dtype(np.float32)}
+        optimizer = AdamW(parameters)
+        optimizer.step(gradients)
+        assert {w.dtype for w in parameters.values()} == {np.dtype(np.float32)}
+
+
+def test_too_many_tokens_are_refused():
+    config, parameters, _, _ = whole(0, *GRID[0])
+    with pytest.raises(ValueError, match="9 tokens do not fit a context of 8"):
+        plain.language_model(np.zeros((1, 9), int), parameters, config)
