@@ -160,3 +160,47 @@ def draw_pipeline(ax=None):
         2.42, 0.35, "the model's weights: the same numbers, changed by training, then kept still", fontsize=9, color=RED
     )
     return ax
+
+
+def draw_residual_stream(config, n_tokens: int, ax=None):
+    """The decoder as one stream with branches that read from it and add to it, and the shape at each place."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9.4, 4.4), layout="constrained")
+    ax.set_axis_off()
+    ax.set_xlim(0, 10)
+    ax.set_ylim(0, 4.6)
+    ax.set_title(f"The residual stream of a decoder with {config.n_layers} blocks", loc="left", fontsize=12)
+    T, D, V = n_tokens, config.d_model, config.vocab_size
+    ax.annotate("", (9.0, 1.1), (1.25, 1.1), arrowprops={"arrowstyle": "-|>", "color": BLUE, "linewidth": 5})
+    ax.text(
+        5.1, 0.68, f"the stream x: ({T}, {D}), one row of {D} numbers a token", ha="center", color=BLUE, fontsize=10
+    )
+
+    def box(x, y, words, colour, width=1.2, height=0.62):
+        style = dict(facecolor=colour, alpha=0.25, edgecolor=colour, linewidth=1.4)
+        ax.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, **style))
+        ax.text(x, y, words, ha="center", va="center", fontsize=9)
+
+    box(0.65, 1.1, f"embedding\n{V} × {D}", GREY)
+    box(9.4, 1.1, f"norm, output\n{D} × {V}", GREY)
+    ax.text(0.65, 0.45, f"tokens ({T},)", ha="center", fontsize=9)
+    ax.text(9.4, 0.45, f"logits ({T}, {V})", ha="center", fontsize=9)
+    branches = [
+        ("attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})"),
+        ("MLP", GREEN, f"inside ({T}, {config.d_ff})"),
+    ]
+    for place, (name, colour, inside) in zip((2.35, 4.15, 6.3, 8.1), branches * 2, strict=True):
+        left, right = place - 0.55, place + 0.55
+        arrow = dict(arrowstyle="-|>", color=colour, linewidth=1.6)
+        ax.annotate("", (left, 1.9), (left, 1.15), arrowprops=arrow)
+        box(left + 0.1, 2.15, "norm", GREY, 0.6, 0.42)
+        ax.annotate("", (left + 0.2, 2.9), (left + 0.1, 2.4), arrowprops=arrow)
+        box(place, 3.2, name, colour)
+        ax.annotate("", (right, 1.22), (right, 2.85), arrowprops=arrow)
+        ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white")
+        ax.text(place, 3.65, inside, ha="center", fontsize=8.5, color="#444444")
+    for middle, which in ((3.25, "block 0"), (7.2, f"block {config.n_layers - 1}")):
+        ax.text(middle, 4.1, which, ha="center", fontsize=10, weight="bold")
+    if config.n_layers > 2:
+        ax.text(5.22, 2.2, "…", ha="center", fontsize=18)
+    return ax

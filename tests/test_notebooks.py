@@ -17,7 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
 HALF_MAY_BE_UNCOMPARED = ("05", "06")
-LIBRARY = ("corpora", "tokenizers", "model_numpy", "model_torch", "optimizers_torch", "pretraining", "generation")
+LIBRARY = (
+    "corpora", "tokenizers", "model_numpy", "backprop_numpy", "model_torch", "optimizers_numpy", "optimizers_torch",
+    "costs", "pretraining", "generation",
+)  # fmt: skip
 
 
 def each_notebook(test):
