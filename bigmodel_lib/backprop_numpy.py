@@ -284,8 +284,35 @@ def block_backward(dy, cache):
     return dx, gradients | {f"mlp.{name}": dw for name, dw in dmlp.items()}
 
 
-def language_model_forward(tokens, parameters, config: ModelConfig, mask=None):
-    """`model_numpy.language_model` that keeps what its backward needs. Taught in 04_backprop_numpy."""
+def formula_4_1_forward(x, p, config, rotation=None, mask=0.0):
+    """f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2, in the place of a block; p holds w1, b1, w2, b2.
+
+    b1 is a number in an array of shape (1,). The rotation is not used. Taught in 04_backprop_numpy.
+    """
+    z, inner = linear_forward(x, p["w2"])
+    z = z + p["b2"]
+    a, attention = attention_forward(z, z, z, mask)
+    h, outer = linear_forward(x, p["w1"])
+    y, activation = ACTIVATIONS[config.activation][0](h + p["b1"] * a)
+    return y, (inner, attention, a, outer, p["b1"], activation, config.activation)
+
+
+def formula_4_1_backward(dy, cache):
+    """z went in thrice, so three gradients add up. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
+    inner, attention, a, outer, b1, activation, name = cache
+    dh = ACTIVATIONS[name][1](dy, activation)
+    dx, dw1 = linear_backward(dh, outer)
+    dz = sum(attention_backward(b1 * dh, attention))
+    dx_inner, dw2 = linear_backward(dz, inner)
+    db1 = (dh * a).sum().reshape(1)
+    return dx + dx_inner, {"w1": dw1, "b1": db1, "w2": dw2, "b2": dz.sum(axis=(0, 1))}
+
+
+def language_model_forward(tokens, parameters, config: ModelConfig, mask=None, one_block=block_forward):
+    """`model_numpy.language_model` that keeps what its backward needs. Taught in 04_backprop_numpy.
+
+    one_block: another forward in the place of the standard block.
+    """
     x = embed(tokens, parameters, config)
     T = tokens.shape[-1]
     mask = causal_mask(T).astype(x.dtype) if mask is None else mask
@@ -293,7 +320,7 @@ def language_model_forward(tokens, parameters, config: ModelConfig, mask=None):
     rotation = tables if config.positions == "rope" else None
     blocks = []
     for i in range(config.n_layers):
-        x, cache = block_forward(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
+        x, cache = one_block(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
         blocks.append(cache)
     x, norm = layer_norm_forward(x)
     w_out = parameters["token_embedding"].T if config.tied else parameters["w_out"]
@@ -301,14 +328,14 @@ def language_model_forward(tokens, parameters, config: ModelConfig, mask=None):
     return logits, ((tokens, parameters["token_embedding"]), blocks, norm, out, parameters.keys(), config)
 
 
-def language_model_backward(dlogits, cache):
+def language_model_backward(dlogits, cache, one_block=block_backward):
     """The whole road back. Returns {name: gradient} in the parameters' order. Taught in 04_backprop_numpy."""
     embedding, blocks, norm, out, names, config = cache
     gradients = {}
     dx, dw_out = linear_backward(dlogits, out)
     dx = layer_norm_backward(dx, norm)
     for i in reversed(range(config.n_layers)):
-        dx, inside = block_backward(dx, blocks[i])
+        dx, inside = one_block(dx, blocks[i])
         gradients |= {f"blocks.{i}.{name}": dw for name, dw in inside.items()}
     gradients["token_embedding"] = embedding_backward(dx, embedding)
     if config.tied:
@@ -321,14 +348,15 @@ def language_model_backward(dlogits, cache):
     return {name: gradients[name] for name in names}
 
 
-def loss_and_gradients(tokens, targets, parameters, config: ModelConfig):
+def loss_and_gradients(tokens, targets, parameters, config: ModelConfig, one_block=(block_forward, block_backward)):
     """The loss of a batch in nats per token, and {name: gradient} of it. Shapes: tokens and targets (B, T).
 
-    Taught in 04_backprop_numpy.
+    one_block: another pair in the place of the standard block. Taught in 04_backprop_numpy.
     """
-    logits, cache = language_model_forward(tokens, parameters, config)
+    forward, backward = one_block
+    logits, cache = language_model_forward(tokens, parameters, config, one_block=forward)
     loss, output = cross_entropy_forward(logits, targets)
-    return loss, language_model_backward(cross_entropy_backward(1.0, output), cache)
+    return loss, language_model_backward(cross_entropy_backward(1.0, output), cache, backward)
 
 
 def numerical_gradient(function, x, h=1e-5):

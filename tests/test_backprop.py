@@ -164,6 +164,24 @@ class Layer:
         forward = lambda x, p: by_hand.mlp_forward(x, p, config)  # noqa: E731
         return self._with_weights(twin.MLP(config), forward, by_hand.mlp_backward, B, T, H * K)
 
+    def formula_4_1(self, B, T, H, K):
+        config, mask, D = config_for(H, K, activation="gelu"), plain.causal_mask(T), H * K
+        inputs = [self.normal(B, T, D), self.normal(D, D), self.normal(1), self.normal(D, D) / 2, self.normal(D)]
+        names = ("w1", "b1", "w2", "b2")
+
+        def forward(x, *weights):
+            return by_hand.formula_4_1_forward(x, dict(zip(names, weights, strict=True)), config, None, mask)
+
+        def backward(dout, cache):
+            dx, gradients = by_hand.formula_4_1_backward(dout, cache)
+            return [dx, *(gradients[name] for name in names)]
+
+        def reference(x, w1, b1, w2, b2):
+            z = x @ w2 + b2
+            return functional.gelu(x @ w1 + b1 * functional.scaled_dot_product_attention(z, z, z, is_causal=True))
+
+        return inputs, forward, backward, reference
+
     def block(self, B, T, H, K):
         config = config_for(H, K)
         rotation, mask = tables(T, K), plain.causal_mask(T)
@@ -173,7 +191,8 @@ class Layer:
 
 NAMES = [
     "linear", "embedding", "layer_norm", "qk_norm", "softmax", "attention", "attention_unmasked",
-    "rotate", "relu_squared", "gelu", "shift_tokens", "dropout", "cross_entropy", "attention_layer", "mlp", "block",
+    "rotate", "relu_squared", "gelu", "shift_tokens", "dropout", "cross_entropy", "attention_layer", "formula_4_1",
+    "mlp", "block",
 ]  # fmt: skip
 each_layer = pytest.mark.parametrize("name", NAMES)
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -291,6 +310,15 @@ def test_the_twins_agree_for_twenty_steps(choice):
         ours.step(by_hand.loss_and_gradients(x, y, parameters, config)[1])
     for name, parameter in model.named_parameters():
         assert near(parameters[name], parameter.detach().numpy(), 1e-10), name
+
+
+def test_the_formula_forward_is_the_one_that_03_teaches():
+    rng = np.random.default_rng(0)
+    p = {"w1": rng.normal(size=(6, 6)), "b1": np.array([0.7]), "w2": rng.normal(size=(6, 6)), "b2": rng.normal(size=6)}
+    x = rng.normal(size=(2, 4, 6))
+    config = config_for(2, 3, activation="gelu", positions="learned")
+    wanted = plain.formula_4_1(x, p["w1"], 0.7, p["w2"], p["b2"], plain.gelu, plain.causal_mask(4))
+    assert near(by_hand.formula_4_1_forward(x, p, config, None, plain.causal_mask(4))[0], wanted, 1e-12)
 
 
 def test_adamw_in_step_1_moves_every_number_by_its_rate_and_decays_on_its_own():
