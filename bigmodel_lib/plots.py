@@ -171,7 +171,7 @@ def draw_residual_stream(config, n_tokens: int, ax=None):
     ax.set_ylim(0, 4.6)
     ax.set_title(f"The residual stream of a decoder with {config.n_layers} blocks", loc="left", fontsize=12)
     T, D, V = n_tokens, config.d_model, config.vocab_size
-    ax.annotate("", (9.0, 1.1), (1.25, 1.1), arrowprops={"arrowstyle": "-|>", "color": BLUE, "linewidth": 5})
+    ax.annotate("", (8.78, 1.1), (1.25, 1.1), arrowprops={"arrowstyle": "-|>", "color": BLUE, "linewidth": 5})
     ax.text(
         5.1, 0.68, f"the stream x: ({T}, {D}), one row of {D} numbers a token", ha="center", color=BLUE, fontsize=10
     )
@@ -185,11 +185,12 @@ def draw_residual_stream(config, n_tokens: int, ax=None):
     box(9.4, 1.1, f"norm, output\n{D} × {V}", GREY)
     ax.text(0.65, 0.45, f"tokens ({T},)", ha="center", fontsize=9)
     ax.text(9.4, 0.45, f"logits ({T}, {V})", ha="center", fontsize=9)
+    first = "shift, " if config.token_shift else ""
     branches = [
-        ("attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})"),
-        ("MLP", GREEN, f"inside ({T}, {config.d_ff})"),
+        (first + "attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})"),
+        (first + "MLP", GREEN, f"inside ({T}, {config.d_ff})"),
     ]
-    for place, (name, colour, inside) in zip((2.35, 4.15, 6.3, 8.1), branches * 2, strict=True):
+    for place, (name, colour, inside) in zip((2.3, 4.0, 6.0, 7.7), branches * 2, strict=True):
         left, right = place - 0.55, place + 0.55
         arrow = dict(arrowstyle="-|>", color=colour, linewidth=1.6)
         ax.annotate("", (left, 1.9), (left, 1.15), arrowprops=arrow)
@@ -199,8 +200,8 @@ def draw_residual_stream(config, n_tokens: int, ax=None):
         ax.annotate("", (right, 1.22), (right, 2.85), arrowprops=arrow)
         ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white")
         ax.text(place, 3.65, inside, ha="center", fontsize=8.5, color="#444444")
-    for middle, which in ((3.25, "block 0"), (7.2, f"block {config.n_layers - 1}")):
+    for middle, which in ((3.15, "block 0"), (6.85, f"block {config.n_layers - 1}")):
         ax.text(middle, 4.1, which, ha="center", fontsize=10, weight="bold")
     if config.n_layers > 2:
-        ax.text(5.22, 2.2, "…", ha="center", fontsize=18)
+        ax.text(5.0, 2.2, "…", ha="center", fontsize=18)
     return ax

@@ -31,19 +31,16 @@ def cells_of(path, kind):
     return [c for c in nbformat.read(path, as_version=4).cells if c["cell_type"] == kind and c["source"].strip()]
 
 
-def tree_without_docstrings(function: ast.FunctionDef) -> str:
-    body = function.body
-    if (
-        isinstance(body[0], ast.Expr)
-        and isinstance(body[0].value, ast.Constant)
-        and isinstance(body[0].value.value, str)
-    ):
-        function.body = body[1:]
-    return ast.dump(function)
+def tree_without_docstrings(definition: ast.FunctionDef | ast.ClassDef) -> str:
+    for node in ast.walk(definition):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(definition)
 
 
 def functions_in(source: str) -> dict:
-    return {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    """Functions and classes, by name."""
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
 @each_notebook

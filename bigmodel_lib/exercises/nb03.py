@@ -65,7 +65,10 @@ def _check_block(attempt):
     for seed in range(3):
         p, x = _weights(seed), np.random.default_rng(seed + 10).normal(size=(2, 5, 8)) * 2 + 0.5
         mask = np.triu(np.full((5, 5), -np.inf), k=1)
-        got = attempt(x, p, SMALL, None, mask)
+        try:
+            got = attempt(x.copy(), dict(p), SMALL, None, mask)
+        except KeyError as error:
+            raise Wrong(f'no weight {error} is there: hand on part(p, "attention.") and part(p, "mlp.")') from None
         if np.shape(got) != x.shape:
             raise Wrong(f"{x.shape} goes in and the same shape must come out, yours gives {np.shape(got)}")
         if close(got, block(x, p, SMALL, None, mask)):
@@ -81,6 +84,9 @@ def _check_block(attempt):
         first = x + m(normed)
         replaced = a(normed)
         for wrong, words in (
+            (m(layer_norm(replaced)), "both branches replace the stream: what they give is added to x"),
+            (layer_norm(after) + m(layer_norm(after)), "the MLP adds to a normalised copy: it reads one, and is added to x"),
+            (layer_norm(normed + a(normed)) + m(layer_norm(normed + a(normed))), "the stream itself is normalised, twice"),
             (replaced + m(layer_norm(replaced)), "the attention's output replaces the stream: it is added to x"),
             (m(layer_norm(after)), "the MLP's output replaces the stream: it is added to x"),
             (after, "the MLP is missing"),
@@ -115,6 +121,8 @@ def _check_count(attempt):
         float(2 * V * D + L * (3 * D * D + 2 * D * F)): "attention has four matrices: the output projection W_o is missing",
         float(2 * V * D + L * (8 * 4 * D * D + 2 * D * F)): "the heads share D columns: more heads, no more parameters",
         float(2 * V * D + blocks + L * (4 * D + F + D)): "there are no biases in this model",
+        float(2 * V * D + blocks + 4 * D * L + 2 * D): "the norms have no parameters here",
+        float(2 * V * D + L * (4 * D * 6 + 2 * D * F)): "the four projections map D to D, all heads together: 4 D²",
         float(2 * V * D + blocks + 2 * D * L): "no token shifts were asked for",
     }, tolerance=0.4)  # fmt: skip
     return "2 V D + L (4 D² + 2 D F)"
@@ -194,6 +202,10 @@ def _normed_stream(x, p, config, rotation=None, mask=0.0):
     return x + _m(layer_norm(x), p, config)
 
 
+def _replace_both(x, p, config, rotation=None, mask=0.0):
+    return _m(layer_norm(_a(layer_norm(x), p, config, rotation, mask)), p, config)
+
+
 def _only_attention(x, p, config, rotation=None, mask=0.0):
     return x + _a(layer_norm(x), p, config, rotation, mask)
 
@@ -240,7 +252,7 @@ EXERCISES = [
          "The second line uses the x that the first one made."),
         _check_block, block, _block_in_one_line,
         ((_no_residual, "the attention's output replaces the stream"), (_parallel, "both branches read the old x"),
-         (_no_norm, "nobody normalises"), (_no_mask, "tokens see the future"),
+         (_no_norm, "nobody normalises"), (_replace_both, "both branches replace"), (_no_mask, "tokens see the future"),
          (_normed_stream, "the stream itself is normalised"), (_only_attention, "the MLP is missing"),
          (lambda x, p, c, r, m: x[0], "the same shape must come out")),
         ours="bigmodel_lib.model_numpy:block",
@@ -280,9 +292,9 @@ EXERCISES = [
     Exercise(
         "03-crossing", "where attention gets expensive", 5, 3,
         "In one block, the four projections and the MLP cost $8TD^2 + 4TDF$ operations for T tokens, and attention's two "
-        "products, all pairs counted, $4T^2D$. From which T on does attention cost more, for $D = 64$ and $F = 256$?",
+        "products, all pairs counted, $4T^2D$. At which T do the two cost the same, for $D = 64$ and $F = 256$?",
         "crossing = ...  # a number", "crossing",
-        ("Set the two equal and divide by 4 T D.", "T = 2 D + F."),
+        ("Set the two equal and divide by 4 T D.", "On the right 4 T D · (2 D + F) is left over 4 T D."),
         _check_crossing, 384, 384.0,
         ((192, "two products, 2 T² D each"), (768, "there are two of them"), (128, "leaves out the MLP"),
          (256, "leaves out the four projections"), (1000, "too large")),
