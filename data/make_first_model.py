@@ -24,6 +24,7 @@ WHAT = {
     "first_model/tokenizer.json": "its tokenizer: bytes",
     "attention_map.png": "what it looks at in “I love programming”: the picture in the course's README",
     "first_model/metrics.json": "how it was trained and how good it is: losses, curve, seconds, versions",
+    "blocks.json": "three kinds of blocks in notebook 04: gap to the floor by depth, rate and seed",
 }
 
 
