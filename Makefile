@@ -18,7 +18,7 @@ fresh:      ## put back the course's version of one notebook in my_notebooks/ (N
 	@$(RUN) fresh $(NB)
 lint:       ## check style, without tests
 	@$(RUN) lint
-bench:      ## measure data input, and the recipes against a plain GPT (a text of yours: TEXT=file)
+bench:      ## measure data input, the model by hand, and the recipes against a plain GPT (a text of yours: TEXT=file)
 	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
 data:       ## make the files in data/ again (about half an hour)
 	@$(RUN) data

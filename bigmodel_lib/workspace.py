@@ -237,7 +237,11 @@ TARGETS = {
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
     "lint": lambda *_: lint(),
-    "bench": lambda *more: script("tests/bench_data.py") or script("tests/bench_pretraining.py", *more),
+    "bench": lambda *more: (
+        script("tests/bench_data.py")
+        or script("tests/bench_backprop.py")
+        or script("tests/bench_pretraining.py", *more)
+    ),
     "data": lambda *more: script("data/make_blocks.py") or script("data/make_first_model.py", *more),
     "clean": lambda *_: clean(),
 }

@@ -3,6 +3,7 @@
 The upstream gradient is always random, and so are all weights: a uniform one lets mistakes through, zeros hide them.
 """
 
+import concurrent.futures
 import itertools
 
 import numpy as np
@@ -16,7 +17,7 @@ from bigmodel_lib import backprop_numpy as by_hand
 from bigmodel_lib import model_numpy as plain
 from bigmodel_lib import model_torch as twin
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.optimizers_numpy import AdamW
+from bigmodel_lib.optimizers_numpy import AdamW, loss_and_gradients_parallel, train
 
 SHAPES = [(2, 5, 2, 4), (1, 1, 1, 2), (3, 4, 1, 6), (2, 1, 3, 2)]  # B, T, H, K: one token, one head, one row among them
 
@@ -266,12 +267,12 @@ def whole(seed, positions, qk_norm, activation, token_shift, tied, H=2, K=4):
 
 
 @pytest.mark.parametrize("choice", GRID, ids=str)
-def test_the_twins_agree_on_logits_loss_and_gradients(choice):
+def test_the_twins_agree(choice):
     for seed, (B, T) in enumerate([(3, 6), (1, 1), (2, 8)]):
         config, parameters, model, rng = whole(seed, *choice)
         assert [name for name, _ in model.named_parameters()] == list(parameters)
         x, y = rng.integers(0, 7, (B, T)), rng.integers(-1, 7, (B, T))
-        y[0, 0] = 3
+        y[-1, -1], y[0, 0] = -1, 3
         logits = model(torch.tensor(x))
         loss = twin.cross_entropy(logits, torch.tensor(y))
         loss.backward()
@@ -377,3 +378,67 @@ def test_too_many_tokens_are_refused():
     config, parameters, _, _ = whole(0, *GRID[0])
     with pytest.raises(ValueError, match="9 tokens do not fit a context of 8"):
         plain.language_model(np.zeros((1, 9), int), parameters, config)
+
+
+def test_the_fast_normal_distribution_is_the_plain_one():
+    x = np.concatenate([np.linspace(-9, 9, 2001), [0.0, -0.0, 1e-30, -1e-30, 40.0, -40.0]]).astype(np.float32)
+    wanted = plain.normal_cdf(x.astype(np.float64))
+    below, density = by_hand.normal_fast(x)
+    assert np.abs(below - wanted).max() < 1e-6
+    assert np.abs(density - by_hand.normal_plain(x.astype(np.float64))[1]).max() < 1e-6
+    y, cache = by_hand.gelu_forward(x)
+    assert y.dtype == np.float32 and np.abs(y - x * wanted).max() < 1e-5
+    slope = by_hand.gelu_backward(np.ones_like(x), cache)
+    tensor = torch.tensor(x.astype(np.float64), requires_grad=True)
+    functional.gelu(tensor).sum().backward()
+    assert slope.dtype == np.float32 and np.abs(slope - tensor.grad.numpy()).max() < 1e-5
+
+
+def test_training_goes_down_and_its_rate_ends_at_0():
+    config, parameters, _, rng = whole(7, *GRID[0])
+    x, y = rng.integers(0, 7, (4, 8)), rng.integers(0, 7, (4, 8))
+
+    class Recorder(AdamW):
+        factors = []
+
+        def step(self, gradients, factor=1.0):
+            self.factors.append(factor)
+            super().step(gradients, factor)
+
+    losses = list(train(Recorder(parameters, 0.01), lambda: (x, y), parameters, config, 60))
+    assert losses[-1] < 0.5 * losses[0]
+    factors = Recorder.factors
+    assert factors[0] == 1 / 20 and max(factors) == factors[19] and factors[-1] == pytest.approx(1 / 60)
+    assert all(a > b for a, b in zip(factors[19:], factors[20:], strict=False))
+
+
+@pytest.mark.parametrize("n_parts", [1, 2, 3, 7])
+def test_a_shared_out_batch_gives_the_same_loss_and_gradients(n_parts):
+    config, parameters, _, rng = whole(8, *GRID[0])
+    x, y = rng.integers(0, 7, (5, 6)), rng.integers(0, 7, (5, 6))
+    y[0, 2:], y[3] = -1, -1  # parts with few targets, and one with none
+    loss, gradients = by_hand.loss_and_gradients(x, y, parameters, config)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        shared, found = loss_and_gradients_parallel(x, y, parameters, config, pool, n_parts)
+    assert abs(loss - shared) < 1e-12 and list(found) == list(gradients)
+    assert all(near(found[name], gradients[name], 1e-12, 1e-14) for name in gradients)
+
+
+def test_training_can_take_another_block():
+    config = config_for(2, 4, positions="learned", activation="gelu", token_shift=False)
+    rng = np.random.default_rng(0)
+    parameters = {name: rng.normal(size=s) / 3 for name, s in plain.parameter_shapes(config).items()}
+    parameters = {name: w for name, w in parameters.items() if not name.startswith("blocks.")}
+    for i in range(2):
+        shapes = {"w1": (8, 8), "b1": (1,), "w2": (8, 8), "b2": (8,)}
+        parameters |= {f"blocks.{i}.{name}": rng.normal(size=shape) / 3 for name, shape in shapes.items()}
+    x, y = rng.integers(0, 7, (2, 5)), rng.integers(0, 7, (2, 5))
+    pair = (by_hand.formula_4_1_forward, by_hand.formula_4_1_backward)
+
+    def loss():
+        logits, _ = by_hand.language_model_forward(x, parameters, config, one_block=pair[0])
+        return plain.cross_entropy(logits, y)
+
+    _, gradients = by_hand.loss_and_gradients(x, y, parameters, config, pair)
+    for name, w in parameters.items():
+        assert near(gradients[name], by_hand.numerical_gradient(loss, w), 1e-7, 1e-9), name

@@ -62,7 +62,10 @@ def _check_softmax_backward(attempt):
     rng = np.random.default_rng(0)
     for shape in ((4,), (3, 5), (2, 2, 3, 4)):
         p, dp = softmax(rng.normal(size=shape)), rng.normal(size=shape)
-        got, wanted = attempt(dp.copy(), p.copy()), softmax_backward(dp, p)
+        try:
+            got, wanted = attempt(dp.copy(), p.copy()), softmax_backward(dp, p)
+        except ValueError as error:
+            raise Wrong(f"shapes do not fit ({error}): does a sum lack keepdims=True?") from None
         if np.shape(got) != shape:
             raise Wrong(f"dp and p have the shape {shape} and so must the result, yours gives {np.shape(got)}")
         if close(got, wanted, 1e-9):
@@ -73,6 +76,7 @@ def _check_softmax_backward(attempt):
             (p * (dp - dp.mean(axis=-1, keepdims=True)), "the mean that is taken away is weighted by p: Σ_j p_j dp_j, not Σ_j dp_j / T"),
             (dp - (p * dp).sum(axis=-1, keepdims=True), "the factor p_i in front is missing"),
             (p * (dp - (p * dp).sum()), "the sum runs over the last axis only, each row for itself: axis=-1, keepdims=True"),
+            (p * dp - (p * dp).sum(axis=-1, keepdims=True), "the row's sum must be multiplied by p_j too"),
             (p * (1 - p) * dp, "that is the diagonal of the Jacobian only"),
             (-wanted, "the sign is turned round"),
             (p * ((p * dp).sum(axis=-1, keepdims=True) - dp), "the sign is turned round"),
@@ -95,12 +99,15 @@ def _check_slips(attempt):
         )
     if close(random, softmax_backward(dp, p), 1e-9):
         raise Wrong("yours is right for a random upstream gradient too: a *wrong* one was wanted")
+    if close(random, np.zeros((3, 5)), 1e-12):
+        raise Wrong("all zeros pass, but teach nothing: find one that answers to dp")
     return "the uniform gradient sees nothing of it, and the random one does"
 
 
 def _check_adamw(attempt):
     diagnose(number(attempt), 2.08, {
         2.1: "the weight decay is missing: 0.1 · 0.1 · 2 = 0.02",
+        2.12: "the decay pulls towards zero: minus 0.02",
         1.88: "the step goes against the gradient: -5 pushes the weight up",
         2.5: "that is the plain step -rate · gradient: AdamW divides by the gradient's own size",
         2.48: "that is the plain step -rate · gradient: AdamW divides by the gradient's own size",
@@ -182,10 +189,10 @@ EXERCISES = [
         "Softmax's weights sum to 1 whatever the scores are. So with an upstream gradient of 1 everywhere the true ds is 0. "
         "Write a *wrong* `softmax_backward` that gives 0 there too, but not the truth for other upstream gradients.",
         "def slips_through(dp, p):\n    return ...", "slips_through",
-        ("What becomes 0 when all dp are equal?", "dp minus its plain mean does, whatever you multiply it by."),
-        _check_slips, lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)), lambda dp, p: 0 * p,
+        ("What becomes 0 when all dp are equal?", "A difference of two dp's, or dp minus some mean of dp."),
+        _check_slips, lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)), lambda dp, p: dp - dp[..., ::-1],
         ((softmax_backward, "a *wrong* one was wanted"), (lambda dp, p: p * dp, "it is caught"),
-         (lambda dp, p: 0.0, "the shape of p"), (lambda dp, p: p[..., 0] * 0, "yours gives (3,)"),
+         (lambda dp, p: 0.0, "the shape of p"), (lambda dp, p: p[..., 0] * 0, "yours gives (3,)"), (lambda dp, p: 0 * p, "teach nothing"),
          (lambda dp, p: [[1, 2]], "yours gives (1, 2)")),
     ),
     Exercise(
