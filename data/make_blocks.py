@@ -24,12 +24,17 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.corpora import document_batch
 from bigmodel_lib.model_numpy import cross_entropy, initialise
 from bigmodel_lib.optimizers_numpy import AdamW, train
-from bigmodel_lib.storyworld import StoryWorld
+from bigmodel_lib.storyworld import END, START, StoryWorld
 
 FILE = pathlib.Path(__file__).resolve().parent / "blocks.json"
 FORMULA, STANDARD = (formula_4_1_forward, formula_4_1_backward), (block_forward, block_backward)
 STEPS, BATCH, SEEDS, RATES = 500, 16, (0, 1, 2, 3, 4), (3e-3, 1e-2, 2e-2, 4e-2)
 RUNS = [("standard", 1), ("standard", 2), *((kind, n) for kind in ("literal", "gated") for n in (1, 2, 4, 8))]
+
+
+def ids_of(story, tokenizer):
+    """A story's ids between its marks: its first word and its end are predicted too, as the world prices them."""
+    return tokenizer.encode(f"{START} {story.text} {END}")
 
 
 def first_parameters(kind: str, config: ModelConfig, rng) -> dict:
@@ -48,12 +53,14 @@ def first_parameters(kind: str, config: ModelConfig, rng) -> dict:
 
 
 def gap_to_floor(parameters, config, one_block, stories, tokenizer) -> float:
-    """Mean loss minus the world's own, on the same tokens of the same stories."""
-    documents = [tokenizer.encode(story.text) for story in stories]
+    """Mean loss minus the world's own, on the same tokens of the same stories. Raises ValueError if they are not."""
+    documents = [ids_of(story, tokenizer) for story in stories]
     length = max(map(len, documents)) - 1
     x, y = np.zeros((len(documents), length), dtype=int), np.full((len(documents), length), -1)
     for row, document in enumerate(documents):
         x[row, : len(document) - 1], y[row, : len(document) - 1] = document[:-1], document[1:]
+    if (y >= 0).sum() != sum(len(story.token_log_probs()) for story in stories):
+        raise ValueError("the model and the world must be scored on the same tokens: is a mark missing?")
     logits, _ = language_model_forward(x, parameters, config, one_block=one_block[0])
     return float(cross_entropy(logits, y) + sum(story.log_prob for story in stories) / (y >= 0).sum())
 
@@ -81,7 +88,7 @@ def texts(n_train: int = 6400, n_fresh: int = 200):
     """The world, stories to train on as ids, and fresh ones. Short stories, so that hundreds of steps suffice."""
     world, rng = StoryWorld(longest=40), np.random.default_rng(2024)
     tokenizer = world.tokenizer()
-    documents = [tokenizer.encode(world.sample(rng).text) for _ in range(n_train)]
+    documents = [ids_of(world.sample(rng), tokenizer) for _ in range(n_train)]
     return world, documents, [world.sample(rng) for _ in range(n_fresh)]
 
 
