@@ -254,8 +254,8 @@ def language_model(tokens, parameters, config, mask=None):
     T = tokens.shape[-1]
     mask = causal_mask(T).astype(x.dtype) if mask is None else mask
     tables = [table.astype(x.dtype) for table in rope_tables(T, config.d_head, config.rope_base)]
+    rotation = tables if config.positions == "rope" else None
     for i in range(config.n_layers):
-        rotation = tables if config.positions == "rope" else None
         x = block(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
     w_out = parameters["token_embedding"].T if config.tied else parameters["w_out"]
     return layer_norm(x) @ w_out

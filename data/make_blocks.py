@@ -56,9 +56,8 @@ def gap_to_floor(parameters, config, one_block, stories, tokenizer) -> float:
     """Mean loss minus the world's own, on the same tokens of the same stories. Raises ValueError if they are not."""
     documents = [ids_of(story, tokenizer) for story in stories]
     length = max(map(len, documents)) - 1
-    x, y = np.zeros((len(documents), length), dtype=int), np.full((len(documents), length), -1)
-    for row, document in enumerate(documents):
-        x[row, : len(document) - 1], y[row, : len(document) - 1] = document[:-1], document[1:]
+    each_once = [document_batch([document], 1, np.random.default_rng(0), length) for document in documents]
+    x, y = (np.concatenate(arrays) for arrays in zip(*each_once, strict=True))
     if (y >= 0).sum() != sum(len(story.token_log_probs()) for story in stories):
         raise ValueError("the model and the world must be scored on the same tokens: is a mark missing?")
     logits, _ = language_model_forward(x, parameters, config, one_block=one_block[0])

@@ -135,9 +135,9 @@ class Layer:
         )
         return [self.normal(B, T, K)], forward, by_hand.cross_entropy_backward, reference
 
-    def _with_weights(self, module, forward, backward, B, T, D):
-        names = [name for name, _ in module.named_parameters()]
-        inputs = [self.normal(B, T, D)] + [self.normal(*w.shape) / D**0.5 for w in module.parameters()]
+    @staticmethod
+    def _by_name(names, forward, backward):
+        """The pair with its weights as a list, in place of a dictionary."""
 
         def both(x, *weights):
             return forward(x, dict(zip(names, weights, strict=True)))
@@ -146,13 +146,19 @@ class Layer:
             dx, gradients = backward(dout, cache)
             return [dx, *(gradients[name] for name in names)]
 
+        return both, back
+
+    def _with_weights(self, module, forward, backward, B, T, D):
+        names = [name for name, _ in module.named_parameters()]
+        inputs = [self.normal(B, T, D)] + [self.normal(*w.shape) / D**0.5 for w in module.parameters()]
+
         rotation = as_tensors(tables(T, D // self.sizes[2]))
         extra = () if isinstance(module, twin.MLP) else (rotation,)
 
         def reference(x, *weights):
             return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x, *extra))
 
-        return inputs, both, back, reference
+        return inputs, *self._by_name(names, forward, backward), reference
 
     def attention_layer(self, B, T, H, K):
         config = config_for(H, K)
@@ -168,20 +174,14 @@ class Layer:
     def formula_4_1(self, B, T, H, K):
         config, mask, D = config_for(H, K, activation="gelu"), plain.causal_mask(T), H * K
         inputs = [self.normal(B, T, D), self.normal(D, D), self.normal(1), self.normal(D, D) / 2, self.normal(D)]
-        names = ("w1", "b1", "w2", "b2")
-
-        def forward(x, *weights):
-            return by_hand.formula_4_1_forward(x, dict(zip(names, weights, strict=True)), config, None, mask)
-
-        def backward(dout, cache):
-            dx, gradients = by_hand.formula_4_1_backward(dout, cache)
-            return [dx, *(gradients[name] for name in names)]
+        forward = lambda x, p: by_hand.formula_4_1_forward(x, p, config, None, mask)  # noqa: E731
+        pair = self._by_name(("w1", "b1", "w2", "b2"), forward, by_hand.formula_4_1_backward)
 
         def reference(x, w1, b1, w2, b2):
             z = x @ w2 + b2
             return functional.gelu(x @ w1 + b1 * functional.scaled_dot_product_attention(z, z, z, is_causal=True))
 
-        return inputs, forward, backward, reference
+        return inputs, *pair, reference
 
     def block(self, B, T, H, K):
         config = config_for(H, K)

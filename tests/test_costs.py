@@ -32,4 +32,9 @@ def test_flops_are_as_pytorch_counts_them(sizes, n_tokens, monkeypatch):
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.zeros(1, n_tokens, dtype=torch.long))
-    assert sum(costs.flops_formula(config, n_tokens).values()) == counter.get_total_flops()
+    forward = sum(costs.flops_formula(config, n_tokens).values())
+    assert forward == counter.get_total_flops()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(torch.zeros(1, n_tokens, dtype=torch.long)).sum().backward()
+    assert counter.get_total_flops() == 3 * forward, "the way back costs twice the way there"
