@@ -163,7 +163,10 @@ def draw_pipeline(ax=None):
 
 
 def draw_residual_stream(config, n_tokens: int, ax=None):
-    """The decoder as one stream with branches that read from it and add to it, and the shape at each place."""
+    """The decoder as one stream with branches that read from it and add to it, and the shape at each place.
+
+    config: a ModelConfig; of more than two blocks the first and the last are drawn. n_tokens: T in the shapes.
+    """
     if ax is None:
         _, ax = plt.subplots(figsize=(9.4, 4.4), layout="constrained")
     ax.set_axis_off()
@@ -190,7 +193,8 @@ def draw_residual_stream(config, n_tokens: int, ax=None):
         (first + "attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})"),
         (first + "MLP", GREEN, f"inside ({T}, {config.d_ff})"),
     ]
-    for place, (name, colour, inside) in zip((2.3, 4.0, 6.0, 7.7), branches * 2, strict=True):
+    drawn = min(config.n_layers, 2)
+    for place, (name, colour, inside) in zip((2.3, 4.0, 6.0, 7.7)[: 2 * drawn], branches * drawn, strict=True):
         left, right = place - 0.55, place + 0.55
         arrow = dict(arrowstyle="-|>", color=colour, linewidth=1.6)
         ax.annotate("", (left, 1.9), (left, 1.15), arrowprops=arrow)
@@ -200,7 +204,7 @@ def draw_residual_stream(config, n_tokens: int, ax=None):
         ax.annotate("", (right, 1.22), (right, 2.85), arrowprops=arrow)
         ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white")
         ax.text(place, 3.65, inside, ha="center", fontsize=8.5, color="#444444")
-    for middle, which in ((3.15, "block 0"), (6.85, f"block {config.n_layers - 1}")):
+    for middle, which in ((3.15, "block 0"), (6.85, f"block {config.n_layers - 1}"))[:drawn]:
         ax.text(middle, 4.1, which, ha="center", fontsize=10, weight="bold")
     if config.n_layers > 2:
         ax.text(5.0, 2.2, "…", ha="center", fontsize=18)

@@ -5,6 +5,8 @@ The upstream gradient is always random, and so are all weights: a uniform one le
 
 import concurrent.futures
 import itertools
+import json
+import runpy
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from torch.nn import functional
 from bigmodel_lib import backprop_numpy as by_hand
 from bigmodel_lib import model_numpy as plain
 from bigmodel_lib import model_torch as twin
+from bigmodel_lib import plots
 from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.corpora import data_path
 from bigmodel_lib.optimizers_numpy import AdamW, loss_and_gradients_parallel, train
 
 SHAPES = [(2, 5, 2, 4), (1, 1, 1, 2), (3, 4, 1, 6), (2, 1, 3, 2)]  # B, T, H, K: one token, one head, one row among them
@@ -442,3 +446,30 @@ def test_training_can_take_another_block():
     _, gradients = by_hand.loss_and_gradients(x, y, parameters, config, pair)
     for name, w in parameters.items():
         assert near(gradients[name], by_hand.numerical_gradient(loss, w), 1e-7, 1e-9), name
+
+
+def test_a_row_of_the_table_of_blocks_can_be_made_and_counts_the_worlds_tokens():
+    maker = runpy.run_path(str(data_path("make_blocks.py")))
+    world, documents, stories = maker["texts"](40, 5)
+    for document, story in zip(maker["texts"](5, 1)[1], maker["texts"](0, 5)[2], strict=True):
+        assert len(document) - 1 == len(story.token_log_probs())  # the same draws, as ids and as stories
+    for kind in ("literal", "gated", "standard"):
+        row = maker["one_run"](kind, 2, 0.01, 0, world, documents, stories, steps=3)
+        assert 0 < row["gap"] < 6 and row["gates"] == ([1.0, 1.0] if kind == "literal" else row["gates"])
+    rows = json.loads(data_path("blocks.json").read_text(encoding="utf-8"))["rows"]
+    wanted = {(*run, rate, seed) for run in maker["RUNS"] for rate in maker["RATES"] for seed in maker["SEEDS"]}
+    assert {(row["kind"], row["layers"], row["rate"], row["seed"]) for row in rows} == wanted and len(rows) == len(
+        wanted
+    )
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 5])
+def test_the_picture_of_the_stream_names_its_blocks_and_shapes(n_layers):
+    config = ModelConfig(vocab_size=70, d_model=24, n_heads=3, d_ff=40, n_layers=n_layers)
+    ax = plots.draw_residual_stream(config, 9)
+    said = [text.get_text() for text in ax.texts]
+    plots.plt.close(ax.figure)
+    blocks = [words for words in said if words.startswith("block ")]
+    assert blocks == [f"block {i}" for i in sorted({0, n_layers - 1})] and ("…" in said) == (n_layers > 2)
+    for shape in ("weights (3, 9, 9)", "inside (9, 40)", "logits (9, 70)", "embedding\n70 × 24"):
+        assert shape in said
