@@ -5,4 +5,7 @@ config -> tokenizers, corpora -> model_torch -> optimizers_torch, pretraining ->
 Importing this package imports nothing else: `import bigmodel_lib.model_torch` is what loads PyTorch.
 """
 
+import os
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler would report its own start and end
 __version__ = "0.1.0"

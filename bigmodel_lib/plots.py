@@ -3,6 +3,7 @@
 import base64
 import io
 import itertools
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -208,4 +209,46 @@ def draw_residual_stream(config, n_tokens: int, ax=None):
         ax.text(middle, 4.1, which, ha="center", fontsize=10, weight="bold")
     if config.n_layers > 2:
         ax.text(5.0, 2.2, "…", ha="center", fontsize=18)
+    return ax
+
+
+def draw_graph(node, names: dict, ax=None):
+    """PyTorch's record of a computation: what will run backwards, in which order, and the shapes that it has kept.
+
+    node: the result's `grad_fn`. names {name: tensor} labels the leaves, the tensors with a gradient of their own.
+    """
+    depth, queue = {node: 0}, [node]
+    while queue:  # a node stands below all that call it
+        parent = queue.pop(0)
+        for child, _ in parent.next_functions:
+            if child is not None and depth.get(child, -1) <= depth[parent]:
+                depth[child] = depth[parent] + 1
+                queue.append(child)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8.4, 0.85 * (2 + max(depth.values()))), layout="constrained")
+    ax.set_axis_off()
+    ax.set_title("What autograd has recorded, from the result down to the leaves", loc="left", fontsize=12)
+    wanted, places = {node: [0.0]}, {}
+    for level in range(max(depth.values()) + 1):
+        edge = -math.inf
+        for n in sorted((n for n, d in depth.items() if d == level), key=lambda n: float(np.mean(wanted[n]))):
+            edge = max(edge + 2.1, float(np.mean(wanted[n])))  # below its parents, and beside its neighbour
+            places[n] = edge, -level
+            children = [child for child, _ in n.next_functions if child is not None]
+            for i, child in enumerate(children):
+                wanted.setdefault(child, []).append(edge + 2.4 * (i - (len(children) - 1) / 2))
+    for n, (x, y) in places.items():
+        leaf = next((name for name, t in names.items() if getattr(n, "variable", None) is t), None)
+        kept = [getattr(n, a) for a in dir(n) if a.startswith("_saved_")] if leaf is None else []
+        shapes = ", ".join(str(tuple(t.shape)) for t in kept if getattr(t, "ndim", 0))
+        words = leaf or n.name().replace("Backward0", "") + (f"\nkeeps {shapes}" if shapes else "")
+        colour = "#BFE5DA" if leaf else "#F9E3B4" if shapes else "white"
+        box = dict(boxstyle="round", facecolor=colour, edgecolor=GREY)
+        ax.text(x, y, words, ha="center", va="center", fontsize=8.5, bbox=box, zorder=3)
+        for child, _ in n.next_functions:
+            if child is not None:
+                arrow = dict(arrowstyle="-|>", color=RED, shrinkA=4, shrinkB=14)
+                ax.annotate("", places[child], (x, y), arrowprops=arrow, zorder=1)
+    ax.set_xlim(min(x for x, _ in places.values()) - 1.4, max(x for x, _ in places.values()) + 1.4)
+    ax.set_ylim(-max(depth.values()) - 0.6, 0.6)
     return ax

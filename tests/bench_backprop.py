@@ -6,7 +6,6 @@ median of the ratios of neighbouring steps.
 
 import concurrent.futures
 import os
-import platform
 import statistics
 import time
 
@@ -18,6 +17,7 @@ import torch
 from bigmodel_lib import model_numpy, model_torch
 from bigmodel_lib.backprop_numpy import loss_and_gradients
 from bigmodel_lib.config import preset
+from bigmodel_lib.costs import hardware
 from bigmodel_lib.optimizers_numpy import AdamW, loss_and_gradients_parallel
 
 TIMES, VOCABULARY = 30, 65
@@ -62,7 +62,7 @@ def seconds(work) -> float:
 
 def main() -> None:
     torch.set_num_threads(THREADS)
-    print(f"a training step by hand and in PyTorch on {platform.processor() or platform.machine()}, threads: {THREADS}")
+    print(f"a training step by hand and in PyTorch on {hardware()}")
     for recipe in ("plain", "small"):
         by_hand, twin = steps_of(recipe)
         for work in (by_hand, twin) * 3:

@@ -6,9 +6,6 @@ on one machine, so they can be compared where seconds cannot.
 """
 
 import argparse
-import os
-import pathlib
-import platform
 import statistics
 import sys
 
@@ -16,6 +13,7 @@ import torch
 
 from bigmodel_lib import corpora
 from bigmodel_lib.config import CourseError, preset
+from bigmodel_lib.costs import hardware
 from bigmodel_lib.model_torch import LanguageModel, initialise
 from bigmodel_lib.pretraining import Pretraining, evaluate
 from bigmodel_lib.tokenizers import CharacterTokenizer
@@ -31,15 +29,6 @@ def train(name: str, text: str, seed: int, **budget):
     for _ in run:
         pass
     return run.seconds, evaluate(model, validation), run.step
-
-
-def hardware() -> str:
-    """The processor, the threads and the versions."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        name = next((x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if "model name" in x), name)
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, float32"
 
 
 def main() -> int:
