@@ -18,7 +18,6 @@ from torch.nn import functional
 from bigmodel_lib import backprop_numpy as by_hand
 from bigmodel_lib import model_numpy as plain
 from bigmodel_lib import model_torch as twin
-from bigmodel_lib import plots
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.corpora import data_path
 from bigmodel_lib.optimizers_numpy import AdamW, loss_and_gradients_parallel, train
@@ -461,15 +460,3 @@ def test_a_row_of_the_table_of_blocks_can_be_made_and_counts_the_worlds_tokens()
     assert {(row["kind"], row["layers"], row["rate"], row["seed"]) for row in rows} == wanted and len(rows) == len(
         wanted
     )
-
-
-@pytest.mark.parametrize("n_layers", [1, 2, 5])
-def test_the_picture_of_the_stream_names_its_blocks_and_shapes(n_layers):
-    config = ModelConfig(vocab_size=70, d_model=24, n_heads=3, d_ff=40, n_layers=n_layers)
-    ax = plots.draw_residual_stream(config, 9)
-    said = [text.get_text() for text in ax.texts]
-    plots.plt.close(ax.figure)
-    blocks = [words for words in said if words.startswith("block ")]
-    assert blocks == [f"block {i}" for i in sorted({0, n_layers - 1})] and ("…" in said) == (n_layers > 2)
-    for shape in ("weights (3, 9, 9)", "inside (9, 40)", "logits (9, 70)", "embedding\n70 × 24"):
-        assert shape in said

@@ -38,3 +38,69 @@ def test_flops_are_as_pytorch_counts_them(sizes, n_tokens, monkeypatch):
     with counter:
         model(torch.zeros(1, n_tokens, dtype=torch.long)).sum().backward()
     assert counter.get_total_flops() == 3 * forward, "the way back costs twice the way there"
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    "options", [OPTIONS[0], OPTIONS[6], dict(qk_norm=False, token_shift=False, activation="gelu")], ids=str
+)
+def test_memory_is_as_estimated_to_a_tenth(options, fused, monkeypatch):
+    config = ModelConfig(vocab_size=90, context_length=48, d_model=32, n_layers=3, n_heads=2, d_ff=80, **options)
+    monkeypatch.setattr(model_torch, "attention", model_torch.attention if fused else model_torch.attention_plain)
+    model = model_torch.initialise(model_torch.LanguageModel(config))
+    own, kept = {w.data_ptr() for w in model.parameters()}, {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        kept.update({} if storage.data_ptr() in own else {storage.data_ptr(): storage.nbytes()})
+        return tensor
+
+    tokens = torch.zeros(4, 48, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model_torch.cross_entropy(model(tokens), tokens)
+    optimizer = torch.optim.AdamW(model.parameters())
+    loss.backward()
+    optimizer.step()
+    bill = costs.memory_formula(config, 4, 48, fused)
+    assert bill["activations"] == pytest.approx(sum(kept.values()), rel=0.1)
+    assert bill["parameters"] == sum(4 * w.numel() for w in model.parameters())
+    assert bill["gradients"] == sum(4 * w.grad.numel() for w in model.parameters())
+    means = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    assert bill["optimizer"] == sum(4 * w.numel() for w in means)
+    assert {name: 2 * n for name, n in bill.items()} == costs.memory_formula(config, 4, 48, fused, width=8)
+
+
+def test_the_peak_is_what_exists_at_one_time():
+    n = 1000 * 1000
+    x = torch.ones(n)
+
+    def one_after_another():
+        for _ in range(5):
+            torch.add(x, 1.0)
+
+    def all_at_once():
+        return [torch.add(x, 1.0) for _ in range(5)]
+
+    assert costs.peak_bytes(one_after_another) == pytest.approx(4 * n, abs=1000)
+    assert costs.peak_bytes(all_at_once) == pytest.approx(5 * 4 * n, abs=1000)
+
+
+def test_clocks_take_turns_and_leave_the_first_call_out(monkeypatch):
+    calls, now = [], itertools.count()
+    monkeypatch.setattr(costs.time, "perf_counter", lambda: float(next(now)))
+    found = costs.seconds_of({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3)
+    assert calls == ["a", "b"] * 4 and found == {"a": [1.0] * 3, "b": [1.0] * 3}
+
+
+def test_a_clock_waits_for_its_device(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waited.append("cuda"))
+    costs.seconds_of({"work": lambda: waited.append("work")}, "cuda", repeats=1)
+    assert waited == ["cuda", "work", "cuda"] * 2
+    costs.wait_for("cpu")
+    assert len(waited) == 6
+
+
+def test_the_hardware_has_a_name():
+    words = costs.hardware()
+    assert f"{torch.get_num_threads()} threads" in words and len(words) > 20

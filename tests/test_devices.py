@@ -35,6 +35,17 @@ def test_the_fake_gpu_would_catch(fault, error):
     assert run.returncode == 1 and error in run.stderr
 
 
+@pytest.mark.parametrize("path", ["layers", "steps", "parts", "memory"])
+def test_what_05_offers_to_a_gpu_stays_on_the_device(path):
+    run = on_fake_gpu("notebook", path)
+    assert run.stdout == f"{path} ran on the fake GPU\n", run.stderr[-2000:]
+
+
+def test_the_fake_gpu_would_catch_a_path_of_05():
+    run = on_fake_gpu("notebook", "steps", "table on the cpu")
+    assert run.returncode == 1 and "found at least two devices, fakegpu:0 and cpu" in run.stderr
+
+
 def test_an_absent_device_is_refused_by_name():
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(
