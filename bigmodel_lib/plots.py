@@ -247,8 +247,8 @@ def draw_graph(node, names: dict, ax=None):
         ax.text(x, y, words, ha="center", va="center", fontsize=8.5, bbox=box, zorder=3)
         for child, _ in n.next_functions:
             if child is not None:
-                arrow = dict(arrowstyle="-|>", color=RED, shrinkA=4, shrinkB=14)
-                ax.annotate("", places[child], (x, y), arrowprops=arrow, zorder=1)
+                arrow = dict(arrowstyle="-|>", color=RED, shrinkA=0, shrinkB=0)
+                ax.annotate("", (places[child][0], places[child][1] + 0.26), (x, y - 0.26), arrowprops=arrow, zorder=4)
     ax.set_xlim(min(x for x, _ in places.values()) - 1.4, max(x for x, _ in places.values()) + 1.4)
     ax.set_ylim(-max(depth.values()) - 0.6, 0.6)
     return ax

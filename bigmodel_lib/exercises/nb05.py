@@ -11,6 +11,7 @@ def _check_accumulate(attempt):
         3.0: "that is one call; and nobody has emptied w.grad before the second",
         6.0: "two calls, and the second comes from 2·w·x, whose slope is twice as large",
         0.0: "backward() adds, it does not empty anything",
+        12.0: "that is a value, 2·w·x: what comes together in w.grad are slopes",
     })  # fmt: skip
     return "3 from the first call, 6 from the second: backward() adds to .grad, hence zero_grad()"
 
@@ -43,6 +44,10 @@ def _check_merge(attempt):
         m, s, y = _as_state(attempt(first, second))
         (m1, s1, y1), (m2, s2, y2) = first, second
         wanted = merge_softmax(first, second)
+        if m.numel() != m1.numel():
+            raise Wrong(
+                f"one maximum for each query was wanted, {tuple(m1.shape)}; yours has the shape {tuple(m.shape)}"
+            )
         if m.shape != m1.shape or s.shape != s1.shape or y.shape != y1.shape:
             raise Wrong(f"the shapes {tuple(m1.shape)}, {tuple(s1.shape)}, {tuple(y1.shape)} go in and must come out")
         if not close(m, wanted[0], 1e-9):
@@ -81,7 +86,7 @@ def _check_bfloat(attempt):
 def _check_bound(attempt):
     D = 512
     diagnose(number(attempt), 2 * D * D / (4 * (D * D + 2 * D)), {
-        2.0: "four bytes a number: the bytes are 4 times the numbers",
+        2 * D * D / (D * D + 2 * D): "that is for each number: a float32 number has four bytes",
         1.0: "an operation counts twice, once to multiply and once to add, and a number has four bytes",
         0.25: "a multiplication and an addition for each number of W: two operations, four bytes",
         2 * 64 * D * D / (4 * (D * D + 2 * 64 * D)): "that is for 64 rows: here there is one",
@@ -104,11 +109,13 @@ def _check_memory(attempt):
 
 
 def _check_parallel(attempt):
-    said = str(attempt).strip().lower()
+    said = str(attempt).strip(" ().").lower()
     if said == "a":
         raise Wrong("the measured curves cross: on this kind of machine the LSTM is the faster one for long texts")
     if said == "b":
-        raise Wrong("count again: the LSTM's operations grow with T, attention's with T²")
+        raise Wrong(
+            "look at the count again: the LSTM's operations grow with T, attention's with T², and cross at T = 256"
+        )
     if said == "d":
         raise Wrong("its T steps wait for each other on any machine: more cores do not shorten a chain")
     if said != "c":
@@ -125,7 +132,7 @@ EXERCISES = [
         ("Each call computes one slope. What does it do with the number that stands in w.grad already?",
          "04: where a value was used twice, its gradients add up. backward() keeps to that across calls, too."),
         _check_accumulate, 9, 9.0,
-        ((3, "that is one call"), (6, "twice as large"), (0, "adds"), (12, "too large"), ("nine", "a number was wanted")),
+        ((3, "that is one call"), (6, "twice as large"), (0, "adds"), (12, "are slopes"), (100, "too large"), ("nine", "a number was wanted")),
     ),
     Exercise(
         "05-linear", "the transposed weight", 2, 1,
@@ -152,19 +159,20 @@ EXERCISES = [
          (lambda a, b: (*merge_softmax(a, b)[:2], a[2] + b[2]), "the same two factors"),
          (lambda a, b: (lambda m, s, y: (m, s, y / s))(*merge_softmax(a, b)), "at the very end"),
          (lambda a, b: (lambda m: (m, (a[1] * a[0].exp() + b[1] * b[0].exp()) / m.exp(), (a[2] * a[0].exp() + b[2] * b[0].exp()) / m.exp()))(torch.maximum(a[0], b[0])), "overflows"),
+         (lambda a, b: (torch.maximum(a[0].max(), b[0].max()), a[1], a[2]), "one maximum for each query"),
          (lambda a, b: merge_softmax(a, b)[2], "three tensors were wanted")),
         ours="bigmodel_lib.model_torch:merge_softmax",
     ),
     Exercise(
         "05-parallel", "is it faster?", 4, 2,
         "“Attention is faster than an LSTM, because it is parallel.” After what you have measured, which answer would you give?\n\n"
-        "**a** Yes, at every length. · **b** No: attention has fewer operations, that is why it is faster. · "
+        "**a** Yes, at every length. · **b** Yes, but because it has fewer operations, at every length. · "
         "**c** It has few steps that must wait for each other; whether that is faster hangs on T and on how much the machine can do "
         "at once. · **d** It was so once; with more cores the LSTM catches up.",
         "answer = ...  # a letter, as text", "answer",
-        ("Look at the two panels: time here, and the longest chain.", "What would a machine with endlessly many units change, and what not?"),
-        _check_parallel, "c", "C",
-        (("a", "curves cross"), ("b", "attention's with T²"), ("d", "do not shorten a chain"), ("e", "from a to d")),
+        ("Look at the left panel, and at the table of longest chains.", "What would a machine with endlessly many units change, and what not?"),
+        _check_parallel, "c", "(C)",
+        (("a", "curves cross"), ("b", "cross at T = 256"), ("d", "do not shorten a chain"), ("e", "from a to d")),
     ),
     Exercise(
         "05-bfloat", "where counting stops", 4, 2,
@@ -179,12 +187,13 @@ EXERCISES = [
     ),
     Exercise(
         "05-bound", "one row", 4, 2,
-        "A model that writes multiplies one row, (1, 512), with a matrix W, (512, 512), in float32. Count the row, W and the result "
-        "as moved once. How many operations a byte is that? (A product of numbers and the addition after it count as two.)",
+        "A model that generates text, one token at a time, multiplies one row, (1, 512), with a matrix W, (512, 512), in float32. Count the row, W and the result "
+        "as moved once. How many operations a byte is that? (A multiplication and the addition that goes with it count as two.)",
         "intensity = ...  # operations per byte", "intensity",
-        ("Operations: 2 · 512 · 512.", "Bytes: 4 for each number of the row, of W, and of the result."),
+        ("How often is each number of W used? And how many bytes bring it here?",
+         "Operations: two for each number of W. Bytes: 4 for each number of the row, of W, and of the result."),
         _check_bound, 2 * 512 * 512 / (4 * (512 * 512 + 2 * 512)), 0.498,
-        ((2.0, "four bytes a number"), (1.0, "counts twice"), (0.25, "two operations, four bytes"),
+        ((1.99, "has four bytes"), (1.0, "counts twice"), (0.25, "two operations, four bytes"),
          (2 * 64 * 512 * 512 / (4 * (512 * 512 + 2 * 64 * 512)), "here there is one"), (100, "too large")),
     ),
     Exercise(
