@@ -29,12 +29,30 @@ def write_whole(path, content: bytes) -> None:
                 os.fsync(file.fileno())
             os.chmod(passing, 0o644)
             os.replace(passing, path)
+            _sync_folder(path.parent)
         except BaseException:
             pathlib.Path(passing).unlink(missing_ok=True)
             raise
     except OSError as error:
         reason = (error.strerror or "unknown").lower()
         raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
+
+
+def clear_passing(folder) -> None:
+    """Delete what a killed `write_whole` has left half written. To be called while nobody writes there."""
+    for path in pathlib.Path(folder).glob(".*.*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    """Make a rename survive a power cut, on systems where a folder can be opened."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_json(path, values: dict) -> None:
@@ -109,7 +127,7 @@ def load_model(folder, device="cpu"):
         raise CourseError(f"the run in {folder} is not finished: continue it with --resume first")
     config = ModelConfig.from_dict(read_json(folder / "config.json"))
     tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
-    if tokenizer.vocab_size != config.vocab_size:
+    if tokenizer.vocab_size + (not config.causal) != config.vocab_size:  # an encoder has one more, for hidden tokens
         raise CourseError(
             f"{folder} is of another shape: its tokenizer has {tokenizer.vocab_size} tokens and its config "
             f"{config.vocab_size}: put the files of one run together"

@@ -73,6 +73,8 @@ class ModelConfig(_Config):
     token_shift     let a block see the previous token's state without attention (Peng et al. 2023)
     tied            use the token embedding, transposed, as output matrix (Press & Wolf 2017)
     init            "zero" starts every branch and the output at zero, "gpt2" as in Radford et al. 2019
+    causal          True: a token sees itself and those before it (a decoder); False: all of them (an encoder)
+    dropout         share of what each branch adds that is set to 0 while training (Srivastava et al. 2014)
     """
 
     vocab_size: int
@@ -88,6 +90,8 @@ class ModelConfig(_Config):
     token_shift: bool = True
     tied: bool = False
     init: str = "zero"
+    causal: bool = True
+    dropout: float = 0.0
 
     @property
     def d_head(self) -> int:
@@ -103,8 +107,10 @@ class ModelConfig(_Config):
             qk_norm=(True, False),
             token_shift=(True, False),
             tied=(True, False),
+            causal=(True, False),
         )
         _require_real(self, 1.001, 1e9, "rope_base")
+        _require_real(self, 0.0, 0.9, "dropout")
         if self.d_model % self.n_heads:
             below = self.d_model - self.d_model % self.n_heads
             widths = [width for width in (below, below + self.n_heads) if width]

@@ -83,6 +83,22 @@ def random_windows(tokens, batch_size, context_length, rng):
     return windows[:, :-1], windows[:, 1:]
 
 
+def hide_tokens(tokens, mask_token, rng, share=0.15):
+    """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
+
+    A place is chosen with probability `share`, and one place at least in each row. Of the chosen ones 80 % show
+    mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
+    Shapes: tokens (B, T) -> (B, T), (B, T), int64. Source: Devlin et al. 2019 (BERT), section 3.1.
+    """
+    rows = np.arange(len(tokens))
+    chosen = rng.random(tokens.shape) < share
+    chosen[rows, rng.integers(tokens.shape[1], size=len(rows))] = True
+    how, others = rng.random(tokens.shape), rng.integers(mask_token, size=tokens.shape)
+    shown = np.where(chosen & (how < 0.8), mask_token, tokens)
+    shown = np.where(chosen & (how >= 0.9), others, shown)
+    return shown, np.where(chosen, tokens, -1)
+
+
 def all_windows(tokens: np.ndarray, batch_size: int, context_length: int):
     """Yield (x, y) so that every token but the first is a target exactly once; the last window may be short.
 

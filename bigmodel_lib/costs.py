@@ -103,6 +103,17 @@ def peak_bytes(function: Callable, device: str = "cpu") -> int:
     return peak
 
 
+def measured_peak(device: str = "cpu", size: int = 1024, repeats: int = 10) -> float:
+    """Operations a second in a product of two large float32 matrices, the best of several tries.
+
+    2 · size³ operations, over the shortest time. What the model reaches is a share of this.
+    """
+    import torch
+
+    a, b = (torch.ones(size, size, device=device) for _ in range(2))
+    return 2 * size**3 / min(seconds_of({"product": lambda: a @ b}, device, repeats)["product"])
+
+
 def hardware(device: str = "cpu") -> str:
     """The name of what computes: the GPU's, or the processor's with the threads that PyTorch uses."""
     import torch

@@ -32,6 +32,10 @@ def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0):
 
     Raises CourseError for an empty prompt or impossible settings.
     """
+    if not model.config.causal:
+        raise CourseError(
+            "this model was trained to guess hidden tokens (an encoder) and cannot write: use a causal one"
+        )
     if len(tokens) == 0:
         raise CourseError("a prompt of at least one token was wanted, none was given: write a first word")
     if not (math.isfinite(temperature) and temperature >= 0):

@@ -252,7 +252,8 @@ def language_model(tokens, parameters, config, mask=None):
     """
     x = embed(tokens, parameters, config)
     T = tokens.shape[-1]
-    mask = causal_mask(T).astype(x.dtype) if mask is None else mask
+    if mask is None:
+        mask = causal_mask(T).astype(x.dtype) if config.causal else 0.0
     tables = [table.astype(x.dtype) for table in rope_tables(T, config.d_head, config.rope_base)]
     rotation = tables if config.positions == "rope" else None
     for i in range(config.n_layers):

@@ -81,25 +81,27 @@ def rotate(x, cosine, sine):
     return x * cosine + x.roll(x.shape[-1] // 2, dims=-1) * sine
 
 
-def attention_weights(q, k):
-    """How much each token looks at each token up to itself.
+def attention_weights(q, k, causal=True):
+    """How much each token looks at each token up to itself, or at all of them if not causal.
 
-    weights = softmax(q kᵀ / √K + mask), mask = -∞ above the diagonal.
+    weights = softmax(q kᵀ / √K + mask), mask = -∞ above the diagonal, or 0.
     Shapes: q and k (B, H, T, K) -> (B, H, T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1, section 3.2.3.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-    return scores.masked_fill(future, -math.inf).softmax(dim=-1)
+    if causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(future, -math.inf)
+    return scores.softmax(dim=-1)
 
 
-def attention_plain(q, k, v):
+def attention_plain(q, k, v, causal=True):
     """softmax(q kᵀ / √K + mask) v, step by step. Shapes: q, k, v (B, H, T, K) -> (B, H, T, K)."""
-    return attention_weights(q, k) @ v
+    return attention_weights(q, k, causal) @ v
 
 
-def attention(q, k, v):
+def attention(q, k, v, causal=True):
     """`attention_plain`, fused: the (T, T) weights never stand in memory. Source: Dao et al. 2022."""
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
 def partial_softmax(q, k, v, hidden=None):
@@ -213,14 +215,14 @@ def cross_entropy(logits, targets):
 
 
 class Attention(nn.Module):
-    """Multi-head causal self-attention with its three projections in and one out, each (D, D).
+    """Multi-head self-attention, causal or not, with its three projections in and one out, each (D, D).
 
     Taught in 05_pytorch_gpu.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.n_heads, self.qk_norm = config.n_heads, config.qk_norm
+        self.n_heads, self.qk_norm, self.causal = config.n_heads, config.qk_norm, config.causal
         size = (config.d_model, config.d_model)
         self.w_q, self.w_k, self.w_v, self.w_o = (nn.Parameter(torch.empty(size)) for _ in range(4))
         self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
@@ -239,7 +241,7 @@ class Attention(nn.Module):
             x = shift_tokens(x, self.shift)
         q, k = self.queries_and_keys(x, rotation)
         v = split_heads(x @ self.w_v, self.n_heads)
-        return merge_heads(attention(q, k, v)) @ self.w_o
+        return merge_heads(attention(q, k, v) if self.causal else attention(q, k, v, causal=False)) @ self.w_o
 
 
 class MLP(nn.Module):
@@ -263,17 +265,18 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.attention = Attention(config)
-        self.mlp = MLP(config)
+        self.attention, self.mlp = Attention(config), MLP(config)
+        self.dropout = nn.Dropout(config.dropout)  # while training, and 0 unless asked for
 
     def forward(self, x, rotation):
-        x = x + self.attention(layer_norm(x), rotation)
-        return x + self.mlp(layer_norm(x))
+        x = x + self.dropout(self.attention(layer_norm(x), rotation))
+        return x + self.dropout(self.mlp(layer_norm(x)))
 
 
 class LanguageModel(nn.Module):
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
+    With causal False an encoder instead: what should stand at each place, given all places (Devlin et al. 2019).
     Its parameters are uninitialised memory until `initialise` or `load_state_dict` fills them.
     Raises CourseError for more tokens than the context holds.
     """
@@ -320,7 +323,7 @@ class LanguageModel(nn.Module):
         for block in self.blocks:
             y, layer = layer_norm(x), block.attention
             y = y if layer.shift is None else shift_tokens(y, layer.shift)
-            maps.append(attention_weights(*layer.queries_and_keys(y, rotation)))
+            maps.append(attention_weights(*layer.queries_and_keys(y, rotation), layer.causal))
             x = block(x, rotation)
         return torch.stack(maps)
 

@@ -15,8 +15,8 @@ from bigmodel_lib import corpora
 from bigmodel_lib.config import CourseError, preset
 from bigmodel_lib.costs import hardware
 from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.pretraining import Pretraining, evaluate
 from bigmodel_lib.tokenizers import CharacterTokenizer
+from bigmodel_lib.training import Pretraining, evaluate
 
 
 def train(name: str, text: str, seed: int, **budget):

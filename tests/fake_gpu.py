@@ -19,7 +19,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from bigmodel_lib import model_torch
 from bigmodel_lib.config import ModelConfig, preset
 from bigmodel_lib.optimizers_torch import Optimizers
-from bigmodel_lib.pretraining import Pretraining
+from bigmodel_lib.processes import Processes
+from bigmodel_lib.training import Pretraining
 
 NOTEBOOK = pathlib.Path(__file__).resolve().parent.parent / "notebooks/05_pytorch_gpu.ipynb"
 
@@ -79,6 +80,7 @@ def train(recipe: str, fault: str = ""):
         run = Pretraining.__new__(Pretraining)
         run.model = run.forward = model
         run.config, run.device = config, torch.device("cpu")  # autocast knows no fake device
+        run.processes, run.measure_gradient = Processes(), True
         run.optimizers = Optimizers(model, config)
         x, y = (torch.zeros(4, 16, dtype=torch.int64) for _ in range(2))
         if fault == "input on the cpu":
@@ -86,7 +88,7 @@ def train(recipe: str, fault: str = ""):
         if fault == "plain attention":
             model_torch.attention = model_torch.attention_plain
         for _ in range(2):
-            loss = run.train_step(x, y, 0.5)
+            loss = run.train_step(x, y, 0.5, 0.5)
         if fault == "host sync":
             loss.item()
     assert loss.device.type == "fakegpu" and all(p.device.type == "fakegpu" for p in model.parameters())

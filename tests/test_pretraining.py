@@ -16,8 +16,8 @@ from bigmodel_lib.config import CourseError, TrainConfig, preset
 from bigmodel_lib.corpora import python_manual
 from bigmodel_lib.generation import generate, sample_next, write
 from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise
-from bigmodel_lib.pretraining import Diverged, Pretraining, evaluate
 from bigmodel_lib.tokenizers import ByteTokenizer
+from bigmodel_lib.training import Diverged, Pretraining, evaluate
 
 TINY = "--d-model 16 --n-layers 2 --n-heads 2 --context-length 16 --batch-size 4 --device cpu".split()  # noqa: SIM905
 
@@ -111,7 +111,7 @@ def test_a_budget_in_minutes_counts_training_alone_and_ends_with_the_rate_at_zer
     run = tiny_run(clock, steps=None, minutes=2.0)
     rates = []
     step = run.train_step
-    run.train_step = lambda x, y, rate: rates.append(rate) or step(x, y, rate)
+    run.train_step = lambda x, y, rate, *rest: rates.append(rate) or step(x, y, rate, *rest)
     for look in run:  # noqa: B007 (its last value is read below)
         now[0] += 1000.0  # evaluation, drawing: not counted
     assert look.fraction == 1.0 and look.rate == 0.0 and 120 <= run.seconds <= 122
@@ -139,11 +139,11 @@ def test_a_loss_that_turns_nan_is_named_by_its_step():
     run = tiny_run()
     step = run.train_step
 
-    def poisoned(x, y, rate):
+    def poisoned(x, y, rate, *rest):
         if run.step == 13:
             with torch.no_grad():
                 run.model.token_embedding[:] = math.nan
-        return step(x, y, rate)
+        return step(x, y, rate, *rest)
 
     run.train_step = poisoned
     with pytest.raises(Diverged, match="loss turned into no number .* at step 13") as error:
@@ -277,12 +277,13 @@ def test_a_run_on_byte_pairs_counts_its_loss_in_characters(tmp_path):
     assert metrics["val_nats_per_char"] == pytest.approx(wanted, rel=0.01)  # a cut character may begin before
 
 
-def test_a_run_leaves_four_files_whose_numbers_are_true(tmp_path, text_file):
+def test_a_run_leaves_files_whose_numbers_are_true(tmp_path, text_file):
     out = tmp_path / "out"
     run = run_module("pretraining", "--text", text_file, "--out", out, "--steps", 30, "--tokenizer", "bytes", *TINY)
     assert run.returncode == 0, run.stderr
     assert sorted(p.name for p in out.iterdir()) == [
         "config.json",
+        "curve.csv",
         "metrics.json",
         "model.safetensors",
         "tokenizer.json",
@@ -341,7 +342,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file, n
     wait_for((out / "checkpoint.safetensors").exists, process)
     process.send_signal(number)
     assert process.wait(60) == 130, process.stderr.read()
-    assert [p.name for p in out.iterdir()] == ["checkpoint.safetensors"]
+    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.safetensors", "curve.csv"]
     stopped_at = checkpoints.load_tensors(out / "checkpoint.safetensors")[1]["state"]["step"]
     assert stopped_at < 300
     refused = run_module("pretraining", "--out", out, "--resume", "--steps", 200)
@@ -358,7 +359,7 @@ def test_ctrl_c_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file, n
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monkeypatch, capsys):
     step, out = Pretraining.train_step, tmp_path / "out"
     monkeypatch.setattr(
-        Pretraining, "train_step", lambda self, x, y, r: step(self, x, y, r) * (math.nan if self.step == 25 else 1)
+        Pretraining, "train_step", lambda self, *given: step(self, *given) * (math.nan if self.step == 25 else 1)
     )
     monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0.0)
     assert pretraining.main(["--text", str(text_file), "--out", str(out), "--steps", "50", *TINY]) == 2

@@ -1,0 +1,236 @@
+"""Hidden tokens, dropout, and what a run reports."""
+
+import csv
+import json
+import math
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigmodel_lib import checkpoints, corpora, generation, model_numpy, model_torch, pretraining, reports, sources
+from bigmodel_lib.config import CourseError, ModelConfig, preset
+from bigmodel_lib.model_torch import LanguageModel, initialise
+from bigmodel_lib.training import Pretraining, batch_for, evaluate
+
+TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(2, 30), st.integers(0, 99))
+def test_targets_are_the_chosen_tokens_and_the_rest_is_untouched(B, T, mask_token, seed):
+    tokens = np.random.default_rng(seed).integers(0, mask_token, (B, T))
+    before = tokens.copy()
+    shown, targets = corpora.hide_tokens(tokens, mask_token, np.random.default_rng(seed))
+    chosen = targets >= 0
+    assert (tokens == before).all() and shown.shape == targets.shape == (B, T)
+    assert (targets[chosen] == tokens[chosen]).all() and (targets[~chosen] == -1).all()
+    assert (shown[~chosen] == tokens[~chosen]).all() and shown.max() <= mask_token and shown.min() >= 0
+    assert chosen.any(axis=1).all()
+
+
+def test_shares_are_those_of_bert():
+    tokens, mask_token = np.full((2000, 100), 7), 500
+    shown, targets = corpora.hide_tokens(tokens, mask_token, np.random.default_rng(0))
+    chosen = targets >= 0
+    assert chosen.mean() == pytest.approx(0.15 + 0.85 / 100, abs=0.002)  # and one in each row
+    assert (shown[chosen] == mask_token).mean() == pytest.approx(0.8, abs=0.01)
+    assert (shown[chosen] == 7).mean() == pytest.approx(0.1, abs=0.01)
+    others = shown[chosen & (shown != mask_token) & (shown != 7)]
+    assert len(others) / chosen.sum() == pytest.approx(0.1, abs=0.01) and np.ptp(others) > 400
+
+
+def test_an_encoder_sees_both_sides_and_so_does_its_twin(random_model, random_tokens):
+    model, tokens = random_model(causal=False, dtype=torch.float64), random_tokens()
+    changed = tokens.clone()
+    changed[:, -1] = (changed[:, -1] + 1) % 11
+    assert ((model(tokens) - model(changed)).abs().amax(dim=(0, 2)) > 1e-9).all()
+    maps = model.attention_maps(tokens)
+    assert (maps > 0).all() and torch.allclose(maps.sum(-1), torch.ones(()).double())
+    parameters = {name: w.detach().numpy() for name, w in model.named_parameters()}
+    tables = model_numpy.rope_tables(12, model.config.d_head, model.config.rope_base)
+    model.cosine, model.sine = map(torch.tensor, tables)
+    ours = model_numpy.language_model(tokens.numpy(), parameters, model.config)
+    np.testing.assert_allclose(model(tokens).detach().numpy(), ours, rtol=0, atol=1e-10)
+
+
+def test_an_encoder_learns_what_only_both_sides_tell():
+    """In `0 a a`, `1 b b`: a hidden letter in the middle is told by the one after it."""
+    draws = np.random.default_rng(0)
+    tokens = np.repeat(draws.integers(0, 6, 3000), 3)
+    losses = {}
+    for causal in (True, False):
+        model_config, config = preset("small", 7, steps=150, d_model=24, context_length=12, causal=causal)
+        model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
+        for _ in Pretraining(model, tokens, config):
+            pass
+        losses[causal] = evaluate(model, tokens[:3000])
+    assert losses[False] < 0.5 * math.log(6) and losses[False] < losses[True]
+
+
+def test_an_encoder_is_evaluated_on_the_same_places_each_time(random_model):
+    model = random_model(causal=False)
+    tokens = np.random.default_rng(0).integers(0, 10, 500)
+    assert evaluate(model, tokens) == evaluate(model, tokens) != evaluate(model, tokens, seed=1)
+    x, y = batch_for(model, (tokens[None, :12], None), np.random.default_rng(0))
+    assert x.max() == 10 and (y >= 0).any()
+
+
+def test_dropout_acts_in_training_alone_and_keeps_the_mean(random_model, random_tokens):
+    model, tokens = random_model(dropout=0.3, dtype=torch.float64), random_tokens()
+    assert not torch.equal(model(tokens), model(tokens))
+    model.eval()
+    assert torch.equal(model(tokens), model(tokens))
+    plain = random_model(dtype=torch.float64)
+    torch.testing.assert_close(model(tokens), plain(tokens), rtol=0, atol=0)
+    model.train()
+    assert evaluate(model, np.arange(50) % 11) == evaluate(plain, np.arange(50) % 11)
+    assert model.training, "evaluation puts back what it found"
+    with pytest.raises(CourseError, match="dropout 0.95 is outside 0 … 0.9"):
+        ModelConfig(vocab_size=9, dropout=0.95)
+    dropped = torch.stack([model.blocks[0].dropout(torch.ones(1000)) for _ in range(200)])
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert pretraining.main(["--out", str(out), "--objective", "masked", "--steps", "20", *TINY]) == 0
+    assert "nats per hidden token, after 20 steps" in capsys.readouterr().out
+    metrics = checkpoints.read_json(out / "metrics.json")
+    assert metrics["val_nats_per_char"] is None and math.isfinite(metrics["val_loss"])
+    model, tokenizer = checkpoints.load_model(out)
+    assert not model.config.causal and model.config.vocab_size == tokenizer.vocab_size + 1
+    assert generation.main(["--checkpoint", str(out), "--prompt", "a"]) == 2
+    assert "an encoder) and cannot write: use a causal one" in capsys.readouterr().err
+
+
+def test_the_curve_is_a_table_that_grows_with_the_run(tmp_path):
+    out = tmp_path / "run"
+    assert pretraining.main(["--out", str(out), "--steps", "60", "--dropout", "0.1", *TINY]) == 0
+    curve = checkpoints.read_json(out / "metrics.json")["curve"]
+    with (out / "curve.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == reports.COLUMNS and [int(row["step"]) for row in rows] == [10, 20, 30, 40, 50, 60]
+    for row, true in zip(rows, curve, strict=True):
+        for name in ("loss", "seconds", "rate", "gradient_norm"):
+            assert float(row[name]) == pytest.approx(true[name], rel=1e-5)
+        assert float(row["tokens_per_second"]) == pytest.approx(true["tokens"] / true["seconds"], rel=1e-4)
+        assert 0 < float(row["share_of_peak"]) < 1 and true["gradient_norm"] > 0
+    assert [row["val_loss"] == "" for row in rows] == ["val_loss" not in row for row in curve]
+
+
+def test_the_gradient_norm_is_that_of_the_first_step_since_the_last_look(random_model):
+    model_config, config = preset("plain", 30, steps=10, d_model=32, context_length=8, clip=0.0)
+    run = Pretraining(
+        initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)), np.arange(99) % 30, config
+    )
+    state, rng = {n: w.detach().clone() for n, w in run.model.named_parameters()}, np.random.default_rng(config.seed)
+    look = next(iter(run))
+    twin = LanguageModel(model_config)
+    twin.load_state_dict(state)
+    x, y = map(torch.from_numpy, corpora.random_windows(np.arange(99) % 30, config.batch_size, 8, rng))
+    model_torch.cross_entropy(twin(x), y).backward()
+    by_hand = math.sqrt(sum((w.grad**2).sum().item() for w in twin.parameters()))
+    assert look.gradient_norm == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_share_of_peak_is_operations_over_the_measured_peak(tmp_path, monkeypatch, random_model):
+    monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
+    model_config, config = preset("small", 30, steps=10)
+    run = Pretraining(LanguageModel(model_config), np.zeros(99), config)
+    run.curve = [dict(step=10, fraction=1.0, seconds=2.0, tokens=10_000, loss=1.0, rate=0.0, gradient_norm=1.0)]
+    with reports.CurveFile(tmp_path, run):
+        row = list(csv.DictReader((tmp_path / "curve.csv").open()))[0]
+    D, F, L, V, T = 64, 128, 4, 30, 64
+    per_token = 3 * 2 * (L * (4 * D * D + 2 * D * F + 2 * T * D) + D * V)
+    assert float(row["share_of_peak"]) == pytest.approx(5000 * per_token / 1e9, rel=1e-4)
+
+
+def test_tensorboard_gets_the_same_numbers_or_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
+    out = tmp_path / "run"
+    assert pretraining.main(["--out", str(out), "--steps", "20", "--tensorboard", *TINY]) == 0
+    assert written[0] == (out, 1) and written[-1] == "closed"
+    curve = json.loads((out / "metrics.json").read_text())["curve"]
+    losses = [(value, step) for name, value, step in written[1:-1] if name == "loss"]
+    assert losses == [(pytest.approx(row["loss"], rel=1e-5), row["step"]) for row in curve]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert pretraining.main(["--out", str(tmp_path / "other"), "--steps", "20", "--tensorboard", *TINY]) == 2
+    assert "TensorBoard is not installed: pip install tensorboard, or read curve.csv" in capsys.readouterr().err
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder of this test alone."""
+    import pooch
+
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    return tmp_path / "cache/bigmodel"
+
+
+def test_a_folder_and_a_large_file_are_read_from_disk_with_the_same_result(tmp_path, own_cache, monkeypatch, capsys):
+    words = "the cat sat on the mat while the dog ran. "
+    folder, whole = tmp_path / "texts", tmp_path / "whole.txt"
+    folder.mkdir()
+    (folder / "a.txt").write_text(words * 60)
+    (folder / "b.txt").write_text(words * 50)
+    whole.write_text(words * 60 + "\n\n" + words * 50)
+    losses = []
+    for name, text, limit in (("memory", whole, 10**9), ("disk", whole, 100), ("folder", folder, 10**9)):
+        monkeypatch.setattr(sources, "IN_MEMORY", limit)
+        options = ["--text", str(text), "--out", str(tmp_path / name), "--steps", "30", *TINY]
+        assert pretraining.main(options) == 0
+        losses.append(checkpoints.read_json(tmp_path / name / "metrics.json")["val_loss"])
+        assert len(list(own_cache.glob("*.tokens"))) == {"memory": 0, "disk": 1, "folder": 2}[name]
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache, monkeypatch, capsys):
+    path, out = tmp_path / "long.txt", tmp_path / "run"
+    path.write_text("one two three four five six seven. " * 200)
+    monkeypatch.setattr(sources, "IN_MEMORY", 100)
+    monkeypatch.setattr(pretraining, "finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert pretraining.main(["--text", str(path), "--out", str(out), "--steps", "20", *TINY]) == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(sources, "IN_MEMORY", 100)
+    import pooch
+
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    whole = path.read_text()
+    path.write_text(whole.replace("seven", "eight"))
+    assert pretraining.main(["--out", str(out), "--resume"]) == 2
+    assert "the text is not the one that the run in" in capsys.readouterr().err
+    path.write_text(whole)
+    assert pretraining.main(["--out", str(out), "--resume"]) == 0
+
+
+def test_a_public_text_is_named_and_nothing_is_fetched_for_others(tmp_path, own_cache, monkeypatch, capsys):
+    from bigmodel_lib import text_store
+
+    monkeypatch.setattr(text_store, "named_text", lambda name: asked.append(name) or path)
+    path, asked = tmp_path / "plays.txt", []
+    path.write_text("To be, or not to be: that is the question. " * 100)
+    options = ["--text", "shakespeare", "--out", str(tmp_path / "run"), "--steps", "10", *TINY]
+    assert pretraining.main(options) == 0 and set(asked) == {"shakespeare"}
+    asked.clear()
+    assert pretraining.main(["--text", str(path), "--out", str(tmp_path / "other"), "--steps", "10", *TINY]) == 0
+    assert pretraining.main(["--text", "shakespear", "--out", str(tmp_path / "no"), "--steps", "10", *TINY]) == 2
+    assert asked == [] and "shakespear does not exist" in capsys.readouterr().err

@@ -1,0 +1,620 @@
+import collections
+import contextlib
+import errno
+import functools
+import hashlib
+import http.server
+import json
+import logging
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from unittest import mock
+
+import numpy as np
+import pooch
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from bigmodel_lib import text_store
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.corpora import read_text
+from bigmodel_lib.text_store import content_hash, is_named, named_text, text_blocks, text_files, tokenised, whole_words
+from bigmodel_lib.tokenizers import TOKENIZERS, WORD, tokenizer_for
+
+BOM = b"\xef\xbb\xbf"
+PROSE = "The cat's tail — 编程 is fun 🙂.\r\n  It's 12,345 times\tas long, naïve_ly.\n\n\n" * 8
+PIECES = [
+    "a",
+    "B",
+    "é",
+    "编",
+    "🙂",
+    " ",
+    "  ",
+    "\n",
+    "\r\n",
+    "\t",
+    "'",
+    "'l",
+    "'ll",
+    "l",
+    "7",
+    "_",
+    ".",
+    "\u3000",
+    "\x1c",
+]
+MIXED = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
+SIZES = st.integers(1, 9)
+
+
+@contextlib.contextmanager
+def folder_of(*contents):
+    with tempfile.TemporaryDirectory() as folder:
+        for i, content in enumerate(contents):
+            pathlib.Path(folder, f"{i}.txt").write_bytes(content)
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(PROSE.encode())
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def in_another_process(program, *arguments, **options):
+    """Python that imports the same library as this test does."""
+    library = pathlib.Path(text_store.__file__).parents[1]
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(library)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+# Files
+
+
+def test_a_folder_is_its_texts_by_relative_path(tmp_path):
+    for name in (
+        "b.txt",
+        "a/z.txt",
+        "a/b/c.txt",
+        "a.txt",
+        "B.txt",
+        ".hidden.txt",
+        ".git/x.txt",
+        "a/.x/y.txt",
+        "a/n.md",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    found = [path.relative_to(tmp_path).as_posix() for path in text_files(tmp_path)]
+    assert found == ["B.txt", "a.txt", "a/b/c.txt", "a/z.txt", "b.txt"]
+    assert text_files(str(tmp_path / "a/n.md")) == [tmp_path / "a/n.md"]  # a file may be called as it likes
+    assert text_files(tmp_path / ".git") == [tmp_path / ".git/x.txt"]
+
+
+def test_sources_that_are_no_text_are_refused_in_words(tmp_path, monkeypatch):
+    (tmp_path / "x.txt").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/readme.md").write_text("x")
+    for name, words in [
+        ("no.txt", "no.txt does not exist"),
+        ("empty", "has no [*].txt"),
+        ("x.txt/y", "cannot be read"),
+    ]:
+        with pytest.raises(CourseError, match=words):
+            text_files(tmp_path / name)
+    forbidden = mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied", "secret"))
+    for where, name in ((text_store, "open"), (os, "scandir")):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, forbidden, raising=False)
+            with pytest.raises(CourseError, match=r"secret cannot be read \(permission denied\)"):
+                text_files(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_a_pipe_is_refused_because_it_can_be_read_but_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for source in (tmp_path, tmp_path / "pipe.txt"):
+        with pytest.raises(CourseError, match="no ordinary file"):
+            text_files(source)
+
+
+def test_the_hash_is_of_the_contents_and_of_where_files_end(tmp_path):
+    def hash_of(*contents):
+        with folder_of(*contents) as folder:
+            return content_hash(text_files(folder))
+
+    different = [(b"ab", b"c"), (b"a", b"bc"), (b"abc",), (b"abc", b""), (b"", b"abc"), (b"c", b"ab"), (b"abd",)]
+    assert len({hash_of(*contents) for contents in different}) == len(different)
+    (tmp_path / "other name.txt").write_bytes(b"abc")
+    assert content_hash([tmp_path / "other name.txt"]) == hash_of(b"abc")
+    assert hash_of(b"abc") == hashlib.sha256(b"abc" + (3).to_bytes(8, "little")).hexdigest()
+
+
+def test_no_file_is_read_whole(text, monkeypatch):
+    monkeypatch.setattr(text_store, "BLOCK", 64)
+    assert max(len(block) for _, block in text_store._blocks([text], None, "")) == 64
+    assert max(map(len, text_blocks([text]))) <= 64
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), UNICODE | MIXED), min_size=1, max_size=4), SIZES)
+@example([(True, "\ufeff\ufeffé"), (False, ""), (True, ""), (True, "x\r\n")], 1)
+def test_blocks_are_the_texts_with_two_line_ends_between(texts, size):
+    assume(any(text for _, text in texts) and not any(text[:1] == "\ufeff" for mark, text in texts if not mark))
+    contents = [BOM * mark + text.encode() for mark, text in texts]
+    with folder_of(*contents) as folder, mock.patch.object(text_store, "BLOCK", size):
+        found = "".join(text_blocks(text_files(folder)))
+    assert found == "\n\n".join(text for _, text in texts if text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\xe4", b"\xbd", b"\xff", "é🙂".encode(), BOM]), max_size=12), SIZES)
+@example([BOM, b"\n", b"\xe4", b"a"], 2)
+def test_what_is_not_utf8_is_refused_as_for_a_text_in_memory(parts, size):
+    with folder_of(b"fine \xc3\xa9\n", b"".join(parts)) as folder, mock.patch.object(text_store, "BLOCK", size):
+        try:
+            assume(read_text(folder / "1.txt"))
+        except CourseError as error:
+            assume("is empty" not in str(error))
+            with pytest.raises(CourseError) as found:
+                list(text_blocks(text_files(folder)))
+            assert str(found.value) == str(error) and "1.txt" in str(error)
+        else:
+            assert "".join(text_blocks(text_files(folder))) == "fine é\n\n\n" + read_text(folder / "1.txt")
+
+
+def test_a_text_without_text_is_refused(tmp_path, cache):
+    (tmp_path / "a.txt").write_bytes(b"")
+    (tmp_path / "b.txt").write_bytes(BOM)
+    for source in (tmp_path, tmp_path / "b.txt"):
+        for kind in TOKENIZERS:
+            with pytest.raises(CourseError, match="b.txt is empty"):
+                tokenised(source, kind, cache)
+    assert names_in(tmp_path) == ["a.txt", "b.txt", "cache"]
+
+
+# Words
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*PIECES, "a" * 127, "7" * 128, "'" * 129, " " * 128, "\n" * 129, "编" * 300]), max_size=30
+    ),
+    st.sampled_from([1, 2, 3, 50, 127, 131, 400]),
+)
+@example(["a", "'l", "l", "b"], 3)
+@example([" " * 128, "\n", "a"], 131)
+@example(["\r\n", "编" * 300], 2)
+@example(["a", " " * 128, "\n", "编" * 300], 131)
+def test_texts_are_cut_between_words_only(parts, size):
+    text = "".join(parts)
+    blocks = list(whole_words(text[i : i + size] for i in range(0, len(text), size)))
+    assert "".join(blocks) == text
+    assert [word for block in blocks for word in WORD.findall(block)] == WORD.findall(text)
+
+
+@pytest.mark.parametrize("piece", ["ACGT", "编程", "'", " ", "a b\n"])
+def test_even_a_text_without_blanks_is_given_away_in_blocks(piece):
+    waiting, given_in, given_out = 0, 0, 0
+
+    def blocks():
+        nonlocal given_in
+        for _ in range(20):
+            given_in += 1000
+            yield (piece * 1000)[:1000]
+
+    for block in whole_words(blocks()):
+        given_out += len(block)
+        waiting = max(waiting, given_in - given_out)
+    assert given_out == 20_000 and waiting < 4096 + 130
+
+
+# Tokens
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@settings(max_examples=30, deadline=None)
+@given(contents=st.lists(UNICODE | MIXED.map(lambda text: text * 4), min_size=1, max_size=3), size=SIZES)
+@example(contents=[PROSE, "", "\ufeff\r\n" + PROSE], size=7)
+def test_tokens_are_those_of_the_text_in_memory(kind, contents, size):
+    whole = "\n\n".join(text for text in contents if text)
+    assume(whole)
+    with folder_of(*(BOM + text.encode() for text in contents)) as folder:
+        with mock.patch.object(text_store, "BLOCK", size):
+            found = tokenised(folder, kind, folder / "cache")
+        wanted = tokenizer_for(kind, whole)
+        assert found.tokens.tolist() == wanted.encode(whole).tolist()
+        assert found.tokenizer.to_dict() == wanted.to_dict() and found.characters == len(whole)
+        assert found.fingerprint == content_hash(text_files(folder))
+        assert isinstance(found.tokens, np.memmap) and not found.tokens.flags.writeable
+        assert found.tokens.dtype == np.min_scalar_type(wanted.vocab_size - 1)
+
+
+@pytest.mark.parametrize(
+    "size, dtype", [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65_536, "uint16"), (65_537, "uint32")]
+)
+def test_tokens_take_as_few_bytes_as_the_vocabulary_allows(tmp_path, cache, size, dtype):
+    alphabet = "".join(chr(0x20000 + i) if i >= 2000 else chr(0x4E00 + i) for i in range(size))
+    (tmp_path / "text.txt").write_bytes(alphabet.encode())
+    found = tokenised(tmp_path / "text.txt", "characters", cache)
+    assert found.tokens.dtype == dtype and sorted(found.tokens.tolist()) == list(range(size))
+    assert found.tokenizer.decode(found.tokens) == alphabet
+
+
+@pytest.mark.parametrize("n_files", [1, 500])
+def test_merges_of_a_long_text_are_learned_from_pieces_all_over_it(tmp_path, cache, monkeypatch, n_files):
+    text = "".join(f"{letter}{letter} " * 5000 for letter in "abcdefghéi")
+    step = len(text) // n_files
+    for i in range(n_files):
+        (tmp_path / f"{i:03}.txt").write_bytes(text[i * step : (i + 1) * step].encode())
+    samples = []
+    monkeypatch.setattr(text_store, "SAMPLE", 6400)
+    monkeypatch.setattr(text_store, "BLOCK", 999)
+    monkeypatch.setattr(text_store, "tokenizer_for", lambda *given: samples.append(given[1]) or tokenizer_for(*given))
+    found = tokenised(tmp_path, "bpe", cache)
+    (sample,) = samples
+    assert 6000 <= len(sample.encode()) <= 6400
+    times = collections.Counter(sample)
+    assert min(times[letter] for letter in "abcdefghéi") > 300  # of 430, were the sample spread with no grain
+    whole = "".join(text_blocks(text_files(tmp_path)))
+    assert found.tokens.tolist() == tokenizer_for("bpe", sample).encode(whole).tolist()
+
+
+def test_an_unknown_kind_is_refused_at_once(text, cache):
+    with pytest.raises(CourseError, match="'words' is not known: choose one of characters, bytes, bpe"):
+        tokenised(text, "words", cache)
+    assert not cache.exists()
+
+
+# The cache
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_text_is_encoded_once_and_known_again_by_what_it_holds(tmp_path, text, cache, kind, monkeypatch):
+    monkeypatch.setattr(text_store, "BLOCK", 100)
+    calls = []
+    first = tokenised(text, kind, cache, lambda *call: calls.append(call))
+    size = len(PROSE.encode())
+    passes = ["checking"] + ["learning tokens"] * (kind != "bytes") + ["encoding"]
+    assert list(dict.fromkeys(what for _, _, what in calls)) == passes
+    blocks = [*range(100, size, 100), size]
+    assert calls == [(done, size, what) for what in passes for done in blocks]
+
+    calls.clear()
+    shutil.copy(text, tmp_path / "copy.txt")
+    monkeypatch.setattr(text_store, "text_blocks", None)  # a second reading would fail
+    again = tokenised(tmp_path / "copy.txt", kind, cache, lambda *call: calls.append(call))
+    assert calls == [(done, size, "checking") for done in blocks]
+    assert again.tokens.tolist() == first.tokens.tolist() and again.fingerprint == first.fingerprint
+    assert again.tokenizer.to_dict() == first.tokenizer.to_dict() and again.characters == first.characters == len(PROSE)
+    name = f"{first.fingerprint[:16]}-{kind}-{text_store.FORMAT}"
+    assert names_in(cache) == [f"{name}.json", f"{name}.tokens"]
+
+
+def test_a_changed_byte_and_another_kind_are_other_entries(text, cache):
+    before = tokenised(text, "bytes", cache)
+    content = text.read_bytes()
+    text.write_bytes(content.replace(b"cat", b"cot", 1))
+    after = tokenised(text, "bytes", cache)
+    assert np.count_nonzero(before.tokens != after.tokens) == 1 and before.fingerprint != after.fingerprint
+    tokenised(text, "characters", cache)
+    assert len(names_in(cache)) == 6
+
+
+def test_the_cache_is_the_users_unless_another_is_named(text, tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "home" / name)
+    tokenised(text, "bytes")
+    assert len(names_in(tmp_path / "home/bigmodel")) == 2
+
+
+def with_note(**changes):
+    def damage(tokens, note):
+        note.write_text(json.dumps({**json.loads(note.read_text()), **changes}))
+
+    return damage
+
+
+DAMAGES = {
+    "tokens cut short": lambda tokens, note: tokens.write_bytes(tokens.read_bytes()[:-2]),
+    "tokens too many": lambda tokens, note: tokens.write_bytes(tokens.read_bytes() * 2),
+    "no tokens": lambda tokens, note: tokens.write_bytes(b""),
+    "no tokens file": lambda tokens, note: tokens.unlink(),
+    "no note, other tokens": lambda tokens, note: (note.unlink(), tokens.write_bytes(bytes(tokens.stat().st_size))),
+    "note cut short": lambda tokens, note: note.write_text(note.read_text()[:-9]),
+    "note of nothing": lambda tokens, note: note.write_text("null"),
+    "note not text": lambda tokens, note: note.write_bytes(b"\xff"),
+    "note of another text": with_note(fingerprint="0" * 64),
+    "note of other numbers": with_note(dtype="uint32"),
+    "note without a tokenizer": with_note(tokenizer=None),
+    "note of a strange tokenizer": with_note(tokenizer={"kind": "bpe", "merges": [1, 2]}),
+}
+
+
+@pytest.mark.parametrize("kind", ["characters", "bpe"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_made_again(text, cache, damage, kind):
+    wanted = tokenised(text, kind, cache).tokens.tolist()
+    DAMAGES[damage](*cache.glob("*.tokens"), *cache.glob("*.json"))
+    assert tokenised(text, kind, cache).tokens.tolist() == wanted
+    calls = []
+    tokenised(text, kind, cache, lambda done, total, what: calls.append(what))
+    assert set(calls) == {"checking"}
+
+
+def test_an_entry_is_ignored_if_its_maker_ended_between_the_two_files(text, cache):
+    program = """if True:
+        import os, sys
+        from bigmodel_lib import text_store
+        replace = os.replace
+        os.replace = lambda old, new: os._exit(9) if str(new).endswith(".json") else replace(old, new)
+        text_store.tokenised(sys.argv[1], "bytes", sys.argv[2])
+    """
+    process = in_another_process(program, text, cache)
+    process.communicate(timeout=60)
+    (tokens,) = cache.glob("*.tokens")
+    assert process.returncode == 9 and not list(cache.glob("*.json"))
+    tokens.write_bytes(bytes(tokens.stat().st_size))  # nobody says that these are right
+    assert tokenised(text, "bytes", cache).tokens.tobytes() == text.read_bytes()
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def after(calls, function):
+    """The function so many times, then a full disk."""
+    left = [function] * calls
+
+    def call(*given, **named):
+        return (left.pop() if left else full)(*given, **named)
+
+    return call
+
+
+@pytest.mark.parametrize("name, calls", [("fsync", 0), ("fsync", 1), ("replace", 0), ("replace", 1), ("mkdir", 0)])
+def test_a_full_disk_is_said_in_words_and_nothing_stays(text, cache, monkeypatch, name, calls):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, after(calls, getattr(os, name)))
+        with pytest.raises(CourseError, match=r"cache cannot be used \(no space left on device\): make room"):
+            tokenised(text, "bytes", cache)
+    assert not cache.exists() or names_in(cache) == []
+    assert tokenised(text, "bytes", cache).tokens.tobytes() == text.read_bytes()
+
+
+def test_tokens_that_outgrow_the_disk_leave_nothing(tmp_path, cache):
+    pytest.importorskip("resource")
+    (tmp_path / "text.txt").write_bytes(PROSE.encode() * 100)
+    program = """if True:
+        import resource, signal, sys
+        from bigmodel_lib import text_store
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        text_store.BLOCK = 5_000
+        try:
+            text_store.tokenised(sys.argv[1], "bytes", sys.argv[2])
+        except text_store.CourseError as error:
+            print(error)
+    """
+    said, problem = in_another_process(program, tmp_path / "text.txt", cache).communicate(timeout=60)
+    assert f"the cache folder {cache} cannot be used (file too large)" in said, problem
+    assert names_in(cache) == []
+
+
+def test_a_folder_that_cannot_be_one_is_said_in_words(text, tmp_path):
+    with pytest.raises(CourseError, match="text.txt cannot be used"):
+        tokenised(text, "bytes", text)
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    if not os.access(folder, os.W_OK):
+        with pytest.raises(CourseError, match=r"locked cannot be used \(permission denied\)"):
+            tokenised(text, "bytes", folder)
+    assert names_in(folder) == []
+
+
+def test_who_stops_it_leaves_nothing(text, cache):
+    def stop(done, total, what):
+        if what == "encoding":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenised(text, "characters", cache, stop)
+    assert names_in(cache) == []
+
+
+def test_an_entry_that_another_process_made_and_holds_is_taken(text, cache, monkeypatch):
+    """On Windows an open file can be neither replaced nor removed."""
+    wanted = tokenised(text, "bpe", cache).tokens.tolist()
+    held = mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr(pathlib.Path, "unlink", held)
+    answers = iter([lambda *_: None, text_store._read_entry])
+    monkeypatch.setattr(text_store, "_read_entry", lambda *given: next(answers)(*given))
+    assert tokenised(text, "bpe", cache).tokens.tolist() == wanted and held.call_count == 2
+
+
+def test_two_processes_may_make_one_entry_at_once(tmp_path, cache):
+    (tmp_path / "text.txt").write_bytes(PROSE.encode() * 40)
+    program = """if True:
+        import sys
+        from bigmodel_lib import text_store
+        text_store.BLOCK = 50
+        ready = []
+        def wait(done, total, what):  # both have seen that there is no entry
+            if what == "encoding" and not ready:
+                ready.append(print("ready", flush=True))
+                input()
+        print(text_store.tokenised(sys.argv[1], "characters", sys.argv[2], wait).tokens.sum())
+    """
+    processes = [in_another_process(program, tmp_path / "text.txt", cache, stdin=subprocess.PIPE) for _ in range(2)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60) for process in processes]
+    wanted = tokenised(tmp_path / "text.txt", "characters", cache).tokens.sum()
+    assert said == [(f"{wanted}\n", "")] * 2
+    assert len(names_in(cache)) == 2
+
+
+MEMORY = """if True:
+    import pathlib, resource, sys
+    import numpy, pooch
+    from bigmodel_lib import text_store
+
+    def peak():  # in MB, of this process alone
+        status = pathlib.Path("/proc/self/status")
+        if status.exists() and "VmHWM" in status.read_text():
+            return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+    start = peak()
+    for kind in sys.argv[3:]:
+        found = text_store.tokenised(sys.argv[1], kind, sys.argv[2])
+        print(kind, found.tokens.dtype, found.characters, len(found.tokens), round(peak() - start))
+"""
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path, cache):
+    pytest.importorskip("resource")
+    block = "".join(f"{i:x} {i * i} {chr(0x4E00 + i % 3000)} naïve word_{i % 97}🙂\n" for i in range(40_000))
+    content, times = block.encode(), 200_000_000 // len(block.encode())
+    with open(tmp_path / "text.txt", "wb") as file:
+        for _ in range(times):
+            file.write(content)
+    process = in_another_process(MEMORY, tmp_path / "text.txt", cache, "characters", "bytes")
+    said, problem = process.communicate(timeout=120)
+    (tmp_path / "text.txt").unlink()
+    shutil.rmtree(cache, ignore_errors=True)
+    found = {kind: (dtype, *map(int, numbers)) for kind, dtype, *numbers in map(str.split, said.splitlines())}
+    assert found.keys() == {"characters", "bytes"}, problem
+    characters = times * len(block)
+    assert found["characters"][:3] == ("uint16", characters, characters)
+    assert found["bytes"][:3] == ("uint8", characters, times * len(content))
+    assert found["bytes"][3] < 150 and found["characters"][3] < 150, found  # MB
+
+
+# Texts that have a name
+
+
+TINY = b"To be, or not to be"
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    entry = text_store.NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", 19, "a question")
+    monkeypatch.setitem(text_store.NAMED, "tiny", entry)
+    monkeypatch.setenv("NO_PROXY", "*")
+    return entry
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server on this machine; gives its address and the list of what it was asked for."""
+    asked, folder = [], tmp_path / "server"
+    folder.mkdir()
+    (folder / "right").write_bytes(TINY)
+    (folder / "wrong").write_bytes(b"To be")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            asked.append(self.path)
+
+    handler = functools.partial(Handler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", asked
+        running.shutdown()
+        thread.join()
+
+
+def test_a_named_text_is_fetched_once(tiny, server, cache, capfd):
+    address, asked = server
+    path = named_text("tiny", cache, {"tiny": f"{address}/right"})
+    assert path == cache / "texts/tiny.txt" and path.read_bytes() == TINY and asked == ["/right"]
+    assert named_text("tiny", cache, {"tiny": f"{address}/wrong"}) == path and asked == ["/right"]
+    assert tokenised(path, "bytes", cache).tokens.tobytes() == TINY
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "") and not pooch.get_logger().isEnabledFor(logging.INFO)
+
+
+@pytest.mark.parametrize(
+    "place, reason", [("wrong", "another file came"), ("missing", "no connection, or it is not there")]
+)
+def test_another_file_is_refused_and_the_right_one_described(tiny, server, cache, place, reason):
+    with pytest.raises(CourseError) as error:
+        named_text("tiny", cache, {"tiny": f"{server[0]}/{place}"})
+    check_message(str(error.value), tiny, cache, reason)
+
+
+def check_message(said, tiny, cache, reason):
+    assert f"({reason})" in said and "\n" not in said and "http" not in said and "127.0" not in said
+    for part in (tiny.file_name, tiny.sha256, "19 bytes", tiny.description, str(cache / "texts")):
+        assert part in said
+    assert names_in(cache) == ["texts"]
+
+
+def test_offline_the_text_can_be_put_there_by_hand(tiny, cache, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, place: asked.append(place) or full())
+    with pytest.raises(CourseError) as error:
+        named_text("tiny", cache)
+    check_message(str(error.value), tiny, cache, "no connection, or it is not there")
+    assert len(asked) == 1
+    (cache / "texts/tiny.txt").write_bytes(TINY)
+    assert named_text("tiny", cache).read_bytes() == TINY and len(asked) == 1
+    (cache / "texts/tiny.txt").write_bytes(TINY + b"\n")
+    with pytest.raises(CourseError, match="could not be fetched"):
+        named_text("tiny", cache)
+
+
+def test_a_full_disk_is_the_reason_that_is_named(tiny, cache, monkeypatch):
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    with pytest.raises(CourseError, match="no space left on device"):
+        named_text("tiny", cache)
+
+
+def test_an_unknown_name_is_refused(cache):
+    with pytest.raises(CourseError, match="no text is named 'milton': choose one of shakespeare"):
+        named_text("milton", cache)
+
+
+def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_named("shakespeare") and not is_named("shakespeare.txt") and not is_named("")
+    pathlib.Path("shakespeare").write_text("Mine")
+    assert not is_named("shakespeare")
+
+
+def test_shakespeare_is_described_in_full():
+    entry = text_store.NAMED["shakespeare"]
+    assert len(entry.sha256) == 64 and int(entry.sha256, 16) and entry.url.startswith("https://")
+    assert entry.size == 1_115_394 and entry.file_name.endswith(".txt") and "Shakespeare" in entry.description
+
+
+def test_importing_the_library_loads_nothing_that_fetches():
+    program = "import bigmodel_lib.text_store, sys; print({'pooch', 'requests', 'torch'} & set(sys.modules))"
+    assert in_another_process(program).communicate(timeout=60)[0] == "set()\n"
