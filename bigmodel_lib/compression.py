@@ -18,6 +18,7 @@ def integer_frequencies(probabilities, total=2**16):
 
     f_i = 1 + ⌊p_i (total - V)⌋, and one more where most was cut off, until the sum is right. So f_i > p_i (total - V),
     and rounding costs log₂(p_i total / f_i) < -log₂(1 - V / total) bits. Raises CourseError for an impossible p or V.
+    Taught in 06_pretraining.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 1 or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-6 or 2 * len(p) > total:
@@ -34,7 +35,7 @@ class Interval:
     """[low, high), which both coders hold: a symbol s narrows it to its share, and what grows too narrow is doubled.
 
     low' = low + ⌊w F_s / total⌋,  high' = low + ⌊w F_(s+1) / total⌋,  w = high - low,  F_s = f_0 + … + f_(s-1).
-    Source: Witten, Neal & Cleary 1987, figure 3.
+    Source: Witten, Neal & Cleary 1987, figure 3. Taught in 06_pretraining.
     """
 
     low, high = 0, WHOLE
@@ -49,7 +50,10 @@ class Interval:
 
 
 class ArithmeticEncoder(Interval):
-    """Symbols to bits: they name a number in the interval; `pending` ones are the opposite of whichever comes next."""
+    """Symbols to bits: they name a number in the interval; `pending` ones are the opposite of whichever comes next.
+
+    Taught in 06_pretraining.
+    """
 
     def __init__(self):
         self.bits, self.pending = [], 0
@@ -72,7 +76,10 @@ class ArithmeticEncoder(Interval):
 
 
 class ArithmeticDecoder(Interval):
-    """Bits to symbols: `value`, the next 32 bits, lies in the interval. Wrong bits give other symbols, not an error."""
+    """Bits to symbols: `value`, the next 32 bits, lies in the interval. Wrong bits give other symbols, not an error.
+
+    Taught in 06_pretraining.
+    """
 
     def __init__(self, data: bytes):
         self.bits = (byte >> place & 1 for byte in data[4:] for place in range(7, -1, -1))

@@ -89,6 +89,7 @@ def hide_tokens(tokens, mask_token, rng, share=0.15):
     A place is chosen with probability `share`, and one place at least in each row. Of the chosen ones 80 % show
     mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
     Shapes: tokens (B, T) -> (B, T), (B, T), int64. Source: Devlin et al. 2019 (BERT), section 3.1.
+    Taught in 06_pretraining.
     """
     rows = np.arange(len(tokens))
     chosen = rng.random(tokens.shape) < share

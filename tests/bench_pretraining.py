@@ -51,14 +51,14 @@ def main() -> int:
     for seed in options.seeds:
         seconds, plain, steps = train("plain", text, seed, steps=options.plain_steps)
         print(f"{seed:>4}  {'plain':<8} {steps:>6} {seconds:>8.2f} {'1':>15} {plain:>7.4f} {'':>12}", flush=True)
-        for name, share in (("small", 1 / 12), ("medium", 1.0)):
+        for name, share in (("small", 1 / 15), ("medium", 1.0)):
             took, loss, steps = train(name, text, seed, minutes=share * seconds / 60)
             gaps[name].append(plain - loss)
             share = took / seconds
             row = f"{seed:>4}  {name:<8} {steps:>6} {took:>8.2f} {share:>15.4f} {loss:>7.4f} {plain - loss:>12.4f}"
             print(row, flush=True)
     print()
-    for name, target in (("small", 0.0), ("medium", 0.25)):
+    for name, target in (("small", 0.0), ("medium", 0.30)):
         low, high = min(gaps[name]), max(gaps[name])
         verdict = "reached" if low >= target else "MISSED"
         mean = statistics.mean(gaps[name])

@@ -150,7 +150,7 @@ socket.socket.connect = connect
 """
 
 
-def run_in_a_group(command, environment, seconds=200):
+def run_in_a_group(command, environment, seconds=400):
     """(exit code, what it said) of a program; if it takes too long, it ends together with the kernel it started."""
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
@@ -182,7 +182,7 @@ def test_it_runs_alone_without_network_and_leaves_the_tree_clean(path, tmp_path)
     before = tree()
     program = (
         "import sys, nbformat; from nbclient import NotebookClient; n = nbformat.read(sys.argv[1], as_version=4);"
-        "NotebookClient(n, timeout=120, resources={'metadata': {'path': sys.argv[2]}}).execute()"
+        "NotebookClient(n, timeout=300, resources={'metadata': {'path': sys.argv[2]}}).execute()"
     )
     environment = {**os.environ, "IPYTHONDIR": str(tmp_path), "JUPYTER_PREFER_ENV_PATH": "1"}
     command = [sys.executable, "-c", program, str(copy), str(ROOT / "notebooks")]

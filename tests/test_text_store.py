@@ -30,27 +30,7 @@ from bigmodel_lib.tokenizers import TOKENIZERS, WORD, tokenizer_for
 
 BOM = b"\xef\xbb\xbf"
 PROSE = "The cat's tail — 编程 is fun 🙂.\r\n  It's 12,345 times\tas long, naïve_ly.\n\n\n" * 8
-PIECES = [
-    "a",
-    "B",
-    "é",
-    "编",
-    "🙂",
-    " ",
-    "  ",
-    "\n",
-    "\r\n",
-    "\t",
-    "'",
-    "'l",
-    "'ll",
-    "l",
-    "7",
-    "_",
-    ".",
-    "\u3000",
-    "\x1c",
-]
+PIECES = ["a", "B", "é", "编", "🙂", " ", "  ", "\n", "\r\n", "\t", "'", "'l", "'ll", "7", "_", ".", "\u3000", "\x1c"]
 MIXED = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 SIZES = st.integers(1, 9)

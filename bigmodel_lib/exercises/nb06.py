@@ -78,6 +78,33 @@ def _check_bits(attempt):
     return "one nat is about 1.44 bits"
 
 
+def _check_interval(attempt):
+    diagnose(number(attempt), 0.6875, {
+        0.75: "that is where it ends, or where c begins on the whole line: c takes the last quarter of b's share",
+        0.5: "that is where b begins; c takes the last quarter of b's share",
+        0.625: "that is the middle of b's share: c begins at three quarters of it",
+        0.875: "that is c first and then b: the first symbol takes its share of the whole line",
+        0.0625: "that is how wide the interval is: where does it begin?",
+    })  # fmt: skip
+    return "b takes 0.5 to 0.75, c the last quarter of that, 0.6875 to 0.75, which is 1/16 wide: four digits, 0.1011"
+
+
+def _check_hidden(attempt):
+    said = str(attempt).strip(" ().").lower()
+    wrong = {
+        "a": "its loss is lower partly because its question is easier: it is told what comes after",
+        "b": "both are nats for each target; what differs is what the model was told before it had to answer",
+        "d": "both read the same held-out text",
+    }
+    if said in wrong:
+        raise Wrong(wrong[said])
+    if said != "c":
+        raise Wrong(f"one letter from a to d was wanted, {attempt!r} was given")
+    return (
+        "the prices of hidden tokens given all others do not multiply to the price of a text; those of next tokens do"
+    )
+
+
 GRADIENT = np.array([[6.0, -8.0], [8.0, 6.0]])
 
 
@@ -284,5 +311,45 @@ where $G = U \Sigma V^\top$. Which matrix is it?""",
             ([[0.8, -0.6], [0.6, 0.8]], "another angle"),
             ([1, 2], "2 × 2 list"),
         ),
+    ),
+    Exercise(
+        id="06-interval",
+        title="two symbols, one interval",
+        minutes=3,
+        difficulty=2,
+        task="With the shares above (a: 0 to 0.5, b: 0.5 to 0.75, c: 0.75 to 1), where does the interval of the text `bc` begin?",
+        stub="begins_at = ...  # a number from 0 to 1",
+        name="begins_at",
+        hints=(
+            "First b's share of the whole line, then c's share of what is left.",
+            "c takes the last quarter of 0.5 to 0.75.",
+        ),
+        check=_check_interval,
+        answer=0.6875,
+        another=11 / 16,
+        wrong=(
+            (0.75, "where it ends"),
+            (0.5, "where b begins"),
+            (0.625, "three quarters of it"),
+            (0.875, "c first and then b"),
+            (1 / 16, "where does it begin"),
+            (0.9, "too large"),
+        ),
+    ),
+    Exercise(
+        id="06-hidden",
+        title="which loss is better?",
+        minutes=4,
+        difficulty=2,
+        task="After long training the encoder's loss is 1.1 nats per hidden character, the causal model's 1.4 per next character. Which one has the "
+        "better model of the language?\n\n**a** The encoder. · **b** That hangs on the unit. · **c** These two numbers cannot tell: they answer different "
+        "questions. · **d** The one that was tested on the easier text.",
+        stub="which = ...  # a letter, as text",
+        name="which",
+        hints=("What does each of them know when it guesses?", "Could the encoder's loss be the length of a file?"),
+        check=_check_hidden,
+        answer="c",
+        another="C",
+        wrong=(("a", "easier"), ("b", "nats for each target"), ("d", "the same held-out text"), (1, "from a to d")),
     ),
 ]
