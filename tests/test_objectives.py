@@ -97,6 +97,39 @@ def test_dropout_acts_in_training_alone_and_keeps_the_mean(random_model, random_
     assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
 
 
+def test_a_run_with_dropout_goes_on_as_if_nothing_had_happened(tmp_path):
+    model_config, config = preset("small", 30, steps=30, d_model=16, context_length=8, dropout=0.2)
+
+    def fresh():
+        torch.manual_seed(3)
+        model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
+        return Pretraining(model, np.arange(500) % 30, config)
+
+    whole = [look.loss for look in fresh()]
+    first = fresh()
+    begun = [next(iter(first)).loss]
+    first.save(tmp_path / "c.safetensors")
+    second = fresh()
+    second.load(*checkpoints.load_tensors(tmp_path / "c.safetensors"), "c")
+    assert begun + [look.loss for look in second] == whole
+
+
+def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tmp_path):
+    model_config, config = preset("small", 30, steps=30)
+    run = Pretraining(LanguageModel(model_config), np.zeros(99), config)
+    rows = [
+        dict(step=n, fraction=0.1, seconds=1.0, tokens=n, loss=1.0, rate=0.5, gradient_norm=1.0) for n in (10, 20, 30)
+    ]
+    run.curve = rows[:2]
+    with reports.CurveFile(tmp_path, run) as file:
+        file.add(rows[2])
+    run.curve = rows[:1]  # as a checkpoint remembers it
+    with reports.CurveFile(tmp_path, run) as file:
+        assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10"]
+        file.add(rows[1])
+    assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10", "20"]
+
+
 def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, capsys):
     out = tmp_path / "run"
     assert pretraining.main(["--out", str(out), "--objective", "masked", "--steps", "20", *TINY]) == 0
