@@ -38,11 +38,11 @@ def write_whole(path, content: bytes) -> None:
         raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
 
 
-def clear_passing(folder) -> None:
-    """Delete what a killed `write_whole` has left half written. To be called while nobody writes there."""
-    for path in pathlib.Path(folder).glob(".*.*"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+def clear_passing(*paths) -> None:
+    """Delete what a killed `write_whole` of these files has left half written. For when nobody writes them."""
+    for path in map(pathlib.Path, paths):
+        for passing in path.parent.glob(f".{path.name}.????????"):
+            passing.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: pathlib.Path) -> None:

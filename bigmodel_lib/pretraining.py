@@ -24,6 +24,7 @@ from bigmodel_lib.training import Diverged, Look, Pretraining, evaluate
 
 SAMPLE_TOKENS = 16_384  # how much of the validation split is read during a run; the end reads all of it
 CHECKPOINT_SECONDS = 30.0
+FILES = ("checkpoint.safetensors", "curve.csv", "model.safetensors", "config.json", "tokenizer.json", "metrics.json")
 
 
 class StopSignal:
@@ -209,7 +210,7 @@ def resumed_run(options, given: dict, folder: pathlib.Path, device, processes: P
         run = Pretraining(LanguageModel(model_config).to(device), text.train, train_config, processes=processes)
         run.load(tensors, notes, path)
         if processes.first:
-            checkpoints.clear_passing(folder)
+            checkpoints.clear_passing(*(folder / name for name in FILES))
     except (KeyError, TypeError, AttributeError):
         raise CourseError(f"{path} is not a checkpoint of a pretraining run: name the folder of one") from None
     return run, text, {k: notes[k] for k in ("options", "source", "fingerprint", "tokenizer")}

@@ -1,6 +1,6 @@
 """The pace of the recipes against a plain GPT: `make bench TEXT=file` (meant for Tiny Shakespeare; about 10 minutes).
 
-For each seed, in turn: the plain GPT for its whole run; the preset small for a twelfth of that training time; the
+For each seed, in turn: the plain GPT for its whole run; the preset small for a fifteenth of that training time; the
 preset medium for all of it. Losses are over the whole validation split, in nats per character. Ratios come from one run
 on one machine, so they can be compared where seconds cannot.
 """

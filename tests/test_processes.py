@@ -43,7 +43,7 @@ def curves(tmp_path_factory):
 @pytest.mark.parametrize("name", two_processes.RUNS)
 def test_two_processes_see_the_curve_of_one(curves, name):
     one, two = (np.array(found[name]) for found in curves)
-    assert len(one) == 50 and one[-1] < one[0]
+    assert len(one) == len(two) == 50 and one[-1] < one[0]
     assert np.abs(one - two).max() < (1e-8 if "64" in name else 1e-3)
 
 
