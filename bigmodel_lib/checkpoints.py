@@ -116,7 +116,7 @@ def save_model(folder, model: LanguageModel, tokenizer, dtype: torch.dtype = tor
 
 
 def load_model(folder, device="cpu"):
-    """(model, tokenizer) of a folder that `save_model` or pretraining filled.
+    """(model, tokenizer) of a folder that `save_model` or pretraining filled; the model is set to `eval`.
 
     Raises CourseError for a folder that is missing or unfinished, a file cut short, weights of another shape.
     """
@@ -133,4 +133,4 @@ def load_model(folder, device="cpu"):
             f"{config.vocab_size}: put the files of one run together"
         )
     tensors, _ = load_tensors(folder / "model.safetensors")
-    return fill(LanguageModel(config), tensors, folder / "model.safetensors").to(device), tokenizer
+    return fill(LanguageModel(config), tensors, folder / "model.safetensors").to(device).eval(), tokenizer

@@ -137,12 +137,15 @@ def model_probabilities(model):
     """history (n,) -> (V,), float64: softmax of a LanguageModel's logits after the last T tokens; 1 / V for n = 0."""
     import torch
 
+    from bigmodel_lib.devices import evaluating
+
     @torch.inference_mode()
     def next_probabilities(history):
         if len(history) == 0:
             return np.full(model.config.vocab_size, 1 / model.config.vocab_size)
         window = torch.tensor(np.array([history[-model.config.context_length :]]), device=model.token_embedding.device)
-        return model(window)[0, -1].cpu().double().softmax(dim=-1).numpy()
+        with evaluating(model):
+            return model(window)[0, -1].cpu().double().softmax(dim=-1).numpy()
 
     return next_probabilities
 

@@ -75,6 +75,7 @@ class ModelConfig(_Config):
     init            "zero" starts every branch and the output at zero, "gpt2" as in Radford et al. 2019
     causal          True: a token sees itself and those before it (a decoder); False: all of them (an encoder)
     dropout         share of what each branch adds that is set to 0 while training (Srivastava et al. 2014)
+    ngrams          1, or the longest run of tokens with a row of its own in an embedding: 2, 3 or 4 (in PyTorch alone)
     """
 
     vocab_size: int
@@ -92,13 +93,14 @@ class ModelConfig(_Config):
     init: str = "zero"
     causal: bool = True
     dropout: float = 0.0
+    ngrams: int = 1
 
     @property
     def d_head(self) -> int:
         return self.d_model // self.n_heads
 
     def __post_init__(self):
-        _require_whole(self, "vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff")
+        _require_whole(self, "vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff", "ngrams")
         _require_choice(
             self,
             positions=("rope", "learned", "none"),
@@ -108,6 +110,7 @@ class ModelConfig(_Config):
             token_shift=(True, False),
             tied=(True, False),
             causal=(True, False),
+            ngrams=(1, 2, 3, 4),
         )
         _require_real(self, 1.001, 1e9, "rope_base")
         _require_real(self, 0.0, 0.9, "dropout")
@@ -199,13 +202,13 @@ class TrainConfig(_Config):
 
 
 _SMALL = dict(context_length=64, d_model=64, n_layers=4, n_heads=2)
-_MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3)
-_LARGE = dict(context_length=128, d_model=128, n_layers=4, n_heads=4)
+_MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3, ngrams=4)
+_LARGE = dict(context_length=128, d_model=192, n_layers=4, n_heads=6, ngrams=4)
 _PLAIN = dict(
     context_length=64, d_model=128, n_layers=4, n_heads=4, positions="learned", qk_norm=False,
     activation="gelu", token_shift=False, tied=True, init="gpt2",
 )  # fmt: skip
-_LONG = dict(momentum=0.95, warmup_steps=20)
+_LONG = dict(muon_rate=0.015, momentum=0.95, warmup_steps=20)
 _COSINE = dict(
     batch_size=12, optimizer="adamw", adamw_rate=1e-3, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1,
     warmup_steps=100, decay="cosine", final_rate=0.1, clip=1.0,
@@ -215,7 +218,7 @@ _COSINE = dict(
 PRESETS = {
     "small": (_SMALL, 2, 240, {}),
     "medium": (_MEDIUM, 4, 800, _LONG),
-    "large": (_LARGE, 4, 1120, _LONG),
+    "large": (_LARGE, 4, 720, _LONG),
     "plain": (_PLAIN, 4, 2000, _COSINE),
 }
 
@@ -238,3 +241,17 @@ def preset(name: str, vocab_size: int, **changes) -> tuple[ModelConfig, TrainCon
     if train_values.get("steps") is None and train_values.get("minutes") is None:
         train_values["steps"] = steps
     return ModelConfig.from_dict({**model_values, "vocab_size": vocab_size}), TrainConfig.from_dict(train_values)
+
+
+BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of training: what won in data/budget.json
+
+
+def preset_for_minutes(minutes: float) -> tuple[str, dict]:
+    """(preset, changes) that were best at the nearest budget that was measured, near meaning in proportion.
+
+    Raises CourseError for minutes that are no number above 0.
+    """
+    real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and math.isfinite(minutes)
+    _require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
+    width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
+    return "medium", {"d_model": width, "n_heads": width // 32}

@@ -13,7 +13,8 @@ from bigmodel_lib.config import ModelConfig
 def parameter_formula(config: ModelConfig) -> int:
     """V D for the embedding, once more for the output unless tied, L (4 D² + 2 D F) for the blocks, and the small rest.
 
-    The rest: T D for learned positions, 2 L D for token shifts. Taught in 03_mlp_attention_numpy.
+    The rest: T D for learned positions, 2 L D for token shifts. An embedding of n-grams is not counted.
+    Taught in 03_mlp_attention_numpy.
     """
     V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
     ends = V * D * (1 if config.tied else 2)
@@ -42,8 +43,8 @@ def memory_formula(config: ModelConfig, batch_size: int, n_tokens: int, fused: b
 
     With P parameters and N = batch_size · n_tokens tokens: parameters P, gradients P, optimizer 2 P, and activations
     N (L (8 D + 2 F) + 2 D + V), what the way back needs of the way there. Token shift adds 2 N L D, QK-norm 2 N L D,
-    and attention that is not fused N L H T for its weights. Left out, up to a tenth: each norm's mean and scale, and
-    a copy of the heads that fused attention may make. Taught in 05_pytorch_gpu.
+    and attention that is not fused N L H T for its weights. Left out: an embedding of n-grams; and, up to a tenth,
+    each norm's mean and scale, and a copy of the heads that fused attention may make. Taught in 05_pytorch_gpu.
     """
     V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
     in_block = 8 * D + 2 * F + 2 * D * config.token_shift + 2 * D * config.qk_norm

@@ -1,5 +1,7 @@
 """Where numbers live: one `device` for cpu, cuda and mps, and the precision that suits it."""
 
+import contextlib
+
 import numpy as np
 import torch
 
@@ -22,6 +24,17 @@ def autocast(device: torch.device, precision: str):
     """The context in which a forward pass runs: bfloat16 for matrix products where asked or, on CUDA, by default."""
     bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Inside, the model leaves nothing out (dropout); afterwards it is in the mode that it was found in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield model
+    finally:
+        model.train(was_training)
 
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:

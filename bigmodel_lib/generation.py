@@ -10,7 +10,7 @@ import torch
 
 from bigmodel_lib.checkpoints import load_model
 from bigmodel_lib.config import CourseError
-from bigmodel_lib.devices import choose_device
+from bigmodel_lib.devices import choose_device, evaluating
 from bigmodel_lib.pretraining import OneLineParser
 
 
@@ -48,7 +48,8 @@ def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     window = [int(token) for token in tokens][-model.config.context_length :]
     for _ in range(n_tokens):
-        logits = model(torch.tensor([window], device=device))[0, -1].float().cpu()
+        with evaluating(model):
+            logits = model(torch.tensor([window], device=device))[0, -1].float().cpu()
         token = int(sample_next(logits, temperature, top_k, generator))
         yield token
         window = [*window, token][-model.config.context_length :]

@@ -11,6 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from bigmodel_lib.config import CourseError, ModelConfig
+from bigmodel_lib.devices import evaluating
+
+NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
 
 
 def layer_norm(x):
@@ -206,6 +209,19 @@ def merge_heads(x):
     return x.transpose(1, 2).flatten(2)
 
 
+def ngram_rows(tokens, vocab_size, longest):
+    """Where the runs of 2, 3, … `longest` tokens that end at each place stand in a table.
+
+    h₁(t) = token_t, h_n(t) = (h_(n-1)(t-1) · V + token_t) mod R, R = NGRAM_ROWS; a run of n has the row h_n + (n-2) R.
+    Before the first token stands token 0. Shapes: (B, T) -> (longest - 1, B, T). Source: Weinberger et al. 2009.
+    """
+    run, rows = tokens, []
+    for n in range(longest - 1):
+        run = (functional.pad(run, (1, -1)) * vocab_size + tokens) % NGRAM_ROWS
+        rows.append(run + n * NGRAM_ROWS)
+    return torch.stack(rows)
+
+
 def cross_entropy(logits, targets):
     """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
 
@@ -277,8 +293,7 @@ class LanguageModel(nn.Module):
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
     With causal False an encoder instead: what should stand at each place, given all places (Devlin et al. 2019).
-    Its parameters are uninitialised memory until `initialise` or `load_state_dict` fills them.
-    Raises CourseError for more tokens than the context holds.
+    Its parameters are uninitialised until `initialise` or `load_state_dict`. Raises CourseError for too many tokens.
     """
 
     def __init__(self, config: ModelConfig):
@@ -289,6 +304,8 @@ class LanguageModel(nn.Module):
         self.position_embedding = (
             nn.Parameter(torch.empty(config.context_length, D)) if config.positions == "learned" else None
         )
+        rows = (config.ngrams - 1) * NGRAM_ROWS, D
+        self.ngram_embedding = nn.Parameter(torch.empty(rows)) if config.ngrams > 1 else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.w_out = None if config.tied else nn.Parameter(torch.empty(D, V))
         cosine, sine = rope_tables(config.context_length, config.d_head, config.rope_base)
@@ -300,13 +317,17 @@ class LanguageModel(nn.Module):
         return (self.cosine[:T], self.sine[:T]) if self.config.positions == "rope" else None
 
     def embed(self, tokens):
-        """(B, T) -> (B, T, D): each token's row of the embedding, plus its position's where positions are learned."""
+        """(B, T) -> (B, T, D): each token's row of the embedding, plus its position's and its runs' where there are."""
         T = tokens.shape[1]
         if T > self.config.context_length:
             raise CourseError(
                 f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones only"
             )
         x = functional.embedding(tokens, self.token_embedding)
+        if self.ngram_embedding is not None:
+            rows = ngram_rows(tokens, self.config.vocab_size, self.config.ngrams)
+            kept = functional.dropout(x.new_ones(rows.shape), NGRAM_DROPOUT, self.training)
+            x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
         return x if self.position_embedding is None else x + self.position_embedding[:T]
 
     def forward(self, tokens):
@@ -317,15 +338,36 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, tokens):
-        """The weights of every layer and head for tokens (B, T), as (n_layers, B, H, T, T)."""
-        x, rotation = self.embed(tokens), self.rotation(tokens.shape[1])
-        maps = []
-        for block in self.blocks:
-            y, layer = layer_norm(x), block.attention
-            y = y if layer.shift is None else shift_tokens(y, layer.shift)
-            maps.append(attention_weights(*layer.queries_and_keys(y, rotation), layer.causal))
-            x = block(x, rotation)
+        """The weights of every layer and head for tokens (B, T), as (n_layers, B, H, T, T); nothing is left out."""
+        with evaluating(self):
+            x, rotation, maps = self.embed(tokens), self.rotation(tokens.shape[1]), []
+            for block in self.blocks:
+                y, layer = layer_norm(x), block.attention
+                y = y if layer.shift is None else shift_tokens(y, layer.shift)
+                maps.append(attention_weights(*layer.queries_and_keys(y, rotation), layer.causal))
+                x = block(x, rotation)
         return torch.stack(maps)
+
+
+class ValueResiduals(LanguageModel):
+    """A decoder whose blocks can also look at the first block's values: v ← v + λ v₁, with λ learned, from 0.
+
+    Without dropout or tying. Source: Zhou et al. 2024, here added, not mixed. Taught in 06_pretraining."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        self.value_shares = nn.Parameter(torch.empty(config.n_layers))
+
+    def forward(self, tokens):
+        x, rotation, first = self.embed(tokens), self.rotation(tokens.shape[1]), 0.0
+        for block, share in zip(self.blocks, self.value_shares, strict=True):
+            layer, y = block.attention, layer_norm(x)
+            y = y if layer.shift is None else shift_tokens(y, layer.shift)
+            v = split_heads(y @ layer.w_v, layer.n_heads) + share * first
+            first = v if block is self.blocks[0] else first
+            x = x + merge_heads(attention(*layer.queries_and_keys(y, rotation), v)) @ layer.w_o
+            x = x + block.mlp(layer_norm(x))
+        return layer_norm(x) @ self.w_out
 
 
 @torch.no_grad()
@@ -333,13 +375,14 @@ def initialise(model: LanguageModel, generator=None) -> LanguageModel:
     """Fill the parameters from a generator and return the model.
 
     init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
-    a branch or the model ends in (w_o, w_down, w_out) and for shifts: the first logits are all equal.
+    a branch or the model ends in (w_o, w_down, w_out), for shifts and n-grams: the first logits are all equal.
     init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
     """
     config = model.config
+    zero = ["shift", "ngram_embedding", "value_shares", *(("w_o", "w_down", "w_out") if config.init == "zero" else ())]
     for name, parameter in model.named_parameters():
         last = name.split(".")[-1]
-        if last == "shift" or (config.init == "zero" and last in ("w_o", "w_down", "w_out")):
+        if last in zero:
             parameter.zero_()
         elif config.init == "gpt2":
             deep = last in ("w_o", "w_down")

@@ -35,6 +35,16 @@ POLAR_EXPRESS = (
 )
 
 
+def quintic(x, a, b, c):
+    """One odd polynomial of a matrix: a·X + b·(X Xᵀ) X + c·(X Xᵀ)² X.
+
+    With X = U Σ Vᵀ, X Xᵀ X is U Σ³ Vᵀ: each singular value s becomes a·s + b·s³ + c·s⁵, the singular vectors stay.
+    Shapes: (..., n, m) -> (..., n, m). Source: Jordan et al. 2024 (Muon). Built by the reader in 06_pretraining.
+    """
+    gram = x @ x.mT
+    return a * x + (b * gram + c * gram @ gram) @ x
+
+
 def orthogonalise(gradient):
     """The same singular vectors with singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
 
@@ -46,8 +56,7 @@ def orthogonalise(gradient):
     x = gradient.mT if tall else gradient
     x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for a, b, c in POLAR_EXPRESS:
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = quintic(x, a, b, c)
     return x.mT if tall else x
 
 
@@ -128,11 +137,13 @@ class Optimizers:
     def load_state_tensors(self, tensors: dict) -> None:
         """Put back what `state_tensors` gave."""
         for part in self.parts:
+            on_the_host = () if part.param_groups[0].get("fused") else ("step",)  # where AdamW looks for its count
             for parameter in part.param_groups[0]["params"]:
                 prefix = self.names[parameter] + "/"
                 values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 if "steps" in values:
                     values["steps"] = int(values["steps"])
                 part.state[parameter] = {
-                    k: v.to(parameter.device) if torch.is_tensor(v) and k != "step" else v for k, v in values.items()
+                    k: v.to(parameter.device) if torch.is_tensor(v) and k not in on_the_host else v
+                    for k, v in values.items()
                 }

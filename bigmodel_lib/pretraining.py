@@ -13,7 +13,7 @@ import time
 import torch
 
 from bigmodel_lib import checkpoints
-from bigmodel_lib.config import PRESETS, CourseError, ModelConfig, TrainConfig, preset
+from bigmodel_lib.config import PRESETS, CourseError, ModelConfig, TrainConfig, preset, preset_for_minutes
 from bigmodel_lib.devices import choose_device
 from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
 from bigmodel_lib.processes import Processes, join_processes, leave
@@ -61,8 +61,11 @@ def status_line(look: Look, val_loss: float | None = None) -> str:
     return f"step {look.step} · loss {look.loss:.3f}{held_out} · {speed:,.0f} tokens/s · {clock_face(left)} left"
 
 
-def train_with_progress(run: Pretraining, validation, save, stop, curve_file) -> bool:
-    """Run to the end of the budget, with a bar, checkpoints and about ten evaluations; False if it was stopped."""
+def train_with_progress(run: Pretraining, validation, save, stop, curve_file, pause=CHECKPOINT_SECONDS) -> bool:
+    """Run to the end of the budget, with a bar and about ten evaluations; False if it was stopped.
+
+    A checkpoint is written when `pause` seconds have gone by since the last one.
+    """
     from tqdm import tqdm
 
     saved, val_loss, tenth = time.monotonic(), None, int(10 * run.fraction())
@@ -79,7 +82,7 @@ def train_with_progress(run: Pretraining, validation, save, stop, curve_file) ->
                 curve_file.add(run.curve[-1])
                 bar.set_description_str(status_line(look, val_loss), refresh=False)
                 bar.update(look.fraction - bar.n)
-                if stopped or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                if stopped or time.monotonic() - saved > pause:
                     save()
                     saved = time.monotonic()
             if stopped:
@@ -117,7 +120,14 @@ def finish(run: Pretraining, folder: pathlib.Path, tokenizer, validation) -> dic
 
 # The command line
 
-RESUMABLE = ("text", "out", "resume", "device", "tensorboard")  # options that do not describe the run itself
+RESUMABLE = (
+    "text",
+    "out",
+    "resume",
+    "device",
+    "tensorboard",
+    "save_every",
+)  # options that do not describe the run itself
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -137,7 +147,7 @@ def parse_options(argv) -> argparse.Namespace:
     add("--resume", action="store_true", help="continue the run in DIR")
     add("--objective", choices=("causal", "masked"), help="guess the next token (default), or hidden ones: an encoder")
     add("--tokenizer", choices=TOKENIZERS, help="what a token is (default: characters)")
-    add("--preset", choices=tuple(PRESETS), help="a tried recipe (default: small)")
+    add("--preset", choices=tuple(PRESETS), help="a tried recipe (default: small, or for --minutes alone the best)")
     add("--steps", type=int, help="budget in updates (default: the preset's)")
     add("--minutes", type=float, help="budget in minutes of training, instead of --steps")
     add("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (default: auto)")
@@ -148,12 +158,23 @@ def parse_options(argv) -> argparse.Namespace:
     add("--context-length", type=int, help="tokens that the model sees at once")
     add("--batch-size", type=int, help="windows in a step")
     add("--dropout", type=float, help="share of each branch that is set to 0 in training (default: 0)")
+    add("--ngrams", type=int, help="longest run of tokens with an embedding of its own, 1 to 4")
     add("--muon-rate", type=float, help="peak rate of Muon, for the matrices in the blocks")
     add("--adamw-rate", type=float, help="peak rate of AdamW, for all else")
     add("--precision", choices=("auto", "float32", "bfloat16"), help="auto: bfloat16 on cuda, float32 elsewhere")
     add("--compile", action="store_true", default=None, help="faster steps after a wait of up to a minute")
+    add(
+        "--save-every", type=float, metavar="SECONDS", help=f"between two checkpoints (default: {CHECKPOINT_SECONDS:g})"
+    )
     add("--tensorboard", action="store_true", help="write the curve for TensorBoard, too")
     return parser.parse_args(argv)
+
+
+def chosen_preset(given: dict) -> tuple[str, dict]:
+    """(preset, changes) of a run that names none: the best one at its budget, or small if it has a wish of its own."""
+    wishes = ("d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams", "muon_rate", "adamw_rate")
+    minutes, other = given.get("minutes"), given.get("objective") == "masked" or any(wish in given for wish in wishes)
+    return ("small", {}) if minutes is None or other else preset_for_minutes(minutes)
 
 
 def new_run(options, given: dict, folder: pathlib.Path, device, processes: Processes):
@@ -162,12 +183,12 @@ def new_run(options, given: dict, folder: pathlib.Path, device, processes: Proce
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     changes = {k: v for k, v in given.items() if k not in ("tokenizer", "preset", "objective")}
     changes["causal"] = given.get("objective") != "masked"
-    model_config, train_config = preset(given.get("preset", "small"), 1, **changes)  # refuse the sizes before the text
+    name, sizes = (given["preset"], {}) if "preset" in given else chosen_preset(given)
+    model_config, train_config = preset(name, 1, **sizes, **changes)  # refuse the sizes before the text
     text = read_source(options.text, given.get("tokenizer", "characters"), model_config.context_length, processes)
     vocab_size = text.tokenizer.vocab_size + (not model_config.causal)  # and one for a hidden token
     model = LanguageModel(model_config.replace(vocab_size=vocab_size))
     model = initialise(model, torch.Generator().manual_seed(train_config.seed)).to(device)
-    torch.manual_seed(train_config.seed + processes.rank)  # of dropout
     run = Pretraining(model, text.train, train_config, processes=processes)
     notes = dict(options=given, source=text.name, fingerprint=text.fingerprint, tokenizer=text.tokenizer.to_dict())
     processes.wait()  # until all have found the folder free
@@ -191,6 +212,11 @@ def resumed_run(options, given: dict, folder: pathlib.Path, device, processes: P
         raise CourseError(
             f"the run in {folder} is finished, so there is nothing to resume: use it, or start one elsewhere"
         )
+    if not path.exists():
+        raise CourseError(
+            f"{folder} has no checkpoint (checkpoint.safetensors): correct the name; or if its run was ended before "
+            "it had begun, delete the folder and start again without --resume"
+        )
     tensors, notes = checkpoints.load_tensors(path)
     try:
         for name, value in given.items():
@@ -206,7 +232,6 @@ def resumed_run(options, given: dict, folder: pathlib.Path, device, processes: P
         text = read_source(name, tokenizer.to_dict()["kind"], model_config.context_length, processes, tokenizer)
         if text.fingerprint != notes["fingerprint"]:
             raise CourseError(f"the text is not the one that the run in {folder} began with: name that one with --text")
-        torch.manual_seed(train_config.seed + processes.rank)
         run = Pretraining(LanguageModel(model_config).to(device), text.train, train_config, processes=processes)
         run.load(tensors, notes, path)
         if processes.first:
@@ -234,12 +259,15 @@ def pretrain(options, processes: Processes, device) -> int:
             f"{len(text.validation):,} to validate on, device {device}{shared}",
             file=sys.stderr,
         )
+    if not options.resume and processes.first:
+        save()
+    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
     with StopSignal() as stop, CurveFile(folder, run, options.tensorboard) as curve_file:
         try:
-            if not options.resume and processes.first:
-                save()
-            finished = train_with_progress(run, text.validation, save, stop, curve_file)
+            finished = train_with_progress(run, text.validation, save, stop, curve_file, pause)
         except Diverged as problem:
+            if not processes.first:  # the first one has the checkpoint, and says more
+                raise
             kept = checkpoints.load_tensors(checkpoint)[1]["state"]["step"]
             raise CourseError(
                 f"{problem}: the last good checkpoint, of step {kept}, is kept in {folder}; "

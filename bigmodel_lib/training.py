@@ -10,7 +10,7 @@ import torch
 from bigmodel_lib import checkpoints
 from bigmodel_lib.config import CourseError, TrainConfig
 from bigmodel_lib.corpora import all_windows, hide_tokens, random_windows
-from bigmodel_lib.devices import autocast, to_device
+from bigmodel_lib.devices import autocast, evaluating, to_device
 from bigmodel_lib.model_torch import LanguageModel, cross_entropy
 from bigmodel_lib.optimizers_torch import Optimizers, rate_factor
 from bigmodel_lib.processes import Processes
@@ -53,17 +53,15 @@ def evaluate(model, tokens: np.ndarray, batch_size: int = 64, precision: str = "
 
     An encoder's hidden places are drawn with `seed`, the same ones each time.
     """
-    device, was_training = model.token_embedding.device, model.training
+    device = model.token_embedding.device
     sums, count, rng = [], 0, np.random.default_rng(seed)
-    model.eval()
     for windows in all_windows(tokens, batch_size, model.config.context_length):
         x, y = batch_for(model, windows, rng)
-        with autocast(device, precision):
+        with evaluating(model), autocast(device, precision):
             logits = model(to_device(x, device))
         n_targets = int((y >= 0).sum())
         sums.append(cross_entropy(logits.float(), to_device(y, device)) * n_targets)
         count += n_targets
-    model.train(was_training)
     return math.fsum(torch.stack(sums).tolist()) / count
 
 
@@ -97,6 +95,14 @@ class Pretraining:
         config = self.config
         return rate_factor(fraction, self.step, config.warmup_steps, config.decay, config.final_rate)
 
+    def seed_what_is_left_out(self) -> None:
+        """Make PyTorch's own generators, by which dropout draws, begin anew from this run's seed, step and process.
+
+        So a resumed run leaves out what it would have left out, and no two processes leave out the same.
+        """
+        sources = np.random.SeedSequence((self.config.seed, self.step, self.processes.rank))
+        torch.manual_seed(int(sources.generate_state(1, np.uint64)[0]))
+
     def next_batch(self):
         """(x, y, share): this process's rows of the next global batch, and the share of its targets that they hold."""
         windows = random_windows(self.tokens, self.config.batch_size, self.model.config.context_length, self.rng)
@@ -128,11 +134,14 @@ class Pretraining:
 
     def _steps_until_look(self) -> Look:
         losses, start = [], self.clock()
+        self.model.train()
         while not losses or self.step % LOOK_EVERY:
             fraction = self.fraction(self.clock() - start)
             if losses and fraction >= 1.0:
                 break
             x, y, share = self.next_batch()
+            if self.model.config.dropout or self.model.config.ngrams > 1:
+                self.seed_what_is_left_out()
             self.measure_gradient = not losses
             losses.append(self.train_step(x, y, self.rate(fraction), share))
             self.step += 1
@@ -155,8 +164,6 @@ class Pretraining:
         self.check_weights()
         tensors = {f"model/{name}": parameter for name, parameter in self.model.named_parameters()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        if self.model.config.dropout:
-            tensors |= {f"random/{kind}": state for kind, state in random_states(self.device).items()}
         state = dict(step=self.step, seconds=self.seconds, curve=self.curve, rng=self.rng.bit_generator.state)
         configs = dict(model=self.model.config.to_dict(), train=self.config.to_dict())
         checkpoints.save_tensors(path, tensors, {**notes, **configs, "state": state})
@@ -165,20 +172,10 @@ class Pretraining:
         """Put back what `save` wrote. Raises CourseError for weights of another shape."""
         parts = {
             kind: {k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)}
-            for kind in ("model/", "optimizer/", "random/")
+            for kind in ("model/", "optimizer/")
         }
         checkpoints.fill(self.model, parts["model/"], path)
         self.optimizers.load_state_tensors(parts["optimizer/"])
-        if "cpu" in parts["random/"]:
-            torch.set_rng_state(parts["random/"]["cpu"])
-        if "cuda" in parts["random/"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state(parts["random/"]["cuda"], self.device)
         state = notes["state"]
         self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
         self.rng.bit_generator.state = state["rng"]
-
-
-def random_states(device: torch.device) -> dict:
-    """What PyTorch's own generators will draw next, which dropout uses."""
-    states = {"cpu": torch.get_rng_state()}
-    return states if device.type != "cuda" else states | {"cuda": torch.cuda.get_rng_state(device)}

@@ -89,6 +89,22 @@ def train(recipe: str, fault: str = ""):
             model_torch.attention = model_torch.attention_plain
         for _ in range(2):
             loss = run.train_step(x, y, 0.5, 0.5)
+        adamw = run.optimizers.parts[0]  # Muon's state holds a count of the host's, which a fake tensor cannot give
+        kept = {
+            f"{run.optimizers.names[parameter]}/{key}": (
+                tensor if key == "step" else torch.zeros(tensor.shape, device="cpu")
+            )
+            for parameter, state in adamw.state.items()
+            for key, tensor in state.items()
+        }
+        if fault == "state on the cpu":
+            for parameter, state in adamw.state.items():
+                state.update({key: kept[f"{run.optimizers.names[parameter]}/{key}"] for key in state})
+        else:
+            whole, run.optimizers.parts = run.optimizers.parts, [adamw]
+            run.optimizers.load_state_tensors(kept)  # as a checkpoint gives it
+            run.optimizers.parts = whole
+        loss = run.train_step(x, y, 0.5, 0.5)
         if fault == "host sync":
             loss.item()
     assert loss.device.type == "fakegpu" and all(p.device.type == "fakegpu" for p in model.parameters())

@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
-from bigmodel_lib.config import CourseError, ModelConfig, TrainConfig, preset
+from bigmodel_lib.checkpoints import read_json
+from bigmodel_lib.config import BEST_WIDTH, CourseError, ModelConfig, TrainConfig, preset, preset_for_minutes
+from bigmodel_lib.corpora import data_path
 
 
 def test_impossible_heads_are_refused_by_name():
@@ -90,3 +92,26 @@ def test_only_the_files_that_need_torch_or_matplotlib_import_them():
     for name in ("config", "tokenizers", "corpora", "workspace"):
         run = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
         assert run.stdout.strip() == "", name
+
+
+def test_minutes_alone_choose_the_width_that_was_best_at_the_nearest_budget():
+    rows = [row for row in read_json(data_path("budget.json"))["rows"] if row["table"] == "budget"]
+    assert {row["seconds"] for row in rows} == set(BEST_WIDTH)
+    for seconds, width in BEST_WIDTH.items():
+        losses = {}
+        for row in rows:
+            if row["seconds"] == seconds:
+                losses.setdefault((row["preset"], row["d_model"]), []).append(row["loss"])
+        assert min(losses, key=lambda size: sum(losses[size]) / len(losses[size])) == ("medium", width)
+        name, sizes = preset_for_minutes(seconds / 60)
+        assert preset(name, 100, steps=1, **sizes)[0].d_model == width
+    assert [preset_for_minutes(minutes)[1]["d_model"] for minutes in (1e-6, 0.4, 0.42, 1.7, 1.8, 1e6)] == [
+        BEST_WIDTH[s] for s in (10, 10, 60, 60, 180, 180)
+    ]
+    assert preset("medium", 100, d_model=192, n_heads=6)[0] == preset("large", 100)[0]
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf"), "3", True, None])
+def test_no_preset_for_impossible_minutes(minutes):
+    with pytest.raises(CourseError, match="above 0"):
+        preset_for_minutes(minutes)

@@ -15,7 +15,7 @@ def on_fake_gpu(*arguments):
     return subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("recipe", ["small", "plain"])
+@pytest.mark.parametrize("recipe", ["small", "medium", "plain"])
 @pytest.mark.parametrize("variant", ["", "plain attention"])
 def test_model_loss_backward_clipping_and_optimizers_stay_on_the_device(recipe, variant):
     run = on_fake_gpu(recipe, variant)
@@ -27,6 +27,7 @@ def test_model_loss_backward_clipping_and_optimizers_stay_on_the_device(recipe, 
     [
         ("mask on the cpu", "found at least two devices, fakegpu:0 and cpu"),
         ("input on the cpu", "found at least two devices, fakegpu:0 and cpu"),
+        ("state on the cpu", "found at least two devices, fakegpu:0 and cpu"),
         ("host sync", "DataDependentOutputException"),
     ],
 )

@@ -15,6 +15,7 @@ RECIPES = [
     dict(positions="learned", qk_norm=False, activation="gelu", tied=True, init="gpt2", token_shift=False),
     dict(positions="none"),
     dict(token_shift=False, n_heads=4),
+    dict(ngrams=3),
 ]
 
 
@@ -149,6 +150,66 @@ def test_heads_are_blocks_of_columns():
     assert torch.equal(m.merge_heads(heads), x)
 
 
+@pytest.mark.parametrize("longest", [2, 3, 4])
+@pytest.mark.parametrize("vocab_size", [11, 300])
+def test_each_run_of_tokens_has_the_row_of_its_number(random_model, random_tokens, longest, vocab_size):
+    model = random_model(dtype=torch.float64, ngrams=longest, vocab_size=vocab_size, positions="learned")
+    tokens = random_tokens(vocab_size=vocab_size)
+    given_ = model.embed(tokens)
+    for b in range(3):
+        for t in range(12):
+            past = [0, 0, 0, *tokens[b, : t + 1].tolist()]
+            wanted = model.token_embedding[past[-1]] + model.position_embedding[t]
+            for n in range(2, longest + 1):
+                number = sum(token * vocab_size**i for i, token in enumerate(reversed(past[-n:])))
+                wanted = wanted + model.ngram_embedding[number % m.NGRAM_ROWS + (n - 2) * m.NGRAM_ROWS]
+            torch.testing.assert_close(given_[b, t], wanted, rtol=0, atol=1e-12)
+
+
+def test_runs_are_left_out_half_of_the_time_while_training_and_never_else(random_model, random_tokens):
+    model, tokens = random_model(dtype=torch.float64, ngrams=3), random_tokens()
+    whole, single = model.embed(tokens), model.token_embedding[tokens]
+    pair, triple = model.ngram_embedding[m.ngram_rows(tokens, 11, 3)]
+    torch.testing.assert_close(whole, single + pair + triple, rtol=0, atol=1e-12)
+    model.train()
+    counts = torch.zeros(2, 2)
+    for _ in range(40):
+        drawn = model.embed(tokens) - single
+        for a in (0, 1):
+            for b in (0, 1):
+                counts[a, b] += ((drawn - 2 * a * pair - 2 * b * triple).abs().amax(dim=-1) < 1e-9).sum()
+    assert counts.sum() == 40 * tokens.numel()  # each place has lost both, one or none of its runs
+    assert (counts / counts.sum() - 0.25).abs().max() < 0.05
+    assert torch.equal(model.eval().embed(tokens), whole)
+
+
+def test_the_rows_of_runs_are_a_prime_number_and_large_vocabularies_do_not_overflow():
+    assert m.NGRAM_ROWS > 2 and all(m.NGRAM_ROWS % n for n in range(2, math.isqrt(m.NGRAM_ROWS) + 1))
+    rows = m.ngram_rows(torch.full((1, 6), 2**31 - 1), 2**31, 4)
+    assert rows.shape == (3, 1, 6) and rows.min() >= 0
+    assert (rows // m.NGRAM_ROWS == torch.arange(3)[:, None, None]).all()
+
+
+@pytest.mark.parametrize("recipe", [dict(), dict(token_shift=False, positions="none")])
+def test_value_residuals_add_the_first_values_to_later_ones(random_model, random_tokens, monkeypatch, recipe):
+    plain, tokens = random_model(dtype=torch.float64, n_layers=3, **recipe), random_tokens()
+    other = m.ValueResiduals(plain.config).to(torch.float64)
+    other.load_state_dict(plain.state_dict() | {"value_shares": torch.zeros(3)})
+    assert torch.equal(other(tokens), plain(tokens))
+    with torch.no_grad():
+        other.value_shares.copy_(torch.tensor([9.0, 0.75, -0.5]))
+    seen, fused = [], m.attention
+
+    def with_the_first_values(q, k, v):
+        seen.append(v)
+        return fused(q, k, v + [0.0, 0.75, -0.5][len(seen) - 1] * seen[0])
+
+    given_ = other(tokens)
+    monkeypatch.setattr(m, "attention", with_the_first_values)
+    torch.testing.assert_close(given_, plain(tokens), rtol=0, atol=1e-12)
+    assert (m.initialise(other).value_shares == 0).all()
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_attention_maps_are_what_the_model_uses(random_model, random_tokens, monkeypatch, recipe):
     model, tokens = random_model(dtype=torch.float64, **recipe), random_tokens()
@@ -185,8 +246,8 @@ def test_initial_spread_is_as_said():
     config, _ = preset("large", 256)
     model = m.initialise(m.LanguageModel(config), torch.Generator().manual_seed(0))
     block = model.blocks[2]
-    assert block.attention.w_q.std().item() == pytest.approx(0.5 / math.sqrt(128), rel=0.03)
-    assert block.mlp.w_up.std().item() == pytest.approx(0.5 / math.sqrt(128), rel=0.03)
+    assert block.attention.w_q.std().item() == pytest.approx(0.5 / math.sqrt(192), rel=0.03)
+    assert block.mlp.w_up.std().item() == pytest.approx(0.5 / math.sqrt(192), rel=0.03)
     assert model.token_embedding.std().item() == pytest.approx(0.5, rel=0.03)
     assert block.attention.w_o.abs().max() == block.mlp.w_down.abs().max() == model.w_out.abs().max() == 0
 

@@ -12,9 +12,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib import checkpoints, corpora, generation, model_numpy, model_torch, pretraining, reports, sources
+from bigmodel_lib import (
+    checkpoints,
+    compression,
+    corpora,
+    generation,
+    model_numpy,
+    model_torch,
+    pretraining,
+    reports,
+    sources,
+)
 from bigmodel_lib.config import CourseError, ModelConfig, preset
 from bigmodel_lib.model_torch import LanguageModel, initialise
+from bigmodel_lib.processes import Processes
 from bigmodel_lib.training import Pretraining, batch_for, evaluate
 
 TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
@@ -97,11 +108,26 @@ def test_dropout_acts_in_training_alone_and_keeps_the_mean(random_model, random_
     assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
 
 
-def test_a_run_with_dropout_goes_on_as_if_nothing_had_happened(tmp_path):
-    model_config, config = preset("small", 30, steps=30, d_model=16, context_length=8, dropout=0.2)
+def test_a_model_in_training_writes_and_compresses_without_dropout(random_model):
+    for changes in (dict(dropout=0.4), dict(ngrams=3)):
+        model = random_model(scale=0.3, **changes)
+        said = list(generation.generate(model.eval(), [3, 1, 4], 30, temperature=1.0))
+        prices = compression.model_probabilities(model)([3, 1, 4])
+        maps = model.attention_maps(torch.tensor([[3, 1, 4]]))
+        model.train()
+        assert torch.equal(model.attention_maps(torch.tensor([[3, 1, 4]])), maps) and model.training
+        assert list(generation.generate(model, [3, 1, 4], 30, temperature=1.0)) == said and model.training
+        assert np.array_equal(compression.model_probabilities(model)([3, 1, 4]), prices) and model.training
+
+
+@pytest.mark.parametrize("changes", [dict(dropout=0.2), dict(ngrams=2)])
+def test_a_run_with_dropout_goes_on_as_if_nothing_had_happened(tmp_path, changes):
+    model_config, config = preset("small", 30, steps=30, d_model=16, context_length=8, **changes)
+    made: list = []
 
     def fresh():
-        torch.manual_seed(3)
+        torch.rand(len(made))  # whatever was drawn before makes no difference
+        made.append(1)
         model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
         return Pretraining(model, np.arange(500) % 30, config)
 
@@ -112,6 +138,27 @@ def test_a_run_with_dropout_goes_on_as_if_nothing_had_happened(tmp_path):
     second = fresh()
     second.load(*checkpoints.load_tensors(tmp_path / "c.safetensors"), "c")
     assert begun + [look.loss for look in second] == whole
+
+
+def test_each_step_and_each_process_leaves_out_something_else():
+    model_config, config = preset("small", 30, steps=3, d_model=16, context_length=8, dropout=0.5)
+    drawn = set()
+    for rank in (0, 1):
+        run = Pretraining(LanguageModel(model_config), np.zeros(99), config)
+        run.processes = Processes(rank, 2)
+        for run.step in (0, 1, 2):
+            run.seed_what_is_left_out()
+            drawn.add(tuple(torch.rand(4).tolist()))
+    run.seed_what_is_left_out()
+    assert len(drawn) == 6 and tuple(torch.rand(4).tolist()) in drawn
+
+
+def test_a_loaded_model_trains_with_dropout():
+    model_config, config = preset("small", 30, steps=3, d_model=16, context_length=8, dropout=0.5)
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)).eval()
+    modes = []
+    model.blocks[0].register_forward_hook(lambda block, given_, out: modes.append(block.training))
+    assert len(list(Pretraining(model, np.arange(99) % 30, config))) == 1 and modes == [True] * 3
 
 
 def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bigmodel_lib.config import TrainConfig
-from bigmodel_lib.optimizers_torch import POLAR_EXPRESS, Muon, Optimizers, orthogonalise, rate_factor
+from bigmodel_lib.optimizers_torch import POLAR_EXPRESS, Muon, Optimizers, orthogonalise, quintic, rate_factor
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -108,3 +108,24 @@ def test_the_rate_rises_and_falls_as_said():
     assert rate_factor(0.25, 500, 0, "cosine", 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
     assert rate_factor(1.0, 1000, 100, "cosine", 0.1) == pytest.approx(0.1)
     assert rate_factor(0.0, 999, 0, "linear", 0.0) == 1.0
+
+
+def test_a_quintic_turns_each_singular_value_by_itself():
+    x = torch.randn(3, 7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    a, b, c = 1.3, -0.7, 0.2
+    wanted = u @ torch.diag_embed(a * s + b * s**3 + c * s**5) @ vh
+    assert torch.allclose(quintic(x, a, b, c), wanted, rtol=0, atol=1e-9)
+    assert torch.allclose(quintic(x.mT, a, b, c), wanted.mT, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_what_a_checkpoint_kept_goes_where_the_optimizer_reads_it(fused):
+    model, config = torch.nn.Module(), TrainConfig(steps=1, optimizer="adamw")
+    model.w = torch.nn.Parameter(torch.empty(2, 3, device="meta"))
+    optimizers = Optimizers(model, config)
+    optimizers.parts[0].param_groups[0]["fused"] = fused  # as on a GPU, where the count of steps lies on the device
+    kept = {"w/step": torch.tensor(3.0), "w/exp_avg": torch.zeros(2, 3), "w/exp_avg_sq": torch.zeros(2, 3)}
+    optimizers.load_state_tensors(kept)
+    places = {name: value.device.type for name, value in optimizers.parts[0].state[model.w].items()}
+    assert places == {"step": "meta" if fused else "cpu", "exp_avg": "meta", "exp_avg_sq": "meta"}

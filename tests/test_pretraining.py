@@ -369,6 +369,24 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monk
     assert notes["state"]["step"] == 20 and all(tensor.isfinite().all() for tensor in tensors.values())
 
 
+@pytest.mark.parametrize(
+    "given, width",
+    [
+        ({"minutes": 3.0}, 192),
+        ({"minutes": 1.0, "seed": 3, "dropout": 0.1}, 96),
+        ({"minutes": 3.0, "d_model": 32}, 64),
+        ({"minutes": 3.0, "batch_size": 4}, 64),
+        ({"minutes": 3.0, "objective": "masked"}, 64),
+        ({"steps": 9000}, 64),
+        ({}, 64),
+    ],
+)
+def test_minutes_without_a_wish_choose_the_size(given, width):
+    preset_name, sizes = pretraining.chosen_preset(given)
+    model_config, _ = preset(preset_name, 100, steps=1, **sizes)
+    assert model_config.d_model == width and (preset_name == "small") == (width == 64)
+
+
 BAD_INPUT = [
     ("a missing file", ["--text", "nowhere.txt"], "does not exist"),
     ("an empty file", b"", "is empty"),
