@@ -119,6 +119,15 @@ def relu_squared_backward(dy, positive):
 
 
 def normal_fast(x):
+    """Φ(x) to 1e-6 and its slope φ(x), piece by piece, so that a piece stays in the processor's cache all along."""
+    found, flat = np.empty((2, x.size), x.dtype), x.reshape(-1)
+    for start in range(0, x.size, 8192):
+        piece = slice(start, start + 8192)
+        found[0, piece], found[1, piece] = normal_piece(flat[piece])
+    return found.reshape(2, *x.shape)
+
+
+def normal_piece(x):
     """Φ(x) to 1e-6 and its slope φ(x), by arithmetic in place on whole arrays; `normal_cdf` goes number by number.
 
     Source: Abramowitz & Stegun 1964, formula 7.1.26, whose error is at most 1.5e-7 in erf.

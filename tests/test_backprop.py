@@ -389,6 +389,9 @@ def test_the_fast_normal_distribution_is_the_plain_one():
     below, density = by_hand.normal_fast(x)
     assert np.abs(below - wanted).max() < 1e-6
     assert np.abs(density - by_hand.normal_plain(x.astype(np.float64))[1]).max() < 1e-6
+    many = np.tile(x, 12).reshape(12, -1).T  # several pieces, and not one row after another in memory
+    for given_, one in zip(by_hand.normal_fast(many), (below, density), strict=True):
+        assert given_.shape == many.shape and np.abs(given_ - one[:, None]).max() < 1e-6
     y, cache = by_hand.gelu_forward(x)
     assert y.dtype == np.float32 and np.abs(y - x * wanted).max() < 1e-5
     slope = by_hand.gelu_backward(np.ones_like(x), cache)
