@@ -4,10 +4,10 @@ ADVICE = Python 3.11 or newer was wanted and none was found: install it (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks fresh lint bench data clean
+.PHONY: help lab test notebooks fresh lint bench bench-long data clean
 
 help:       ## list all targets
-	@sed -n 's/^\([a-z]*\):\( *\)## /make \1\2  /p' Makefile
+	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
 lab:        ## open the course in JupyterLab (the first time, install it into .venv)
 	@$(RUN) lab
 test:       ## lint, unit tests and every notebook under nbval, with one summary
@@ -20,7 +20,9 @@ lint:       ## check style, without tests
 	@$(RUN) lint
 bench:      ## measure data input, the model by hand, and the recipes against a plain GPT (a text of yours: TEXT=file)
 	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
-data:       ## make the files in data/ again (about half an hour)
+bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a GPU's loss? (a text of yours: TEXT=file)
+	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
+data:       ## make the files in data/ again (about an hour and a half)
 	@$(RUN) data
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

@@ -242,7 +242,15 @@ TARGETS = {
         or script("tests/bench_backprop.py")
         or script("tests/bench_pretraining.py", *more)
     ),
-    "data": lambda *more: script("data/make_blocks.py") or script("data/make_first_model.py", *more),
+    "bench-long": lambda *more: script("tests/bench_long.py", *more),
+    "data": lambda *more: (
+        script("data/make_blocks.py")
+        or script("data/make_recipe.py")
+        or script("data/make_budget.py")
+        or script("data/make_tried.py")
+        or script("data/make_encoder.py")
+        or script("data/make_first_model.py", *more)
+    ),
     "clean": lambda *_: clean(),
 }
 

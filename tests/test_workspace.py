@@ -140,7 +140,7 @@ def test_help_lists_every_target_on_one_line_each(make):
 
 
 def test_every_target_that_calls_the_commands_names_one(make):
-    calling = {name: re.search(r"\$\(RUN\) (\w+)", rule)[1] for name, rule in RULES.items() if "$(RUN)" in rule}
+    calling = {name: re.search(r"\$\(RUN\) ([\w-]+)", rule)[1] for name, rule in RULES.items() if "$(RUN)" in rule}
     assert set(calling.values()) == set(workspace.TARGETS) and all(name == used for name, used in calling.items())
     phony = re.search(r"^\.PHONY: (.*)", MAKEFILE, re.M)[1].split()
     assert set(phony) == {"help", *calling}
