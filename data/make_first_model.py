@@ -16,6 +16,7 @@ from bigmodel_lib import checkpoints, plots, pretraining
 
 DATA = pathlib.Path(__file__).resolve().parent
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
+RECIPE += ["--d-model", "128", "--n-heads", "4", "--ngrams", "1", "--muon-rate", "0.03"]  # for a small file
 LAYER, HEAD = 0, 1  # of the picture
 ROW = "| `{name}` | {what} | {bytes:,} | `{sha}` |"
 WHAT = {
@@ -25,6 +26,14 @@ WHAT = {
     "attention_map.png": "what it looks at in “I love programming”: the picture in the course's README",
     "first_model/metrics.json": "how it was trained and how good it is: losses, curve, seconds, versions",
     "blocks.json": "three kinds of blocks in notebook 04: gap to the floor by depth, rate and seed",
+    "recipe.json": "the recipe in notebook 06, one trick at a time and without one at a time: losses by rate and seed",
+    "budget.json": "sizes by budget, and short texts with and without dropout, in notebook 06: losses by seed",
+    "tried.json": "what else was tried, in notebook 06: losses by seed",
+    "encoder/model.safetensors": "weights of the encoder of stories, bfloat16",
+    "encoder/config.json": "its sizes",
+    "encoder/tokenizer.json": "its tokenizer: words of the story world",
+    "encoder/metrics.json": "how it was trained and how many hidden words it finds",
+    "reviews.tsv": "700 short reviews in ten groups: label (1: satisfied), group, text",
 }
 
 
