@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
-from bigmodel_lib.optimizers_torch import linear_rate
+from bigmodel_lib.intervals import interval_of_mean
+from bigmodel_lib.optimizers_torch import linear_rate, quintic
 
 
 def _check_first_loss(attempt):
@@ -54,30 +55,6 @@ def _another_rate(fraction, step, warmup_steps):
     return rate
 
 
-def _check_epochs(attempt):
-    diagnose(number(attempt), 240 * 16 * 64 / 400_000, {
-        240 * 16 / 400_000: "that counts windows: each holds 64 characters",
-        240 * 64 / 400_000: "that counts one window a step: there are 16",
-        240 / 400_000: "that counts steps: each reads 16 windows of 64 characters",
-        400_000 / (240 * 16 * 64): "turn it over: how often is the text read, not how many texts fit",
-        240 * 16 * 64: "that is the number of characters read: divide it by the length of the text",
-    }, tolerance=0.0051)  # fmt: skip
-    return "less than once: in a run this short nearly every window is new"
-
-
-def _check_bits(attempt):
-    got = number_given(attempt(math.log(8)))
-    diagnose(got, 3.0, {
-        math.log(8) * math.log(2): "you multiplied by ln 2: a bit is the smaller unit, so there must be more of them",
-        8.0: "that is the number of choices, e to the loss: bits are its logarithm to base 2",
-        math.log2(math.log(8)): "that is the base-2 logarithm of the loss: the loss is a logarithm already, change its base",
-        math.log(8) / math.log(10): "you changed to base 10: a bit is the logarithm to base 2",
-        math.log(8): "that is still in nats",
-    })  # fmt: skip
-    diagnose(attempt(1.0), 1 / math.log(2), {})
-    return "one nat is about 1.44 bits"
-
-
 def _check_interval(attempt):
     diagnose(number(attempt), 0.6875, {
         0.75: "that is where it ends, or where c begins on the whole line: c takes the last quarter of b's share",
@@ -100,9 +77,7 @@ def _check_hidden(attempt):
         raise Wrong(wrong[said])
     if said != "c":
         raise Wrong(f"one letter from a to d was wanted, {attempt!r} was given")
-    return (
-        "the prices of hidden tokens given all others do not multiply to the price of a text; those of next tokens do"
-    )
+    return "the probabilities of hidden tokens given all others do not multiply to the probability of a text; those of next tokens do"
 
 
 GRADIENT = np.array([[6.0, -8.0], [8.0, 6.0]])
@@ -150,6 +125,73 @@ def _check_leak(attempt):
     if choice != "c":
         raise Wrong(f"one of 'a', 'b', 'c', 'd' was wanted, {attempt!r} was given")
     return "the target stands in the input: copying it is learned in a moment, and the model can say nothing about what follows"
+
+
+def _check_quintic(attempt):
+    import torch
+
+    x = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a, b, c = 2.0, -0.5, 0.25
+    gram = x @ x.mT
+    wanted = quintic(x, a, b, c)
+    try:
+        given = attempt(x, a, b, c)
+    except RuntimeError as error:
+        raise Wrong(f"the shapes do not fit ({error}): X Xᵀ is (n, n) and stands left of X") from None
+    if not torch.is_tensor(given) or given.shape != x.shape:
+        raise Wrong(
+            f"a tensor of the shape of x, {tuple(x.shape)}, was wanted, yours gives {getattr(given, 'shape', given)!r}"
+        )
+    mistakes = [
+        (a * x + b * x**3 + c * x**5, "that raises each entry to a power: the powers are matrix products, with @"),
+        (a * x + b * gram @ x, "the fifth power is missing: c (X Xᵀ)² X"),
+        (a * x + b * gram @ x + c * gram @ x, "the last term has X Xᵀ once: its square makes the fifth power"),
+        (b * gram @ x + c * gram @ gram @ x, "the first term is missing: a X"),
+        (a * x + (b * gram + c * gram**2) @ x, "`gram**2` squares each entry: write gram @ gram"),
+        (x + (b * gram + c * gram @ gram) @ x, "the first term is a times X"),
+    ]
+    for mistake, words in mistakes:
+        if close(given, mistake, 1e-9):
+            raise Wrong(words)
+    if not close(given, wanted, 1e-9):
+        raise Wrong(
+            "it is not a X + b X Xᵀ X + c (X Xᵀ)² X: try it on a 1 × 1 matrix, where it must be a x + b x³ + c x⁵"
+        )
+    return "three products, and each singular value goes through the polynomial by itself"
+
+
+def _check_paired(attempt):
+    differences = np.array([0.02, 0.05, 0.03, 0.04, 0.01])
+    mean, half = differences.mean(), 2.776 * differences.std(ddof=1) / 5**0.5
+    given = attempt(differences)
+    try:
+        got_mean, got_half = (float(value) for value in given)
+    except (TypeError, ValueError):
+        raise Wrong(f"two numbers were wanted, the mean and the half-width; yours gives {given!r}") from None
+    if not close(got_mean, mean, 1e-6):
+        raise Wrong(f"the first number is the mean of the differences, {mean:g}; yours is {got_mean:g}")
+    diagnose(got_half, half, {
+        2.776 * differences.std() / 5**0.5: "the standard deviation of a few values has n - 1 below: `std(ddof=1)`",
+        2.776 * differences.std(ddof=1): "that is how far single seeds spread: the mean of n is surer, by √n",
+        differences.std(ddof=1) / 5**0.5: "that is the standard error: Student's t, 2.776 for five values, is missing",
+        1.96 * differences.std(ddof=1) / 5**0.5: "1.96 is for many values: with five, Student's t is 2.776",
+        2.776 * differences.std(ddof=1) / 5: "the square root of n is missing: s / √n",
+    }, tolerance=2e-5)  # fmt: skip
+    return "an interval that does not hold 0 says: more than luck, for this text and size"
+
+
+def _another_interval(values):
+    values = list(values)
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, 2.776 * (variance / len(values)) ** 0.5
+
+
+def _quintic_by_svd(x, a, b, c):
+    import torch
+
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    return u @ torch.diag_embed(a * s + b * s**3 + c * s**5) @ vh
 
 
 EXERCISES = [
@@ -236,56 +278,6 @@ does the training loss go? (a) it stays at ln V; (b) to the loss of a good model
         ),
     ),
     Exercise(
-        id="06-epochs",
-        title="how often is the text read?",
-        minutes=3,
-        difficulty=1,
-        task="""
-On paper: a run takes 240 steps, each reads 16 windows of 64 characters, and the text to train on has 400 000 characters.
-How many times is the text read, on average?""",
-        stub="times_read = ...  # a number",
-        name="times_read",
-        hints=(
-            "How many characters does one step read?",
-            "Steps · windows · characters in a window, over the length of the text.",
-        ),
-        check=_check_epochs,
-        answer=240 * 16 * 64 / 400_000,
-        another=0.61,
-        wrong=(
-            (240 * 16 / 400_000, "counts windows"),
-            (240 * 64 / 400_000, "one window a step"),
-            (400_000 / (240 * 16 * 64), "turn it over"),
-            (245_760, "characters read"),
-            (7.0, "too large"),
-        ),
-    ),
-    Exercise(
-        id="06-bits",
-        title="nats into bits",
-        minutes=4,
-        difficulty=1,
-        task="""
-People who compress files count in bits. Write `bits(nats)`: the same loss with the logarithm to base 2. A choice among 8 equal
-ones costs ln 8 nats, or 3 bits.""",
-        stub="""
-def bits(nats):
-    return ...
-""",
-        name="bits",
-        hints=("log2(x) = ln(x) / ln(2).", "The loss is a natural logarithm already, so only the division is left."),
-        check=_check_bits,
-        answer=lambda nats: nats / math.log(2),
-        another=lambda nats: math.log2(math.exp(nats)),
-        wrong=(
-            (lambda nats: nats * math.log(2), "you multiplied by ln 2"),
-            (math.exp, "number of choices"),
-            (math.log2, "a logarithm already"),
-            (lambda nats: nats / math.log(10), "base 10"),
-            (lambda nats: nats, "still in nats"),
-        ),
-    ),
-    Exercise(
         id="06-orthogonal",
         title="orthogonalise a gradient by hand",
         minutes=6,
@@ -337,12 +329,78 @@ where $G = U \Sigma V^\top$. Which matrix is it?""",
         ),
     ),
     Exercise(
+        id="06-quintic",
+        title="a polynomial of a matrix",
+        minutes=8,
+        difficulty=2,
+        task=r"""
+Build one: $a\,X + b\,(X X^\top) X + c\,(X X^\top)^2 X$ for a matrix $X$ (or many, in the last two axes). Powers are matrix
+products. The orthogonalisation below uses yours if it passes, ours if not.""",
+        stub="""
+def quintic(x, a, b, c):
+    # x: (..., n, m), a, b, c: numbers -> (..., n, m)
+    return ...
+""",
+        name="quintic",
+        hints=(
+            "Compute X Xᵀ once: `gram = x @ x.mT` (`.mT` swaps the last two axes).",
+            "`a * x + (b * gram + c * gram @ gram) @ x`",
+        ),
+        check=_check_quintic,
+        answer=quintic,
+        another=_quintic_by_svd,
+        wrong=(
+            (lambda x, a, b, c: a * x + b * x**3 + c * x**5, "with @"),
+            (lambda x, a, b, c: a * x + b * x @ x.mT @ x, "fifth power is missing"),
+            (lambda x, a, b, c: a * x + (b + c) * x @ x.mT @ x, "X Xᵀ once"),
+            (lambda x, a, b, c: quintic(x, 0, b, c), "first term is missing"),
+            (lambda x, a, b, c: a * x + (b * x @ x.mT + c * (x @ x.mT) ** 2) @ x, "squares each entry"),
+            (lambda x, a, b, c: quintic(x, 1, b, c), "a times X"),
+            (lambda x, a, b, c: a * x + b * x.mT @ x @ x, "shapes do not fit"),
+            (lambda x, a, b, c: x @ x.mT, "shape of x"),
+        ),
+        ours="bigmodel_lib.optimizers_torch:quintic",
+    ),
+    Exercise(
+        id="06-paired",
+        title="more than luck?",
+        minutes=6,
+        difficulty=2,
+        task=r"""
+Five seeds, the same five for both: each gives a difference of two losses. Write `interval_of_mean(values)`: their mean and the
+half-width of its 95 % interval, $t \cdot s / \sqrt{n}$, with $s$ the standard deviation ($n - 1$ below) and $t = 2.776$, Student's for
+five values. The table below uses yours if it passes, ours if not.""",
+        stub="""
+def interval_of_mean(values):
+    # values: (n,) -> mean, half-width
+    return ...
+""",
+        name="interval_of_mean",
+        hints=(
+            "`values.std(ddof=1)` has n - 1 in its denominator.",
+            "`values.mean(), 2.776 * values.std(ddof=1) / np.sqrt(len(values))`",
+        ),
+        check=_check_paired,
+        answer=interval_of_mean,
+        another=_another_interval,
+        wrong=(
+            (lambda v: v.mean(), "two numbers were wanted"),
+            (lambda v: (np.median(v) + 1, 0.0), "mean of the differences"),
+            (lambda v: (v.mean(), 2.776 * v.std() / 5**0.5), "n - 1 below"),
+            (lambda v: (v.mean(), 2.776 * v.std(ddof=1)), "single seeds spread"),
+            (lambda v: (v.mean(), v.std(ddof=1) / 5**0.5), "Student's t, 2.776"),
+            (lambda v: (v.mean(), 1.96 * v.std(ddof=1) / 5**0.5), "for many values"),
+            (lambda v: (v.mean(), 2.776 * v.std(ddof=1) / 5), "square root of n"),
+        ),
+        ours="bigmodel_lib.intervals:interval_of_mean",
+    ),
+    Exercise(
         id="06-hidden",
         title="which loss is better?",
         minutes=4,
         difficulty=2,
         task="After long training the encoder's loss is 1.1 nats per hidden character, the causal model's 1.4 per next character. Which one has the "
-        "better model of the language?\n\n**a** The encoder. · **b** That hangs on the unit. · **c** These two numbers cannot tell: they answer different "
+        "better model of the language?\n\n**a** The encoder. · **b** That depends on the unit. · **c** These two numbers cannot tell: they answer different "
         "questions. · **d** The one that was tested on the easier text.",
         stub="which = ...  # a letter, as text",
         name="which",
