@@ -435,7 +435,7 @@ def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
         "cut short": "cut short",
         "foreign": "not a checkpoint",
         "another text": "not the one",
-        "empty folder": "not there",
+        "empty folder": "has no checkpoint",
     }
     assert words[how] in said and said.count("\n") == 1
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -58,14 +58,17 @@ def test_a_row_of_the_recipes_table_can_be_made(name, few_steps):
 def test_the_budgets_table_has_every_size_budget_part_and_seed():
     maker, rows = maker_and_rows("budget")
     wanted = maker["jobs_of"](dict.fromkeys(maker["SIZES"], 0.1))
-    for table, names in (("budget", ("seconds", "d_model", "seed")), ("part", ("d_model", "part", "dropout", "seed"))):
+    for table, names in (
+        ("budget", ("seconds", "preset", "d_model", "seed")),
+        ("part", ("d_model", "part", "dropout", "seed")),
+    ):
         these = [[row for row in all_rows if row["table"] == table] for all_rows in (rows, wanted)]
         assert keys_of(these[0], *names) == keys_of(these[1], *names)
 
 
 def test_a_row_of_the_budgets_table_can_be_made(few_steps):
     maker, _ = maker_and_rows("budget")
-    for row in ({"table": "budget", "seconds": 10, "d_model": 32, "steps": 3, "seed": 0},
+    for row in ({"table": "budget", "seconds": 10, "preset": "medium", "d_model": 32, "steps": 3, "seed": 0},
                 {"table": "part", "d_model": 32, "part": 100, "dropout": 0.3, "seed": 0}):  # fmt: skip
         made = maker["job"](row)
         assert row.items() <= made.items() and 1 < made["loss"] < 6 and made["parameters"] > 0
