@@ -4,6 +4,7 @@ python -m bigmodel_lib.pretraining --text FILE --out DIR
 """
 
 import argparse
+import math
 import os
 import pathlib
 import signal
@@ -120,14 +121,8 @@ def finish(run: Pretraining, folder: pathlib.Path, tokenizer, validation) -> dic
 
 # The command line
 
-RESUMABLE = (
-    "text",
-    "out",
-    "resume",
-    "device",
-    "tensorboard",
-    "save_every",
-)  # options that do not describe the run itself
+# Options that do not describe the run itself.
+RESUMABLE = ("text", "out", "resume", "device", "tensorboard", "save_every")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -245,6 +240,9 @@ def pretrain(options, processes: Processes, device) -> int:
     """The whole job for parsed options; returns the exit code."""
     given = {k: v for k, v in vars(options).items() if v is not None and k not in RESUMABLE}
     folder = pathlib.Path(options.out)
+    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
+    if not 0 <= pause < math.inf:
+        raise CourseError(f"--save-every {pause} is no number of seconds from 0: choose one, such as 30")
     start = resumed_run if options.resume else new_run
     run, text, notes = start(options, given, folder, device, processes)
     checkpoint = folder / "checkpoint.safetensors"
@@ -261,7 +259,6 @@ def pretrain(options, processes: Processes, device) -> int:
         )
     if not options.resume and processes.first:
         save()
-    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
     with StopSignal() as stop, CurveFile(folder, run, options.tensorboard) as curve_file:
         try:
             finished = train_with_progress(run, text.validation, save, stop, curve_file, pause)

@@ -181,6 +181,7 @@ def test_runs_are_left_out_half_of_the_time_while_training_and_never_else(random
     assert counts.sum() == 40 * tokens.numel()  # each place has lost both, one or none of its runs
     assert (counts / counts.sum() - 0.25).abs().max() < 0.05
     assert torch.equal(model.eval().embed(tokens), whole)
+    assert (m.initialise(model).ngram_embedding == 0).all() and model.token_embedding.abs().max() > 0
 
 
 def test_the_rows_of_runs_are_a_prime_number_and_large_vocabularies_do_not_overflow():

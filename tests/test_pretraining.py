@@ -16,7 +16,7 @@ from bigmodel_lib.config import CourseError, TrainConfig, preset
 from bigmodel_lib.corpora import python_manual
 from bigmodel_lib.generation import generate, sample_next, write
 from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise
-from bigmodel_lib.tokenizers import ByteTokenizer
+from bigmodel_lib.tokenizers import ByteTokenizer, CharacterTokenizer
 from bigmodel_lib.training import Diverged, Pretraining, evaluate
 
 TINY = "--d-model 16 --n-layers 2 --n-heads 2 --context-length 16 --batch-size 4 --device cpu".split()  # noqa: SIM905
@@ -369,6 +369,22 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monk
     assert notes["state"]["step"] == 20 and all(tensor.isfinite().all() for tensor in tensors.values())
 
 
+def test_a_finished_run_is_loaded_to_be_used(tmp_path):
+    model_config, _ = preset("small", 4, d_model=16, context_length=8, dropout=0.5)
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
+    checkpoints.save_model(tmp_path, model, CharacterTokenizer("abcd"))
+    assert model.training and not checkpoints.load_model(tmp_path)[0].training
+
+
+@pytest.mark.parametrize("pause, steps", [("0", [0, 10, 20, 30]), ("1e6", [0, 30])])
+def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypatch, pause, steps):
+    saved, save = [], Pretraining.save
+    monkeypatch.setattr(Pretraining, "save", lambda run, *a, **k: (saved.append(run.step), save(run, *a, **k)))
+    options = ["--text", str(text_file), "--out", str(tmp_path / "run"), *TINY, "--steps", "30"]
+    assert pretraining.main([*options, "--save-every", pause]) == 0
+    assert sorted(set(saved)) == steps
+
+
 @pytest.mark.parametrize(
     "given, width",
     [
@@ -376,6 +392,8 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monk
         ({"minutes": 1.0, "seed": 3, "dropout": 0.1}, 96),
         ({"minutes": 3.0, "d_model": 32}, 64),
         ({"minutes": 3.0, "batch_size": 4}, 64),
+        ({"minutes": 3.0, "ngrams": 2}, 64),
+        ({"minutes": 3.0, "muon_rate": 0.01}, 64),
         ({"minutes": 3.0, "objective": "masked"}, 64),
         ({"steps": 9000}, 64),
         ({}, 64),
@@ -394,6 +412,8 @@ BAD_INPUT = [
     ("too short", b"one short line", "choose a text of at least 170 tokens"),
     ("an absent device", ["--device", "cuda"], "device cuda is not there"),
     ("impossible heads", ["--d-model", "130", "--n-heads", "4"], "d_model 130 is not divisible by n_heads 4"),
+    ("no pause", ["--save-every", "nan"], "--save-every nan is no number of seconds from 0"),
+    ("a pause below 0", ["--save-every", "-1"], "--save-every -1.0 is no number of seconds from 0"),
     ("two budgets", ["--steps", "3", "--minutes", "1"], "a run has one budget"),
     ("a word for a number", ["--steps", "many"], "argument --steps: invalid int value: 'many'"),
     ("an unknown preset", ["--preset", "huge"], "invalid choice: 'huge'"),
