@@ -22,7 +22,7 @@ bench:      ## measure data input, the model by hand, and the recipes against a 
 	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
 bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a GPU's loss? (a text of yours: TEXT=file)
 	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
-data:       ## make the files in data/ again (about an hour and a half)
+data:       ## make the files in data/ again (about three hours and a half)
 	@$(RUN) data
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from bigmodel_lib.config import CourseError, ModelConfig
+from bigmodel_lib.corpora import data_path
 from bigmodel_lib.model_torch import LanguageModel
 from bigmodel_lib.tokenizers import tokenizer_from_dict
 
@@ -113,6 +114,15 @@ def save_model(folder, model: LanguageModel, tokenizer, dtype: torch.dtype = tor
     save_tensors(folder / "model.safetensors", {n: p.to(dtype) for n, p in model.named_parameters()})
     write_json(folder / "config.json", model.config.to_dict())
     write_json(folder / "tokenizer.json", tokenizer.to_dict())
+
+
+def own_or_committed(own: str, committed: str) -> pathlib.Path:
+    """The folder of the reader's own finished run, runs/`own`, if there is one, else data/`committed`; says which."""
+    committed = data_path(committed)
+    mine = committed.parent.parent / "runs" / own
+    found = mine if (mine / "model.safetensors").exists() else committed
+    print(f"the model is {'your own,' if found == mine else 'the one of the course,'} {found.parent.name}/{found.name}")
+    return found
 
 
 def load_model(folder, device="cpu"):

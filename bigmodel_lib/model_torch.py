@@ -330,11 +330,15 @@ class LanguageModel(nn.Module):
             x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
         return x if self.position_embedding is None else x + self.position_embedding[:T]
 
-    def forward(self, tokens):
+    def states(self, tokens):
+        """(B, T) -> (B, T, D): the stream after the last block, normalised, which the output matrix reads."""
         x, rotation = self.embed(tokens), self.rotation(tokens.shape[1])
         for block in self.blocks:
             x = block(x, rotation)
-        return layer_norm(x) @ (self.token_embedding.T if self.w_out is None else self.w_out)
+        return layer_norm(x)
+
+    def forward(self, tokens):
+        return self.states(tokens) @ (self.token_embedding.T if self.w_out is None else self.w_out)
 
     @torch.no_grad()
     def attention_maps(self, tokens):

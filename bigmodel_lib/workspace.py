@@ -249,6 +249,9 @@ TARGETS = {
         or script("data/make_budget.py")
         or script("data/make_tried.py")
         or script("data/make_encoder.py")
+        or script("data/make_stories.py")
+        or script("data/make_rivals.py")
+        or script("data/make_endings.py")
         or script("data/make_first_model.py", *more)
     ),
     "clean": lambda *_: clean(),

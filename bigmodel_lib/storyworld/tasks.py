@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bigmodel_lib.storyworld import sentences as said
+from bigmodel_lib.storyworld.scene import Scene
 from bigmodel_lib.storyworld.story import END, START, Story, words_of
-from bigmodel_lib.tokenizers import WordTokenizer
+from bigmodel_lib.tokenizers import WordTokenizer, text_of
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
 MARKS = (QUESTION, ANSWER, SUMMARY, CHINESE)
@@ -44,17 +46,62 @@ def tasks_of(story: Story, rng) -> list:
     return found
 
 
-def task_batch(tasks, tokenizer: WordTokenizer) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) of whole tasks: y is the next token where it is wanted, and -1 elsewhere: the loss mask.
+def masked_pair(given, wanted):
+    """(x, y) of one task: x its tokens but the last, y the next token where it is wanted and -1 elsewhere.
+
+    Shapes: lists of ids, given (n,), wanted (m,) -> two of (n + m - 1,). Built by the reader in 07_finetuning.
+    """
+    return [*given, *wanted][:-1], [-1] * (len(given) - 1) + [*wanted]
+
+
+def task_batch(tasks, tokenizer: WordTokenizer, pair=masked_pair) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) of whole tasks, each as `pair` makes it: the loss counts on what is wanted.
 
     Shapes: x and y (B, T), int64, with T the longest task less one; padding is 0 in x and -1 in y.
     """
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
-    length = max(len(task.given) + len(task.wanted) for task in tasks) - 1
+    pairs = [pair([ids[word] for word in task.given], [ids[word] for word in task.wanted]) for task in tasks]
+    length = max(len(x) for x, _ in pairs)
     x = np.zeros((len(tasks), length), dtype=np.int64)
     y = np.full_like(x, -1)
-    for row, task in enumerate(tasks):
-        tokens = [ids[word] for word in (*task.given, *task.wanted)]
-        x[row, : len(tokens) - 1] = tokens[:-1]
-        y[row, len(task.given) - 1 : len(tokens) - 1] = tokens[len(task.given) :]
+    for row, (given, wanted) in enumerate(pairs):
+        x[row, : len(given)] = given
+        y[row, : len(wanted)] = wanted
     return x, y
+
+
+class Ending(NamedTuple):
+    """A story in English, its last sentence included, and whether that sentence is true of it."""
+
+    text: str
+    true: bool
+
+
+ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how such endings begin
+
+
+def ending_of(world, rng) -> Ending:
+    """A new story that ends by saying who has what, where someone or something is, or how someone feels.
+
+    In half of them one word of that sentence is another one that the story could have, so that no such story exists:
+    whoever follows the story is always right. Drawn by `rng`, a numpy Generator.
+    """
+    while True:
+        story = world.sample(rng)
+        last = story.steps[-1]
+        if not last.construction.english.startswith(ABOUT_FACTS):
+            continue
+        if rng.random() < 0.5:
+            return Ending(story.text, True)
+        scene = Scene(world)
+        for step in story.steps[:-1]:
+            scene.after(*step[:3])
+        possible = {s.filling for s in world.sentences(scene).values() if s.construction is last.construction}
+        places = [i for i, word in enumerate(last.filling) if word in scene.places or word in said.FEELINGS]
+        slot = places[0] if places else 0
+        others = said.FEELINGS if last.filling[slot] in said.FEELINGS else scene.places if places else scene.place
+        false = [tuple(new if i == slot else word for i, word in enumerate(last.filling)) for new in others]
+        false = [filling for filling in false if filling not in possible]
+        if false:
+            told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
+            return Ending(text_of([*(token for sentence in story.sentences[:-1] for token in sentence), *told]), False)

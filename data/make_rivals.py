@@ -1,0 +1,152 @@
+"""Hold classifiers against each other for notebook 07, and write data/rivals.json: `make data`.
+
+Each row is one rival, trained on one part of the reviews and tested on the rest, from a split and a seed that it names.
+All rivals of a split see the same texts.
+"""
+
+import pathlib
+import platform
+import sys
+import time
+
+import numpy as np
+import torch
+
+from bigmodel_lib import checkpoints
+from bigmodel_lib.baselines import LSTMClassifier, WordIndex, fit_lstm, linear_model, lstm_log_probs
+from bigmodel_lib.classification import encode_texts, label_log_probs, read_labelled, scores, split_labelled
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.corpora import data_path
+from bigmodel_lib.costs import hardware
+from bigmodel_lib.finetuning import classifier_run, count_trainable, train_until_worse
+from bigmodel_lib.model_torch import LanguageModel
+
+FILE = pathlib.Path(__file__).resolve().parent / "rivals.json"
+SPLITS, SHARES, EPOCHS = 10, (70, 140, 280), 4
+
+
+class Reviews:
+    """The reviews as each rival reads them."""
+
+    def __init__(self):
+        self.texts, self.labels, self.names = read_labelled(data_path("reviews.tsv"))
+        self.base, self.tokenizer = checkpoints.load_model(data_path("first_model"))
+        self.length = self.base.config.context_length
+        self.documents = encode_texts(self.texts, self.tokenizer, self.length)
+
+    def split(self, seed: int, n: int | None = None):
+        """(train, test) rows; of the train rows only the first n, if that is given, as many of each label."""
+        train, test = split_labelled(self.labels, seed)
+        if n is not None:
+            train = np.concatenate([train[self.labels[train] == label][: n // 2] for label in (0, 1)])
+        return train, test
+
+    def of(self, rows):
+        return [self.texts[i] for i in rows], self.labels[rows]
+
+
+def linear(data, train, test, seed):
+    """TF-IDF and logistic regression."""
+    model = linear_model().fit(*data.of(train))
+    parts = [scores(model.predict_log_proba(data.of(rows)[0]), data.labels[rows]) for rows in (train, test)]
+    return *parts, model[0].vocabulary_.__len__() + 1
+
+
+def lstm(data, train, test, seed, early=False, weight_decay=0.0, **dropout):
+    """The source text's network, as printed or with something against overfitting."""
+    index = WordIndex(data.of(train)[0])
+    x = index.encode(data.texts, max(len(index.words(text)) for text in data.of(train)[0]))
+    model = LSTMClassifier(generator=torch.Generator().manual_seed(seed), **dropout)
+    fitted, held = split_labelled_rows(data, train, seed) if early else (train, train)
+    losses = []
+
+    def worse(epoch):
+        losses.append(scores(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
+        return early and losses[-1] > min(losses)
+
+    fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay=weight_decay, after_epoch=worse)
+    return *(scores(lstm_log_probs(model, x[rows]), data.labels[rows]) for rows in (train, test)), count_trainable(
+        model
+    )
+
+
+def split_labelled_rows(data, train, seed):
+    """(fitted, held out) of the rows to train on."""
+    fitted, held = split_labelled(data.labels[train], seed)
+    return train[fitted], train[held]
+
+
+def ours(data, train, test, seed, mode, early=False, words=False, **more):
+    """The course's model on bytes, or a small one on the LSTM's words."""
+    documents, base = data.documents, data.base
+    if words:
+        index = WordIndex(data.of(train)[0])
+        documents = [index.encode([text], 64)[0] for text in data.texts]
+        documents = [np.append(document[document > 0], 0) for document in documents]
+        base = LanguageModel(ModelConfig(10_000, context_length=65, d_model=32, n_layers=2, n_heads=2, d_ff=64))
+    fitted, held = split_labelled_rows(data, train, seed) if early else (train, train)
+    run = classifier_run(
+        base, [documents[i] for i in fitted], data.labels[fitted], 2, mode, seed=seed,
+        steps=max(20, EPOCHS * len(fitted) // 32), **more,
+    )  # fmt: skip
+
+    def loss():
+        return scores(label_log_probs(run.model, [documents[i] for i in held]), data.labels[held])["loss"]
+
+    if early:
+        train_until_worse(run, loss, every=10, patience=3)
+    else:
+        for _ in run:
+            pass
+    found = [
+        scores(label_log_probs(run.model, [documents[i] for i in rows]), data.labels[rows]) for rows in (train, test)
+    ]
+    return *found, count_trainable(run.model)
+
+
+RIVALS = {
+    "TF-IDF + logistic regression": linear,
+    "LSTM, as printed": lstm,
+    "ours on words, from scratch": lambda *a: ours(*a, "scratch", words=True),
+    "ours on bytes, from scratch": lambda *a: ours(*a, "scratch"),
+    "ours, pretrained, head alone": lambda *a: ours(*a, "head"),
+    "ours, pretrained, LoRA": lambda *a: ours(*a, "lora"),
+    "ours, pretrained, full": lambda *a: ours(*a, "full"),
+}
+AGAINST_OVERFITTING = {
+    "LSTM, dropout 0.5": lambda *a: lstm(*a, dropout=0.5),
+    "LSTM, variational dropout 0.5": lambda *a: lstm(*a, variational=0.5),
+    "LSTM, weight decay 5": lambda *a: lstm(*a, weight_decay=5.0),
+    "LSTM, early stopping": lambda *a: lstm(*a, early=True),
+    "ours, dropout 0.2": lambda *a: ours(*a, "full", dropout=0.2),
+}
+CURVES = ("TF-IDF + logistic regression", "LSTM, as printed", "ours, pretrained, full")
+
+
+def row(name, rival, data, seed, n=None) -> dict:
+    """One rival on one split."""
+    train, test = data.split(seed, n)
+    start = time.perf_counter()
+    on_train, on_test, learned = rival(data, train, test, seed)
+    kept = {f"{part}_{key}": found[key] for part, found in (("train", on_train), ("test", on_test))
+            for key in ("loss", "accuracy", "macro_f1")}  # fmt: skip
+    return dict(rival=name, labels=len(train), split=seed, learned=learned, seconds=time.perf_counter() - start, **kept)
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    data, rows = Reviews(), []
+    for seed in range(SPLITS):
+        jobs = [(name, rival, None) for name, rival in {**RIVALS, **AGAINST_OVERFITTING}.items()]
+        jobs += [(name, RIVALS[name], n) for name in CURVES for n in SHARES]
+        for name, rival, n in jobs:
+            rows.append(row(name, rival, data, seed, n))
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
+        versions = {"python": platform.python_version(), "torch": torch.__version__}
+        how = dict(made_by="data/make_rivals.py", hardware=hardware(), versions=versions, epochs=EPOCHS)
+        checkpoints.write_json(FILE, {"how": how, "rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

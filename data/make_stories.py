@@ -1,0 +1,139 @@
+"""Train the two models of notebooks 07 and 08 that tell stories, and write them to data/storyteller and data/tasks.
+
+storyteller reads English stories that are made up as it goes, so none is read twice; tasks is the storyteller,
+finetuned on four language tasks. `make data`; one of them: python data/make_stories.py tasks.
+"""
+
+import pathlib
+import platform
+import sys
+
+import numpy as np
+import torch
+
+from bigmodel_lib import checkpoints
+from bigmodel_lib.config import preset
+from bigmodel_lib.corpora import document_batch
+from bigmodel_lib.costs import hardware
+from bigmodel_lib.finetuning import exact_share
+from bigmodel_lib.model_torch import LanguageModel, count_parameters, cross_entropy, initialise
+from bigmodel_lib.storyworld import END, START, StoryWorld
+from bigmodel_lib.storyworld.tasks import Task, task_batch, task_tokenizer, tasks_of
+from bigmodel_lib.training import Pretraining
+
+DATA = pathlib.Path(__file__).resolve().parent
+KINDS = ("continue", "question", "summary", "chinese")
+SIZES = dict(d_model=96, n_heads=3, d_ff=384, context_length=160, momentum=0.95, warmup_steps=20, ngrams=1)
+STEPS, BATCH = {"storyteller": 5000, "tasks": 6000, "more questions": 3000}, 32
+EQUAL, QUESTIONS = dict.fromkeys(KINDS, 8), {"continue": 2, "question": 24, "summary": 2, "chinese": 4}  # of a batch
+
+
+def world_and_tokenizer():
+    """The world of all the course's story models, and its words in both languages."""
+    world = StoryWorld(longest=40)
+    return world, task_tokenizer(world)
+
+
+def story_batches(world, tokenizer, rng):
+    """A function that gives (x, y): whole new stories."""
+
+    def batch():
+        stories = [tokenizer.encode(f"{START} {world.sample(rng).text} {END}") for _ in range(BATCH)]
+        return document_batch(stories, BATCH, rng)
+
+    return batch
+
+
+def task_batches(world, tokenizer, rng, kinds):
+    """A function that gives (x, y): tasks on new stories, kinds {name: how many}; the kind "story" is a whole story."""
+
+    def tasks_of_a_story():
+        story = world.sample(rng)
+        return [*tasks_of(story, rng), Task("story", [START], [*story.tokens, END])]
+
+    def batch():
+        tasks: list = []
+        for kind, share in kinds.items():
+            wanted = len(tasks) + share
+            while len(tasks) < wanted:
+                tasks += [task for task in tasks_of_a_story() if task.kind == kind]
+        return task_batch(tasks, tokenizer)
+
+    return batch
+
+
+def train(model, config, next_batch) -> Pretraining:
+    """A finished run on batches (x, y) of arrays, with a line every 500 steps."""
+    run = Pretraining(model, np.zeros(999), config)
+    run.next_batch = lambda: (*map(torch.from_numpy, next_batch()), 1.0)
+    for look in run:
+        if look.step % 500 == 0:
+            print(f"step {look.step}  loss {look.loss:.4f}  {look.seconds:.0f} s", flush=True)
+    return run
+
+
+def keep(name: str, run: Pretraining, tokenizer, measure) -> None:
+    """Write a model, rounded, and what `measure` finds of what was written."""
+    folder = DATA / name
+    folder.mkdir(exist_ok=True)
+    checkpoints.save_model(folder, run.model, tokenizer, torch.bfloat16)
+    measured = measure(checkpoints.load_model(folder)[0])
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    curve = [row for row in run.curve if row["step"] % 100 == 0]
+    metrics = dict(measured, parameters=count_parameters(run.model), steps=run.step, train_seconds=run.seconds,
+                   made_by="data/make_stories.py", hardware=hardware(), versions=versions,
+                   train_config=run.config.to_dict(), curve=curve)  # fmt: skip
+    checkpoints.write_json(folder / "metrics.json", metrics)
+    print(name, measured)
+
+
+@torch.no_grad()
+def gap(model, world, tokenizer, n_stories: int = 1000) -> dict:
+    """Loss on new stories beside the world's own, both in nats per token."""
+    rng = np.random.default_rng(1)
+    stories, cost, count = [world.sample(rng) for _ in range(n_stories)], 0.0, 0
+    for story in stories:
+        tokens = torch.from_numpy(tokenizer.encode(f"{START} {story.text} {END}")).long()
+        cost += float(cross_entropy(model(tokens[None, :-1]), tokens[None, 1:])) * (len(tokens) - 1)
+        count += len(tokens) - 1
+    return {"loss": cost / count, "floor": -sum(story.log_prob for story in stories) / count}
+
+
+def exact(model, world, tokenizer, n_stories: int = 1000) -> dict:
+    """The share of tasks on new stories, by kind, that the model answers exactly."""
+    rng = np.random.default_rng(3)
+    tasks = [task for _ in range(n_stories) for task in tasks_of(world.sample(rng), rng)]
+    return {"exact": {kind: exact_share(model, [t for t in tasks if t.kind == kind], tokenizer) for kind in KINDS}}
+
+
+def make_storyteller() -> None:
+    world, tokenizer = world_and_tokenizer()
+    sizes, config = preset(
+        "medium", tokenizer.vocab_size, steps=STEPS["storyteller"], muon_rate=0.012, batch_size=BATCH, **SIZES
+    )
+    model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(0))
+    run = train(model, config, story_batches(world, tokenizer, np.random.default_rng(0)))
+    keep("storyteller", run, tokenizer, lambda model: gap(model, world, tokenizer))
+
+
+def make_tasks() -> None:
+    """In two parts: answers are short, so in a batch of all kinds alike most of the loss is on translations."""
+    world, tokenizer = world_and_tokenizer()
+    model, _ = checkpoints.load_model(DATA / "storyteller")
+    parts = (("tasks", EQUAL, 2, 0.01), ("more questions", QUESTIONS, 4, 0.008))
+    for name, kinds, seed, rate in parts:
+        rates = dict(muon_rate=rate, adamw_rate=rate, steps=STEPS[name], batch_size=BATCH, seed=seed)
+        _, config = preset("medium", tokenizer.vocab_size, **rates, **SIZES)
+        run = train(model, config, task_batches(world, tokenizer, np.random.default_rng(seed), kinds))
+    keep("tasks", run, tokenizer, lambda model: {**exact(model, world, tokenizer), **gap(model, world, tokenizer)})
+
+
+def main(names) -> int:
+    makers = {"storyteller": make_storyteller, "tasks": make_tasks}
+    for name in names or makers:
+        makers[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
