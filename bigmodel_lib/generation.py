@@ -7,31 +7,172 @@ import math
 import sys
 
 import torch
+from torch.nn import functional
 
 from bigmodel_lib.checkpoints import load_model
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.devices import choose_device, evaluating
+from bigmodel_lib.model_torch import (
+    LanguageModel,
+    attention,
+    layer_norm,
+    merge_heads,
+    ngram_rows,
+    rope_tables,
+    split_heads,
+)
 from bigmodel_lib.pretraining import OneLineParser
 
+# From logits to a token
 
-def sample_next(logits, temperature, top_k, generator):
-    """Draw one token from softmax(logits / temperature), from the top_k likeliest only if top_k is not 0.
 
-    Temperature 0 takes the likeliest. Shapes: logits (V,) -> (). Source of top-k: Fan et al. 2018, section 5.4.
+def keep_top_k(logits, k):
+    """The logits with all but the k largest at -∞; k = 0 keeps all. Shapes: (..., V) -> (..., V).
+
+    Source: Fan et al. 2018, section 5.4. Taught in 08_generation.
+    """
+    if not 0 < k < logits.shape[-1]:
+        return logits
+    return logits.masked_fill(logits < logits.topk(k).values[..., -1:], -math.inf)
+
+
+def keep_top_p(logits, p):
+    """The logits with all at -∞ but the fewest, likeliest tokens whose probabilities reach p together.
+
+    A token stays while the likelier ones have not reached p, so the one that crosses p stays. Shapes: (..., V) ->
+    (..., V). Source: Holtzman et al. 2020, eq. 2. Built by the reader in 08_generation.
+    """
+    if p >= 1:
+        return logits
+    probabilities, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    likelier = probabilities.cumsum(dim=-1) - probabilities
+    leaves = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, likelier >= p)
+    return logits.masked_fill(leaves, -math.inf)
+
+
+def forbid(logits, token):
+    """The logits with one token at -∞: so a text cannot end too early. Taught in 08_generation."""
+    return logits.index_fill(-1, torch.tensor([token], device=logits.device), -math.inf)
+
+
+def sampling_distribution(logits, temperature=1.0, top_k=0, top_p=1.0):
+    """What one draws from: softmax(logits / temperature), cut to top k, then to top p; one-hot at temperature 0.
+
+    Shapes: (..., V) -> (..., V). Taught in 08_generation.
     """
     if temperature == 0:
-        return logits.argmax()
-    if 0 < top_k < len(logits):
-        logits = logits.masked_fill(logits < logits.topk(top_k).values[-1], -math.inf)
-    return torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)[0]
+        return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
+    return keep_top_p(keep_top_k(logits / temperature, top_k), top_p).softmax(dim=-1)
+
+
+def sample_next(logits, temperature, top_k, generator, top_p=1.0):
+    """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...)."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    chances = sampling_distribution(logits, temperature, top_k, top_p)
+    drawn = torch.multinomial(chances.reshape(-1, chances.shape[-1]), 1, generator=generator)
+    return drawn.reshape(logits.shape[:-1])
+
+
+# The cache
+
+
+def attend_to_cache(q, k, v, keys, values, window):
+    """The attention of one new token to itself and those before it, and what to keep: `window` keys and values.
+
+    Shapes: q, k, v (B, H, 1, K), keys and values (B, H, n, K) -> (B, H, 1, K) and twice (B, H, min(n + 1, window), K).
+    Equals the last row of a causal attention over n + 1 tokens that sees `window` keys. Built by the reader in
+    08_generation.
+    """
+    keys = torch.cat([keys, k], dim=-2)[..., -window:, :]
+    values = torch.cat([values, v], dim=-2)[..., -window:, :]
+    return attention(q, keys, values, causal=False), keys, values
+
+
+class Cache:
+    """What the next token needs of those before it: keys and values (B, H, n, K) of each layer, n up to T; what token
+    shift adds, (B, 1, D) for each branch; the last tokens, with which runs begin. Taught in 08_generation."""
+
+    def __init__(self, model, batch_size=1):
+        c, like = model.config, model.token_embedding
+        self.keys = [like.new_empty(batch_size, c.n_heads, 0, c.d_head)] * c.n_layers
+        self.values = list(self.keys)
+        self.shifted = [like.new_zeros(batch_size, 1, c.d_model)] * (2 * c.n_layers)
+        self.tokens = torch.zeros(batch_size, c.ngrams - 1, dtype=torch.long, device=like.device)
+        self.position, self.tables = 0, (model.cosine, model.sine)
+
+    def keep(self, rows):
+        """Go on with some rows of the batch, named by index or by a mask."""
+        for parts in (self.keys, self.values, self.shifted):
+            parts[:] = [part[rows] for part in parts]
+        self.tokens = self.tokens[rows]
+
+    def count_numbers(self):
+        return sum(part.numel() for part in (*self.keys, *self.values, *self.shifted))
+
+
+def embed_next(model, tokens, cache):
+    """As `LanguageModel.embed`, for tokens (B, n) that follow those in the cache -> (B, n, D)."""
+    x, n = functional.embedding(tokens, model.token_embedding), tokens.shape[1]
+    if model.ngram_embedding is not None:
+        run = torch.cat([cache.tokens, tokens], dim=1)
+        rows = ngram_rows(run, model.config.vocab_size, model.config.ngrams)[..., -n:]
+        x = x + functional.embedding(rows, model.ngram_embedding).sum(dim=0)
+        cache.tokens = run[:, run.shape[1] - cache.tokens.shape[1] :]
+    if model.position_embedding is not None:
+        x = x + model.position_embedding[cache.position : cache.position + n]
+    return x
+
+
+def rotation_next(model, n, cache):
+    """RoPE's two tables for the n positions after those in the cache; beyond T they are computed on."""
+    if model.config.positions != "rope":
+        return None
+    end = cache.position + n
+    if end > len(cache.tables[0]):
+        config, like = model.config, model.token_embedding
+        longer = rope_tables(2 * end, config.d_head, config.rope_base, like.device)
+        cache.tables = tuple(table.to(like.dtype) for table in longer)
+    return tuple(table[cache.position : end] for table in cache.tables)
+
+
+def shift_next(y, strength, cache, branch):
+    """As `shift_tokens`, the token before the first of these coming from the cache. Taught in 08_generation."""
+    if strength is None:
+        return y
+    before = torch.cat([cache.shifted[branch], y[:, :-1]], dim=1)
+    cache.shifted[branch] = y[:, -1:]
+    return y + strength * before
 
 
 @torch.no_grad()
-def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0):
-    """Yield n_tokens ids that follow `tokens` (N,), one at a time; the model sees the last T of all so far.
+def read(model, tokens, cache, attend=attend_to_cache):
+    """Let the model read tokens (B, n) that follow those in the cache, and remember them -> the last logits (B, V).
 
-    Raises CourseError for an empty prompt or impossible settings.
+    The first stretch may have up to T tokens, a later one has one. Leaves nothing out. Taught in 08_generation.
     """
+    x, rotation = embed_next(model, tokens, cache), rotation_next(model, tokens.shape[1], cache)
+    for i, block in enumerate(model.blocks):
+        layer, y = block.attention, shift_next(layer_norm(x), block.attention.shift, cache, 2 * i)
+        q, k = layer.queries_and_keys(y, rotation)
+        v = split_heads(y @ layer.w_v, layer.n_heads)
+        if cache.position == 0:
+            out, cache.keys[i], cache.values[i] = attention(q, k, v), k, v
+        else:
+            past = cache.keys[i], cache.values[i], model.config.context_length
+            out, cache.keys[i], cache.values[i] = attend(q, k, v, *past)
+        x = x + merge_heads(out) @ layer.w_o
+        y = shift_next(layer_norm(x), block.mlp.shift, cache, 2 * i + 1)
+        x = x + block.mlp.activation(y @ block.mlp.w_up) @ block.mlp.w_down
+    cache.position += tokens.shape[1]
+    return layer_norm(x[:, -1]) @ (model.token_embedding.T if model.w_out is None else model.w_out)
+
+
+# Writing
+
+
+def check_settings(model, tokens, n_tokens, temperature, top_k, top_p) -> None:
+    """Raises CourseError for a model that cannot write, an empty prompt or an impossible setting."""
     if not model.config.causal:
         raise CourseError(
             "this model was trained to guess hidden tokens (an encoder) and cannot write: use a causal one"
@@ -44,20 +185,148 @@ def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0):
         )
     if top_k < 0 or n_tokens < 0:
         raise CourseError(f"top_k {top_k} and tokens {n_tokens} must be 0 or more: choose such")
-    device = model.token_embedding.device
+    if not 0 < top_p <= 1:
+        raise CourseError(f"top_p {top_p} is not above 0 and up to 1: choose 0.9, or 1 to keep all tokens")
+
+
+@torch.no_grad()
+def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop=None, min_tokens=0):
+    """Yield up to n_tokens ids that follow `tokens` (N,), one at a time; after `stop`, which is yielded, none.
+
+    The last T tokens of the prompt are read at once, each later one alone, with a cache. Beyond T tokens each sees the
+    last T keys, which is not the same as encoding the last T tokens again: a key still carries what its token had seen.
+    Learned positions end at T, so there the last T tokens are encoded again. min_tokens: so many come before `stop`.
+    Raises CourseError for an empty prompt or impossible settings.
+    """
+    check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
+    device, T = model.token_embedding.device, model.config.context_length
     generator = torch.Generator().manual_seed(seed)
-    window = [int(token) for token in tokens][-model.config.context_length :]
-    for _ in range(n_tokens):
-        with evaluating(model):
-            logits = model(torch.tensor([window], device=device))[0, -1].float().cpu()
-        token = int(sample_next(logits, temperature, top_k, generator))
+    window = [int(token) for token in tokens][-T:]
+    cache, unread = Cache(model), window
+    cached = type(model).forward is LanguageModel.forward
+    for place in range(n_tokens):
+        if cached and (cache.position < T or model.config.positions != "learned"):
+            logits = read(model, torch.tensor([unread], device=device), cache)[0]
+        else:
+            with evaluating(model):
+                logits = model(torch.tensor([window], device=device))[0, -1]
+        logits = logits.float().cpu()
+        if stop is not None and place < min_tokens:
+            logits = forbid(logits, stop)
+        token = int(sample_next(logits, temperature, top_k, generator, top_p))
         yield token
-        window = [*window, token][-model.config.context_length :]
+        if token == stop:
+            return
+        window, unread = [*window, token][-T:], [token]
 
 
-def write(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0) -> str:
+@torch.no_grad()
+def generate_many(
+    model, tokens, n_samples, n_tokens, generator, *, temperature=1.0, top_k=0, top_p=1.0, stop=None, min_tokens=0
+) -> list:
+    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), N up to T, drawn side by side in one batch.
+
+    A list ends with `stop` if it came; rows that have ended leave the batch. Raises CourseError as `generate` does,
+    and where learned positions do not reach.
+    """
+    check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
+    if model.config.positions == "learned" and len(tokens) + n_tokens - 1 > model.config.context_length:
+        raise CourseError(
+            f"{len(tokens)} tokens and {n_tokens} more do not fit {model.config.context_length} learned positions: "
+            f"ask for fewer"
+        )
+    device, cache, written = model.token_embedding.device, Cache(model, n_samples), [[] for _ in range(n_samples)]
+    unread, alive = torch.tensor([[int(t) for t in tokens]], device=device).expand(n_samples, -1), range(n_samples)
+    for place in range(n_tokens):
+        logits = read(model, unread, cache).float().cpu()
+        if stop is not None and place < min_tokens:
+            logits = forbid(logits, stop)
+        drawn = sample_next(logits, temperature, top_k, generator, top_p)
+        for row, token in zip(alive, drawn.tolist(), strict=True):
+            written[row].append(token)
+        if stop is not None:
+            going = drawn != stop
+            alive = [row for row, goes in zip(alive, going.tolist(), strict=True) if goes]
+            if not alive:
+                break
+            if len(alive) < len(drawn):
+                cache.keep(going.to(device))
+                drawn = drawn[going]
+        unread = drawn[:, None].to(device)
+    return written
+
+
+def stream(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop=""):
+    """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given."""
+    written = []
+    for token in generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed, top_p=top_p):
+        written.append(token)
+        text = tokenizer.decode(written)
+        if stop and stop in text:
+            yield text[: text.index(stop) + len(stop)]
+            return
+        yield text
+
+
+def write(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop="") -> str:
     """The text that follows a prompt. Raises CourseError for a prompt with a character that the tokenizer lacks."""
-    return tokenizer.decode(list(generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed)))
+    if stop:
+        *_, text = ["", *stream(model, tokenizer, prompt, n_tokens, temperature, top_k, seed, top_p=top_p, stop=stop)]
+        return text
+    drawn = generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed, top_p=top_p)
+    return tokenizer.decode(list(drawn))
+
+
+# Whole continuations
+
+
+def batch_of(prompt, rows):
+    """(x, y) of one prompt with different continuations: y is the next token in these, -1 in the prompt and after them.
+
+    Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
+    """
+    N, longest = len(prompt), max(len(row) for row in rows)
+    x, y = torch.zeros(len(rows), N - 1 + longest, dtype=torch.long), torch.full((len(rows), N - 1 + longest), -1)
+    x[:, :N] = torch.tensor([int(token) for token in prompt])
+    for i, row in enumerate(rows):
+        y[i, N - 1 : N - 1 + len(row)] = torch.tensor(row)
+        x[i, N : N - 1 + len(row)] = torch.tensor(row[:-1])
+    return x, y
+
+
+def log_probability(model, x, y):
+    """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) over the targets that are not -1.
+
+    Shapes: x and y (B, T) -> (B,). With a gradient, unless told not to. Taught in 08_generation.
+    """
+    logs = model(x).log_softmax(dim=-1)
+    return (logs.gather(-1, y.clamp(min=0)[..., None])[..., 0] * (y >= 0)).sum(dim=-1)
+
+
+@torch.no_grad()
+def beam_search(model, tokens, width, n_tokens, stop) -> list:
+    """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
+
+    Returns [(ln p, ids)], the best first; none if nothing ended. Source: Lowerre 1976. Taught in 08_generation.
+    """
+    cache, beams, ended = Cache(model), [(0.0, [])], []
+    logits = read(model, torch.tensor([[int(token) for token in tokens]]), cache)
+    for _ in range(n_tokens):
+        totals = torch.tensor([[total] for total, _ in beams]) + logits.log_softmax(dim=-1)
+        best = totals.flatten().topk(min(2 * width, totals.numel()))
+        found = [(t, i // logits.shape[1], i % logits.shape[1]) for t, i in zip(*map(list, best), strict=True)]
+        ended += [(float(t), [*beams[row][1], stop]) for t, row, token in found if token == stop]
+        found = [(float(t), int(row), int(token)) for t, row, token in found if token != stop][:width]
+        ended = sorted(ended, reverse=True)[:width]
+        if len(ended) == width and ended[-1][0] >= found[0][0]:
+            break  # a longer text is never likelier than its beginning
+        beams = [(total, [*beams[row][1], token]) for total, row, token in found]
+        cache.keep([row for _, row, _ in found])
+        logits = read(model, torch.tensor([[token] for _, _, token in found]), cache)
+    return ended
+
+
+# The command
 
 
 def parse_options(argv):
@@ -72,6 +341,10 @@ def parse_options(argv):
     parser.add_argument(
         "--top-k", type=int, default=0, help="choose among the k likeliest only; 0: among all (default)"
     )
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="choose among the likeliest that reach p together; 1: all (default)"
+    )
+    parser.add_argument("--stop", metavar="TEXT", default="", help="end after the first TEXT (default: never)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute")
     return parser.parse_args(argv)
@@ -83,7 +356,8 @@ def main(argv=None) -> int:
         options = parse_options(argv)
         model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
         rest = (options.tokens, options.temperature, options.top_k, options.seed)
-        print(options.prompt + write(model, tokenizer, options.prompt, *rest))
+        cuts = dict(top_p=options.top_p, stop=options.stop)
+        print(options.prompt + write(model, tokenizer, options.prompt, *rest, **cuts))
         return 0
     except CourseError as error:
         print(f"generation: {error}", file=sys.stderr)

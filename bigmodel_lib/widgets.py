@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from bigmodel_lib.config import CourseError
+
 
 class GuessTheNextWord:
     """A game on the story world: the reader guesses the next word, beside one who knows the exact distribution.
@@ -89,3 +91,122 @@ class GuessTheNextWord:
         button.on_click(play)
         draw()
         display(ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer]))
+
+
+class WriteWithMe:
+    """Writing together: a model shows its candidates for the next token, the reader chooses one or lets it draw.
+
+    `candidates()`, `choose(place)`, `draw(n)`, `undo()` and the settings temperature, top_k, top_p are all there is; in
+    a notebook they are buttons and sliders, and `draw_on(ax)` is the same as a picture. `price`: what the choices cost,
+    -ln of their probabilities, in nats. Raises CourseError for an empty prompt.
+    """
+
+    def __init__(self, model, tokenizer, prompt: str, seed: int = 0, shown: int = 8):
+        import torch
+
+        from bigmodel_lib.generation import check_settings
+
+        self.model, self.tokenizer, self.shown = model, tokenizer, shown
+        self.prompt, self.start = prompt, tokenizer.encode(prompt).tolist()
+        check_settings(model, self.start, 1, 1.0, 0, 1.0)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
+        self.written, self.prices = [], []
+
+    @property
+    def text(self) -> str:
+        return self.tokenizer.decode([*self.start, *self.written])
+
+    @property
+    def price(self) -> float:
+        return math.fsum(self.prices)
+
+    def distribution(self):
+        """What the next token is drawn from, by the settings of now, (V,); the model sees the last T tokens."""
+        import torch
+
+        from bigmodel_lib.generation import Cache, read, sampling_distribution
+
+        window = [*self.start, *self.written][-self.model.config.context_length :]
+        tokens = torch.tensor([window], device=self.model.token_embedding.device)
+        logits = read(self.model, tokens, Cache(self.model))[0].float().cpu()
+        return sampling_distribution(logits, self.temperature, self.top_k, self.top_p)
+
+    def candidates(self) -> list:
+        """[(token, its text, its probability)], the likeliest first; none of those that the settings cut off."""
+        best = self.distribution().topk(min(self.shown, self.model.config.vocab_size))
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [(token, self.tokenizer.decode([token]), p) for token, p in rows if p > 0]
+
+    def _append(self, token: int, p: float) -> None:
+        self.written.append(token)
+        self.prices.append(-math.log(p))
+
+    def choose(self, place: int) -> str:
+        """Append the candidate at a place of the list; returns its text. Raises CourseError for one not shown."""
+        shown = self.candidates()
+        if not 0 <= place < len(shown):
+            raise CourseError(f"candidate {place} is not shown: choose 0 to {len(shown) - 1}")
+        token, text, p = shown[place]
+        self._append(token, p)
+        return text
+
+    def draw(self, n: int = 1) -> None:
+        """Let the model draw n tokens."""
+        for _ in range(n):
+            p = self.distribution()
+            token = int(p.multinomial(1, generator=self.generator))
+            self._append(token, float(p[token]))
+
+    def undo(self) -> None:
+        """Take the last token back, if there is one."""
+        self.written, self.prices = self.written[:-1], self.prices[:-1]
+
+    def draw_on(self, ax=None):
+        """The candidates as bars, with the end of the text so far as title."""
+        from bigmodel_lib.plots import draw_bars, new_axes, readable
+
+        end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
+        title = end.replace("\n", "⏎") + " …?"
+        ax = ax or new_axes(title, "probability", "next token (␣ blank, ⏎ line end)", height=3)
+        shown = self.candidates()
+        return draw_bars([f"“{readable(text)}”" for _, text, _ in shown], [p for _, _, p in shown], ax)
+
+    def _ipython_display_(self) -> None:
+        import ipywidgets
+        from IPython.display import display
+
+        from bigmodel_lib.plots import readable
+
+        text, slider = ipywidgets.HTML(), ipywidgets.FloatSlider
+        rows = [(ipywidgets.Button(), ipywidgets.HTML()) for _ in range(self.shown)]
+        settings = [
+            slider(value=self.temperature, min=0.0, max=2.0, step=0.1, description="temperature"),
+            ipywidgets.IntSlider(value=self.top_k, min=0, max=50, description="top k"),
+            slider(value=self.top_p, min=0.05, max=1.0, step=0.05, description="top p"),
+        ]
+
+        def show(_=None):
+            self.temperature, self.top_k, self.top_p = (setting.value for setting in settings)
+            text.value = f"<p>{html.escape(self.text)}▏</p><p>what the choices cost: {self.price:.2f} nats</p>"
+            shown = self.candidates()
+            for place, (button, bar) in enumerate(rows):
+                word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
+                button.description, button.disabled = readable(word), p == 0
+                style = f"display:inline-block;height:0.8em;background:#0072B2;width:{14 * p:.2f}em"
+                bar.value = f'<span style="{style}"></span> {p:.2f}' if p else ""
+
+        def after(action, *given):
+            return lambda _: (action(*given), show())
+
+        for place, (button, _) in enumerate(rows):
+            button.on_click(after(self.choose, place))
+        actions = []
+        for name, action in (("draw 1", (self.draw,)), ("draw 20", (self.draw, 20)), ("undo", (self.undo,))):
+            actions.append(ipywidgets.Button(description=name))
+            actions[-1].on_click(after(*action))
+        for setting in settings:
+            setting.observe(show, "value")
+        show()
+        bars = [ipywidgets.HBox(row) for row in rows]
+        display(ipywidgets.VBox([text, *bars, ipywidgets.HBox(actions), *settings]))

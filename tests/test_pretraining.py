@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from bigmodel_lib import checkpoints, pretraining
 from bigmodel_lib.config import CourseError, TrainConfig, preset
 from bigmodel_lib.corpora import python_manual
-from bigmodel_lib.generation import generate, sample_next, write
 from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise
 from bigmodel_lib.tokenizers import ByteTokenizer, CharacterTokenizer
 from bigmodel_lib.training import Diverged, Pretraining, evaluate
@@ -459,40 +458,6 @@ def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
     }
     assert words[how] in said and said.count("\n") == 1
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-
-
-# Generation
-
-
-def test_sampling_follows_the_exact_probabilities():
-    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    generator = torch.Generator().manual_seed(0)
-    for temperature, top_k in [(1.0, 0), (0.5, 0), (1.0, 2)]:
-        exact = (logits / temperature).exp() * (torch.arange(4) < (top_k or 4))
-        exact = exact / exact.sum()
-        n = 4000
-        drawn = torch.stack([sample_next(logits, temperature, top_k, generator) for _ in range(n)])
-        share = torch.bincount(drawn, minlength=4) / n
-        assert ((share - exact).abs() <= 4 * (exact * (1 - exact) / n).sqrt() + 1e-9).all()
-    assert sample_next(logits, 0, 0, generator) == 0
-
-
-def test_generation_sees_the_last_context_and_repeats_with_its_seed(random_model):
-    model = random_model(vocab_size=256)
-    prompt = list(range(40))
-    assert list(generate(model, prompt, 5, seed=1)) == list(generate(model, prompt[-12:], 5, seed=1))
-    assert list(generate(model, prompt, 30, seed=1)) != list(generate(model, prompt, 30, seed=2))
-    greedy = list(generate(model, prompt, 1, temperature=0))
-    assert greedy == [model(torch.tensor([prompt[-12:]]))[0, -1].argmax().item()]
-
-
-@pytest.mark.parametrize("changes, words", [
-    (dict(prompt=""), "a prompt of at least one token"), (dict(temperature=-1.0), "temperature -1.0"),
-    (dict(temperature=math.nan), "temperature nan"), (dict(top_k=-1), "top_k -1"), (dict(n_tokens=-5), "tokens -5"),
-])  # fmt: skip
-def test_impossible_settings_are_refused(random_model, changes, words):
-    with pytest.raises(CourseError, match=words):
-        write(random_model(vocab_size=256), ByteTokenizer(), **{"prompt": "x", "n_tokens": 3, **changes})
 
 
 def test_train_config_of_a_run_is_kept():

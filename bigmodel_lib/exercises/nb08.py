@@ -1,0 +1,419 @@
+"""The exercises of 08_generation."""
+
+import math
+
+from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
+from bigmodel_lib.generation import attend_to_cache, keep_top_p
+from bigmodel_lib.preferences import dpo_loss
+
+
+def _check_temperature(attempt):
+    diagnose(number(attempt), 16 / 17, {
+        0.8: "that is the probability at temperature 1: here the logits are doubled",
+        1.6: "a probability is at most 1: divide by the sum of both afterwards",
+        0.64: "that is 0.8²: the other one is squared as well, and both must sum to 1",
+        0.4: "the temperature divides the logits, not the probabilities",
+        2 / 3: "that is temperature 2, the square roots: 0.5 makes the likelier one likelier",
+        1.0: "only temperature 0 leaves nothing for the other one",
+        1 / 17: "that is what is left for the other token",
+    }, tolerance=0.003)  # fmt: skip
+    return "dividing logits by 1/2 squares the odds: 4 to 1 becomes 16 to 1"
+
+
+def _check_top_p(attempt):
+    import torch
+
+    p = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15], dtype=torch.float64)
+    logits = p.log() + 3.0
+
+    def kept_of(top_p, given=logits):
+        result = attempt(given.clone(), top_p)
+        if not torch.is_tensor(result) or result.shape != given.shape:
+            raise Wrong(
+                f"a tensor of the shape of the logits was wanted, yours gives {getattr(result, 'shape', result)!r}"
+            )
+        return result, {i for i, x in enumerate(result.reshape(-1).tolist()) if x > -math.inf}
+
+    result, kept = kept_of(0.6)
+    if close(result[1], 0.4, 1e-9):
+        raise Wrong("yours gives probabilities: logits were wanted, those that are cut at -inf")
+    if kept == {1}:
+        raise Wrong(
+            "p = 0.6 was wanted and 0.4 is kept: the token that crosses p belongs to the set, so two stay (0.4 and 0.3)"
+        )
+    if kept in ({0, 1, 2, 3}, {0, 1, 2}):
+        raise Wrong("you went through the tokens in the order of their ids: begin with the likeliest")
+    if kept == {2, 0, 4, 3}:
+        raise Wrong("you began with the least likely tokens: sort with descending=True")
+    if kept == {0, 1, 2, 3, 4}:
+        raise Wrong("nothing was cut: at p = 0.6 only 0.4 and 0.3 stay")
+    if kept != {1, 3}:
+        raise Wrong(f"at p = 0.6 the tokens 1 and 3 stay (0.4 and 0.3); yours keeps {sorted(kept)}")
+    if not close(result[[1, 3]], logits[[1, 3]], 1e-9):
+        raise Wrong("the logits of the tokens that stay must not change")
+    for top_p, wanted in ((0.05, {1}), (0.75, {1, 3, 4}), (0.9, {1, 3, 4, 0}), (1.0, {0, 1, 2, 3, 4})):
+        if kept_of(top_p)[1] != wanted:
+            raise Wrong(f"at p = {top_p} the tokens {sorted(wanted)} stay; yours keeps {sorted(kept_of(top_p)[1])}")
+    two = torch.stack([logits, logits.flip(0)])
+    if kept_of(0.6, two)[1] != {1, 3, 6, 8}:
+        raise Wrong("with two rows each has its own order: work along the last axis (dim=-1)")
+    return "a token stays while the likelier ones have not reached p, so the one that crosses it stays"
+
+
+def _another_top_p(logits, p):
+    import torch
+
+    rows = logits.reshape(-1, logits.shape[-1]).clone()
+    for row in rows:
+        total, probabilities = 0.0, row.softmax(dim=-1)
+        for place in probabilities.argsort(descending=True).tolist():
+            if total >= p:
+                row[place] = -torch.inf
+            total += probabilities[place].item()
+    return rows.view_as(logits)
+
+
+def _check_cache(attempt):
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 2, 7, 4, dtype=torch.float64, generator=draw)
+
+    def ask(window):
+        newest = (x[..., -1:, :].clone() for x in (q, k, v))
+        given = attempt(*newest, *(x[..., max(0, 6 - window) : 6, :].clone() for x in (k, v)), window)
+        if not isinstance(given, tuple | list) or len(given) != 3:
+            raise Wrong("three tensors were wanted: what the attention gives, all keys to keep, all values to keep")
+        return given
+
+    for window in (9, 7, 6, 3):
+        n, past = min(7, window), min(6, window)
+        out, keys, values = ask(window)
+        if keys.shape != (2, 2, n, 4):
+            if keys.shape[-2] == past:
+                raise Wrong("the new key is missing from what you keep: the next token will want to look at this one")
+            if keys.shape[-2] == past + 1:
+                raise Wrong(f"with a window of {window} only the last {n} keys are kept; yours keeps {past + 1}")
+            raise Wrong(
+                f"keys of shape (2, 2, {n}, 4) were wanted with a window of {window}, yours is {tuple(keys.shape)}"
+            )
+        if values.shape == keys.shape and close(values, k[..., -n:, :], 1e-9):
+            raise Wrong("you keep the keys twice: the values are a list of their own")
+        if not (
+            close(keys, k[..., -n:, :], 1e-9) and values.shape == keys.shape and close(values, v[..., -n:, :], 1e-9)
+        ):
+            raise Wrong(f"what is kept should be the last {n} keys and values, the new ones at the end")
+
+        def gives(first, last=7, scale=2.0, window=window):
+            scores = q[..., -1:, :] @ k[..., first:last, :].mT / scale
+            return scores.softmax(dim=-1) @ v[..., first:last, :]
+
+        if out.shape != (2, 2, 1, 4):
+            raise Wrong(f"one vector a head, (2, 2, 1, 4), was wanted, yours gives {tuple(out.shape)}")
+        mistakes = [
+            (gives(6 - past, 6), "the new token does not see itself: add its key and value before the attention"),
+            (gives(7 - n, scale=1.0), "the scores are not divided by √K: use `attention`, or divide by `q.shape[-1] ** 0.5`"),
+            (v[..., 7 - n : 8 - n, :], "the mask of a causal attention takes the one query for the first token, which sees "
+             "the oldest key alone: all kept keys lie in its past, so causal=False"),
+        ]  # fmt: skip
+        for mistake, words in mistakes:
+            if close(out, mistake, 1e-9) and not close(out, gives(7 - n), 1e-9):
+                raise Wrong(words)
+        if n < 7 and close(out, gives(6 - past), 1e-9):
+            raise Wrong(
+                f"with a window of {window} the token sees the last {n} keys: cut before the attention, not after"
+            )
+        if not close(out, gives(7 - n), 1e-9):
+            raise Wrong(f"with a window of {window} the result is not the attention over the last {n} keys")
+    return "one query, all keys that are kept, no mask: what comes later has not been written yet"
+
+
+def _another_cache(q, k, v, keys, values, window):
+    import torch
+
+    keys, values = torch.cat((keys, k), 2), torch.cat((values, v), 2)
+    if keys.shape[2] > window:
+        keys, values = keys[:, :, 1:], values[:, :, 1:]
+    weights = torch.softmax(q @ keys.transpose(2, 3) / q.shape[-1] ** 0.5, dim=-1)
+    return weights @ values, keys, values
+
+
+def _append(q, k, v, keys, values, window):
+    import torch
+
+    return torch.cat([keys, k], -2), torch.cat([values, v], -2)
+
+
+def _plain(q, keys, values, scale=2.0):
+    return (q @ keys.mT / scale).softmax(dim=-1) @ values
+
+
+def _cache_blind(q, k, v, keys, values, window):
+    every = _append(q, k, v, keys, values, window)
+    return _plain(q, keys[..., -window:, :], values[..., -window:, :]), *(x[..., -window:, :] for x in every)
+
+
+def _cache_forgets(q, k, v, keys, values, window):
+    return _plain(q, *_append(q, k, v, keys, values, window)), keys, values
+
+
+def _cache_grows(q, k, v, keys, values, window):
+    every = _append(q, k, v, keys, values, window)
+    return _plain(q, *every), *every
+
+
+def _cache_late(q, k, v, keys, values, window):
+    every = _append(q, k, v, keys, values, window)
+    return _plain(q, *every), *(x[..., -window:, :] for x in every)
+
+
+def _cache_unscaled(q, k, v, keys, values, window):
+    every = [x[..., -window:, :] for x in _append(q, k, v, keys, values, window)]
+    return _plain(q, *every, scale=1.0), *every
+
+
+def _cache_causal(q, k, v, keys, values, window):
+    from bigmodel_lib.model_torch import attention
+
+    every = [x[..., -window:, :] for x in _append(q, k, v, keys, values, window)]
+    return attention(q, *every), *every
+
+
+def _check_reach(attempt):
+    diagnose(number(attempt), 6, {
+        3: "that is what one layer sees: the keys of the second layer have seen others themselves",
+        4: "a window of 4 holds the token itself and 3 before it, and there are two layers",
+        8: "each layer reaches back over the 3 tokens before, not over 4",
+        7: "that counts the token itself: how far back is the oldest?",
+        9: "the reach of two layers adds up, it does not multiply",
+        5: "layer 2 sees 3 back, and each of those had seen 3 further back",
+    })  # fmt: skip
+    return "each layer adds T - 1: what a key has seen stays in it when the token that it saw has left the window"
+
+
+def _check_greedy(attempt):
+    try:
+        p_a, after_a, after_b = attempt
+        p_a, after_a, after_b = float(p_a), [float(x) for x in after_a], [float(x) for x in after_b]
+    except (TypeError, ValueError):
+        raise Wrong("[p(A), [p(X|A), p(Y|A)], [p(X|B), p(Y|B)]] was wanted") from None
+    if len(after_a) != 2 or len(after_b) != 2 or not all(0 <= x <= 1 for x in (p_a, *after_a, *after_b)):
+        raise Wrong("probabilities from 0 to 1 were wanted, two after each first token")
+    for name, row in (("A", after_a), ("B", after_b)):
+        if abs(sum(row) - 1) > 1e-6:
+            raise Wrong(f"what follows {name} must sum to 1, yours sums to {sum(row):g}")
+    if abs(p_a - 0.5) < 1e-9:
+        raise Wrong("A and B are equally likely: say which one greedy takes")
+    first, other = (after_a, after_b) if p_a > 0.5 else (after_b, after_a)
+    greedy, best = max(p_a, 1 - p_a) * max(first), max(p_a * max(after_a), (1 - p_a) * max(after_b))
+    if abs(first[0] - first[1]) < 1e-9 and greedy < best - 1e-9:
+        return f"greedy ends at {greedy:.2f} (whichever of the two it takes), and the likeliest text has {best:.2f}"
+    if greedy > best - 1e-9:
+        tie = abs((1 - max(p_a, 1 - p_a)) * max(other) - greedy) < 1e-9
+        words = "both ways end equally likely" if tie else f"greedy finds the likeliest text, {greedy:.2f}"
+        raise Wrong(
+            f"{words}: let the likelier first token split its share more evenly, or make it less sure of itself"
+        )
+    return f"greedy ends at {greedy:.2f}, and the likeliest text has {best:.2f}"
+
+
+def _check_memory(attempt):
+    diagnose(number(attempt), 2 * 12 * 1024 * 768 * 2, {
+        12 * 1024 * 768 * 2: "that is half of it: both keys and values are kept, and each number takes two bytes",
+        12 * 1024 * 768: "both keys and values are kept, and that counts numbers: each takes two bytes",
+        2 * 12 * 1024 * 768 * 4: "four bytes a number is float32: here it is float16",
+        2 * 12 * 1024 * 768 * 2 * 12: "the heads share the 768 numbers among them: do not multiply by the heads again",
+        2 * 1024 * 768 * 2: "that is one layer: there are twelve",
+        2 * 12 * 1024 * 1024 * 2: "the cache holds vectors of the model's width, not a T × T map",
+        2 * 12 * 768 * 2: "that is one token: there are 1024",
+        37.748736: "right in megabytes: bytes were wanted",
+    }, tolerance=4e5)  # fmt: skip
+    return (
+        "keys and values, 12 layers, 1024 tokens, 768 numbers, 2 bytes: about 38 MB for each text that is being written"
+    )
+
+
+def _check_dpo(attempt):
+    import torch
+
+    given = torch.tensor([[-3.0, -6.0], [-4.0, -2.0], [-3.5, -5.0], [-3.0, -3.0]], dtype=torch.float64)
+    chosen, rejected, chosen_before, rejected_before = given
+    beta = 0.5
+    result = attempt(*given, beta)
+    value = float(result) if torch.is_tensor(result) and result.ndim == 0 else None
+    if value is None:
+        if torch.is_tensor(result):
+            raise Wrong(f"one number was wanted, the mean over the pairs; yours has shape {tuple(result.shape)}")
+        value = number_given(result)
+    margin = (chosen - chosen_before) - (rejected - rejected_before)
+
+    def of(inside):
+        return float(-torch.nn.functional.logsigmoid(inside).mean())
+
+    diagnose(value, float(dpo_loss(*given, beta)), {
+        of(beta * (chosen - rejected)): "the reference is missing: what counts is how far each has moved from where it was",
+        of(-beta * margin): "the sign is turned: this prefers the rejected",
+        of(margin): "beta is missing",
+        of(margin / beta): "beta multiplies the margin, it does not divide it",
+        -of(beta * margin): "the minus is missing: a loss falls as the margin grows",
+        2 * of(beta * margin): "the mean over the pairs was wanted, not the sum",
+        float(torch.sigmoid(beta * margin).mean()): "that is the probability: the loss is minus its logarithm",
+        float(-torch.log(torch.sigmoid(beta * margin).mean())): "take the logarithm of each pair, then the mean",
+        of(beta * ((chosen - chosen_before) + (rejected - rejected_before))): "what the rejected gained counts against",
+    })  # fmt: skip
+    far = torch.tensor([-2000.0], dtype=torch.float64)
+    zero = torch.zeros(1, dtype=torch.float64)
+    if not math.isfinite(float(attempt(far, zero, zero, zero, 1.0))):
+        raise Wrong("for a very wrong pair, sigmoid is 0 and its logarithm infinite: use functional.logsigmoid")
+    return "minus the log-probability, by Bradley and Terry, that the chosen one wins"
+
+
+def _dpo_by_hand(chosen, rejected, chosen_before, rejected_before, beta):
+    import torch
+
+    margin = beta * (chosen - rejected - chosen_before + rejected_before)
+    return torch.log1p(torch.exp(-margin.abs())).mean() + torch.relu(-margin).mean()
+
+
+def _wrong_dpo(inside, sign=-1.0, reduce="mean"):
+    import torch
+
+    def loss(w, r, w0, r0, beta):
+        return sign * getattr(torch.nn.functional.logsigmoid(inside(w, r, w0, r0, beta)), reduce)()
+
+    return loss
+
+
+def _check_pull(attempt):
+    def sigmoid(x):
+        return 1 / (1 + math.exp(-x))
+
+    diagnose(number(attempt), 0.5 * sigmoid(-1), {
+        sigmoid(-1): "the factor β in front is missing",
+        0.5 * sigmoid(1): "the argument is -β times the margin: a pair that is right already pulls less",
+        0.25: "that is the weight at the start, with a margin of 0",
+        0.5 * sigmoid(-2): "inside the sigmoid stands β times the margin as well",
+        sigmoid(1): "that is how sure the model is that the chosen one wins; the pull is what is missing to 1, times β",
+        0.5 * sigmoid(-0.5): "the margin is 1 - (-1) = 2, not 1",
+    }, tolerance=0.002)  # fmt: skip
+    return "it began at β/2 = 0.25: a pair that is in order pulls less and less, but never with 0"
+
+
+EXERCISES = [
+    Exercise(
+        "08-temperature", "temperature on paper", 3, 1,
+        "Two tokens have the probabilities 0.8 and 0.2 at temperature 1. What is the probability of the first at temperature 0.5?",
+        "at_half = ...  # a number", "at_half",
+        ("Probabilities are proportional to e^logit. What does dividing a logit by 0.5 do to e^logit?",
+         "It is squared: 0.64 against 0.04, and both must sum to 1."),
+        _check_temperature, 16 / 17, 0.94,
+        ((0.8, "temperature 1"), (0.64, "must sum to 1"), (0.4, "not the probabilities"), (0.667, "square roots"),
+         (1, "only temperature 0"), (1.6, "at most 1"), (0.0588, "left for the other")),
+    ),
+    Exercise(
+        "08-top-p", "the fewest that reach p", 10, 2,
+        "Build one. Of the likeliest tokens, keep the fewest whose probabilities together reach `p`, and put the logits of the others at "
+        "`-math.inf`. The token that crosses p stays: with probabilities 0.4, 0.3, 0.15, … and p = 0.6 there are two.\n\n"
+        "Useful: `x.sort(dim=-1, descending=True)` gives (sorted values, their places), `x.cumsum(dim=-1)` the running sum, and "
+        "`torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)` puts flags back from sorted order to their places. "
+        "The pictures below use yours if it passes.",
+        "def keep_top_p(logits, p):\n    # logits (..., V), p from 0 to 1 -> (..., V)\n    return ...", "keep_top_p",
+        ("Sort the probabilities. A token leaves if those that are likelier have reached p without it.",
+         "`likelier = probabilities.cumsum(dim=-1) - probabilities`; it leaves where `likelier >= p`."),
+        _check_top_p, keep_top_p, _another_top_p,
+        ((lambda x, p: x.masked_fill(_sorted_back(x, lambda c, q: c > p), -math.inf), "the token that crosses p"),
+         (lambda x, p: x.masked_fill(x.softmax(-1).cumsum(-1) - x.softmax(-1) >= p, -math.inf), "order of their ids"),
+         (lambda x, p: x.masked_fill(_sorted_back(x, lambda c, q: c - q >= p, False), -math.inf), "least likely"),
+         (lambda x, p: x, "nothing was cut"),
+         (lambda x, p: keep_top_p(x, p).softmax(-1) * 0.7, "yours gives probabilities"),
+         (lambda x, p: keep_top_p(x, p) * 2, "must not change"),
+         (lambda x, p: keep_top_p(x.reshape(-1), p if x.ndim == 1 else 0.9).reshape(x.shape), "each has its own order")),
+        ours="bigmodel_lib.generation:keep_top_p",
+    ),
+    Exercise(
+        "08-cache", "one step with a cache", 12, 3,
+        "Build one. A layer has read n tokens and kept their keys and values. Now comes one more token with its query, key and value. "
+        "Give its attention over all keys that are kept, itself included, and what to keep for the next: the last `window` keys and "
+        "values.\n\nShapes: q, k, v (B, H, 1, K); keys, values (B, H, n, K) -> (B, H, 1, K) and twice (B, H, min(n + 1, window), K). "
+        "`attention(q, keys, values, causal=…)` is there from notebook 05: softmax(q kᵀ / √K) v.",
+        "def attend_to_cache(q, k, v, keys, values, window):\n    return ...  # out, keys, values", "attend_to_cache",
+        ("`torch.cat([keys, k], dim=-2)` adds the new key at the end; `[..., -window:, :]` keeps the last ones.",
+         "Add and cut first, then `attention(q, keys, values, causal=False)`: of a single query all kept keys lie in the past."),
+        _check_cache, attend_to_cache, _another_cache,
+        ((_cache_blind, "does not see itself"), (_cache_forgets, "missing from what you keep"), (_cache_grows, "yours keeps 7"),
+         (_cache_late, "cut before the attention"), (_cache_unscaled, "not divided by √K"), (_cache_causal, "causal=False"),
+         (lambda q, k, v, keys, values, w: (lambda o, a, b: (o, a, a))(*attend_to_cache(q, k, v, keys, values, w)), "keep the keys twice"),
+         (lambda *given: attend_to_cache(*given)[0], "three tensors were wanted")),
+        ours="bigmodel_lib.generation:attend_to_cache",
+    ),
+    Exercise(
+        "08-reach", "how far back?", 5, 2,
+        "A model of 2 layers without token shift writes with a cache that keeps the last 4 keys, the token's own among them. How many "
+        "places before the newest token lies the oldest one that can still change the newest logits?",
+        "places_back = ...  # a whole number", "places_back",
+        ("In layer 2 the newest token looks at keys up to 3 places back. What have the tokens seen from which those keys are made?",
+         "They were made in layer 1, where each could look 3 places back in its turn."),
+        _check_reach, 6, 6.0,
+        ((3, "one layer sees"), (4, "3 before it"), (8, "not over 4"), (7, "counts the token itself"), (9, "does not multiply")),
+    ),
+    Exercise(
+        "08-memory", "the cache of GPT-2's small one", 4, 1,
+        "GPT-2's smallest model has 12 layers of 12 heads, a width of 768 and a context of 1024 tokens. How many bytes does its full "
+        "cache take for one text, in float16 (2 bytes a number)?",
+        "cache_bytes = ...  # a number", "cache_bytes",
+        ("What is kept for one token in one layer?", "A key and a value, all heads together 768 numbers each."),
+        _check_memory, 2 * 12 * 1024 * 768 * 2, 37.7e6,
+        ((12 * 1024 * 768 * 2, "half of it"), (12 * 1024 * 768, "counts numbers"), (75.5e6, "is float32"),
+         (2 * 12 * 1024 * 768 * 2 * 12, "by the heads again"), (2 * 1024 * 768 * 2, "that is one layer"), (1e9, "too large")),
+    ),
+    Exercise(
+        "08-greedy", "a step that is best and wrong", 6, 2,
+        "Find a counterexample to “the likeliest token at each step gives the likeliest text”. A text is A or B, and then X or Y. "
+        "Choose the probabilities such that always taking the likeliest does *not* end at the likeliest of the four texts.",
+        "choices = ...  # [p(A), [p(X|A), p(Y|A)], [p(X|B), p(Y|B)]]", "choices",
+        ("Let the likelier first token be unsure of what comes next.", "p(A) = 0.6 with an even split after it gives 0.3 at most."),
+        _check_greedy, [0.6, [0.5, 0.5], [0.9, 0.1]], (0.4, (1.0, 0.0), (0.45, 0.55)),
+        (([0.6, [0.9, 0.1], [0.9, 0.1]], "greedy finds the likeliest"), ([0.5, [0.5, 0.5], [1, 0]], "equally likely: say which"),
+         ([0.6, [0.5, 0.6], [0.9, 0.1]], "must sum to 1"), ([1.6, [0.5, 0.5], [0.9, 0.1]], "from 0 to 1"),
+         (0.6, "was wanted"), ([0.6, [0.5, 0.5], [0.75, 0.25]], "equally likely: let")),
+    ),
+    Exercise(
+        "08-dpo", "the loss of preferring", 8, 2,
+        "Build one: $-\\frac{1}{B}\\sum \\ln \\sigma\\bigl(\\beta\\,[(\\ln \\pi(y_w) - \\ln \\pi_\\text{ref}(y_w)) - (\\ln \\pi(y_l) - "
+        "\\ln \\pi_\\text{ref}(y_l))]\\bigr)$, the mean over B pairs. `torch.nn.functional.logsigmoid` is $\\ln \\sigma$, "
+        "safe for large numbers. The training below uses yours if it passes.",
+        "def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):\n"
+        "    # ln p of each text (B,), under the model and under the reference -> one number\n    return ...", "dpo_loss",
+        ("First the margin of each pair: what the chosen gained, less what the rejected gained.",
+         "`-functional.logsigmoid(beta * margin).mean()`"),
+        _check_dpo, dpo_loss, _dpo_by_hand,
+        ((_wrong_dpo(lambda w, r, w0, r0, b: b * (w - r)), "reference is missing"),
+         (_wrong_dpo(lambda w, r, w0, r0, b: -b * (w - w0 - r + r0)), "prefers the rejected"),
+         (_wrong_dpo(lambda w, r, w0, r0, b: w - w0 - r + r0), "beta is missing"),
+         (_wrong_dpo(lambda w, r, w0, r0, b: (w - w0 - r + r0) / b), "does not divide"),
+         (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), sign=1.0), "the minus is missing"),
+         (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), reduce="sum"), "not the sum"),
+         (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().log(), "one number was wanted"),
+         (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().log().mean(), "use functional.logsigmoid")),
+        ours="bigmodel_lib.preferences:dpo_loss",
+    ),
+    Exercise(
+        "08-pull", "how hard does a pair pull?", 5, 2,
+        "On paper. The derivative of the loss of one pair by $\\ln \\pi(y_w)$ is $-\\beta\\,\\sigma(-\\beta\\,m)$ with the margin m: what "
+        "the chosen gained less what the rejected gained. With β = 0.5, the chosen text has gained 1 nat and the rejected one has lost "
+        "1. What is $\\beta\\,\\sigma(-\\beta\\,m)$ now?",
+        "pull = ...  # a number", "pull",
+        ("The margin is 1 - (-1).", "σ(-1) = 1/(1 + e) = 0.269."),
+        _check_pull, 0.1345, 0.5 / (1 + math.e),
+        ((0.269, "factor β in front"), (0.3655, "pulls less"), (0.25, "at the start"), (0.0596, "as well"),
+         (0.731, "missing to 1"), (0.1888, "not 1")),
+    ),
+]  # fmt: skip
+
+
+def _sorted_back(logits, leaves, descending=True):
+    """Flags by `leaves(running sum, probability)` in sorted order, back at their places."""
+    import torch
+
+    p, order = logits.softmax(dim=-1).sort(dim=-1, descending=descending)
+    return torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, leaves(p.cumsum(dim=-1), p))

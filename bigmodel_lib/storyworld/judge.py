@@ -1,0 +1,79 @@
+"""A judge of stories that were written by someone else: grammar sentence by sentence, and truth by the parser."""
+
+import math
+from typing import NamedTuple
+
+from bigmodel_lib.storyworld import NotInLanguage
+from bigmodel_lib.storyworld import sentences as said
+from bigmodel_lib.storyworld.scene import SLOT
+from bigmodel_lib.storyworld.story import END, START, words_of
+
+
+class Verdict(NamedTuple):
+    """What the judge says of one text: every sentence can be said; the whole story can be told; ln p of it, or -∞."""
+
+    grammatical: bool
+    true: bool
+    log_prob: float
+    reason: str
+
+
+def words_for(world, slot: str) -> tuple:
+    """What may stand in a slot: people in A, B, C, things in T, U, places in x, y, z, a look in L, a feeling in F."""
+    kinds = {"ABC": world.people, "TU": world.things, "xyz": world.places, "L": said.LOOKS, "F": said.FEELINGS}
+    return tuple(next(words for slots, words in kinds.items() if slot in slots))
+
+
+def reads_as(world, construction, sentence) -> bool:
+    """Whether a sentence (its tokens) is a construction with some filling, whatever the scene.
+
+    Each slot needs one word of its kind that agrees with all its places: “Anna … she”, “the shoes were”. A person who
+    is the subject may be a pronoun.
+    """
+    if not construction.fits(sentence):
+        return False
+    possible, position = {}, 0
+    for part in construction.english.split():
+        slot = SLOT.fullmatch(part)
+        n = 2 if slot and slot[2] == "a" else 1
+        given, position = " ".join(sentence[position : position + n]), position + n
+        if slot:
+            forms = [slot[2]]
+            if position == 1 and construction.subject is not None:
+                forms.append("He")
+            agree = {w for w in words_for(world, slot[1]) for form in forms if said.ENGLISH[w][form] == given}
+            possible[slot[1]] = possible.get(slot[1], agree) & agree
+    return all(possible.values())
+
+
+def sentences_of(text) -> list:
+    """The tokens of each sentence, the last one perhaps unfinished; the marks of start and end are left out."""
+    found = [[]]
+    for word in words_of(text.replace(START, "").replace(END, "") if isinstance(text, str) else text):
+        if word not in (START, END):
+            found[-1].append(word)
+            if word == ".":
+                found.append([])
+    return found[:-1] if not found[-1] else found
+
+
+def grammatical(world, sentence) -> bool:
+    """Whether a sentence (its tokens) can be said in this world, in some scene."""
+    return any(reads_as(world, construction, sentence) for construction in world.constructions)
+
+
+def judge(world, text) -> Verdict:
+    """Grammar and truth of a story, a text or a list of tokens, with what speaks against it in words.
+
+    Grammatical: every sentence is some construction with some filling. True: the parser finds a derivation, so each
+    sentence fits the scene that those before it have made, and the story ends where a story may end.
+    """
+    sentences = sentences_of(text)
+    broken = next((sentence for sentence in sentences if not grammatical(world, sentence)), None)
+    try:
+        log_prob, reason = world.parse([word for sentence in sentences for word in sentence]).log_prob, ""
+    except NotInLanguage as error:
+        log_prob, reason = -math.inf, str(error)
+    if broken is not None:
+        reason = f"nobody says {' '.join(broken)!r}"
+    return Verdict(broken is None and bool(sentences), log_prob > -math.inf, log_prob, reason)
