@@ -4,7 +4,7 @@ ADVICE = Python 3.11 or newer was wanted and none was found: install it (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test notebooks fresh lint bench bench-long data clean
+.PHONY: help lab test test-browser notebooks fresh lint bench bench-long data clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
@@ -12,17 +12,19 @@ lab:        ## open the course in JupyterLab (the first time, install it into .v
 	@$(RUN) lab
 test:       ## lint, unit tests and every notebook under nbval, with one summary
 	@$(RUN) test
+test-browser: ## run the notebooks that have widgets in a real browser (Chromium must be there)
+	@$(RUN) test-browser
 notebooks:  ## execute notebooks/ in fresh kernels and save their outputs (one: NB=06)
 	@$(RUN) notebooks $(NB)
 fresh:      ## put back the course's version of one notebook in my_notebooks/ (NB=01)
 	@$(RUN) fresh $(NB)
 lint:       ## check style, without tests
 	@$(RUN) lint
-bench:      ## measure data input, the model by hand, and the recipes against a plain GPT (a text of yours: TEXT=file)
+bench:      ## measure data input, the model by hand, the cache, and the recipes against a plain GPT (a text of yours: TEXT=file)
 	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
 bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a GPU's loss? (a text of yours: TEXT=file)
 	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
-data:       ## make the files in data/ again (about three hours and a half)
+data:       ## make the files in data/ again (about four hours)
 	@$(RUN) data
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

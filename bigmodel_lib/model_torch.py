@@ -17,10 +17,9 @@ NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a p
 
 
 def layer_norm(x):
-    """Each token's vector, moved to mean 0 and scaled to variance 1.
+    """Each token's vector with mean 0 and variance 1: y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis.
 
-    y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis, without learned parameters.
-    Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
+    Without learned parameters. Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
     """
     return functional.layer_norm(x, x.shape[-1:])
 
@@ -85,9 +84,9 @@ def rotate(x, cosine, sine):
 
 
 def attention_weights(q, k, causal=True):
-    """How much each token looks at each token up to itself, or at all of them if not causal.
+    """How much each token looks at each one up to itself, or at all of them: softmax(q kᵀ / √K + mask).
 
-    weights = softmax(q kᵀ / √K + mask), mask = -∞ above the diagonal, or 0.
+    mask: -∞ above the diagonal if causal, else 0.
     Shapes: q and k (B, H, T, K) -> (B, H, T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1, section 3.2.3.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -191,10 +190,9 @@ class _Streaming(torch.autograd.Function):
 
 
 def attention_streaming(q, k, v, block_size=128):
-    """`attention_plain` in blocks, forward and back: memory grows with T, not with T².
+    """`attention_plain` in blocks, forward and back: memory grows with T, not T². Shapes: (..., T, K) -> (..., T, K).
 
-    Shapes: q, k, v (..., T, K) -> (..., T, K). Source: Dao et al. 2022, here without its fast kernel.
-    """
+    Source: Dao et al. 2022, here without its fast kernel."""
     return _Streaming.apply(q, k, v, block_size)
 
 
@@ -293,8 +291,7 @@ class LanguageModel(nn.Module):
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
     With causal False an encoder instead: what should stand at each place, given all places (Devlin et al. 2019).
-    Its parameters are uninitialised until `initialise` or `load_state_dict`. Raises CourseError for too many tokens.
-    """
+    Its parameters are uninitialised until `initialise` or `load_state_dict`. Raises CourseError for too many tokens."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -380,8 +377,7 @@ def initialise(model: LanguageModel, generator=None) -> LanguageModel:
 
     init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
     a branch or the model ends in (w_o, w_down, w_out), for shifts and n-grams: the first logits are all equal.
-    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
-    """
+    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3)."""
     config = model.config
     zero = ["shift", "ngram_embedding", "value_shares", *(("w_o", "w_down", "w_out") if config.init == "zero" else ())]
     for name, parameter in model.named_parameters():

@@ -204,6 +204,14 @@ def script(path, *arguments):
     return call([venv_python(), path, *arguments])
 
 
+def test_browser(*arguments):
+    """Notebooks with widgets in a real browser; says what it skips, and why, where there is none."""
+    ensure_environment()
+    call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[browser]"])
+    os.environ["COURSE_BROWSER"] = "1"
+    return call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "-rs", "tests/test_browser.py", *arguments])
+
+
 def clean():
     """Remove the environment and caches. The reader's notebooks stay, and what JupyterLab keeps beside them."""
     caches = [path for name in ("__pycache__", ".ipynb_checkpoints") for path in ROOT.glob(f"[!.]*/**/{name}")]
@@ -234,12 +242,14 @@ def check_environment():
 TARGETS = {
     "lab": lab,
     "test": test,
+    "test-browser": test_browser,
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
     "lint": lambda *_: lint(),
     "bench": lambda *more: (
         script("tests/bench_data.py")
         or script("tests/bench_backprop.py")
+        or script("tests/bench_generation.py")
         or script("tests/bench_pretraining.py", *more)
     ),
     "bench-long": lambda *more: script("tests/bench_long.py", *more),
@@ -252,6 +262,7 @@ TARGETS = {
         or script("data/make_stories.py")
         or script("data/make_rivals.py")
         or script("data/make_endings.py")
+        or script("data/make_interpretation.py")
         or script("data/make_first_model.py", *more)
     ),
     "clean": lambda *_: clean(),

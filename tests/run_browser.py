@@ -1,0 +1,263 @@
+"""Helpers of the browser tests: a Chromium, a page with the explorer alone, and JupyterLab on loopback.
+
+python tests/run_browser.py 09 opens that notebook as the tests do, and writes screenshots to runs/browser/.
+"""
+
+import ast
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHOTS = ROOT / "runs" / "browser"  # git ignores runs/
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run", "--disable-default-apps"]  # fmt: skip
+HARMLESS = re.compile(
+    r"favicon|ResizeObserver loop|service ?worker|deprecat|Plugin .*(already|optional)|404 \(Not Found\)", re.I
+)
+
+
+def why_not() -> str:
+    """What is missing for a browser test; empty if nothing is."""
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return "Playwright is not installed: pip install -e .[browser]"
+    if chromium_path() is None:
+        return "no Chromium was found: Debian and Ubuntu have one (apt install chromium)"
+    return ""
+
+
+def chromium_path() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@contextlib.contextmanager
+def chromium():
+    """A Chromium that asks nobody for updates."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=QUIET)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Watch:
+    """What a page did that it should not: errors in its console, requests that leave loopback."""
+
+    def __init__(self, page):
+        self.errors, self.strangers, self.kernel_ready = [], [], False
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", self._asked)
+        page.on("websocket", lambda socket: (self._asked(socket), socket.on("framereceived", self._heard)))
+
+    def _said(self, message):
+        if message.type == "error" and not HARMLESS.search(message.text):
+            self.errors.append(message.text)
+
+    def _asked(self, request):
+        if not re.match(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:", request.url):
+            self.strangers.append(request.url)
+
+    def _heard(self, frame):
+        words = frame if isinstance(frame, (str, bytes)) else getattr(frame, "body", b"")
+        self.kernel_ready |= (b"kernel_info_reply" if isinstance(words, bytes) else "kernel_info_reply") in words
+
+
+# The explorer alone
+
+
+PAGE = """<!doctype html><html><head><meta charset="utf-8"><style>%(css)s
+body { margin: 8px; background: %(paper)s; --jp-ui-font-color1: %(ink)s; --jp-ui-font-color2: %(dim)s;
+  --jp-layout-color1: %(paper)s; --jp-layout-color2: %(soft)s; --jp-border-color1: %(line)s; }</style></head>
+<body data-jp-theme-light="%(light)s"><script type="module">
+%(esm)s
+const state = %(state)s;
+state.maps = Uint8Array.from(atob(state.maps), (c) => c.charCodeAt(0));
+state.maps = new DataView(state.maps.buffer);
+const listeners = {};
+window.state = state;
+window.saved = 0;
+window.model = {
+  get: (name) => state[name],
+  set: (name, value) => {
+    if (state[name] === value) return;
+    state[name] = value;
+    (listeners["change:" + name] ?? []).forEach((f) => f());
+  },
+  on: (name, f) => (listeners[name] ??= []).push(f),
+  off: (name, f) => { listeners[name] = (listeners[name] ?? []).filter((g) => g !== f); },
+  save_changes: () => { window.saved += 1; },
+};
+const el = document.createElement("div"); // as in JupyterLab, it is drawn before it stands in the page
+window.stop = start({ model: window.model, el });
+el.id = "here";
+document.body.append(el);
+</script></body></html>"""
+LIGHT = dict(light="true", paper="#ffffff", ink="#212121", dim="#616161", soft="#eeeeee", line="#bdbdbd")
+DARK = dict(light="false", paper="#111111", ink="#e0e0e0", dim="#aaaaaa", soft="#262626", line="#555555")
+
+
+def page_with_explorer(state: dict, theme: dict) -> str:
+    """HTML that shows the explorer without Jupyter, on a model object that keeps what is set."""
+    folder = ROOT / "bigmodel_lib"
+    esm = (
+        (folder / "explorer.js")
+        .read_text(encoding="utf-8")
+        .replace("export default { render };", "const start = render;")
+    )
+    sent = {**state, "maps": base64.b64encode(state["maps"]).decode()}
+    css = (folder / "explorer.css").read_text(encoding="utf-8")
+    return PAGE % dict(theme, esm=esm, css=css, state=json.dumps(sent))
+
+
+# JupyterLab
+
+
+SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/apputils-extension:themes": {},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells stand in the page
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def jupyterlab(theme: str = "JupyterLab Light"):
+    """(address, folder of its kernels' files) of a JupyterLab on loopback over a copy of notebooks/.
+
+    It is ended with all that it started. theme: "JupyterLab Light" or "JupyterLab Dark".
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = pathlib.Path(folder)
+        copies = home / "notebooks"
+        shutil.copytree(ROOT / "notebooks", copies, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        settings = home / "settings"
+        for name, values in SETTINGS.items():
+            if name.endswith("themes"):
+                values = {"theme": theme}
+            package, plugin = name.split(":")
+            path = settings / package / f"{plugin}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = {
+            **os.environ, "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "data"),
+            "JUPYTER_RUNTIME_DIR": str(home / "runtime"), "JUPYTERLAB_SETTINGS_DIR": str(settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "IPYTHONDIR": str(home / "ipython"),
+            "JUPYTER_PREFER_ENV_PATH": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        }  # fmt: skip
+        command = [
+            sys.executable, "-m", "jupyterlab", "--no-browser", f"--ServerApp.port={port}",
+            "--ServerApp.port_retries=0",
+            "--ServerApp.ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.allow_root=True",
+            "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+            f"--ServerApp.root_dir={copies}",
+        ]  # fmt: skip
+        log = (home / "log").open("w+")
+        with subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True) as server:
+            try:
+                address = f"http://127.0.0.1:{port}"
+                _wait_for(f"{address}/api/status", server, log)
+                yield address, home / "runtime"
+            finally:
+                os.killpg(server.pid, signal.SIGTERM)
+                try:
+                    server.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(server.pid, signal.SIGKILL)
+                log.close()
+
+
+def _wait_for(url, server, log, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(0.3)
+    log.seek(0)
+    raise RuntimeError("JupyterLab did not start:\n" + log.read()[-3000:])
+
+
+PROMPTS = """() => {
+  const said = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")].map((node) => node.textContent);
+  const count = (sign) => said.filter((words) => sign.test(words)).length;
+  return { done: count(/\\[\\d+\\]/), busy: count(/\\[\\*\\]/) };
+}"""
+
+
+def ask_kernel(runtime: pathlib.Path, expression: str):
+    """The value of an expression in the kernel that was started last, a literal of Python."""
+    from jupyter_client import BlockingKernelClient
+
+    newest = max(runtime.glob("kernel-*.json"), key=lambda path: path.stat().st_mtime)
+    client = BlockingKernelClient(connection_file=str(newest))
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        reply = client.execute_interactive(
+            "", silent=True, store_history=False, user_expressions={"value": expression}, timeout=60
+        )
+        return ast.literal_eval(reply["content"]["user_expressions"]["value"]["data"]["text/plain"])
+    finally:
+        client.stop_channels()
+
+
+def open_and_run(browser, address: str, name: str, seconds: int = 420):
+    """(page, watch) of a notebook opened in a new window with all its cells run."""
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
+    page.set_default_timeout(60_000)
+    watch = Watch(page)
+    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", state="attached")
+    end = time.monotonic() + 90
+    while not watch.kernel_ready and time.monotonic() < end:  # the badge "idle" comes earlier, and Run All is then lost
+        page.wait_for_timeout(200)
+    assert watch.kernel_ready, "the kernel did not answer"
+    page.click("text=Run >> nth=0")
+    page.click('[data-command="runmenu:run-all"]')
+    cells = sum(cell["cell_type"] == "code" and bool("".join(cell["source"]).strip())
+                for cell in json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"])  # fmt: skip
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        counts = page.evaluate(PROMPTS)
+        if counts["done"] >= cells and not counts["busy"]:
+            break
+        page.wait_for_timeout(500)
+    assert counts["done"] >= cells, f"{counts} of {cells} cells were run in {seconds} s"
+    return page, watch
+
+
+def main(names) -> int:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with jupyterlab() as (address, _), chromium() as browser:
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            if path.name.startswith(tuple(names)):
+                page, watch = open_and_run(browser, address, path.name)
+                page.screenshot(path=SHOTS / f"{path.stem}.png")
+                print(path.stem, "errors:", watch.errors, "requests off loopback:", watch.strangers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,366 @@
+"""In a real browser: the explorer alone, then notebooks in JupyterLab. `make test-browser` runs this file.
+
+Light and dark screenshots are written to runs/browser/. Whatever cannot be run here says why it was skipped.
+"""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import run_browser as browsers
+
+pytestmark = [
+    pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
+    pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
+]
+NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.widgets")
+WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
+    name
+    for name in NAMES
+    if name.startswith("00")
+    or (PLAYED.search((browsers.ROOT / "notebooks" / name).read_text(encoding="utf-8")) and not name.startswith("09"))
+]
+L, H, T = 4, 4, 64  # of the benchmark
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
+    with browsers.chromium() as browser:
+        yield browser
+
+
+# The explorer alone, on a model object that keeps what is set
+
+
+def state(rows=L, columns=H, method="weights", words=None, **more):
+    words = words or (["<story>"] + ["Anna", "took", "the", "lamp", "to", "the", "kitchen", "."] * 8)[:T]
+    n, rng = len(words), np.random.default_rng(0)
+    maps = np.exp(3 * rng.standard_normal((rows, columns, n, n))) * np.tri(n)
+    maps = np.rint(255 * maps / maps.sum(axis=-1, keepdims=True)).astype(np.uint8)
+    values = dict(titles=["one", "another"], tokens=words, grid=[rows, columns], maps=maps.tobytes(), method=method,
+                  layer=1, head=2, query=10, story=0, text="", message="")  # fmt: skip
+    return {**values, **more}, maps
+
+
+@pytest.fixture
+def opened(chromium):
+    """A function (state, theme, width) -> (page, watch) of a page with the explorer alone."""
+    contexts = []
+
+    def open_page(values, theme=browsers.LIGHT, width=1100):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 1000}))
+        page = contexts[-1].new_page()
+        watch = browsers.Watch(page)
+        page.set_content(browsers.page_with_explorer(values, theme))
+        page.wait_for_selector(".bm-text span")
+        return page, watch
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("theme, width", [("LIGHT", 1100), ("DARK", 1100), ("LIGHT", 400), ("DARK", 400)])
+def test_it_draws_in_both_themes_and_at_400_pixels_without_scrolling_sideways(opened, theme, width):
+    page, watch = opened(state()[0], getattr(browsers, theme), width)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator(".bm-wall button").count() == L * H and page.locator(".bm-text span").count() == T
+    for selector in (".bm-bar select", ".bm-map", ".bm-methods button >> nth=3"):
+        box = page.locator(selector).bounding_box()
+        assert box["width"] > 40 and box["x"] >= 0 and box["x"] + box["width"] <= width
+    page.screenshot(path=browsers.SHOTS / f"explorer_{theme.lower()}_{width}.png", full_page=True)
+    assert watch.errors == watch.strangers == []
+
+
+def luminance(rgb):
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.asarray(rgb) / 255]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def ratio(one, other):
+    """How well one colour stands out from another, by WCAG 2.2: 1 to 21."""
+    low, high = sorted([luminance(one), luminance(other)])
+    return (high + 0.05) / (low + 0.05)
+
+
+def numbers(colour):
+    return [float(v) for v in colour[colour.index("(") + 1 : -1].split(",")]
+
+
+def contrast(page, selector, behind):
+    """The ratio of WCAG 2.2 between a text's colour and what lies behind it."""
+    style = "([a, b]) => [getComputedStyle(document.querySelector(a)).color, {}]".format(
+        "getComputedStyle(document.querySelector(b)).backgroundColor"
+    )
+    return ratio(*(numbers(colour)[:3] for colour in page.evaluate(style, [selector, behind])))
+
+
+@pytest.mark.parametrize("theme", ["LIGHT", "DARK"])
+def test_words_stand_out_enough_in_both_themes(opened, theme):
+    page, _ = opened(state()[0], getattr(browsers, theme))
+    chosen = ".bm-methods button[aria-checked=true]"
+    for selector, behind in ((".bm-explorer",) * 2, (".bm-says", ".bm-explorer"), (chosen, chosen)):
+        assert contrast(page, selector, behind) > 4.5, selector
+    values, _ = state(1, 1, words=[f"w{i}" for i in range(52)], layer=0, head=0, query=0)
+    every_shade = np.tile(np.arange(0, 256, 5, dtype=np.uint8), (52, 1))
+    page, _ = opened({**values, "maps": every_shade.tobytes()}, getattr(browsers, theme))
+    paper = numbers(page.evaluate("getComputedStyle(document.querySelector('.bm-explorer')).backgroundColor"))[:3]
+    look = "[...document.querySelectorAll('.bm-text span')].map((s) => [getComputedStyle(s).color, {}])"
+    for ink, shade in page.evaluate(look.format("getComputedStyle(s).backgroundColor")):
+        *colour, share = [*numbers(shade), 1][:4]
+        behind = share * np.array(colour) + (1 - share) * np.array(paper)
+        assert ratio(numbers(ink)[:3], behind) > 3.6, (ink, shade)
+
+
+def test_the_first_drawing_takes_less_than_200_ms_and_a_hover_less_than_16(opened):
+    page, _ = opened(state()[0])
+    first = float(page.evaluate("document.querySelector('#here').dataset.firstMs"))
+    assert first < 200
+    times = []
+    for place in list(range(0, T, 5)) * 2:
+        page.locator(".bm-text span").nth(place).hover()
+        times.append(float(page.evaluate("document.querySelector('#here').dataset.hoverMs")))
+    print(f"first drawing {first} ms, hover {np.median(times)} ms, the median of {len(times)}")
+    assert np.median(times) < 16
+
+
+def shades(page):
+    return page.evaluate("[...document.querySelectorAll('.bm-text span')].map((s) => +s.style.getPropertyValue('--w'))")
+
+
+def test_before_anything_is_touched_words_can_be_read(opened):
+    values, _ = state(1, 1, words=list("abcd"), layer=0, head=0, query=3)
+    page, _ = opened({**values, "maps": np.full(16, 40, dtype=np.uint8).tobytes()})
+    page.wait_for_timeout(100)
+    inks = page.evaluate("[...document.querySelectorAll('.bm-text span')].map((s) => getComputedStyle(s).color)")
+    assert set(inks) == {"rgb(33, 33, 33)"}
+
+
+def test_a_hover_shows_the_row_of_that_token_and_tells_the_kernel(opened):
+    values, maps = state()
+    page, _ = opened(values)
+    for place in (5, 30, 63):
+        page.locator(".bm-text span").nth(place).hover()
+        assert np.abs(np.array(shades(page)) - maps[1, 2, place] / 255).max() < 0.001  # a row, not a column
+        best = values["tokens"][int(maps[1, 2, place].argmax())]
+        assert page.locator(".bm-says").inner_text().startswith(f"“{values['tokens'][place]}” looks at “{best}”")
+        assert page.evaluate("state.query") == place
+    page.wait_for_function("saved > 0")
+
+
+def test_pixels_of_the_large_map_are_queries_by_keys(opened):
+    words = [f"w{i}" for i in range(6)]
+    values, _ = state(1, 1, words=words, layer=0, head=0, query=0)
+    map_ = np.zeros((6, 6), dtype=np.uint8)
+    map_[4, 1] = 255
+    page, _ = opened({**values, "maps": map_.tobytes()})
+    bright = page.evaluate("""() => {
+      const c = document.querySelector(".bm-map"), p = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+      let x = 0, y = 0, n = 0;
+      for (let i = 0; i < p.length; i += 4) {
+        if (p[i] < 230 || p[i + 1] < 200 || p[i + 2] > 90) continue;
+        n += 1; x += (i / 4) % c.width; y += Math.floor(i / 4 / c.width);
+      }
+      return [x / n / c.width, y / n / c.height];
+    }""")
+    assert bright[0] < 0.5 < bright[1]  # left and low: key 1, query 4
+    box = page.locator(".bm-map").bounding_box()
+    page.mouse.move(box["x"] + bright[0] * box["width"], box["y"] + bright[1] * box["height"])
+    assert page.evaluate("state.query") == 4 and shades(page) == [0, 1, 0, 0, 0, 0]
+
+
+def test_a_click_on_a_small_map_enlarges_it(opened):
+    values, maps = state()
+    page, _ = opened(values)
+    page.locator('[data-map="3.1"]').click()
+    assert page.evaluate("[state.layer, state.head]") == [3, 1]
+    assert "layer 3, head 1" in page.locator(".bm-name").inner_text()
+    assert page.locator('.bm-wall [aria-checked="true"]').get_attribute("data-map") == "3.1"
+    assert np.abs(np.array(shades(page)) - maps[3, 1, 10] / 255).max() < 0.001
+
+
+def test_everything_can_be_done_by_keyboard(opened):
+    values, _ = state()
+    page, _ = opened(values)
+    page.locator(".bm-text span").nth(10).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("state.query") == 12
+    page.keyboard.press("End")
+    assert page.evaluate("state.query") == T - 1
+    page.keyboard.press("Tab")  # the tokens are one stop, the thumbnails the next
+    assert page.evaluate("document.activeElement.dataset.map") == "1.2"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("[state.layer, state.head]") == [2, 1]
+    page.locator('.bm-methods [aria-checked="true"]').focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("state.method") == "rollout"
+    page.locator(".bm-bar input").fill("Ben had a cup.")
+    page.keyboard.press("Enter")
+    assert page.evaluate("state.text") == "Ben had a cup."
+    page.locator(".bm-bar select").select_option("another")
+    assert page.evaluate("state.story") == 1
+
+
+def test_every_control_has_a_name_for_screen_readers_and_what_changes_is_said(opened):
+    page, _ = opened(state()[0])
+    unnamed = page.evaluate("""() =>
+      [...document.querySelectorAll("button, select, input, [role=listbox], [role=radiogroup], [role=img]")]
+      .filter((n) => !(n.getAttribute("aria-label") || n.textContent.trim())).map((n) => n.outerHTML)""")
+    assert unnamed == []
+    assert page.locator(".bm-says").get_attribute("aria-live") == "polite"
+    assert "layer 1, head 2: a map of 64 by 64 tokens" in page.locator(".bm-map").get_attribute("aria-label").replace(
+        "weights · ", ""
+    )
+
+
+@pytest.mark.parametrize("rows, columns, method", [(4, 1, "rollout"), (1, 1, "gradient × input"), (4, 4, "ablation")])
+def test_other_methods_have_other_walls_and_say_what_they_are(opened, rows, columns, method):
+    page, watch = opened(state(rows, columns, method, layer=9, head=9)[0])
+    assert page.locator(".bm-wall button").count() == rows * columns
+    assert page.locator(".bm-wall").is_visible() == (rows * columns > 1)
+    assert method in page.locator(".bm-name").inner_text() and watch.errors == []
+    page.screenshot(path=browsers.SHOTS / f"explorer_{rows}x{columns}.png", full_page=True)
+
+
+def test_another_text_is_drawn_when_it_comes_and_chinese_and_signs_are_shown(opened):
+    page, watch = opened(state()[0])
+    words = ["从前", "有", "\n", "<script>alert(1)</script>", " "]
+    new, _ = state(2, 2, words=words)
+    del new["maps"]
+    page.evaluate("""(values) => { Object.assign(state, values);
+      model.set("maps", new DataView(new Uint8Array(100).fill(90).buffer)); }""", new)  # fmt: skip
+    assert page.locator(".bm-text span").all_inner_texts() == ["从前", "有", "⏎", "<script>alert(1)</script>", "␣"]
+    assert page.locator(".bm-wall button").count() == 4 and watch.errors == []
+    page.evaluate("stop()")
+
+
+# Notebooks in JupyterLab
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with browsers.jupyterlab() as found:
+        yield found
+
+
+def failures(page):
+    """What cells wrote as errors."""
+    return page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopback(chromium, lab, name):
+    page, watch = browsers.open_and_run(chromium, lab[0], name)
+    assert failures(page) == watch.errors == watch.strangers == []
+    assert page.locator(".jp-OutputArea-output img").count() >= 1
+    if name.startswith("02"):  # its game is a field and a button
+        assert page.locator(".jupyter-widgets input").count() == page.locator("button.jupyter-button").count() == 1
+    page.screenshot(path=browsers.SHOTS / f"{name[:2]}_light.png")
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def ninth(chromium, lab):
+    """Notebook 09 with all cells run, in the light theme: (page, watch, ask)."""
+    page, watch = browsers.open_and_run(chromium, lab[0], "09_attention_maps.ipynb")
+    page.locator(".bm-explorer").scroll_into_view_if_needed()
+    page.wait_for_selector(".bm-text span")
+    return page, watch, lambda expression: browsers.ask_kernel(lab[1], expression)
+
+
+def wait_for(page, ask, expression, wanted, seconds=40):
+    """The value of an expression in the kernel, once it is as wanted."""
+    for _ in range(4 * seconds):
+        if (value := ask(expression)) == wanted:
+            return value
+        page.wait_for_timeout(250)
+    raise AssertionError(f"{expression} is {value!r}, {wanted!r} was wanted")
+
+
+def test_the_ninth_runs_without_an_error_and_draws_its_explorer_from_the_kernel(ninth):
+    page, watch, ask = ninth
+    assert failures(page) == watch.errors == watch.strangers == []
+    assert page.locator(".bm-text span").all_inner_texts() == ask("[t for t in explorer.tokens]")
+    assert page.locator(".bm-wall button").count() == 6
+    assert page.locator(".bm-text span.bm-strong").count() <= 1
+    page.locator(".bm-explorer").screenshot(path=browsers.SHOTS / "09_explorer_light.png")
+
+
+def test_in_the_ninth_a_hover_reaches_the_kernel_and_shows_what_the_kernel_has(ninth):
+    page, _, ask = ninth
+    for place in (7, 21):
+        page.locator(".bm-text span").nth(place).hover()
+        wait_for(page, ask, "explorer.query", place)
+        row = ask("[round(float(v), 3) for v in explorer.shown[explorer.query]]")
+        assert np.abs(np.array(shades(page)) - row).max() < 0.004
+        assert ask("explorer.selection['token']") in page.locator(".bm-says").inner_text()
+
+
+def test_in_the_ninth_a_click_and_keys_choose_head_and_token_in_the_kernel(ninth):
+    page, watch, ask = ninth
+    page.locator('[data-map="0.1"]').click()
+    wait_for(page, ask, "(explorer.layer, explorer.head)", (0, 1))
+    page.keyboard.press("ArrowDown")
+    wait_for(page, ask, "(explorer.layer, explorer.head)", (1, 1))
+    assert "layer 1, head 1" in page.locator(".bm-name").inner_text()
+    page.locator(".bm-text span").nth(3).click()
+    page.keyboard.press("ArrowRight")
+    page.mouse.move(2, 2)
+    wait_for(page, ask, "explorer.query", 4)
+    assert watch.errors == []
+
+
+def test_in_the_ninth_every_method_is_computed_and_drawn(ninth):
+    page, watch, ask = ninth
+    for method, maps in (("rollout", 3), ("gradient × input", 1), ("ablation", 6), ("weights", 6)):
+        page.locator(f'[data-method="{method}"]').click()
+        wait_for(page, ask, "explorer.method", method)
+        page.wait_for_function(f"document.querySelectorAll('.bm-wall button').length === {maps}", timeout=60_000)
+        assert method in page.locator(".bm-name").inner_text()
+    assert watch.errors == []
+
+
+def test_in_the_ninth_a_typed_text_is_read_and_an_unknown_word_is_named(ninth):
+    page, _, ask = ninth
+    page.locator(".bm-bar input").fill("<story> Anna was in the hall .")
+    page.keyboard.press("Enter")
+    wait_for(page, ask, "len(explorer.tokens)", 7)
+    page.wait_for_function("document.querySelectorAll('.bm-text span').length === 7")
+    page.locator(".bm-bar input").fill("Zorro")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.bm-message').textContent.includes('Zorro')")
+    page.locator(".bm-bar select").select_option(index=1)
+    page.wait_for_function("document.querySelectorAll('.bm-text span').length > 30")
+    assert ask("explorer.story") == 1
+
+
+def test_in_the_ninth_the_slider_draws_its_figure_anew(ninth):
+    page, watch, _ = ninth
+    widget = page.locator(".widget-interact").first
+    widget.scroll_into_view_if_needed()
+    before = widget.locator("img").get_attribute("src")
+    handle = widget.locator(".noUi-handle, [role=slider]").first
+    handle.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_function(
+        "(old) => { const i = document.querySelector('.widget-interact img'); return i && i.src !== old; }", arg=before
+    )
+    assert watch.errors == watch.strangers == []
+
+
+def test_the_ninth_in_the_dark(chromium):
+    with browsers.jupyterlab("JupyterLab Dark") as (address, _):
+        page, watch = browsers.open_and_run(chromium, address, "09_attention_maps.ipynb")
+        page.locator(".bm-explorer").scroll_into_view_if_needed()
+        page.wait_for_selector(".bm-text span")
+        page.locator(".bm-text span").nth(30).hover()
+        assert page.evaluate("document.body.dataset.jpThemeLight") == "false"
+        paper = numbers(page.evaluate("getComputedStyle(document.querySelector('.bm-explorer')).backgroundColor"))
+        assert max(paper[:3]) < 60 and failures(page) == watch.errors == watch.strangers == []
+        page.locator(".bm-explorer").screenshot(path=browsers.SHOTS / "09_explorer_dark.png")

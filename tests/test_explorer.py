@@ -1,0 +1,123 @@
+"""What the explorer computes and sends: maps by each method, what is chosen, what a typed text does, what stands still.
+
+Its drawing, mouse and keyboard are tested in a browser: test_browser.py.
+"""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+pytest.importorskip("anywidget", reason="the explorer needs anywidget: pip install -e .[course]")
+
+from bigmodel_lib import interpretation, plots
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.explorer import METHODS, AttentionExplorer, maps_by
+from bigmodel_lib.tokenizers import WordTokenizer
+
+WORDS = WordTokenizer(["<story>", *["Anna", "Ben", "took", "the", "lamp", "cup", "kitchen", "hall", ".", "to"]])
+TEXTS = {"Anna and the lamp": "<story> Anna took the lamp to the hall .", "Ben": "<story> Ben took the cup ."}
+
+
+@pytest.fixture
+def explorer(random_model):
+    return AttentionExplorer(random_model(0), WORDS, TEXTS)
+
+
+def sent(explorer):
+    n = len(explorer.tokens)
+    return np.frombuffer(explorer.maps, dtype=np.uint8).reshape(*explorer.grid, n, n) / 255
+
+
+@pytest.mark.parametrize("changes", [dict(), dict(causal=False)], ids=["decoder", "encoder"])
+def test_every_method_gives_maps_of_its_own_shape_from_0_to_1(random_model, random_tokens, changes):
+    model, tokens = random_model(1, **changes), random_tokens(0, (7,))
+    shapes = {"weights": (2, 2), "rollout": (2, 1), "gradient × input": (1, 1), "ablation": (2, 2)}
+    for method in METHODS:
+        maps = maps_by(method, model, tokens)
+        assert maps.shape == (*shapes[method], 7, 7) and 0 <= maps.min() and maps.max() <= 1.0001
+        if method != "ablation":
+            assert torch.allclose(maps.sum(dim=-1), torch.ones(maps.shape[:-1]), atol=1e-4)
+        if model.config.causal:
+            assert maps.triu(1).abs().max() < 1e-5
+    with pytest.raises(CourseError, match="choose one of weights"):
+        maps_by("saliency", model, tokens)
+
+
+def test_the_maps_of_the_model_by_hand_say_what_is_known_of_it():
+    model, text = interpretation.induction_by_hand(), torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])
+    assert maps_by("weights", model, text)[1, 0, 5].argmax() == 2
+    assert maps_by("gradient × input", model, text)[0, 0, 5].argmax() == 2
+    effects = maps_by("ablation", model, text)
+    assert effects[0, 1].max() < 0.01  # the head that writes nothing
+    for layer, head in ((0, 0), (1, 1)):
+        one = interpretation.hiding_effects(model, text, torch.cat([text[1:], torch.tensor([6])]), {(layer, head)})
+        assert torch.allclose(effects[layer, head], one.clamp(0, 1))
+
+
+def test_what_is_sent_are_the_models_weights_queries_by_keys(explorer, random_model):
+    model = random_model(0)
+    wanted = model.attention_maps(torch.tensor(WORDS.encode(TEXTS["Anna and the lamp"])).long()[None])[:, 0]
+    assert explorer.grid == [2, 2] and np.abs(sent(explorer) - wanted.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert explorer.tokens == TEXTS["Anna and the lamp"].split() and explorer.titles == list(TEXTS)
+
+
+def test_what_is_chosen_can_be_read_from_python(explorer):
+    explorer.layer, explorer.head, explorer.query = 1, 0, 4
+    row = sent(explorer)[1, 0, 4]
+    chosen = explorer.selection
+    assert (chosen["method"], chosen["layer"], chosen["head"], chosen["token"]) == ("weights", 1, 0, "lamp")
+    assert [i for i, _, _ in chosen["looks at"]] == list(np.argsort(-row, kind="stable")[:3])
+    for place, token, weight in chosen["looks at"]:
+        assert token == explorer.tokens[place] and abs(weight - row[place]) < 0.003
+    explorer.method = "rollout"
+    assert explorer.grid == [2, 1] and explorer.selection["method"] == "rollout"
+    explorer.method = "gradient × input"
+    assert explorer.grid == [1, 1] and explorer.shown.shape == (9, 9)
+    explorer.query = 99  # of a longer text before
+    assert explorer.selection["token"] == "."
+
+
+def test_another_story_or_a_typed_text_is_read_anew(explorer):
+    explorer.method = "rollout"
+    explorer.story = 1
+    assert explorer.tokens == TEXTS["Ben"].split() and sent(explorer).shape == (2, 1, 6, 6)
+    explorer.text = "Ben took the lamp ."
+    assert explorer.tokens == ["Ben", "took", "the", "lamp", "."] and explorer.message == ""
+    assert explorer.query == 4 and sent(explorer).shape == (2, 1, 5, 5)
+
+
+@pytest.mark.parametrize(
+    "text, words", [("Zorro took it", "'Zorro' at position 0"), ("Ben " * 13, "2 to 12 were"), ("Ben", "2 to 12 were")]
+)
+def test_a_text_that_cannot_be_read_leaves_a_message_and_the_old_text(explorer, text, words):
+    before = explorer.tokens, explorer.maps
+    explorer.text = text
+    assert words in explorer.message and (explorer.tokens, explorer.maps) == before
+    explorer.text = "Ben took the cup ."
+    assert explorer.message == "" and explorer.tokens[0] == "Ben"
+
+
+def test_choices_can_be_made_at_the_start(random_model):
+    explorer = AttentionExplorer(random_model(2), WORDS, TEXTS, method="ablation", layer=1, head=1, query=3)
+    assert explorer.selection["method"] == "ablation" and explorer.selection["query"] == 3 and explorer.grid == [2, 2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_picture_with_words_for_it_stands_where_scripts_do_not_run(explorer, method, monkeypatch):
+    explorer.method = method
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *a, **more: shown.append((a, more)))
+    explorer._ipython_display_()
+    (data,), more = shown[0]
+    assert data.keys() == {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert method in more["metadata"]["image/png"]["alt"] and "0x" not in data["text/plain"]
+    assert shown[1][0][0].data.startswith("*") and not plots.plt.get_fignums()
+    assert InteractiveShell  # the picture needs no running notebook
+
+
+def test_nothing_is_fetched_by_its_script_or_style():
+    for text in (AttentionExplorer._esm, AttentionExplorer._css):
+        assert not re.search(r"https?:|//cdn|\bimport\b|fetch\(|XMLHttp|@import|url\(", str(text))

@@ -1,0 +1,288 @@
+"""Each method on models whose answer is known: weights set by hand, paths counted one by one, slopes by small steps."""
+
+import itertools
+
+import pytest
+import torch
+from torch.nn import functional
+
+from bigmodel_lib import interpretation as looked
+from bigmodel_lib.config import CourseError
+
+#                    0  1  2  3  4  5  6  7  8  9
+TEXT = torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])  # by the rule, 5 follows place 5, 2 follows 6, and 6 follows 9
+KNOWN = {5: 2, 6: 3, 9: 4}  # place: where what followed the same token before stands
+KINDS = [dict(), dict(causal=False), dict(positions="learned", qk_norm=False, token_shift=False), dict(ngrams=3),
+         dict(tied=True, init="gpt2", activation="gelu"), dict(dropout=0.5)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    return looked.induction_by_hand()
+
+
+def nothing(what, layer, value):
+    return value
+
+
+# The one mechanism
+
+
+@pytest.mark.parametrize("changes", KINDS, ids=str)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_run_without_an_edit_is_the_model_and_its_maps(random_model, random_tokens, changes, seed):
+    model, tokens = random_model(seed, **changes).eval(), random_tokens(seed)
+    with torch.no_grad():
+        assert torch.allclose(looked.run_with(model, tokens, nothing), model(tokens), atol=1e-4)
+    assert torch.allclose(looked.recorded(model, tokens, "weights"), model.attention_maps(tokens), atol=1e-5)
+
+
+def test_what_is_recorded_are_the_parts_that_add_up_to_the_stream(random_model, random_tokens):
+    model, tokens = random_model(3, scale=0.2), random_tokens()
+    stream, heads, mlp, weights = (
+        looked.recorded(model, tokens, part) for part in ("stream", "heads", "mlp", "weights")
+    )
+    assert stream.shape == (3, 3, 12, 16) and heads.shape == (2, 3, 2, 12, 8) and weights.shape == (2, 3, 2, 12, 12)
+    assert torch.allclose(stream[0], model.embed(tokens))
+    for layer, block in enumerate(model.blocks):
+        added = sum(heads[layer, :, h] @ block.attention.w_o[8 * h : 8 * h + 8] for h in range(2))  # head by head
+        assert torch.allclose(stream[layer] + added + mlp[layer], stream[layer + 1], atol=1e-5)
+    with pytest.raises(CourseError, match="'head' is no part of a run"):
+        looked.recorded(model, tokens, "head")
+
+
+def test_the_lens_ends_in_the_models_own_answer_and_begins_with_the_embedding(random_model, random_tokens):
+    model, tokens = random_model(4, tied=True, init="gpt2"), random_tokens()
+    lens = looked.logit_lens(model, tokens)
+    assert lens.shape == (3, 3, 12, 11) and torch.allclose(lens.exp().sum(dim=-1), torch.ones(3, 3, 12))
+    assert torch.allclose(lens[-1], model(tokens).log_softmax(dim=-1), atol=1e-5)
+    own = functional.layer_norm(model.token_embedding[tokens], (16,)) @ model.token_embedding.T
+    assert torch.allclose(lens[0], own.log_softmax(dim=-1), atol=1e-5)
+
+
+def test_the_lens_reads_the_answer_after_the_layer_that_writes_it(by_hand):
+    lens = looked.logit_lens(by_hand, TEXT[None])[:, 0].exp()
+    for place, source in KNOWN.items():
+        right = lens[:, place, TEXT[source]]
+        assert (right[:2] < 0.2).all() and right[2] > 0.99
+
+
+# The model whose truth is known
+
+
+@pytest.mark.parametrize("sizes", [(8, 16), (6, 10), (12, 30)])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_model_by_hand_says_what_followed_the_last_times_and_looks_where_it_says(sizes, seed):
+    V, T = sizes
+    model, generator = looked.induction_by_hand(V, T), torch.Generator().manual_seed(seed)
+    once = torch.randperm(V - 1, generator=generator) + 1
+    text = torch.cat([torch.tensor([0]), once, once])[:T]
+    maps = looked.recorded(model, text[None], "weights")[:, 0]
+    n, best = len(once), model(text[None])[0].argmax(dim=-1)
+    for place in range(n + 1, len(text)):  # from here on every token comes for the second time
+        assert best[place] == once[(place - n) % n]
+        assert (maps[1, :, place, place - n + 1] > 0.999).all()
+    assert (maps[0, 0].diagonal(-1) > 0.999).all() and (maps[0, 1, :, 0] > 0.999).all()
+
+
+def test_a_context_too_long_for_the_hand_made_model_is_refused():
+    for sizes in ((4, 12), (5, 8)):
+        with pytest.raises(CourseError, match="an even width"):
+            looked.induction_by_hand(*sizes)
+
+
+# Maps
+
+
+def test_entropy_and_distance_of_rows_that_can_be_counted():
+    rows = torch.tensor([[1.0, 0, 0, 0], [0.5, 0, 0.5, 0], [0, 0, 1.0, 0], [0.25, 0.25, 0.25, 0.25]])
+    assert torch.allclose(looked.entropy_of_rows(rows), torch.tensor([0.0, 0.6931472, 0.0, 1.3862944]))
+    assert torch.allclose(looked.mean_distance(rows), torch.tensor([0.0, 1.0, 0.0, 1.5]))
+
+
+def test_each_kind_of_head_has_the_highest_score_of_its_kind(by_hand):
+    scores = looked.pattern_scores(looked.recorded(by_hand, TEXT[None], "weights")[:, 0], TEXT)
+    for kind, heads in {"previous": [(0, 0)], "first": [(0, 1)], "induction": [(1, 0), (1, 1)]}.items():
+        for layer, head in itertools.product(range(2), range(2)):
+            assert (scores[kind][layer, head] > 0.99) == ((layer, head) in heads), (kind, layer, head)
+    same = torch.zeros(1, 1, 10, 10)
+    same[..., 5, 1], same[..., 6, 2], same[..., 9, 3] = 1.0, 0.5, 0.3
+    assert torch.allclose(looked.pattern_scores(same, TEXT)["same"], torch.tensor(0.6))
+    assert looked.pattern_scores(same, torch.arange(10))["induction"].isnan().all()
+
+
+# Rollout
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rollout_is_the_sum_over_all_paths(seed):
+    L, H, T = 3, 2, 4
+    maps = torch.randn(L, H, T, T, generator=torch.Generator().manual_seed(seed)).softmax(dim=-1)
+    found = looked.rollout(maps)
+    for depth in range(1, L + 1):
+        for start, end in itertools.product(range(T), range(T)):
+            total = 0.0
+            for between in itertools.product(range(T), repeat=depth - 1):
+                path, share = (start, *between, end), 1.0  # from the last layer down
+                for step, (i, j) in enumerate(itertools.pairwise(path)):
+                    weight = sum(maps[depth - 1 - step, h, i, j].item() for h in range(H)) / H
+                    share *= 0.5 * weight + 0.5 * (i == j)
+                total += share
+            assert abs(found[depth - 1, start, end] - total) < 1e-5
+    assert torch.allclose(found.sum(dim=-1), torch.ones(L, T))
+
+
+def test_rollout_without_looking_elsewhere_stays_and_takes_a_batch():
+    stays = torch.eye(5).expand(4, 2, 5, 5)
+    assert torch.equal(looked.rollout(stays), torch.eye(5).expand(4, 5, 5))
+    maps = torch.rand(2, 3, 4, 6, 6).softmax(dim=-1)
+    batch = looked.rollout(maps)
+    assert batch.shape == (2, 3, 6, 6) and torch.allclose(batch[:, 1], looked.rollout(maps[:, 1]))
+
+
+# Gradient × input
+
+
+@pytest.mark.parametrize("changes", [dict(), dict(causal=False), dict(token_shift=False, activation="gelu")], ids=str)
+def test_gradient_times_input_is_the_slope_of_making_one_token_longer(random_model, random_tokens, changes):
+    model, tokens = random_model(5, scale=0.3, dtype=torch.float64, **changes), random_tokens(1, (2, 6))
+    places, targets, step = torch.tensor([5, 3]), torch.tensor([2, 7]), 1e-5
+    found = looked.gradient_times_input(model, tokens, places, targets)
+
+    def lead(row, token, size):
+        def longer(what, layer, value):
+            if (what, layer) != ("stream", 0):
+                return value
+            value = value.clone()
+            value[0, token] *= size
+            return value
+
+        with torch.no_grad():
+            logits = looked.run_with(model, tokens[row : row + 1], longer)[0, places[row]]
+        return logits[targets[row]] - logits.mean()
+
+    for row, token in itertools.product(range(2), range(6)):
+        slope = (lead(row, token, 1 + step) - lead(row, token, 1 - step)) / (2 * step)
+        assert abs(found[row, token] - slope) < 1e-6
+    assert found.abs().max() > 0.01 and not found.requires_grad
+
+
+def test_gradient_times_input_finds_the_copied_token(by_hand):
+    tokens = TEXT.expand(len(KNOWN), -1)
+    places, sources = torch.tensor(list(KNOWN)), torch.tensor(list(KNOWN.values()))
+    found = looked.gradient_times_input(by_hand, tokens, places, TEXT[sources])
+    assert torch.equal(found.argmax(dim=-1), sources)
+    assert all(found[row, place + 1 :].abs().max() < 1e-6 for row, place in enumerate(places[:-1]))  # not the future
+
+
+# Hiding and ablation
+
+
+def test_hiding_a_token_equals_setting_its_weights_to_zero_by_hand(random_model, random_tokens):
+    model, tokens = random_model(6, n_layers=1), random_tokens(2, (1, 5))
+    keys = torch.zeros(1, 5, dtype=torch.bool)
+    keys[0, 2] = True
+    found = looked.run_with(model, tokens, looked.hiding(keys, {(0, 1)}))
+    weights, values = looked.recorded(model, tokens, "weights")[0], None
+    block, y = model.blocks[0].attention, functional.layer_norm(model.embed(tokens), (16,))
+    y = y + block.shift * functional.pad(y, (0, 0, 1, -1))
+    values = (y @ block.w_v).view(1, 5, 2, 8).transpose(1, 2)
+    weights[0, 1, :, 2] = 0.0
+    x = model.embed(tokens) + (weights @ values).transpose(1, 2).reshape(1, 5, 16) @ block.w_o
+    x = x + model.blocks[0].mlp(functional.layer_norm(x, (16,)))
+    assert torch.allclose(found, functional.layer_norm(x, (16,)) @ model.w_out, atol=1e-4)
+    assert not torch.allclose(found, model(tokens), atol=1e-2)
+
+
+def test_hiding_effects_point_at_what_the_answer_needs(by_hand):
+    targets = torch.full_like(TEXT, -1)
+    for place, source in KNOWN.items():
+        targets[place] = TEXT[source]
+    effects = looked.hiding_effects(by_hand, TEXT, targets)
+    for place in range(len(TEXT)):
+        if place in KNOWN:
+            assert effects[place].argmax() == KNOWN[place] and effects[place, KNOWN[place]] > 1
+        else:
+            assert effects[place].abs().max() == 0
+    for head in [{(0, 1)}, {(1, 0)}, {(1, 1)}]:
+        assert looked.hiding_effects(by_hand, TEXT, targets, head).abs().max() < 0.01
+    both = looked.hiding_effects(by_hand, TEXT, targets, {(1, 0), (1, 1)})
+    assert both[9].argmax() == 4 and both[9, 4] > 1 and both[9, :4].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("how", looked.HOW)
+def test_taking_away_heads_of_the_model_by_hand_does_what_its_weights_say(by_hand, how):
+    other = torch.tensor([[0, 7, 1, 4, 2, 5, 6, 3, 2, 1]])
+
+    def worst(*heads):
+        probs = looked.ablate(by_hand, TEXT[None], heads, how, other)[0].softmax(dim=-1)
+        return min(probs[place, TEXT[source]].item() for place, source in KNOWN.items())
+
+    whole = by_hand(TEXT[None])
+    assert torch.allclose(looked.ablate(by_hand, TEXT[None], []), whole, atol=1e-5)
+    assert torch.allclose(looked.ablate(by_hand, TEXT[None], [(0, 1)], how, other), whole, atol=1e-5)  # the sharp one
+    assert worst() > 0.999 and worst((1, 0)) > 0.45 and worst((1, 1)) > 0.45  # each stands in for the other
+    assert worst((1, 0), (1, 1)) < 0.4 and worst((0, 0)) < 0.4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ablation_replaces_exactly_that_heads_output(random_model, random_tokens, seed):
+    model, tokens, other = random_model(seed, n_layers=1), random_tokens(seed), random_tokens(seed + 9)
+    heads, others = looked.recorded(model, tokens, "heads")[0], looked.recorded(model, other, "heads")[0]
+    puts = {"zero": 0.0, "mean": others[:, 1].flatten(0, 1).mean(dim=0), "resample": others[:, 1]}
+    w_o = model.blocks[0].attention.w_o
+    for how, put in puts.items():
+        ours = heads.clone()
+        ours[:, 1] = put
+        x = model.embed(tokens) + ours.transpose(1, 2).reshape(3, 12, 16) @ w_o
+        x = x + model.blocks[0].mlp(functional.layer_norm(x, (16,)))
+        wanted = functional.layer_norm(x, (16,)) @ model.w_out
+        assert torch.allclose(looked.ablate(model, tokens, [(0, 1)], how, other), wanted, atol=1e-4), how
+
+
+def test_effects_of_heads_are_rises_of_the_loss_on_the_targets_alone(by_hand):
+    targets = torch.full_like(TEXT, -1)[None]
+    targets[0, 9] = TEXT[KNOWN[9]]
+    effects = looked.head_effects(by_hand, TEXT[None], targets)
+    right = looked.ablate(by_hand, TEXT[None], [(0, 0)])[0, 9].log_softmax(dim=-1)[TEXT[KNOWN[9]]]
+    assert abs(effects[0, 0] + right) < 1e-3 and effects[0, 0] > 0.5
+    assert effects[0, 1].abs() < 1e-5 and effects[1].abs().max() < 0.2
+
+
+def test_impossible_ablations_are_refused(by_hand):
+    for how in ("none", "mean", "resample"):
+        with pytest.raises(CourseError, match="choose zero"):
+            looked.ablate(by_hand, TEXT[None], [(0, 0)], how)
+
+
+# Patching
+
+
+def test_patching_follows_the_answer_from_the_token_that_is_copied_to_the_place_that_says_it(by_hand):
+    clean, corrupt = TEXT[:6], TEXT[:6].clone()
+    corrupt[2] = 4
+    shares = looked.patch_stream(by_hand, clean, corrupt, lambda logits: logits[:, -1].log_softmax(dim=-1)[:, 5])
+    wanted = torch.zeros(3, 6)
+    wanted[0, 2] = wanted[1, 2] = wanted[2, 5] = 1.0
+    assert torch.allclose(shares, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_patching_one_place_equals_a_run_with_that_place_replaced(random_model, random_tokens, seed):
+    model = random_model(seed, scale=0.3)
+    clean, corrupt = random_tokens(seed, (2, 7))
+    shares = looked.patch_stream(model, clean, corrupt, lambda logits: logits[:, -1, 0] - logits[:, -1, 3])
+    assert shares.shape == (3, 7) and abs(shares[2, 6] - 1) < 1e-4 and shares[2, :6].abs().max() < 1e-4
+    low, high = (model(t[None])[0, -1, 0] - model(t[None])[0, -1, 3] for t in (corrupt, clean))
+    for t in range(7):  # at layer 0 patching is nothing but another token
+        mixed = corrupt.clone()
+        mixed[t] = clean[t]
+        logits = model(mixed[None])[0, -1]
+        assert abs(shares[0, t] - (logits[0] - logits[3] - low) / (high - low)) < 1e-3
+
+
+def test_texts_that_cannot_be_patched_are_refused(by_hand):
+    with pytest.raises(CourseError, match="10 and 4 tokens"):
+        looked.patch_stream(by_hand, TEXT, TEXT[:4], lambda logits: logits[:, -1, 0])
+    with pytest.raises(CourseError, match="measure alike"):
+        looked.patch_stream(by_hand, TEXT, TEXT, lambda logits: logits[:, -1, 0])

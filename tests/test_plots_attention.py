@@ -1,0 +1,103 @@
+"""What maps of attention say, read from what they drew."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from bigmodel_lib import plots, plots_attention
+from bigmodel_lib.config import CourseError
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plots.plt.close("all")
+
+
+def random_maps(*shape, seed=0):
+    maps = np.random.default_rng(seed).random(shape)
+    return maps / maps.sum(axis=-1, keepdims=True)
+
+
+def words(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+@pytest.mark.parametrize("T", [5, 64])
+def test_one_map_is_queries_by_keys_on_the_scale_0_to_1_with_all_its_tokens(T):
+    weights, tokens = random_maps(T, T), [f"w{i}" for i in range(T)]
+    ax = plots_attention.show_attention(weights, tokens, "A map")
+    (image,) = ax.images
+    assert (
+        np.array_equal(image.get_array(), weights) and image.get_clim() == (0, 1) and image.get_cmap().name == "cividis"
+    )
+    assert words(ax.xaxis) == words(ax.yaxis) == tokens and ax.get_title(loc="left") == "A map"
+    assert ax.get_ylabel().startswith("query") and ax.get_xlabel().startswith("key")
+    ax.figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in ax.yaxis.get_ticklabels()]
+    assert all(a.y0 > b.y1 - 1.5 for a, b in zip(boxes, boxes[1:], strict=False))  # rows do not run into each other
+    assert min(label.get_fontsize() for label in ax.yaxis.get_ticklabels()) >= 5.5
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 6, 6)])
+def test_a_wall_has_every_head_in_its_place_on_one_scale(shape):
+    weights, tokens = random_maps(*shape), list("abcdef")
+    corner = plots_attention.show_attention(weights, tokens)
+    axes = [ax for ax in corner.figure.axes if ax.images and ax.get_label() != "<colorbar>"]
+    drawn = weights.reshape(-1, 6, 6)
+    assert len(axes) == len(drawn)
+    for number, (ax, one) in enumerate(zip(axes, drawn, strict=True)):
+        layer, head = divmod(number, shape[-3])
+        assert np.array_equal(ax.images[0].get_array(), one) and ax.images[0].get_clim() == (0, 1)
+        assert ax.get_title() == f"{layer}.{head}"
+    assert [ax for ax in axes if ax.axison] == [corner] and (corner.get_xlabel(), corner.get_ylabel()) == (
+        "key",
+        "query",
+    )
+
+
+def test_what_is_no_map_is_refused():
+    with pytest.raises(CourseError, match="do not fit 4 tokens"):
+        plots_attention.show_attention(np.eye(3), list("abcd"))
+    with pytest.raises(CourseError, match="0 to 1 was wanted"):
+        plots_attention.show_attention(3 * np.eye(3), list("abc"))
+
+
+def test_chinese_is_drawn_in_a_font_that_has_it_or_missed_with_a_clear_warning(monkeypatch):
+    with monkeypatch.context() as without:
+        without.setattr(plots_attention, "chinese_font", lambda: None)
+        with pytest.warns(UserWarning, match="apt install fonts-noto-cjk"):
+            assert plots_attention.fonts_for(["小梅"]) == plots.plt.rcParams["font.family"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plots_attention.fonts_for(["Mei", "“a”", "␣", "é"])  # no warning where none is needed
+    if plots_attention.chinese_font() is None:
+        pytest.skip("no font with Chinese characters on this machine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing glyph is a warning
+        ax = plots_attention.show_attention(np.eye(2), ["小梅", "灯"])
+        plots.png(ax.figure)
+
+
+def test_words_are_shaded_by_their_scores_line_by_line():
+    rows = {"one": np.linspace(0, 1, 20), "two": np.zeros(20)}
+    ax = plots_attention.draw_words(rows, [f"w{i}" for i in range(20)])
+    shades = [patch.get_alpha() for patch in ax.patches]
+    assert np.allclose(shades, np.concatenate([rows["one"], rows["two"]]))
+    said = {text.get_text(): text.get_position() for text in ax.texts}
+    assert said["w19"][1] < said["w0"][1] and said["one"][1] > said["two"][1]
+
+
+def test_a_ranking_has_the_best_on_top_with_its_interval():
+    ax = plots_attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05), "c": (0.5, 0.2)}, chance=("a",))
+    assert words(ax.yaxis) == ["a", "c", "b"]
+    means = [bars.lines[0].get_xdata()[0] for bars in ax.containers]
+    assert means == [0.2, 0.5, 0.9] and ax.containers[0].lines[0].get_color() == plots.GREY
+
+
+def test_patching_is_drawn_from_the_first_layer_up():
+    shares = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
+    ax = plots_attention.draw_shares(shares, list("abc"))
+    assert words(ax.yaxis) == ["0", "1", "output"] and ax.images[0].origin == "lower"
+    assert np.array_equal(ax.images[0].get_array(), shares)
