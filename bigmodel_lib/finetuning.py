@@ -57,16 +57,21 @@ class Finetuning(Pretraining):
 def train_until_worse(run, measure, every=20, patience=5):
     """Run until `measure()` has not been lowest for `patience` times; the model goes back to its best weights.
 
-    Returns [(step, measured)]. Early stopping: Prechelt 1998. Taught in 07_finetuning.
+    Returns [(step, measured)], the start included. Early stopping: Prechelt 1998. Taught in 07_finetuning.
     """
-    history, best, kept = [(0, measure())], math.inf, None
+
+    def weights():
+        return {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+
+    history, kept = [(0, measure())], weights()
     for look in run:
         if look.step % every and look.fraction < 1.0:
             continue
         history.append((look.step, measure()))
-        if history[-1][1] < best:
-            best, kept = history[-1][1], {k: v.detach().clone() for k, v in run.model.state_dict().items()}
-        if history[-1 - patience :] and min(value for _, value in history[-patience:]) > best:
+        values = [value for _, value in history]
+        if values[-1] == min(values):
+            kept = weights()
+        elif len(values) - 1 - values.index(min(values)) >= patience:
             break
     run.model.load_state_dict(kept)
     return history

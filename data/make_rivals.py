@@ -18,7 +18,7 @@ from bigmodel_lib.classification import encode_texts, label_log_probs, read_labe
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.corpora import data_path
 from bigmodel_lib.costs import hardware
-from bigmodel_lib.finetuning import classifier_run, count_trainable, train_until_worse
+from bigmodel_lib.finetuning import classifier_run, count_trainable
 from bigmodel_lib.model_torch import LanguageModel
 
 FILE = pathlib.Path(__file__).resolve().parent / "rivals.json"
@@ -58,13 +58,15 @@ def lstm(data, train, test, seed, early=False, weight_decay=0.0, **dropout):
     x = index.encode(data.texts, max(len(index.words(text)) for text in data.of(train)[0]))
     model = LSTMClassifier(generator=torch.Generator().manual_seed(seed), **dropout)
     fitted, held = split_labelled_rows(data, train, seed) if early else (train, train)
-    losses = []
+    losses, kept = [], []
 
-    def worse(epoch):
+    def after_epoch(epoch):
         losses.append(scores(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
-        return early and losses[-1] > min(losses)
+        kept.append({name: value.clone() for name, value in model.state_dict().items()})
 
-    fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay=weight_decay, after_epoch=worse)
+    fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay=weight_decay, after_epoch=after_epoch)
+    if early:
+        model.load_state_dict(kept[int(np.argmin(losses))])
     return *(scores(lstm_log_probs(model, x[rows]), data.labels[rows]) for rows in (train, test)), count_trainable(
         model
     )
@@ -76,7 +78,7 @@ def split_labelled_rows(data, train, seed):
     return train[fitted], train[held]
 
 
-def ours(data, train, test, seed, mode, early=False, words=False, **more):
+def ours(data, train, test, seed, mode, words=False, **more):
     """The course's model on bytes, or a small one on the LSTM's words."""
     documents, base = data.documents, data.base
     if words:
@@ -84,24 +86,13 @@ def ours(data, train, test, seed, mode, early=False, words=False, **more):
         documents = [index.encode([text], 64)[0] for text in data.texts]
         documents = [np.append(document[document > 0], 0) for document in documents]
         base = LanguageModel(ModelConfig(10_000, context_length=65, d_model=32, n_layers=2, n_heads=2, d_ff=64))
-    fitted, held = split_labelled_rows(data, train, seed) if early else (train, train)
-    run = classifier_run(
-        base, [documents[i] for i in fitted], data.labels[fitted], 2, mode, seed=seed,
-        steps=max(20, EPOCHS * len(fitted) // 32), **more,
-    )  # fmt: skip
-
-    def loss():
-        return scores(label_log_probs(run.model, [documents[i] for i in held]), data.labels[held])["loss"]
-
-    if early:
-        train_until_worse(run, loss, every=10, patience=3)
-    else:
-        for _ in run:
-            pass
-    found = [
-        scores(label_log_probs(run.model, [documents[i] for i in rows]), data.labels[rows]) for rows in (train, test)
-    ]
-    return *found, count_trainable(run.model)
+    run = classifier_run(base, [documents[i] for i in train], data.labels[train], 2, mode, seed=seed,
+                         steps=max(20, EPOCHS * len(train) // 32), **more)  # fmt: skip
+    for _ in run:
+        pass
+    found = (label_log_probs(run.model, [documents[i] for i in rows]) for rows in (train, test))
+    parts = [scores(p, data.labels[rows]) for p, rows in zip(found, (train, test), strict=True)]
+    return *parts, count_trainable(run.model)
 
 
 RIVALS = {

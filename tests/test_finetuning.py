@@ -227,6 +227,13 @@ def test_early_stopping_goes_back_to_the_best_weights(random_model):
     assert torch.equal(run.model.w_out, kept[2]) and not torch.equal(kept[2], kept[5])
 
 
+def test_early_stopping_can_go_back_to_the_start(random_model):
+    run = finetuning.classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=50)
+    start, values = run.model.blocks[0].mlp.w_up.detach().clone(), iter([1.0, 2.0, 3.0])
+    finetuning.train_until_worse(run, lambda: next(values), every=10, patience=2)
+    assert run.step == 20 and torch.equal(run.model.blocks[0].mlp.w_up, start)
+
+
 # Tasks and endings
 
 

@@ -19,7 +19,8 @@ UNCOMPARED = {"nbval-ignore-output", "nbval-skip"}
 HALF_MAY_BE_UNCOMPARED = ("05", "06")
 LIBRARY = (
     "corpora", "tokenizers", "model_numpy", "backprop_numpy", "model_torch", "optimizers_numpy", "optimizers_torch",
-    "costs", "training", "pretraining", "compression", "generation",
+    "costs", "training", "pretraining", "compression", "classification", "finetuning", "baselines", "generation",
+    "preferences", "interpretation", "pointing", "plots_attention",
 )  # fmt: skip
 
 

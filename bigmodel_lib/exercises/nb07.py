@@ -195,13 +195,13 @@ EXERCISES = [
         difficulty=2,
         task="""
 On paper: a satisfied review ($y = 1$) has the logit $z = \\ln 3$, so that $\\sigma(z) = 3/4$. What is the derivative of its loss
-$-\\ln \\sigma(z)$ with respect to $z$? Training moves $z$ against it.
+$-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training moves $z$ against it.
 """,
         stub="pull = ...  # a number",
         name="pull",
         hints=(
-            "The chain rule: the derivative of −ln σ is −1/σ, times the derivative of σ.",
-            "σ' = σ (1 − σ), so the product is −(1 − σ).",
+            "The chain rule: the derivative of −ln σ with respect to σ, times that of σ with respect to z.",
+            "σ' = σ (1 − σ): what is left of −σ'/σ?",
         ),
         check=_check_pull,
         answer=-0.25,
@@ -244,7 +244,8 @@ word (three gates and a candidate), each an affine map, with bias, of the word's
         difficulty=2,
         task="""
 Two classifiers have judged 400 texts; `first_right` and `second_right` say for each text whether they were right, and the first is
-the better one. Write a function that chooses 50 different rows as a “test split” on which the *second* wins.
+the better one; on a few dozen texts, at least, only the second was. Write a function that chooses 50 different rows as a “test split” on which the
+*second* wins.
 """,
         stub="""
 def reversing_rows(first_right, second_right):
@@ -254,7 +255,7 @@ def reversing_rows(first_right, second_right):
         name="reversing_rows",
         hints=(
             "Which texts speak for the second classifier, and against the first?",
-            "`np.flatnonzero(second_right & ~first_right)`: at least a few dozen of the 400; fill up with others if need be.",
+            "`np.flatnonzero(second_right & ~first_right)`; if those are fewer than 50, fill up with texts on which both agree.",
         ),
         check=_check_reverse,
         answer=_reverse,
@@ -296,7 +297,8 @@ interval of differences; (d) the mean of the differences is not the difference o
         task="""
 A label's *precision* is the share right among the texts that were *said* to have it, its *recall* the share right among those that *truly*
 have it, and its $F_1 = \\frac{2\\,P R}{P + R}$, or 0 if it is never right. Macro-F1 is the mean over the labels. Row $i$,
-column $j$ of the confusion matrix counts texts with true label $i$ that were said to be $j$.
+column $j$ of the confusion matrix counts texts with true label $i$ that were said to be $j$. A label that is never right counts
+with its 0, even one that occurs nowhere.
 """,
         stub="""
 def macro_f1(confusion):
