@@ -77,7 +77,10 @@ def train_until_worse(run, measure, every=20, patience=5):
     return history
 
 
-def freeze(model, but=("w_out", "b_out")):
+HEAD = ("w_out", "b_out")  # what a classifier has of its own
+
+
+def freeze(model, but=HEAD):
     """Let only the named parameters learn; the others keep their values. Returns the model. Taught in 07_finetuning."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in but)
@@ -102,12 +105,12 @@ class LoRA(nn.Module):
         return weight + self.factor * self.a @ self.b
 
 
-def add_lora(model, rank=4, scale=8.0, generator=None):
+def add_lora(model, rank=4, scale=8.0, generator=None, but=HEAD):
     """Freeze a model but for its head, and give every matrix in its blocks a LoRA. Returns the model.
 
     Taught in 07_finetuning.
     """
-    freeze(model)
+    freeze(model, but)
     for block in model.blocks:
         for layer in (block.attention, block.mlp):
             for name in ADAPTED:

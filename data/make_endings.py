@@ -100,25 +100,22 @@ WAYS = ("full", "lora", "mixed")
 
 
 def forget(way: str, seed: int, steps: int = 100) -> dict:
-    """Teach the storyteller to translate in one way, and measure what it still knows of stories."""
+    """Teach the storyteller to summarise in one way, and measure what it still knows of stories."""
     world, tokenizer = world_and_tokenizer()
     model, _ = checkpoints.load_model(data_path("storyteller"))
     before = gap(model, world, tokenizer, 200)["loss"]
-    kinds = {"story": 16, "chinese": 16} if way == "mixed" else {"chinese": 32}
+    kinds = {"story": 16, "summary": 16} if way == "mixed" else {"summary": 32}
+    rates = dict(muon_rate=0.01, momentum=0.95, adamw_rate=0.01)
     if way == "lora":
-        add_lora(model, 8, 16.0, torch.Generator().manual_seed(seed))
-        rates = dict(optimizer="adamw", adamw_rate=0.01, beta1=0.9)
-    else:
-        rates = dict(muon_rate=0.01, momentum=0.95, adamw_rate=0.01)
+        add_lora(model, 8, 16.0, torch.Generator().manual_seed(seed), but=())
+        rates = dict(optimizer="adamw", adamw_rate=0.005, beta1=0.9)
     config = TrainConfig(steps=steps, batch_size=32, seed=seed, **rates)
     run = Finetuning(model, task_batches(world, tokenizer, np.random.default_rng(seed), kinds), config)
     for _ in run:
         pass
-    after, translated = (
-        gap(model, world, tokenizer, 200)["loss"],
-        exact(model, world, tokenizer, 200)["exact"]["chinese"],
-    )
-    return dict(way=way, seed=seed, before=before, after=after, chinese=translated, learned=count_trainable(model))
+    after = gap(model, world, tokenizer, 200)["loss"]
+    summaries = exact(model, world, tokenizer, 200)["exact"]["summary"]
+    return dict(way=way, seed=seed, before=before, after=after, summary=summaries, learned=count_trainable(model))
 
 
 def main() -> int:
