@@ -29,7 +29,7 @@ from bigmodel_lib.pretraining import OneLineParser
 def keep_top_k(logits, k):
     """The logits with all but the k largest at -∞; k = 0 keeps all. Shapes: (..., V) -> (..., V).
 
-    Source: Fan et al. 2018, section 5.4. Taught in 08_generation.
+    Those that tie with the k-th stay, too. Source: Fan et al. 2018, section 5.4. Taught in 08_generation.
     """
     if not 0 < k < logits.shape[-1]:
         return logits
@@ -39,15 +39,17 @@ def keep_top_k(logits, k):
 def keep_top_p(logits, p):
     """The logits with all at -∞ but the fewest, likeliest tokens whose probabilities reach p together.
 
-    A token stays while the likelier ones have not reached p, so the one that crosses p stays. Shapes: (..., V) ->
-    (..., V). Source: Holtzman et al. 2020, eq. 2. Built by the reader in 08_generation.
+    A token stays while the likelier ones have not reached p, so the one that crosses p stays. The likeliest stays at
+    any p, and all stay where p is 1 or more. Shapes: (..., V) -> (..., V).
+    Source: Holtzman et al. 2020, eq. 2. Built by the reader in 08_generation.
     """
     if p >= 1:
         return logits
     probabilities, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
     likelier = probabilities.cumsum(dim=-1) - probabilities
-    leaves = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, likelier >= p)
-    return logits.masked_fill(leaves, -math.inf)
+    leaves = likelier >= p
+    leaves[..., 0] = False
+    return logits.masked_fill(torch.zeros_like(leaves).scatter(-1, order, leaves), -math.inf)
 
 
 def forbid(logits, token):
@@ -149,7 +151,7 @@ def shift_next(y, strength, cache, branch):
 def read(model, tokens, cache, attend=attend_to_cache):
     """Let the model read tokens (B, n) that follow those in the cache, and remember them -> the last logits (B, V).
 
-    The first stretch may have up to T tokens, a later one has one. Leaves nothing out. Taught in 08_generation.
+    Many tokens at once only at the start of the cache, and T at most; afterwards one by one. Taught in 08_generation.
     """
     x, rotation = embed_next(model, tokens, cache), rotation_next(model, tokens.shape[1], cache)
     for i, block in enumerate(model.blocks):
@@ -194,8 +196,8 @@ def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0, *, top_p
     """Yield up to n_tokens ids that follow `tokens` (N,), one at a time; after `stop`, which is yielded, none.
 
     The last T tokens of the prompt are read at once, each later one alone, with a cache. Beyond T tokens each sees the
-    last T keys, which is not the same as encoding the last T tokens again: a key still carries what its token had seen.
-    Learned positions end at T, so there the last T tokens are encoded again. min_tokens: so many come before `stop`.
+    last T keys, which is not the same as running the last T tokens again: a key still carries what its token had seen.
+    Learned positions end at T, so there the last T tokens are run again. min_tokens: so many come before `stop`.
     Raises CourseError for an empty prompt or impossible settings.
     """
     check_settings(model, tokens, n_tokens, temperature, top_k, top_p)

@@ -100,6 +100,21 @@ def test_top_p_ends_where_p_is_reached_exactly():
     assert (keep_top_p(logits, 0.75) > -math.inf).tolist() == [True, True, False, False]
 
 
+def test_top_p_keeps_the_likeliest_at_any_p_and_all_from_1_on():
+    logits = torch.tensor([[1.0, 5.0, 2.0, 0.5], [0.0, -30.0, -40.0, -50.0]])
+    for p in (0.0, 1e-9, 1e-3):
+        kept = keep_top_p(logits, p)
+        assert (kept > -math.inf).tolist() == [[False, True, False, False], [True, False, False, False]]
+        assert not sampling_distribution(logits, top_p=p).isnan().any()
+    for p in (1.0, 1.5):  # in float32 the running sum of the second row is 1 after its first token
+        assert torch.equal(keep_top_p(logits, p), logits)
+
+
+def test_top_k_keeps_what_ties_with_the_last():
+    logits = torch.tensor([3.0, 1.0, 2.0, 1.0, 0.0])
+    assert (keep_top_k(logits, 3) > -math.inf).tolist() == [True, True, True, True, False]
+
+
 def test_the_cuts_come_after_the_temperature_and_leave_a_distribution():
     logits = torch.tensor([[2.0, 1.0, 0.5, -1.0], [0.0, 3.0, 1.0, 2.9]])
     for temperature, top_k, top_p in itertools.product((0.3, 1.0, 3.0), (0, 1, 3), (0.4, 0.8, 1.0)):

@@ -54,6 +54,11 @@ def _check_top_p(attempt):
     for top_p, wanted in ((0.05, {1}), (0.75, {1, 3, 4}), (0.9, {1, 3, 4, 0}), (1.0, {0, 1, 2, 3, 4})):
         if kept_of(top_p)[1] != wanted:
             raise Wrong(f"at p = {top_p} the tokens {sorted(wanted)} stay; yours keeps {sorted(kept_of(top_p)[1])}")
+    certain = torch.tensor([0.0, -30.0, -40.0])  # float32: the first has probability 1 after rounding
+    if len(kept_of(1.0, certain)[1]) != 3:
+        raise Wrong(
+            "at p = 1 all tokens stay, but rounding makes the running sum 1 too early: give the logits back as they are"
+        )
     two = torch.stack([logits, logits.flip(0)])
     if kept_of(0.6, two)[1] != {1, 3, 6, 8}:
         raise Wrong("with two rows each has its own order: work along the last axis (dim=-1)")
@@ -67,7 +72,7 @@ def _another_top_p(logits, p):
     for row in rows:
         total, probabilities = 0.0, row.softmax(dim=-1)
         for place in probabilities.argsort(descending=True).tolist():
-            if total >= p:
+            if p < 1 and total >= p:
                 row[place] = -torch.inf
             total += probabilities[place].item()
     return rows.view_as(logits)
@@ -305,7 +310,7 @@ EXERCISES = [
         "Two tokens have the probabilities 0.8 and 0.2 at temperature 1. What is the probability of the first at temperature 0.5?",
         "at_half = ...  # a number", "at_half",
         ("Probabilities are proportional to e^logit. What does dividing a logit by 0.5 do to e^logit?",
-         "It is squared: 0.64 against 0.04, and both must sum to 1."),
+         "It is squared. Do so for both tokens, then see to it that they sum to 1."),
         _check_temperature, 16 / 17, 0.94,
         ((0.8, "temperature 1"), (0.64, "must sum to 1"), (0.4, "not the probabilities"), (0.667, "square roots"),
          (1, "only temperature 0"), (1.6, "at most 1"), (0.0588, "left for the other")),
@@ -313,17 +318,20 @@ EXERCISES = [
     Exercise(
         "08-top-p", "the fewest that reach p", 10, 2,
         "Build one. Of the likeliest tokens, keep the fewest whose probabilities together reach `p`, and put the logits of the others at "
-        "`-math.inf`. The token that crosses p stays: with probabilities 0.4, 0.3, 0.15, … and p = 0.6 there are two.\n\n"
+        "`-math.inf`. The token that crosses p stays: with probabilities 0.4, 0.3, 0.15, … and p = 0.6 there are two. "
+        "0 < p ≤ 1, and at p = 1 all tokens stay, whatever rounding does to the sum.\n\n"
         "Useful: `x.sort(dim=-1, descending=True)` gives (sorted values, their places), `x.cumsum(dim=-1)` the running sum, and "
         "`torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)` puts flags back from sorted order to their places. "
         "The pictures below use yours if it passes.",
-        "def keep_top_p(logits, p):\n    # logits (..., V), p from 0 to 1 -> (..., V)\n    return ...", "keep_top_p",
+        "def keep_top_p(logits, p):\n    # logits (..., V), 0 < p <= 1 -> (..., V)\n    return ...", "keep_top_p",
         ("Sort the probabilities. A token leaves if those that are likelier have reached p without it.",
-         "`likelier = probabilities.cumsum(dim=-1) - probabilities`; it leaves where `likelier >= p`."),
+         "The running sum less a token's own probability is what the likelier ones have together: compare that with p. Give the "
+         "logits back unchanged where p is 1."),
         _check_top_p, keep_top_p, _another_top_p,
         ((lambda x, p: x.masked_fill(_sorted_back(x, lambda c, q: c > p), -math.inf), "the token that crosses p"),
          (lambda x, p: x.masked_fill(x.softmax(-1).cumsum(-1) - x.softmax(-1) >= p, -math.inf), "order of their ids"),
          (lambda x, p: x.masked_fill(_sorted_back(x, lambda c, q: c - q >= p, False), -math.inf), "least likely"),
+         (lambda x, p: x.masked_fill(_sorted_back(x, lambda c, q: c - q >= p), -math.inf), "rounding makes"),
          (lambda x, p: x, "nothing was cut"),
          (lambda x, p: keep_top_p(x, p).softmax(-1) * 0.7, "yours gives probabilities"),
          (lambda x, p: keep_top_p(x, p) * 2, "must not change"),
@@ -337,8 +345,8 @@ EXERCISES = [
         "values.\n\nShapes: q, k, v (B, H, 1, K); keys, values (B, H, n, K) -> (B, H, 1, K) and twice (B, H, min(n + 1, window), K). "
         "`attention(q, keys, values, causal=…)` is there from notebook 05: softmax(q kᵀ / √K) v.",
         "def attend_to_cache(q, k, v, keys, values, window):\n    return ...  # out, keys, values", "attend_to_cache",
-        ("`torch.cat([keys, k], dim=-2)` adds the new key at the end; `[..., -window:, :]` keeps the last ones.",
-         "Add and cut first, then `attention(q, keys, values, causal=False)`: of a single query all kept keys lie in the past."),
+        ("`torch.cat` along the axis of the tokens (`dim=-2`) adds the new key at the end; a slice from the end keeps the last ones.",
+         "Add and cut first, attend then. What would a causal mask hide from a single query, all of whose keys lie in the past?"),
         _check_cache, attend_to_cache, _another_cache,
         ((_cache_blind, "does not see itself"), (_cache_forgets, "missing from what you keep"), (_cache_grows, "yours keeps 7"),
          (_cache_late, "cut before the attention"), (_cache_unscaled, "not divided by √K"), (_cache_causal, "causal=False"),
@@ -348,20 +356,20 @@ EXERCISES = [
     ),
     Exercise(
         "08-reach", "how far back?", 5, 2,
-        "A model of 2 layers without token shift writes with a cache that keeps the last 4 keys, the token's own among them. How many "
+        "On paper. A model of 2 layers without token shift writes with a cache that keeps the last 4 keys, the token's own among them. How many "
         "places before the newest token lies the oldest one that can still change the newest logits?",
         "places_back = ...  # a whole number", "places_back",
         ("In layer 2 the newest token looks at keys up to 3 places back. What have the tokens seen from which those keys are made?",
-         "They were made in layer 1, where each could look 3 places back in its turn."),
+         "They were made in layer 1, where each of their tokens looked back in its turn: add up the two steps."),
         _check_reach, 6, 6.0,
         ((3, "one layer sees"), (4, "3 before it"), (8, "not over 4"), (7, "counts the token itself"), (9, "does not multiply")),
     ),
     Exercise(
         "08-memory", "the cache of GPT-2's small one", 4, 1,
-        "GPT-2's smallest model has 12 layers of 12 heads, a width of 768 and a context of 1024 tokens. How many bytes does its full "
+        "GPT-2's smallest model has 12 layers of 12 heads, a width of 768, a context of 1024 tokens and no token shift. How many bytes does its full "
         "cache take for one text, in float16 (2 bytes a number)?",
         "cache_bytes = ...  # a number", "cache_bytes",
-        ("What is kept for one token in one layer?", "A key and a value, all heads together 768 numbers each."),
+        ("What is kept for one token in one layer?", "A key and a value. All heads together share the width; then count layers, tokens and bytes."),
         _check_memory, 2 * 12 * 1024 * 768 * 2, 37.7e6,
         ((12 * 1024 * 768 * 2, "half of it"), (12 * 1024 * 768, "counts numbers"), (75.5e6, "is float32"),
          (2 * 12 * 1024 * 768 * 2 * 12, "by the heads again"), (2 * 1024 * 768 * 2, "that is one layer"), (1e9, "too large")),
@@ -371,7 +379,7 @@ EXERCISES = [
         "Find a counterexample to “the likeliest token at each step gives the likeliest text”. A text is A or B, and then X or Y. "
         "Choose the probabilities such that always taking the likeliest does *not* end at the likeliest of the four texts.",
         "choices = ...  # [p(A), [p(X|A), p(Y|A)], [p(X|B), p(Y|B)]]", "choices",
-        ("Let the likelier first token be unsure of what comes next.", "p(A) = 0.6 with an even split after it gives 0.3 at most."),
+        ("Let the likelier first token be unsure of what comes next.", "If both ways after the likelier token are even, greedy ends at half of its probability. What must the other token lead to?"),
         _check_greedy, [0.6, [0.5, 0.5], [0.9, 0.1]], (0.4, (1.0, 0.0), (0.45, 0.55)),
         (([0.6, [0.9, 0.1], [0.9, 0.1]], "greedy finds the likeliest"), ([0.5, [0.5, 0.5], [1, 0]], "equally likely: say which"),
          ([0.6, [0.5, 0.6], [0.9, 0.1]], "must sum to 1"), ([1.6, [0.5, 0.5], [0.9, 0.1]], "from 0 to 1"),
@@ -385,7 +393,7 @@ EXERCISES = [
         "def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):\n"
         "    # ln p of each text (B,), under the model and under the reference -> one number\n    return ...", "dpo_loss",
         ("First the margin of each pair: what the chosen gained, less what the rejected gained.",
-         "`-functional.logsigmoid(beta * margin).mean()`"),
+         "Then β times the margin goes through ln σ; mind the sign and the mean."),
         _check_dpo, dpo_loss, _dpo_by_hand,
         ((_wrong_dpo(lambda w, r, w0, r0, b: b * (w - r)), "reference is missing"),
          (_wrong_dpo(lambda w, r, w0, r0, b: -b * (w - w0 - r + r0)), "prefers the rejected"),
@@ -401,9 +409,10 @@ EXERCISES = [
         "08-pull", "how hard does a pair pull?", 5, 2,
         "On paper. The derivative of the loss of one pair by $\\ln \\pi(y_w)$ is $-\\beta\\,\\sigma(-\\beta\\,m)$ with the margin m: what "
         "the chosen gained less what the rejected gained. With β = 0.5, the chosen text has gained 1 nat and the rejected one has lost "
-        "1. What is $\\beta\\,\\sigma(-\\beta\\,m)$ now?",
+        "1. What is $\\beta\\,\\sigma(-\\beta\\,m)$ now? **Its size is wanted, without the minus sign.**",
         "pull = ...  # a number", "pull",
-        ("The margin is 1 - (-1).", "σ(-1) = 1/(1 + e) = 0.269."),
+        ("The margin is what the chosen gained less what the rejected gained; losing is gaining with a minus.",
+         "Multiply the margin by -β, take σ(x) = 1/(1 + e^-x) of it, and do not forget the β in front."),
         _check_pull, 0.1345, 0.5 / (1 + math.e),
         ((0.269, "factor β in front"), (0.3655, "pulls less"), (0.25, "at the start"), (0.0596, "as well"),
          (0.731, "missing to 1"), (0.1888, "not 1")),
