@@ -33,15 +33,15 @@ def _check_read(attempt):
 
 
 def _check_induction(attempt):
-    diagnose(number(attempt), 4, {
-        3: "that is the earlier copy of this token: an induction head looks one further, at what followed it",
-        2: "that is the token before the earlier copy: what came *after* it helps to guess what comes next",
-        8: "that is the token before this one: a previous-token head looks there",
-        9: "that is the token itself",
-        0: "that is the first token: it knows nothing about “Ben”",
-        5: "that is two after the earlier copy",
+    diagnose(number(attempt), 2, {
+        1: "that is the earlier copy of this token: an induction head looks one further, at what followed it",
+        0: "that is the token before the earlier copy: what came *after* it helps to guess what comes next",
+        10: "that is the token before this one: a previous-token head looks there",
+        11: "that is the token itself",
+        3: "that is two after the earlier copy: one after it is meant",
+        6: "that followed “Ben”: the head stands at “Anna”",
     })  # fmt: skip
-    return "“Ben” stood at place 3, and “took” followed it, at place 4: the head looks there and guesses “took” again"
+    return "“Anna” stood at place 1, and “saw” followed it, at place 2: the head looks there and guesses “saw” again"
 
 
 def _half(maps):
@@ -159,7 +159,7 @@ def _check_backup(attempt):
         1.0: "with a lead of 0 two words have the same probability: what does a fair coin cost, in nats?",
         0.5: "that is the probability that is left: the loss is minus its logarithm",
     }, tolerance=0.006)  # fmt: skip
-    return "forty times the effect of one: whoever takes heads away one at a time does not see what two of them do together"
+    return "forty times the effect of one, 0.018: once the lead is large, losing half of it is hardly felt"
 
 
 def _check_sharp(attempt):
@@ -174,7 +174,7 @@ def _check_sharp(attempt):
 def _check_test(attempt):
     _letter(attempt, "b", {
         "a": "the look is what you start from: it needs a test, it is none",
-        "c": "a token put anywhere may break the sentence, and a broken sentence costs nats for other reasons",
+        "c": "c shows that something broke, perhaps for other reasons; only b says which answer must come out instead",
         "d": "a right answer can be had for other reasons: the same place may be said twice, or be guessed",
     }, "abcd")  # fmt: skip
     return "one word is changed, the truth changes with it, and the answer has to follow"
@@ -218,21 +218,22 @@ Which token looks most at “lamp”?""",
         minutes=3,
         difficulty=1,
         task="""
-`<story> Anna saw Ben took the cup . then Ben`: places 0 to 9. An induction head stands at place 9, the second “Ben”. At which
-place does it look?""",
-        stub="looked_at = ...  # a place, 0 to 9",
+`<story> Anna saw Ben . Ben took the cup . Then Anna`: places 0 to 11. An induction head stands at place 11, the second “Anna”.
+At which place does it look?""",
+        stub="looked_at = ...  # a place, 0 to 11",
         name="looked_at",
         hints=("Where was this token before?", "What came right after it there is the guess for what comes now."),
         check=_check_induction,
-        answer=4,
-        another=4.0,
+        answer=2,
+        another=2.0,
         wrong=(
-            (3, "one further"),
-            (2, "*after* it"),
-            (8, "previous-token head"),
-            (9, "the token itself"),
-            (0, "first token"),
-            (7, "too large"),
+            (1, "one further"),
+            (0, "*after* it"),
+            (10, "previous-token head"),
+            (11, "the token itself"),
+            (3, "two after"),
+            (6, "followed “Ben”"),
+            (8, "too large"),
         ),
     ),
     Exercise(
@@ -251,7 +252,7 @@ def rollout(maps):
         name="rollout",
         hints=(
             "`eye = torch.eye(maps.shape[-1])`; go through `maps.mean(dim=-3)` layer by layer and keep each product in a list.",
-            "`joint = (layer + eye) / 2 @ joint`, then `torch.stack(after)`.",
+            "Each new step stands left of the product so far, and its rows sum to 1. `torch.stack` makes one tensor of a list.",
         ),
         check=_check_rollout,
         answer=rollout,
@@ -276,10 +277,10 @@ def rollout(maps):
         difficulty=2,
         task="""
 In the model set by hand, head 0.1 gives token 0 all of its weight, at every place, and nothing changes when it is taken away.
-What has gone wrong?
+What follows?
 
-**a** Nothing: token 0 is what the answer comes from. · **b** The map is wrong. · **c** Nothing is wrong with the map: it shows where a head
-looks, not what it writes or who reads that. · **d** More texts are needed.""",
+**a** The answer comes from token 0. · **b** The map is wrong. · **c** The map is right, and shows where a head looks: not what it
+writes, nor who reads that. · **d** One text is too few: over many texts such a map would show what is used.""",
         stub="what = ...  # a letter, as text",
         name="what",
         hints=("What does a head do after it has looked?", "Its output goes through `w_o` before anyone can read it."),
@@ -300,10 +301,14 @@ looks, not what it writes or who reads that. · **d** More texts are needed.""",
         difficulty=3,
         task=r"""
 On paper: only two words are possible. Each of two heads gives the right one a lead of 4 in its logit, so both together a lead of 8,
-and the loss is $\ln(1 + e^{-\text{lead}})$. How many nats more does the right word cost without *both* heads?""",
+and the right word costs $\ln(1 + e^{-\text{lead}})$ nats. How many nats more does it cost without *one* head, and how many without
+*both*? Write down the second.""",
         stub="cost_of_both = ...  # a number, to two digits",
         name="cost_of_both",
-        hints=("What lead is left without both?", "ln(1 + e⁰) less ln(1 + e⁻⁸)."),
+        hints=(
+            "What lead is left without both?",
+            "A lead of 0 makes both words equally likely. Take off what the word costs with both heads.",
+        ),
         check=_check_backup,
         answer=math.log(2) - math.log1p(math.exp(-8)),
         another=0.69,
@@ -322,17 +327,18 @@ and the loss is $\ln(1 + e^{-\text{lead}})$. How many nats more does the right w
         minutes=6,
         difficulty=2,
         task="""
-Build one: for each case, 1 if the place that a method points at is in the case's `support`, the set of places that carry the answer,
-and 0 if not. The scores below use yours if it passes, ours if not.""",
+Build one that marks hits: it returns an array of a 1 or a 0 for each case, 1 if the place that a method points at (an int) is in the
+case's `support`, the set of places that carry the answer. Their mean is the share of hits. The live score below uses yours if it
+passes, ours if not; the table after it was made by ours.""",
         stub="""
 def share_of_hits(tops, cases):
-    # tops: a place for each case; cases: each with .support, a set of places -> (N,) numbers, 0 or 1
+    # tops: N ints, a place for each case; cases: N, each with .support, a set of ints -> (N,) numbers, 0 or 1
     return ...
 """,
         name="share_of_hits",
         hints=(
             "`for top, case in zip(tops, cases)` goes through both together.",
-            "`np.array([float(top in case.support) for top, case in zip(tops, cases)])`",
+            "`top in case.support` is True or False; `float` makes 1 or 0 of it, `np.array` an array of a list.",
         ),
         check=_check_hits,
         answer=share_of_hits,
@@ -375,7 +381,7 @@ whether the model used that word?
 **c** To put any other token in its place, and see whether the loss rises. · **d** To ask in 100 stories whether the answer is right.""",
         stub="test = ...  # a letter, as text",
         name="test",
-        hints=("Which of them changes the truth?", "If the word was used, the answer must follow it."),
+        hints=("Which of them changes the truth?", "Which of them says beforehand what the model must answer instead?"),
         check=_check_test,
         answer="b",
         another="B.",
