@@ -108,13 +108,13 @@ def test_choices_can_be_made_at_the_start(random_model):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_picture_with_words_for_it_stands_where_scripts_do_not_run(explorer, method, monkeypatch):
     explorer.method = method
-    shown = []
+    shown, open_before = [], plots.plt.get_fignums()  # other tests may have left some
     monkeypatch.setattr("IPython.display.display", lambda *a, **more: shown.append((a, more)))
     explorer._ipython_display_()
     (data,), more = shown[0]
     assert data.keys() == {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"}
     assert method in more["metadata"]["image/png"]["alt"] and "0x" not in data["text/plain"]
-    assert shown[1][0][0].data.startswith("*") and not plots.plt.get_fignums()
+    assert shown[1][0][0].data.startswith("*") and plots.plt.get_fignums() == open_before
     assert InteractiveShell  # the picture needs no running notebook
 
 
