@@ -39,6 +39,15 @@ def write_whole(path, content: bytes) -> None:
         raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
 
 
+def make_folder(folder: pathlib.Path) -> None:
+    """Make the folder of a run and those above it. Raises CourseError where that cannot be done."""
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        reason = (error.strerror or "unknown").lower()
+        raise CourseError(f"the folder {folder} cannot be made ({reason}): name another") from None
+
+
 def clear_passing(*paths) -> None:
     """Delete what a killed `write_whole` of these files has left half written. For when nobody writes them."""
     for path in map(pathlib.Path, paths):

@@ -3,6 +3,7 @@
 python -m bigmodel_lib.finetuning --data FILE.tsv --checkpoint DIR --out DIR2
 """
 
+import hashlib
 import math
 import pathlib
 import sys
@@ -307,16 +308,19 @@ def finetune(options, device) -> int:
     elif folder.exists():
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     run, data, split, documents, tokenizer = prepare(given, device)
+    kept = dict(options=given, fingerprint=hashlib.sha256("\n".join(data.texts).encode()).hexdigest())
     if tensors is not None:
+        if notes.get("fingerprint") != kept["fingerprint"]:
+            raise CourseError(f"{given['data']} is not the file that the run in {folder} began with: put that one back")
         run.load(tensors, notes, path)
     else:
-        folder.mkdir(parents=True)
+        checkpoints.make_folder(folder)
     print(
         f"{len(data.texts):,} texts, {len(data.names)} labels; {len(split[0]):,} to train on, {len(split[1]):,} held "
         f"out; {count_trainable(run.model):,} of {count_parameters(run.model):,} parameters learn; device {device}",
         file=sys.stderr,
     )
-    run.save(path, options=given)
+    run.save(path, **kept)
     saved = time.monotonic()
     with (
         StopSignal() as stop,
@@ -327,7 +331,7 @@ def finetune(options, device) -> int:
             bar.set_description_str(f"step {look.step} · loss {look.loss:.3f} · {clock_face(left)} left", refresh=False)
             bar.update(look.fraction - bar.n)
             if stop.raised or time.monotonic() - saved > 30:
-                run.save(path, options=given)
+                run.save(path, **kept)
                 saved = time.monotonic()
             if stop.raised:
                 print(f"stopped at step {run.step}: continue with --out {folder} --resume", file=sys.stderr)

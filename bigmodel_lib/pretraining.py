@@ -187,12 +187,8 @@ def new_run(options, given: dict, folder: pathlib.Path, device, processes: Proce
     run = Pretraining(model, text.train, train_config, processes=processes)
     notes = dict(options=given, source=text.name, fingerprint=text.fingerprint, tokenizer=text.tokenizer.to_dict())
     processes.wait()  # until all have found the folder free
-    try:
-        if processes.first:
-            folder.mkdir(parents=True)
-    except OSError as error:
-        reason = (error.strerror or "unknown").lower()
-        raise CourseError(f"the folder {folder} cannot be made ({reason}): name another") from None
+    if processes.first:
+        checkpoints.make_folder(folder)
     return run, text, notes
 
 

@@ -384,6 +384,7 @@ def test_the_program_learns_three_labels_and_answers(checkpoint, rows, tmp_path,
         ({"--test-share": "2"}, "--test-share 2.0 is outside"),
         ({"--resume": ""}, "has no run to continue"),
         ({"--ask": "x"}, "does not exist"),
+        ({"--out": "/dev/null/x"}, "cannot be made"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(checkpoint, rows, tmp_path, capsys, changes, words):
@@ -422,6 +423,11 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert (tmp_path / "parts/checkpoint.safetensors").exists() and not (tmp_path / "parts/metrics.json").exists()
     assert finetune("--out", tmp_path / "parts", "--ask", "x") == 2
     assert finetune("--out", tmp_path / "parts", "--resume", "--steps", 50) == 2
+    before = rows.read_text(encoding="utf-8")
+    rows.write_text(before + "\nsea\tfish fish", encoding="utf-8")
+    assert finetune("--out", tmp_path / "parts", "--resume") == 2
+    assert "is not the file that the run" in capsys.readouterr().err
+    rows.write_text(before, encoding="utf-8")
     assert finetune("--out", tmp_path / "parts", "--resume") == 0
     whole, parts = (checkpoints.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)

@@ -206,6 +206,18 @@ def diagnose(value, wanted, mistakes: dict, tolerance: float = 1e-6) -> None:
     raise Wrong(f"{value:g} is too {'large' if value > wanted else 'small'}")
 
 
+def choose_letter(attempt, right: str, replies: dict) -> None:
+    """Raise Wrong unless the attempt is the right letter, in whatever dress: "c", "(C).", …
+
+    replies {a wrong letter: why it is wrong}; anything else gets the letters that there are.
+    """
+    said, letters = str(attempt).strip(" ().").lower(), sorted({right, *replies})
+    if said in replies:
+        raise Wrong(replies[said])
+    if said != right:
+        raise Wrong(f"one letter from {letters[0]} to {letters[-1]} was wanted, {attempt!r} was given")
+
+
 # How the runner turns an entry into cells
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from bigmodel_lib.exercises import Exercise, Wrong, diagnose, number, number_given
+from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, diagnose, number, number_given
 
 
 def kl_divergence(p, q):
@@ -142,17 +142,12 @@ def _skips_missing(p, q):
 
 
 def _check_below(attempt):
-    answer = str(attempt).strip().lower()
-    said = {
+    choose_letter(attempt, "b", {
         "a": "no model beats the truth on average: the cross-entropy is the entropy plus a KL that is never negative",
         "c": "a different seed gives other fresh stories, but the same floor on average",
         "d": "a larger model can come closer to the floor, not below it",
         "e": "no 5-gram model is in it: every -ln p is computed exactly from the world's own choices; only their mean over some stories is off a little, by the interval",
-    }
-    if answer in said:
-        raise Wrong(said[answer])
-    if answer != "b":
-        raise Wrong(f"one of the letters a to e was wanted, {attempt!r} was given")
+    })  # fmt: skip
     return "below the floor on fresh stories is impossible on average: look for the leak"
 
 
@@ -245,6 +240,6 @@ Someone reports a model with a loss clearly below the floor, on ten thousand fre
         stub='reason = ...  # one letter, like "a"', name="reason",
         hints=("By how much can KL(p‖q) be below 0?", "What would a model need to know to pay less than −ln p on average?"),
         check=_check_below, answer="b", another=" B ",
-        wrong=(("a", "beats the truth"), ("c", "different seed"), ("d", "larger model"), ("e", "no 5-gram model"), ("z", "one of the letters")),
+        wrong=(("a", "beats the truth"), ("c", "different seed"), ("d", "larger model"), ("e", "no 5-gram model"), ("z", "one letter from a to e")),
     ),
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bigmodel_lib.backprop_numpy import softmax_backward
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
 from bigmodel_lib.model_numpy import softmax
 
 
@@ -119,16 +119,11 @@ def _check_adamw(attempt):
 
 
 def _check_blind(attempt):
-    if not isinstance(attempt, str) or attempt.strip().lower() not in ("a", "b", "c", "d"):
-        raise Wrong(f"one letter from a to d was wanted, {attempt!r} was given")
-    wrong = {
+    choose_letter(attempt, "b", {
         "a": "central differences compare the backward with *your own* forward: here these two agree",
         "c": "a random upstream gradient makes the comparison sharper, but it still compares with your own forward",
         "d": "smaller steps make the same comparison more exact; it still asks your own forward",
-    }
-    letter = attempt.strip().lower()
-    if letter != "b":
-        raise Wrong(wrong[letter])
+    })  # fmt: skip
     return "only someone else's forward can say that yours computes the wrong thing"
 
 

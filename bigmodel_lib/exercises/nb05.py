@@ -2,7 +2,7 @@
 
 import torch
 
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
 from bigmodel_lib.model_torch import merge_softmax, partial_softmax
 
 
@@ -109,17 +109,11 @@ def _check_memory(attempt):
 
 
 def _check_parallel(attempt):
-    said = str(attempt).strip(" ().").lower()
-    if said == "a":
-        raise Wrong("the measured curves cross: on this kind of machine the LSTM is the faster one for long texts")
-    if said == "b":
-        raise Wrong(
-            "look at the count again: the LSTM's operations grow with T, attention's with T², and cross at T = 256"
-        )
-    if said == "d":
-        raise Wrong("its T steps wait for each other on any machine: more cores do not shorten a chain")
-    if said != "c":
-        raise Wrong(f"one letter from a to d was wanted, {attempt!r} was given")
+    choose_letter(attempt, "c", {
+        "a": "the measured curves cross: on this kind of machine the LSTM is the faster one for long texts",
+        "b": "look at the count again: the LSTM's operations grow with T, attention's with T², and cross at T = 256",
+        "d": "its T steps wait for each other on any machine: more cores do not shorten a chain",
+    })  # fmt: skip
     return "few dependent steps pay where there are units to fill; where there are two cores, operations count"
 
 

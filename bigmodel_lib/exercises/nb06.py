@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
+from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
 from bigmodel_lib.intervals import interval_of_mean
 from bigmodel_lib.optimizers_torch import linear_rate, quintic
 
@@ -67,16 +67,11 @@ def _check_interval(attempt):
 
 
 def _check_hidden(attempt):
-    said = str(attempt).strip(" ().").lower()
-    wrong = {
+    choose_letter(attempt, "c", {
         "a": "its loss is lower partly because its question is easier: it is told what comes after",
         "b": "both are nats for each target; what differs is what the model was told before it had to answer",
         "d": "both read the same held-out text",
-    }
-    if said in wrong:
-        raise Wrong(wrong[said])
-    if said != "c":
-        raise Wrong(f"one letter from a to d was wanted, {attempt!r} was given")
+    })  # fmt: skip
     return "the probabilities of hidden tokens given all others do not multiply to the probability of a text; those of next tokens do"
 
 
@@ -114,16 +109,11 @@ def _check_orthogonal(attempt):
 
 
 def _check_leak(attempt):
-    choice = str(attempt).strip().lower().strip(".()")
-    replies = {
+    choose_letter(attempt, "c", {
         "a": "a model without any skill pays ln V: this one has a very easy job",
         "b": "the loss of a good model is what guessing the *next* character costs: here nothing is to be guessed",
         "d": "nothing is undefined: the batch is a perfectly good one, for a useless job",
-    }
-    if choice in replies:
-        raise Wrong(replies[choice])
-    if choice != "c":
-        raise Wrong(f"one of 'a', 'b', 'c', 'd' was wanted, {attempt!r} was given")
+    })  # fmt: skip
     return "the target stands in the input: copying it is learned in a moment, and the model can say nothing about what follows"
 
 
@@ -273,8 +263,8 @@ does the training loss go? (a) it stays at ln V; (b) to the loss of a good model
             ("a", "a very easy job"),
             ("b", "nothing is to be guessed"),
             ("d", "nothing is undefined"),
-            ("e", "one of 'a', 'b', 'c', 'd'"),
-            (0, "one of 'a', 'b', 'c', 'd'"),
+            ("e", "one letter from a to d"),
+            (0, "one letter from a to d"),
         ),
     ),
     Exercise(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
+from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
 from bigmodel_lib.storyworld.tasks import masked_pair
 
 
@@ -174,16 +174,11 @@ def _reverse_sorted(first_right, second_right):
 
 
 def _check_pairs(attempt):
-    said = str(attempt).strip(" ().").lower()
-    wrong = {
+    choose_letter(attempt, "b", {
         "a": "the wide intervals are of how hard a split is, which both rivals share: the pairs take that away",
         "c": "ten splits are enough if the difference is about the same in each of them",
         "d": "the mean of the differences is the difference of the means: what differs is how sure one can be of it",
-    }
-    if said in wrong:
-        raise Wrong(wrong[said])
-    if said != "b":
-        raise Wrong(f"one letter from a to d was wanted, {attempt!r} was given")
+    })  # fmt: skip
     return "a hard split is hard for both; in the differences that part cancels, and what is left is the rivals' own"
 
 

@@ -4,17 +4,9 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
 from bigmodel_lib.interpretation import rollout
 from bigmodel_lib.pointing import Case, share_of_hits
-
-
-def _letter(attempt, right, replies, among):
-    said = str(attempt).strip(" ().").lower()
-    if said in replies:
-        raise Wrong(replies[said])
-    if said != right:
-        raise Wrong(f"one letter from {among[0]} to {among[-1]} was wanted, {attempt!r} was given")
 
 
 def _check_read(attempt):
@@ -163,20 +155,20 @@ def _check_backup(attempt):
 
 
 def _check_sharp(attempt):
-    _letter(attempt, "c", {
+    choose_letter(attempt, "c", {
         "a": "it looks only there; whether anything of what it finds is written, and read, a map does not say",
         "b": "a map of weights can be right about where a head looks: the mistake is to read more out of it",
         "d": "one text may be luck; but no number of texts turns a look into a use",
-    }, "abcd")  # fmt: skip
+    })  # fmt: skip
     return "looking, writing and being read are three things, and the map shows the first"
 
 
 def _check_test(attempt):
-    _letter(attempt, "b", {
+    choose_letter(attempt, "b", {
         "a": "the look is what you start from: it needs a test, it is none",
         "c": "c shows that something broke, perhaps for other reasons; only b says which answer must come out instead",
         "d": "a right answer can be had for other reasons: the same place may be said twice, or be guessed",
-    }, "abcd")  # fmt: skip
+    })  # fmt: skip
     return "one word is changed, the truth changes with it, and the answer has to follow"
 
 
