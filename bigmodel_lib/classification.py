@@ -168,7 +168,7 @@ def label_log_probs(classifier: Classifier, documents, batch_size: int = 64) -> 
     return found[np.argsort(order)]
 
 
-def scores(log_probs: np.ndarray, labels) -> dict:
+def label_metrics(log_probs: np.ndarray, labels) -> dict:
     """loss in nats per text, accuracy, macro-F1 (the mean of the labels' F1), and the confusion matrix (true, said)."""
     from sklearn.metrics import confusion_matrix, f1_score
 

@@ -20,9 +20,9 @@ from bigmodel_lib.classification import (
     classifier_from,
     encode_texts,
     label_log_probs,
+    label_metrics,
     labelled_batches,
     read_labelled,
-    scores,
     split_labelled,
 )  # fmt: skip
 from bigmodel_lib.config import CourseError, ModelConfig, TrainConfig
@@ -240,7 +240,7 @@ def finish(run, folder, data, split, documents, tokenizer, given) -> dict:
     learned, model = count_trainable(run.model), merge_lora(run.model)
     parts = {}
     for name, rows in zip(("train", "test"), split, strict=True):
-        parts[name] = scores(label_log_probs(model, [documents[i] for i in rows]), data.labels[rows])
+        parts[name] = label_metrics(label_log_probs(model, [documents[i] for i in rows]), data.labels[rows])
     majority = np.bincount(data.labels[split[0]]).argmax()
     metrics = {
         **{f"{part}_{key}": found[key] for part, found in parts.items() for key in ("loss", "accuracy", "macro_f1")},

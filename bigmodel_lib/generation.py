@@ -114,7 +114,15 @@ class Cache:
 
 
 def embed_next(model, tokens, cache):
-    """As `LanguageModel.embed`, for tokens (B, n) that follow those in the cache -> (B, n, D)."""
+    """As `LanguageModel.embed`, for tokens (B, n) that follow those in the cache -> (B, n, D).
+
+    Raises CourseError for more tokens at once than the mask of `read` is for: T to an empty cache, then 1.
+    """
+    most = 1 if cache.position else model.config.context_length
+    if tokens.shape[1] > most:
+        raise CourseError(
+            f"{tokens.shape[1]} tokens were given after {cache.position} others: the cache reads {most} at once here"
+        )
     x, n = functional.embedding(tokens, model.token_embedding), tokens.shape[1]
     if model.ngram_embedding is not None:
         run = torch.cat([cache.tokens, tokens], dim=1)

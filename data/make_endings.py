@@ -13,7 +13,7 @@ from make_stories import exact, gap, task_batches, world_and_tokenizer
 
 from bigmodel_lib import checkpoints
 from bigmodel_lib.baselines import LSTMClassifier, WordIndex, fit_lstm, linear_model, lstm_log_probs
-from bigmodel_lib.classification import encode_texts, label_log_probs, opinions, scores
+from bigmodel_lib.classification import encode_texts, label_log_probs, label_metrics, opinions
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.corpora import data_path
 from bigmodel_lib.costs import hardware
@@ -91,7 +91,7 @@ RIVALS = {
 def row(name, data, n, seed) -> dict:
     """One rival with n labelled stories."""
     start, train = time.perf_counter(), np.arange(n)
-    found = scores(RIVALS[name](data, train, seed, STEPS[n])(data.test), data.labels[data.test])
+    found = label_metrics(RIVALS[name](data, train, seed, STEPS[n])(data.test), data.labels[data.test])
     kept = {f"test_{key}": found[key] for key in ("loss", "accuracy", "macro_f1")}
     return dict(rival=name, labels=n, seed=seed, seconds=time.perf_counter() - start, **kept)
 

@@ -14,7 +14,7 @@ import torch
 
 from bigmodel_lib import checkpoints
 from bigmodel_lib.baselines import LSTMClassifier, WordIndex, fit_lstm, linear_model, lstm_log_probs
-from bigmodel_lib.classification import encode_texts, label_log_probs, read_labelled, scores, split_labelled
+from bigmodel_lib.classification import encode_texts, label_log_probs, label_metrics, read_labelled, split_labelled
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.corpora import data_path
 from bigmodel_lib.costs import hardware
@@ -48,7 +48,7 @@ class Reviews:
 def linear(data, train, test, seed):
     """TF-IDF and logistic regression."""
     model = linear_model().fit(*data.of(train))
-    parts = [scores(model.predict_log_proba(data.of(rows)[0]), data.labels[rows]) for rows in (train, test)]
+    parts = [label_metrics(model.predict_log_proba(data.of(rows)[0]), data.labels[rows]) for rows in (train, test)]
     return *parts, model[0].vocabulary_.__len__() + 1
 
 
@@ -61,15 +61,15 @@ def lstm(data, train, test, seed, early=False, weight_decay=0.0, **dropout):
     losses, kept = [], []
 
     def after_epoch(epoch):
-        losses.append(scores(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
+        losses.append(label_metrics(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
         kept.append({name: value.clone() for name, value in model.state_dict().items()})
 
     fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay=weight_decay, after_epoch=after_epoch)
     if early:
         model.load_state_dict(kept[int(np.argmin(losses))])
-    return *(scores(lstm_log_probs(model, x[rows]), data.labels[rows]) for rows in (train, test)), count_trainable(
-        model
-    )
+    return *(
+        label_metrics(lstm_log_probs(model, x[rows]), data.labels[rows]) for rows in (train, test)
+    ), count_trainable(model)
 
 
 def split_labelled_rows(data, train, seed):
@@ -91,7 +91,7 @@ def ours(data, train, test, seed, mode, words=False, **more):
     for _ in run:
         pass
     found = (label_log_probs(run.model, [documents[i] for i in rows]) for rows in (train, test))
-    parts = [scores(p, data.labels[rows]) for p, rows in zip(found, (train, test), strict=True)]
+    parts = [label_metrics(p, data.labels[rows]) for p, rows in zip(found, (train, test), strict=True)]
     return *parts, count_trainable(run.model)
 
 

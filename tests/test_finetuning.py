@@ -136,7 +136,7 @@ def test_an_encoder_cannot_be_a_classifier(random_model):
 
 def test_scores_are_those_of_the_confusion_matrix():
     log_probs = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.6, 0.3, 0.1]]))
-    found = classification.scores(log_probs, [0, 1, 0, 2])
+    found = classification.label_metrics(log_probs, [0, 1, 0, 2])
     assert found["confusion"] == [[1, 1, 0], [0, 1, 0], [1, 0, 0]] and found["accuracy"] == 0.5
     assert abs(found["macro_f1"] - (0.5 + 2 / 3 + 0) / 3) < 1e-9
     assert abs(found["loss"] + np.log([0.7, 0.8, 0.3, 0.1]).mean()) < 1e-9
@@ -325,7 +325,7 @@ def test_rivals_learn_what_is_easy():
     model = baselines.fit_lstm(
         baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0)), x, labels, 0, epochs=15
     )
-    assert classification.scores(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
+    assert classification.label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
     assert baselines.linear_model().fit(texts, labels).score(texts, labels) == 1.0
 
 

@@ -606,3 +606,13 @@ def test_the_sentences_that_go_on_from_i_love_are_all_different():
             runs.setdefault(tuple(words[start : start + 6]), set()).add(place)
     assert [run for run, places in runs.items() if len(places) > 1] == []
     assert sum("coding" in line for line in lines) >= 15 and sum("software development" in line for line in lines) >= 10
+
+
+def test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for(random_model, random_tokens):
+    model, cache = random_model(), generation.Cache(random_model(), 2)
+    with pytest.raises(CourseError, match="13 tokens were given after 0 others: the cache reads 12"):
+        generation.read(model, random_tokens(shape=(2, 13)), generation.Cache(model, 2))
+    generation.read(model, random_tokens(shape=(2, 5)), cache)
+    with pytest.raises(CourseError, match="2 tokens were given after 5 others: the cache reads 1"):
+        generation.read(model, random_tokens(shape=(2, 2)), cache)
+    assert cache.position == 5

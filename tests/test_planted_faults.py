@@ -305,6 +305,9 @@ WRITING = [
           "test_generation.py::test_learned_positions_and_other_models_encode_the_last_tokens_again"),
 ]
 CACHE = [
+    Fault("the cache reads several tokens at once without a mask", "generation.py",
+          "most = 1 if cache.position else", "most =",
+          "test_generation.py::test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for"),
     Fault("the cache keeps one key too few", "generation.py",
           "torch.cat([keys, k], dim=-2)[..., -window:, :]\n"
           "    values = torch.cat([values, v], dim=-2)[..., -window:, :]",
