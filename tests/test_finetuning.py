@@ -445,3 +445,63 @@ def test_ctrl_c_leaves_a_checkpoint(checkpoint, rows, tmp_path):
         os.kill(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "continue with --out" in said
+
+
+def test_an_opinion_is_the_lowest_log_probability_from_the_start_of_the_ending_on(random_model):
+    model = random_model(vocab_size=11, context_length=30)
+    texts, starts = documents(5, seed=3, longest=25), []
+    texts = [np.concatenate([text, [1, 2, 3]]) for text in texts]
+    wanted = []
+    for text in texts:
+        log_probs = model(torch.from_numpy(text)[None])[0].log_softmax(dim=-1)
+        costs = [float(log_probs[t - 1, text[t]]) for t in range(1, len(text))]
+        lowest = int(np.argmin(costs)) + 1
+        starts.append(lowest)
+        wanted.append(costs[lowest - 1])
+    assert np.abs(classification.opinions(model, texts, starts) - wanted).max() < 1e-5
+    later = [min(start + 1, len(text) - 1) for start, text in zip(starts, texts, strict=True)]
+    moved = np.array(later) > np.array(starts)
+    assert (classification.opinions(model, texts, later)[moved] > np.array(wanted)[moved]).all() and moved.any()
+
+
+def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
+    told = [
+        "Anna",
+        "was",
+        "in",
+        "the",
+        "hall",
+        ".",
+        "Ben",
+        "was",
+        "in",
+        "the",
+        "attic",
+        ".",
+        "Ben",
+        "had",
+        "a",
+        "lamp",
+        ".",
+        "Anna",
+        "was",
+        "happy",
+        ".",
+    ]
+    ask = [["Where", "is", "Anna", "?"], ["Who", "has", "the", "lamp", "?"], ["How", "does", "Anna", "feel", "?"]]
+    memory = {"Ben had a lamp .": "阿本 有 一盏 灯 。"}
+
+    def answer(kind, more):
+        return baselines.answer_without_model(Task(kind, ["<story>", *told, *more], []), memory, world)
+
+    said = [answer("question", ["<question>", *question, "<answer>"]) for question in ask]
+    assert said == [["in", "the", "attic", "<end>"], ["Anna", "<end>"], ["happy", "<end>"]]
+    assert answer("question", ["<question>", "Why", "is", "Anna", "happy", "?", "<answer>"])[0] == "because"
+    assert answer("summary", ["<summary>"]) == ["The", "lamp", "came", "to", "be", "in", "the", "attic", ".", "<end>"]
+    assert answer("chinese", ["<chinese>"]) == ["阿本", "有", "一盏", "灯", "。", "<end>"]
+
+
+def test_the_memory_of_sentences_is_the_worlds_own_translation(world):
+    story = world.sample(np.random.default_rng(2))
+    memory = baselines.sentence_memory([story])
+    assert " ".join(memory[" ".join(sentence)] for sentence in story.sentences).split() == story.chinese_tokens

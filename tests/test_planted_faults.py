@@ -940,6 +940,12 @@ RUNS = [
 ]
 
 FINETUNING = [
+    Fault("an opinion overlooks the first word of the ending", "classification.py",
+          "of_each[start - 1 :]", "of_each[start:]",
+          "test_finetuning.py::test_an_opinion_is_the_lowest_log_probability_from_the_start_of_the_ending_on"),
+    Fault("a rule answers with the first place of a story", "baselines.py",
+          "for word in reversed(story) if", "for word in story if",
+          "test_finetuning.py::test_rules_without_a_model_answer_from_the_last_words_of_a_story"),
     Fault("LoRA forgets its factor", "finetuning.py",
           "self.factor * self.a @ self.b", "self.a @ self.b",
           "test_finetuning.py::test_lora_starts_at_nothing_and_merges_into_the_same_model"),
