@@ -140,19 +140,25 @@ def test_nothing_that_could_be_a_pickle_is_tracked():
     assert [name for name in tracked() if pathlib.PurePath(name).suffix.lower() in suffixes] == []
 
 
-def test_the_continuous_integration_does_make_test_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("code, browser, wanted", [
+    (7, False, ["make test"]),
+    (0, True, ["make test", "make test-browser"]),
+    (0, False, ["make test", "apt-get update", "apt-get install -y chromium fonts-noto-cjk", "make test-browser"]),
+])  # fmt: skip
+def test_the_continuous_integration_runs_all_tests_and_those_in_a_browser(tmp_path, code, browser, wanted):
     (tmp_path / ".ci").mkdir()
     (tmp_path / "bin").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
     (tmp_path / "bin/dirname").symlink_to(shutil.which("dirname") or pytest.skip("a POSIX shell is wanted"))
-    (tmp_path / "bin/make").write_text('#!/bin/sh\necho "$@" >> calls\npwd >> calls\nexit 7\n')
-    (tmp_path / "bin/make").chmod(0o755)
+    for name in ("make", "apt-get", *(["chromium"] if browser else [])):
+        ends = {"make": code, "apt-get": 0, "chromium": 3}[name]
+        (tmp_path / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@" >> calls\npwd >> places\nexit {ends}\n')
+        (tmp_path / "bin" / name).chmod(0o755)
     environment = {"PATH": str(tmp_path / "bin")}
     done = subprocess.run([tmp_path / ".ci/run"], cwd="/", env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (7, "", "")
-    assert (tmp_path / "calls").read_text().splitlines() == ["test", str(tmp_path.resolve())]
-    lines = [line for line in read(".ci/run").splitlines() if line.strip() and not line.startswith("#")]
-    assert len(lines) == 1
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+    assert (tmp_path / "calls").read_text().splitlines() == wanted
+    assert set((tmp_path / "places").read_text().splitlines()) == {str(tmp_path.resolve())}
 
 
 def unsafe(source):
