@@ -45,11 +45,13 @@ def embedding_forward(tokens, table):
 
 
 def embedding_backward(dy, cache):
-    """dtable[v] = Σ of dy over the places where token v stands. Returns dtable. Taught in 04_backprop_numpy."""
+    """dtable[v] = Σ of dy over the places where token v stands, as a product with a 1 at each of them (V, B T).
+
+    Returns dtable. Taught in 04_backprop_numpy.
+    """
     tokens, table = cache
-    dtable = np.zeros_like(table)
-    np.add.at(dtable, tokens, dy)
-    return dtable
+    places = np.arange(len(table))[:, None] == tokens.reshape(-1)
+    return places.astype(dy.dtype) @ dy.reshape(-1, table.shape[1])
 
 
 def layer_norm_forward(x):
@@ -119,37 +121,34 @@ def relu_squared_backward(dy, positive):
 
 
 def normal_fast(x):
-    """Φ(x) to 1e-6 and its slope φ(x), piece by piece, so that a piece stays in the processor's cache all along."""
+    """Φ(x) to 2e-6 and its slope φ(x), piece by piece, so that a piece stays in the processor's cache all along."""
     found, flat = np.empty((2, x.size), x.dtype), x.reshape(-1)
-    for start in range(0, x.size, 8192):
-        piece = slice(start, start + 8192)
+    for start in range(0, x.size, 16384):
+        piece = slice(start, start + 16384)
         found[0, piece], found[1, piece] = normal_piece(flat[piece])
     return found.reshape(2, *x.shape)
 
 
 def normal_piece(x):
-    """Φ(x) to 1e-6 and its slope φ(x), by arithmetic in place on whole arrays; `normal_cdf` goes number by number.
+    """Φ(x) to 2e-6 and its slope φ(x), by arithmetic in place on whole arrays; `normal_cdf` goes number by number.
 
-    Source: Abramowitz & Stegun 1964, formula 7.1.26, whose error is at most 1.5e-7 in erf.
+    Φ(x) = (1 + tanh(x P(x²)))/2. P, of degree 4, was fitted to artanh(erf(x/√2))/x such that the largest error of Φ is
+    least; P grows, so far out the tanh is 1 or -1, as it should be.
     """
-    bell = x * x
-    bell *= -0.5
-    np.exp(bell, out=bell)
-    t = np.abs(x)
-    t *= 0.3275911 * 0.5**0.5
-    t += 1
-    np.divide(1, t, out=t)
-    tail = t * 1.061405429
-    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        tail += coefficient
-        tail *= t
-    tail *= bell  # 2 (1 - Φ(|x|))
-    tail -= 1
-    np.copysign(tail, x, out=tail)
-    tail += 1
-    tail *= 0.5
-    bell *= (2 * math.pi) ** -0.5
-    return tail, bell
+    square = x * x
+    inner = square * 1.42500819e-6
+    for coefficient in (-3.66934846e-5, -8.78263703e-5, 3.63922859e-2):
+        inner += coefficient
+        inner *= square
+    inner += 7.97869712e-1
+    inner *= x
+    np.tanh(inner, out=inner)
+    inner += 1
+    inner *= 0.5
+    square *= -0.5
+    np.exp(square, out=square)
+    square *= (2 * math.pi) ** -0.5
+    return inner, square
 
 
 def normal_plain(x):
