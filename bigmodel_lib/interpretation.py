@@ -1,6 +1,6 @@
 """What a model looked at, and whether that is why: maps, rollout, gradients, ablation, patching, the stream read early.
 
-All methods are one mechanism: `run_with` walks the blocks of a model and lets an `edit` look at each part or change it.
+All stand on one mechanism: `run_with` walks the layers of a model and lets an `edit` see each part, or change it.
 Shapes: B (batch), T (tokens), D (d_model), L (layers), H (heads), K (width of a head), V (vocabulary). A map's row is
 the token that looks (query), its column the token that is looked at (key).
 """
@@ -32,7 +32,7 @@ def read_out(model, x):
 def run_with(model, tokens, edit):
     """The logits, with every part passed through value = edit(what, layer, value).
 
-    what: "stream" (B, T, D), before each block and, with layer = L, after the last; "weights" (B, H, T, T);
+    what: "stream" (B, T, D), before each layer and, with layer = L, after the last; "weights" (B, H, T, T);
     "heads" (B, H, T, K), what each head brings, before w_o; "mlp" (B, T, D). Nothing is left out (no dropout).
     Shapes: tokens (B, T) -> (B, T, V). Taught in 09_attention_maps.
     """
@@ -85,25 +85,31 @@ def mean_distance(maps):
     return (maps * (place[:, None] - place).abs()).sum(dim=-1)
 
 
-def pattern_scores(maps, tokens):
-    """How much each head is of a known kind: the mean weight, over the rows that can, on the tokens of that kind.
+def habit_squares(tokens):
+    """Where in a map a known habit would show: {habit: (T, T), True there}.
 
-    "first": on token 0. "previous": on the token before. "same": on earlier copies of this token. "induction": on
-    the tokens that followed those copies (Olsson et al. 2022); NaN where no token comes twice.
-    Shapes: maps (L, H, T, T), tokens (T,) -> four of (L, H).
+    "first": token 0. "previous": the token before. "same": earlier copies of this token. "induction": the tokens that
+    followed those copies (Olsson et al. 2022). Shape: tokens (T,).
     """
-    T = len(tokens)
-    place = torch.arange(T)
+    place = torch.arange(len(tokens))
     earlier = place[None, :] < place[:, None]
     same = (tokens[:, None] == tokens[None, :]) & earlier
     after_same = torch.zeros_like(same)
     after_same[:, 1:] = same[:, :-1]
-    kinds = {
+    return {
         "first": earlier & (place == 0),
         "previous": place[None, :] == place[:, None] - 1,
         "same": same,
         "induction": after_same,
     }
+
+
+def pattern_scores(maps, tokens):
+    """How much each head has of each habit: the mean weight on its squares, over the rows that have one.
+
+    NaN for "same" and "induction" where no token comes twice. Shapes: maps (L, H, T, T), tokens (T,) -> four of (L, H).
+    """
+    kinds = habit_squares(tokens)
     return {kind: (maps * on).sum(dim=-1)[..., on.any(dim=-1)].mean(dim=-1) for kind, on in kinds.items()}
 
 
@@ -113,7 +119,8 @@ def pattern_scores(maps, tokens):
 def rollout(maps):
     """How much of each token may stand in each place after every layer, if heads are averaged and half is kept.
 
-    R_l = (A_l / 2 + I / 2) R_(l-1), R_0 = I, with A_l the mean over the heads of layer l.
+    R_0 = I, R_(l+1) = (A_l / 2 + I / 2) R_l for l = 0 … L - 1, with A_l the mean over the heads of layer l; what comes
+    back are R_1 … R_L.
     Shapes: maps (L, ..., H, T, T) -> (L, ..., T, T), rows sum to 1. Source: Abnar & Zuidema 2020, eq. 1 and section 3.
     Built by the reader in 09_attention_maps.
     """
@@ -126,7 +133,7 @@ def rollout(maps):
 
 
 def gradient_times_input(model, tokens, places, targets):
-    """What each token's embedding x_j adds to the target's lead z at one place, to first order: Σ_d x_jd · ∂z / ∂x_jd.
+    """What each token's embedding x_j adds to the target's lead z at one place, to first order: Σ_c x_jc · ∂z / ∂x_jc.
 
     z is the target's logit less the mean logit, which grows on where ln p is as good as 0 and its gradient gone.
     Shapes: tokens (B, T), places (B,), targets (B,) -> (B, T), signed. Source: Shrikumar et al. 2016.
@@ -148,9 +155,10 @@ def gradient_times_input(model, tokens, places, targets):
 
 
 def hiding(keys, heads=None):
-    """An edit that keeps heads from looking at some tokens: their weights become 0, and nothing takes their place.
+    """An edit that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
 
-    keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all. Source: Geva et al. 2023, section 5.
+    keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all heads of all layers; what is left in a
+    row is not made to sum to 1. Source: Geva et al. 2023, section 5.
     """
 
     def edit(what, layer, value):
@@ -225,6 +233,22 @@ def head_effects(model, tokens, targets, how="zero", reference=None):
 # Patching: put a part of one run into another
 
 
+def putting(layer, foreign):
+    """An edit that puts, in row t of the batch, `foreign[t]` in the place t of the stream before a layer.
+
+    Shapes: foreign (n, D), for the first n places, in a batch of n. Taught in 09_attention_maps.
+    """
+
+    def edit(what, where, value):
+        if (what, where) != ("stream", layer):
+            return value
+        value, places = value.clone(), torch.arange(len(foreign))
+        value[places, places] = foreign
+        return value
+
+    return edit
+
+
 @torch.no_grad()
 def patch_stream(model, clean, corrupt, measure):
     """How much of what two texts differ in comes back when one place of the stream is copied from one to the other.
@@ -235,27 +259,18 @@ def patch_stream(model, clean, corrupt, measure):
     """
     if clean.shape != corrupt.shape:
         raise CourseError(f"{len(clean)} and {len(corrupt)} tokens were given: patching needs texts of one length")
-    streams, places = recorded(model, clean[None], "stream"), torch.arange(len(clean))
     low, high = measure(model(corrupt[None])), measure(model(clean[None]))
     if torch.equal(low, high):
         raise CourseError("both texts measure alike, so nothing can come back: change a word that matters")
-    shares = []
-    for patched in range(len(streams)):
-
-        def edit(what, layer, value, patched=patched):
-            if (what, layer) == ("stream", patched):
-                value = value.clone()
-                value[places, places] = streams[patched, 0]  # row t of the batch is patched at place t
-            return value
-
-        shares.append((measure(run_with(model, corrupt.expand(len(clean), -1), edit)) - low) / (high - low))
-    return torch.stack(shares)
+    streams, rows = recorded(model, clean[None], "stream")[:, 0], corrupt.expand(len(clean), -1)
+    patched = [measure(run_with(model, rows, putting(layer, stream))) for layer, stream in enumerate(streams)]
+    return (torch.stack(patched) - low) / (high - low)
 
 
 def logit_lens(model, tokens):
-    """What the stream would say if the model ended there: log-probabilities after 0, 1, … L blocks.
+    """What the stream would say if the model ended there: log-probabilities after 0, 1, … L layers.
 
-    ln p_l = log softmax(norm(x_l) W_out). Shapes: (B, T) -> (L + 1, B, T, V). Source: nostalgebraist 2020.
+    ln p_l = ln softmax(norm(x_l) W_out). Shapes: (B, T) -> (L + 1, B, T, V). Source: nostalgebraist 2020.
     """
     return read_out(model, recorded(model, tokens, "stream")).log_softmax(dim=-1).detach()
 

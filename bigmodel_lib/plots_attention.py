@@ -106,6 +106,13 @@ def _wall(weights, tokens, title, names):
     return corner
 
 
+def outline(ax, on, colour=RED):
+    """A frame around the squares of a map where `on`, (T, T), is True."""
+    for query, key in np.argwhere(np.asarray(on)):
+        ax.add_patch(plt.Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=0.8))
+    return ax
+
+
 def draw_words(rows, tokens, ax=None, title="Which words a method points at", per_line=18):
     """A text with each token shaded by its score, once for each method. rows {name: (T,) scores from 0 to 1}."""
     lines = -(-len(tokens) // per_line)
@@ -132,7 +139,7 @@ def draw_words(rows, tokens, ax=None, title="Which words a method points at", pe
 def draw_shares(shares, tokens, ax=None, title="What comes back when one place is patched"):
     """Patching as a map: shares (L + 1, T), a row for each layer, a column for each token; 0 nothing, 1 all."""
     shares = np.asarray(shares, dtype=float)
-    ax = ax or new_axes(title, "place that is patched", "before block", max(5.0, 0.17 * len(tokens) + 2.0), 2.9)
+    ax = ax or new_axes(title, "place that is patched", "before layer", max(5.0, 0.17 * len(tokens) + 2.0), 2.9)
     image = ax.imshow(shares, cmap="cividis", vmin=0.0, vmax=1.0, aspect="auto", origin="lower")
     ax.set_xticks(range(len(tokens)), [readable(t) for t in tokens], rotation=90, fontsize=7.5,
                   fontfamily=fonts_for(tokens))  # fmt: skip
@@ -141,12 +148,19 @@ def draw_shares(shares, tokens, ax=None, title="What comes back when one place i
     return ax
 
 
-def draw_ranking(rows, ax=None, title="How often a method's top token is right", x="share of hits", chance=None):
-    """Ranked points with their intervals. rows {name: (mean, half-width)} in any order; the best stands on top."""
+def draw_ranking(
+    rows, ax=None, title="How often a method's top token is right", x="share of hits", chance=None, each=None
+):
+    """Ranked points with their intervals. rows {name: (mean, half-width)} in any order; the best stands on top.
+
+    chance: the names that are drawn in grey. each: {name: values} that get a stroke each, such as one for each model.
+    """
     ranked = sorted(rows.items(), key=lambda row: row[1][0])
     ax = ax or new_axes(title, x, "method", 8.0, 0.6 + 0.36 * len(rows))
     for place, (name, (mean, half)) in enumerate(ranked):
         ax.errorbar(mean, place, xerr=half, fmt="o", color=GREY if name in (chance or ()) else BLUE, capsize=3)
+        values = (each or {}).get(name, ())
+        ax.plot(values, [place] * len(values), "|", color="black", markersize=9)
     ax.set_yticks(range(len(ranked)), [name for name, _ in ranked])
     ax.set_xlim(0, 1)
     ax.grid(axis="x", alpha=0.3)

@@ -32,7 +32,7 @@ class Case(NamedTuple):
 
     tokens: list  # the text up to the guess, as words
     target: str  # the word that comes next
-    support: frozenset  # places of the tokens that carry it
+    support: frozenset  # places of the words, in the sentences it follows from, that name what it is about or say it
     candidates: int  # the places 0 … candidates - 1 may be named: those of the story
 
 
@@ -58,7 +58,7 @@ def pronoun_cases(story, read=True) -> list:
 
 
 class Turned(NamedTuple):
-    """A question before and after one word of the story was changed so that its answer changes, too."""
+    """A question before and after a word of the story, and what hangs on it, is changed so that its answer changes."""
 
     before: Case
     after: Case
@@ -96,25 +96,12 @@ def _class_of(story, word) -> set:
 # What each method points at
 
 
-def putting(layer, foreign):
-    """An edit that puts, in row t of the batch, `foreign[t]` in the place t of the stream before a block."""
-
-    def edit(what, where, value):
-        if (what, where) != ("stream", layer):
-            return value
-        value, n = value.clone(), len(foreign)
-        value[torch.arange(n), torch.arange(n)] = foreign
-        return value
-
-    return edit
-
-
 @torch.no_grad()
 def scores_of(model, tokenizer, case, others) -> dict:
     """{method: scores of the n candidates}, the highest being what the method points at.
 
     "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n): one has to be
-    chosen. Hiding takes a token from the sight of all heads; patching puts there, before a block, the stream of another
+    chosen. Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another
     text, {name: case}. Both are scored by how many nats more the target costs then.
     """
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
@@ -125,7 +112,7 @@ def scores_of(model, tokenizer, case, others) -> dict:
     def costs(edit):
         return -interpretation.run_with(model, tokens.expand(n, -1), edit)[:, place].log_softmax(dim=-1)[:, target]
 
-    where = torch.tensor([place]), torch.tensor([target])
+    where, put = (torch.tensor([place]), torch.tensor([target])), interpretation.putting
     scores = {
         "attention": maps[:, :, place, :n],
         "attention, all heads": maps[:, :, place, :n].mean(dim=(0, 1)),
@@ -136,7 +123,7 @@ def scores_of(model, tokenizer, case, others) -> dict:
     for name, other in others.items():
         strange = torch.tensor([[ids[word] for word in other.tokens]])
         foreign = interpretation.recorded(model, strange, "stream")[1:-1, 0, torch.arange(n) % strange.shape[1]]
-        scores[name] = torch.stack([costs(putting(layer, one)) for layer, one in enumerate(foreign, start=1)])
+        scores[name] = torch.stack([costs(put(layer, one)) for layer, one in enumerate(foreign, start=1)])
     return scores
 
 
@@ -150,6 +137,25 @@ def effects_of_heads(model, tokenizer, cases):
         targets[0, -1] = ids[case.target]
         total = total + interpretation.head_effects(model, tokens, targets)
     return total / len(cases)
+
+
+def places_by_rule(cases, world) -> dict:
+    """{rule: the place that it names in each case}, for two rules that read the words alone and ask no model.
+
+    "last room or name": the last of the story's rooms where the question says “Where”, of its people elsewhere. "last
+    mention of the word asked for": the name in the question, where all cases have one. Place 0 if the story has none.
+    """
+
+    def last(case, wanted):
+        return max((place for place, word in enumerate(case.tokens[: case.candidates]) if word in wanted), default=0)
+
+    asked_for, named = [case.tokens[case.candidates :] for case in cases], {*world.people, *world.things}
+    kinds = [world.places if "Where" in words else world.people for words in asked_for]
+    places = {"last room or name": [last(*pair) for pair in zip(cases, kinds, strict=True)]}
+    if all(QUESTION in words for words in asked_for):
+        wanted = [named & set(words) for words in asked_for]
+        places["last mention of the word asked for"] = [last(*pair) for pair in zip(cases, wanted, strict=True)]
+    return places
 
 
 def share_of_hits(tops, cases) -> np.ndarray:

@@ -18,28 +18,13 @@ DATA = pathlib.Path(__file__).resolve().parent
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
 RECIPE += ["--d-model", "128", "--n-heads", "4", "--ngrams", "1", "--muon-rate", "0.03"]  # for a small file
 LAYER, HEAD = 0, 1  # of the picture
-ROW = "| `{name}` | {what} | {bytes:,} | `{sha}` |"
-WHAT = {
-    "first_model/model.safetensors": "weights of the first model, bfloat16",
-    "first_model/config.json": "its sizes",
-    "first_model/tokenizer.json": "its tokenizer: bytes",
-    "attention_map.png": "what it looks at in “I love programming”: the picture in the course's README",
-    "first_model/metrics.json": "how it was trained and how good it is: losses, curve, seconds, versions",
-    "blocks.json": "three kinds of blocks in notebook 04: gap to the floor by depth, rate and seed",
-    "recipe.json": "the recipe in notebook 06, one trick at a time and without one at a time: losses by rate and seed",
-    "budget.json": "sizes by budget, and short texts with and without dropout, in notebook 06: losses by seed",
-    "tried.json": "what else was tried, in notebook 06: losses by seed",
-    "encoder/model.safetensors": "weights of the encoder of stories, bfloat16",
-    "encoder/config.json": "its sizes",
-    "encoder/tokenizer.json": "its tokenizer: words of the story world",
-    "encoder/metrics.json": "how it was trained and how many hidden words it finds",
-    "reviews.tsv": "700 short reviews in ten groups: label (1: satisfied), group, text",
-}
+ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", re.M)
 
 
-def describe(name: str) -> str:
-    content = (DATA / name).read_bytes()
-    return ROW.format(name=name, what=WHAT[name], bytes=len(content), sha=hashlib.sha256(content).hexdigest())
+def describe(row) -> str:
+    """A row of the datasheet, its size and checksum as they are now."""
+    content = (DATA / row["name"]).read_bytes()
+    return f"| `{row['name']}` | {row['what']} | {len(content):,} | `{hashlib.sha256(content).hexdigest()}` |"
 
 
 def draw_map() -> None:
@@ -72,9 +57,7 @@ def main() -> int:
 def write_rows() -> None:
     """Put the size and the checksum of every file into the datasheet."""
     datasheet = DATA / "README.md"
-    table = "\n".join(["<!-- rows -->", *map(describe, WHAT), "<!-- end -->"])
-    text = datasheet.read_text(encoding="utf-8")
-    text = re.sub(r"<!-- rows -->.*<!-- end -->", lambda _: table, text, flags=re.S)
+    text = ROW.sub(describe, datasheet.read_text(encoding="utf-8"))
     checkpoints.write_whole(datasheet, text.encode("utf-8"))
 
 

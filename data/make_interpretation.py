@@ -1,8 +1,9 @@
 """The table of notebook 09: how often each method points at a token that carries the answer. `make data`.
 
 Three small decoders, alike but for their seeds, learn to answer questions about short stories (about five minutes
-each); on stories that none has read, methods are scored against what is known. The first is kept in data/answerer.
-One model: python data/make_interpretation.py 0; its weights go to runs/interpretation, and are taken from there.
+each); on stories that none has read, methods, and rules that read the text without a model, are scored against what is
+known. The first model is kept in data/answerer. One model: python data/make_interpretation.py 0; its weights go to
+runs/interpretation, and are taken from there.
 """
 
 import pathlib
@@ -15,7 +16,7 @@ import torch
 from bigmodel_lib import checkpoints, pointing
 from bigmodel_lib.config import preset
 from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, initialise
+from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
 from bigmodel_lib.pointing import KINDS, asked, small_world
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, QUESTION
@@ -24,6 +25,7 @@ from bigmodel_lib.training import Pretraining
 DATA = pathlib.Path(__file__).resolve().parent
 RUNS = DATA.parent / "runs/interpretation"
 SEEDS, STEPS, BATCH, LENGTH, STORIES = (0, 1, 2), 3000, 32, 80, 500
+READ = "stories of `small_world`, whole or their beginnings, each with questions on it; made up as it goes"
 
 
 def question_batches(world, tokenizer, rng):
@@ -78,8 +80,22 @@ def trained(seed: int):
             if look.step % 300 == 0:
                 print(f"seed {seed}  step {look.step}  loss {look.loss:.4f}  {look.seconds:.0f} s", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_json(folder / "metrics.json", how_it_was_trained(run))
         checkpoints.save_model(folder, run.model, tokenizer, torch.bfloat16)
     return checkpoints.load_model(folder)
+
+
+def made_with() -> dict:
+    """By what, on what, and with which versions."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    return dict(made_by="data/make_interpretation.py", hardware=hardware(), versions=versions)
+
+
+def how_it_was_trained(run) -> dict:
+    """What a finished run says of itself."""
+    curve = [row for row in run.curve if row["step"] % 100 == 0]
+    return dict(text=READ, parameters=count_parameters(run.model), steps=run.step, train_seconds=run.seconds,
+                **made_with(), train_config=run.config.to_dict(), curve=curve)  # fmt: skip
 
 
 def question_rows(seed, model, tokenizer, stories, count) -> list:
@@ -109,6 +125,7 @@ def question_rows(seed, model, tokenizer, stories, count) -> list:
         rows.append(row_of("questions", seed, method, tops, [pair.before for pair in second]))
         rows.append(row_of("used", seed, method, [top for top, f in zip(tops, followed, strict=True) if f], used))
     for task, these in (("questions", [pair.before for pair in second]), ("used", used)):
+        rows += rule_rows(task, seed, these)
         rows.append(
             dict(table="hits", task=task, seed=seed, method="random", share=float(pointing.chance(these).mean()))
         )
@@ -124,9 +141,16 @@ def pronoun_rows(seed, model, tokenizer, stories, count, read) -> list:
     places, chosen = pointing.points(model, tokenizer, cases)
     second = cases[len(cases) // 2 :]
     rows = [row_of(task, seed, method, tops, second) for method, tops in places.items()]
+    rows += rule_rows(task, seed, second)
     rows.append(dict(table="hits", task=task, seed=seed, method="random", share=float(pointing.chance(second).mean())))
     effects = pointing.effects_of_heads(model, tokenizer, second)
     return [*rows, dict(table="effects", task=task, seed=seed, effects=effects.tolist(), chosen=chosen)]
+
+
+def rule_rows(task, seed, cases) -> list:
+    """The hits of the rules that ask no model."""
+    by_rule = pointing.places_by_rule(cases, small_world()[0])
+    return [row_of(task, seed, rule, tops, cases) for rule, tops in by_rule.items()]
 
 
 def row_of(task, seed, method, tops, cases) -> dict:
@@ -154,9 +178,11 @@ def main(seeds) -> int:
         model, tokenizer = trained(SEEDS[0])
         (DATA / "answerer").mkdir(exist_ok=True)
         checkpoints.save_model(DATA / "answerer", model, tokenizer, torch.bfloat16)
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        how = dict(made_by="data/make_interpretation.py", hardware=hardware(), versions=versions,
-                   text="stories of `small_world`, made up as it goes", steps=STEPS, stories=STORIES)  # fmt: skip
+        answers = [row for row in rows if (row["table"], row["seed"]) == ("answers", SEEDS[0])]
+        right, asked_of = ({row["kind"]: row[what] for row in answers} for what in ("right", "n"))
+        learned = checkpoints.read_json(RUNS / str(SEEDS[0]) / "metrics.json")
+        checkpoints.write_json(DATA / "answerer/metrics.json", {"right": right, "questions": asked_of, **learned})
+        how = dict(**made_with(), text=READ, steps=STEPS, stories=STORIES)
         checkpoints.write_json(DATA / "interpretation.json", {"how": how, "rows": rows})
     return 0
 

@@ -111,6 +111,14 @@ def test_each_kind_of_head_has_the_highest_score_of_its_kind(by_hand):
     assert looked.pattern_scores(same, torch.arange(10))["induction"].isnan().all()
 
 
+def test_the_squares_of_a_habit_are_those_that_one_would_frame_by_hand():
+    squares = looked.habit_squares(torch.tensor([0, 3, 5, 3, 3]))
+    wanted = {"first": [(1, 0), (2, 0), (3, 0), (4, 0)], "previous": [(1, 0), (2, 1), (3, 2), (4, 3)],
+              "same": [(3, 1), (4, 1), (4, 3)], "induction": [(3, 2), (4, 2), (4, 4)]}  # fmt: skip
+    for habit, places in wanted.items():
+        assert [tuple(pair) for pair in squares[habit].nonzero().tolist()] == places, habit
+
+
 # Rollout
 
 
@@ -279,6 +287,24 @@ def test_patching_one_place_equals_a_run_with_that_place_replaced(random_model, 
         mixed[t] = clean[t]
         logits = model(mixed[None])[0, -1]
         assert abs(shares[0, t] - (logits[0] - logits[3] - low) / (high - low)) < 1e-3
+
+
+def test_putting_replaces_one_place_a_row_before_one_layer_and_nothing_else(random_model, random_tokens):
+    model, tokens, foreign = random_model(2), random_tokens(1, (1, 7)).expand(4, -1), torch.randn(4, 16)
+    edit = looked.putting(1, foreign)
+    seen = []
+
+    def watch(what, layer, value):
+        before, after = value.clone(), edit(what, layer, value)
+        assert torch.equal(value, before) and (after is value) == ((what, layer) != ("stream", 1))
+        seen.append((what, layer, before, after))
+        return after
+
+    with torch.no_grad():
+        looked.run_with(model, tokens, watch)
+    ((before, after),) = [parts for what, layer, *parts in seen if (what, layer) == ("stream", 1)]
+    for row, place in itertools.product(range(4), range(7)):
+        assert torch.equal(after[row, place], foreign[row] if row == place else before[row, place])
 
 
 def test_texts_that_cannot_be_patched_are_refused(by_hand):

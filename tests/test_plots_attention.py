@@ -96,8 +96,26 @@ def test_a_ranking_has_the_best_on_top_with_its_interval():
     assert means == [0.2, 0.5, 0.9] and ax.containers[0].lines[0].get_color() == plots.GREY
 
 
+def test_a_ranking_has_a_stroke_for_each_model_in_the_row_of_its_method():
+    ax = plots_attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05)}, each={"b": [0.8, 1.0], "a": [0.1, 0.3]})
+    strokes = [line for line in ax.lines if line.get_marker() == "|" and line.get_color() == "black"]
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in strokes] == [
+        ([0.1, 0.3], [0, 0]),
+        ([0.8, 1.0], [1, 1]),
+    ]
+
+
+def test_squares_are_framed_where_they_stand():
+    ax = plots_attention.show_attention(np.eye(3), list("abc"))
+    on = np.zeros((3, 3), dtype=bool)
+    on[2, 0] = on[1, 1] = True
+    frames = [patch for patch in plots_attention.outline(ax, on).patches if not patch.get_fill()]
+    assert [(*patch.get_xy(), patch.get_width()) for patch in frames] == [(0.5, 0.5, 1), (-0.5, 1.5, 1)]
+
+
 def test_patching_is_drawn_from_the_first_layer_up():
     shares = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
     ax = plots_attention.draw_shares(shares, list("abc"))
     assert words(ax.yaxis) == ["0", "1", "output"] and ax.images[0].origin == "lower"
+    assert ax.get_ylabel() == "before layer"
     assert np.array_equal(ax.images[0].get_array(), shares)

@@ -118,6 +118,34 @@ def test_effects_of_heads_are_means_over_the_cases():
     assert effects[0, 0] > 1 and effects[0, 1].abs() < 1e-4 and effects[1].abs().max() < 0.2
 
 
+def test_rules_without_a_model_name_the_last_word_asked_for_and_the_last_of_its_kind():
+    world, _ = pointing.small_world()
+    told = words_of("start Mei was in the attic . Ben put the cup in the hall . Mei left Ben .")
+    asked = {"Where is the cup ? in the": (10, 13), "Where is Mei ? in the": (15, 13), "Who has the cup ?": (10, 17)}
+    cases = [pointing.Case([*told, "<question>", *words_of(text)], "", frozenset(), len(told)) for text in asked]
+    places = pointing.places_by_rule(cases, world)
+    assert places["last mention of the word asked for"] == [first for first, _ in asked.values()]
+    assert places["last room or name"] == [second for _, second in asked.values()]
+    read = [
+        pointing.Case([*told, "He"], "was", frozenset(), len(told)),
+        pointing.Case(told, "He", frozenset(), len(told)),
+    ]
+    assert pointing.places_by_rule(read, world) == {"last room or name": [17, 17]}
+    empty = pointing.Case(["<story>", "x", "<question>", "Where", "is", "Mei", "?"], "", frozenset(), 2)
+    assert set(map(tuple, pointing.places_by_rule([empty], world).values())) == {(0,)}
+
+
+def test_the_word_asked_for_hardly_ever_differs_in_a_counterfactual(told):
+    world, _ = pointing.small_world()
+    pairs = [pair for story in told[:40] for question in story.questions() if question.kind in pointing.KINDS
+             if (pair := pointing.turned(story, question))]  # fmt: skip
+    pairs = [pair for pair in pairs if len(pair.before.tokens) == len(pair.after.tokens)]
+    by_rule = pointing.places_by_rule([pair.before for pair in pairs], world)["last mention of the word asked for"]
+    differs = [top in pair.changed for top, pair in zip(by_rule, pairs, strict=True)]
+    assert len(pairs) > 100 and np.mean(differs) < 0.03
+    assert pointing.share_of_hits(by_rule, [pair.before for pair in pairs]).mean() > 0.5
+
+
 def test_hits_and_chance_are_counted_by_hand():
     cases = [pointing.Case([], "", frozenset(support), 4) for support in ({1, 3}, {2}, set(), {0, 9})]
     assert pointing.share_of_hits([3, 1, 0, 0], cases).tolist() == [1, 0, 0, 1]
@@ -141,9 +169,11 @@ def test_the_table_has_every_method_task_and_seed(maker):
     assert table["how"]["made_by"] == "data/make_interpretation.py" and table["how"]["stories"] == 500
     hits = [row for row in table["rows"] if row["table"] == "hits"]
     methods = {"random", "first token", "previous token", "attention, all heads", "attention, best head", "rollout",
-               "attention, head that matters", "gradient × input", "hiding", "patching, another story"}  # fmt: skip
+               "attention, head that matters", "gradient × input", "hiding", "patching, another story",
+               "last room or name"}  # fmt: skip
     for task in ("questions", "used", "pronoun read", "pronoun said"):
-        more = {"patching, counterfactual"} if task in ("questions", "used") else set()
+        asked = {"patching, counterfactual", "last mention of the word asked for"}
+        more = asked if task in ("questions", "used") else set()
         for seed in maker["SEEDS"]:
             rows = [row for row in hits if (row["task"], row["seed"]) == (task, seed)]
             assert {row["method"] for row in rows} == methods | more and len(rows) == len(methods | more)
@@ -159,6 +189,9 @@ def test_the_models_of_the_table_answer_well_enough():
     assert all(right[seed, kind] > least for seed in range(3) for kind, least in
                (("person", 0.7), ("thing", 0.85), ("holder", 0.95)))  # fmt: skip
     assert (data_path("answerer") / "model.safetensors").stat().st_size < 310_000
+    kept = json.loads((data_path("answerer") / "metrics.json").read_text(encoding="utf-8"))
+    assert kept["right"] == {kind: right[0, kind] for kind in pointing.KINDS} and kept["steps"] == 3000
+    assert kept["made_by"] == "data/make_interpretation.py" and {"hardware", "versions", "text"} <= kept.keys()
 
 
 def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(maker, monkeypatch):
