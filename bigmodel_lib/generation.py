@@ -79,26 +79,28 @@ def sample_next(logits, temperature, top_k, generator, top_p=1.0):
 # The cache
 
 
-def attend_to_cache(q, k, v, keys, values, window):
-    """The attention of one new token to itself and those before it, and what to keep: `window` keys and values.
+def attend_to_cache(q, k, v, keys, values, position):
+    """The attention of the token at `position` to itself and those before it, whose keys and values lie in two rings.
 
-    Shapes: q, k, v (B, H, 1, K), keys and values (B, H, n, K) -> (B, H, 1, K) and twice (B, H, min(n + 1, window), K).
-    Equals the last row of a causal attention over n + 1 tokens that sees `window` keys. Built by the reader in
-    08_generation.
+    A ring has T slots, and the token at position t writes to slot t mod T, where that of t - T lay. So all slots up to
+    min(position + 1, T) are full, in whatever order, which a weighted sum does not see.
+    Shapes: q, k, v (B, H, 1, K), keys and values (B, H, T, K), changed in place -> (B, H, 1, K).
+    Equals the last row of a causal attention in which each token sees the last T. Built by the reader in 08_generation.
     """
-    keys = torch.cat([keys, k], dim=-2)[..., -window:, :]
-    values = torch.cat([values, v], dim=-2)[..., -window:, :]
-    return attention(q, keys, values, causal=False), keys, values
+    T = keys.shape[-2]
+    slot, full = position % T, min(position + 1, T)
+    keys[..., slot : slot + 1, :], values[..., slot : slot + 1, :] = k, v
+    return attention(q, keys[..., :full, :], values[..., :full, :], causal=False)
 
 
 class Cache:
-    """What the next token needs of those before it: keys and values (B, H, n, K) of each layer, n up to T; what token
+    """What the next token needs of those before it: rings of keys and values (B, H, T, K) for each layer; what token
     shift adds, (B, 1, D) for each branch; the last tokens, with which runs begin. Taught in 08_generation."""
 
     def __init__(self, model, batch_size=1):
         c, like = model.config, model.token_embedding
-        self.keys = [like.new_empty(batch_size, c.n_heads, 0, c.d_head)] * c.n_layers
-        self.values = list(self.keys)
+        ring = batch_size, c.n_heads, c.context_length, c.d_head
+        self.keys, self.values = ([like.new_empty(ring) for _ in range(c.n_layers)] for _ in "kv")
         self.shifted = [like.new_zeros(batch_size, 1, c.d_model)] * (2 * c.n_layers)
         self.tokens = torch.zeros(batch_size, c.ngrams - 1, dtype=torch.long, device=like.device)
         self.position, self.tables = 0, (model.cosine, model.sine)
@@ -150,31 +152,35 @@ def shift_next(y, strength, cache, branch):
     """As `shift_tokens`, the token before the first of these coming from the cache. Taught in 08_generation."""
     if strength is None:
         return y
-    before = torch.cat([cache.shifted[branch], y[:, :-1]], dim=1)
+    before = cache.shifted[branch]
+    if y.shape[1] > 1:
+        before = torch.cat([before, y[:, :-1]], dim=1)
     cache.shifted[branch] = y[:, -1:]
     return y + strength * before
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def read(model, tokens, cache, attend=attend_to_cache):
     """Let the model read tokens (B, n) that follow those in the cache, and remember them -> the last logits (B, V).
 
-    Many tokens at once only at the start of the cache, and T at most; afterwards one by one. Taught in 08_generation.
+    Many tokens at once only at the start of the cache, and T at most; afterwards one by one. To change the logits
+    in place, take a clone. Taught in 08_generation.
     """
-    x, rotation = embed_next(model, tokens, cache), rotation_next(model, tokens.shape[1], cache)
+    n = tokens.shape[1]
+    x, rotation = embed_next(model, tokens, cache), rotation_next(model, n, cache)
     for i, block in enumerate(model.blocks):
         layer, y = block.attention, shift_next(layer_norm(x), block.attention.shift, cache, 2 * i)
         q, k = layer.queries_and_keys(y, rotation)
         v = split_heads(y @ layer.w_v, layer.n_heads)
+        keys, values = cache.keys[i], cache.values[i]
         if cache.position == 0:
-            out, cache.keys[i], cache.values[i] = attention(q, k, v), k, v
+            out, keys[..., :n, :], values[..., :n, :] = attention(q, k, v), k, v
         else:
-            past = cache.keys[i], cache.values[i], model.config.context_length
-            out, cache.keys[i], cache.values[i] = attend(q, k, v, *past)
+            out = attend(q, k, v, keys, values, cache.position)
         x = x + merge_heads(out) @ layer.w_o
         y = shift_next(layer_norm(x), block.mlp.shift, cache, 2 * i + 1)
         x = x + block.mlp.activation(y @ block.mlp.w_up) @ block.mlp.w_down
-    cache.position += tokens.shape[1]
+    cache.position += n
     return layer_norm(x[:, -1]) @ (model.token_embedding.T if model.w_out is None else model.w_out)
 
 

@@ -26,7 +26,8 @@ def layer_norm(x):
 
 def relu_squared_plain(x):
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
-    return torch.relu(x) ** 2
+    positive = torch.relu(x)
+    return positive * positive
 
 
 class _ReluSquared(torch.autograd.Function):
@@ -45,8 +46,8 @@ class _ReluSquared(torch.autograd.Function):
 
 
 def relu_squared(x):
-    """`relu_squared_plain` with its derivative 2·max(x, 0) written out in one pass over memory."""
-    return _ReluSquared.apply(x)
+    """`relu_squared_plain` with its derivative 2·max(x, 0), where one is wanted, in one pass over memory."""
+    return _ReluSquared.apply(x) if torch.is_grad_enabled() else relu_squared_plain(x)
 
 
 def gelu(x):
@@ -229,10 +230,7 @@ def cross_entropy(logits, targets):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, causal or not, with its three projections in and one out, each (D, D).
-
-    Taught in 05_pytorch_gpu.
-    """
+    """Multi-head self-attention, causal or not: three projections (D, D) in, one out. Taught in 05_pytorch_gpu."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()

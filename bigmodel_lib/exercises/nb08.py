@@ -4,6 +4,7 @@ import math
 
 from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
 from bigmodel_lib.generation import attend_to_cache, keep_top_p
+from bigmodel_lib.model_torch import attention
 from bigmodel_lib.preferences import dpo_loss
 
 
@@ -79,121 +80,220 @@ def _another_top_p(logits, p):
 
 
 def _check_cache(attempt):
+    for position in (2, 4, 5, 7, 16, 0):
+        _check_step(attempt, position)
+    out = _try_step(attempt, 2, math.nan)[0]
+    if not out.isfinite().all():
+        raise Wrong(
+            "a slot not yet written may hold anything, even NaN, and a weight of 0 does not help: 0 · NaN is NaN. Leave "
+            "such slots out by a slice"
+        )
+    return "one slot written, one query, all slots that are full, no mask: what comes later has not been written yet"
+
+
+def _step_given(position, filling):
+    """One token's q, k, v (2, 3, 1, 4), and rings (2, 3, 5, 4) of those before it, with noise in the empty slots."""
     import torch
 
     draw = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 2, 2, 7, 4, dtype=torch.float64, generator=draw)
-
-    def ask(window):
-        newest = (x[..., -1:, :].clone() for x in (q, k, v))
-        given = attempt(*newest, *(x[..., max(0, 6 - window) : 6, :].clone() for x in (k, v)), window)
-        if not isinstance(given, tuple | list) or len(given) != 3:
-            raise Wrong("three tensors were wanted: what the attention gives, all keys to keep, all values to keep")
-        return given
-
-    for window in (9, 7, 6, 3):
-        n, past = min(7, window), min(6, window)
-        out, keys, values = ask(window)
-        if keys.shape != (2, 2, n, 4):
-            if keys.shape[-2] == past:
-                raise Wrong("the new key is missing from what you keep: the next token will want to look at this one")
-            if keys.shape[-2] == past + 1:
-                raise Wrong(f"with a window of {window} only the last {n} keys are kept; yours keeps {past + 1}")
-            raise Wrong(
-                f"keys of shape (2, 2, {n}, 4) were wanted with a window of {window}, yours is {tuple(keys.shape)}"
-            )
-        if values.shape == keys.shape and close(values, k[..., -n:, :], 1e-9):
-            raise Wrong("you keep the keys twice: the values are a list of their own")
-        if not (
-            close(keys, k[..., -n:, :], 1e-9) and values.shape == keys.shape and close(values, v[..., -n:, :], 1e-9)
-        ):
-            raise Wrong(f"what is kept should be the last {n} keys and values, the new ones at the end")
-
-        def gives(first, last=7, scale=2.0, window=window):
-            scores = q[..., -1:, :] @ k[..., first:last, :].mT / scale
-            return scores.softmax(dim=-1) @ v[..., first:last, :]
-
-        if out.shape != (2, 2, 1, 4):
-            raise Wrong(f"one vector a head, (2, 2, 1, 4), was wanted, yours gives {tuple(out.shape)}")
-        mistakes = [
-            (gives(6 - past, 6), "the new token does not see itself: add its key and value before the attention"),
-            (gives(7 - n, scale=1.0), "the scores are not divided by √K: use `attention`, or divide by `q.shape[-1] ** 0.5`"),
-            (v[..., 7 - n : 8 - n, :], "the mask of a causal attention takes the one query for the first token, which sees "
-             "the oldest key alone: all kept keys lie in its past, so causal=False"),
-        ]  # fmt: skip
-        for mistake, words in mistakes:
-            if close(out, mistake, 1e-9) and not close(out, gives(7 - n), 1e-9):
-                raise Wrong(words)
-        if n < 7 and close(out, gives(6 - past), 1e-9):
-            raise Wrong(
-                f"with a window of {window} the token sees the last {n} keys: cut before the attention, not after"
-            )
-        if not close(out, gives(7 - n), 1e-9):
-            raise Wrong(f"with a window of {window} the result is not the attention over the last {n} keys")
-    return "one query, all keys that are kept, no mask: what comes later has not been written yet"
+    q, k, v = torch.randn(3, 2, 3, 17, 4, dtype=torch.float64, generator=draw)
+    keys, values = filling * torch.randn(2, 2, 3, 5, 4, dtype=torch.float64, generator=draw)
+    for t in range(position):
+        keys[..., t % 5, :], values[..., t % 5, :] = k[..., t, :], v[..., t, :]
+    return *(x[..., position : position + 1, :].clone() for x in (q, k, v)), keys, values
 
 
-def _another_cache(q, k, v, keys, values, window):
+def _try_step(attempt, position, filling=100.0):
+    """(what the attempt gives, the rings after it): one tensor of the right shape, or Wrong."""
     import torch
 
-    keys, values = torch.cat((keys, k), 2), torch.cat((values, v), 2)
-    if keys.shape[2] > window:
-        keys, values = keys[:, :, 1:], values[:, :, 1:]
-    weights = torch.softmax(q @ keys.transpose(2, 3) / q.shape[-1] ** 0.5, dim=-1)
-    return weights @ values, keys, values
+    *given, keys, values = _step_given(position, filling)
+    try:
+        out = attempt(*given, keys, values, position)
+    except (IndexError, RuntimeError) as error:
+        said = f"at position {position} of a ring of 5 slots it stopped with {type(error).__name__}: {error}"
+        if position >= 5:
+            raise Wrong(f"{said}. The slots are 0 to T - 1: take the position modulo T") from None
+        raise Wrong(f"{said}. Mind the axes: `keys[..., slot : slot + 1, :]` has the shape of k") from None
+    if isinstance(out, tuple | list):
+        raise Wrong(
+            f"{len(out)} things were given: the attention alone was wanted, since the rings are changed in place"
+        )
+    if not torch.is_tensor(out):
+        raise Wrong(f"a tensor (B, H, 1, K) was wanted, yours gives a {type(out).__name__}")
+    if out.shape == (2, 3, 6, 4):
+        raise Wrong("that is a longer ring, joined by `torch.cat`: the attention (B, H, 1, K) was wanted")
+    if out.shape != (2, 3, 1, 4):
+        raise Wrong(f"one vector a head, (2, 3, 1, 4), was wanted, yours gives {tuple(out.shape)}")
+    if out.dtype != torch.float64:
+        raise Wrong(f"the inputs are float64, yours gives {out.dtype}: leave the type as it is")
+    return out, keys, values
 
 
-def _append(q, k, v, keys, values, window):
+def _check_step(attempt, position):
+    q, k, v, old_keys, old_values = _step_given(position, 100.0)
+    out, keys, values = _try_step(attempt, position)
+    slot, full, at = position % 5, min(position + 1, 5), f"at position {position} of a ring of 5 slots"
+    changed = [
+        [s for s in range(5) if not close(now[..., s, :], before[..., s, :], 0)]
+        for now, before in ((keys, old_keys), (values, old_values))
+    ]
+    if not any(changed):
+        _say_why_nothing_was_written(out, _step_given(position, 100.0), position, at)
+    for places, other, name in ((changed[0], changed[1], "key"), (changed[1], changed[0], "value")):
+        if not places and other:
+            raise Wrong(f"the {name} is missing from its ring: the next token will want it, too")
+        if places == [0] and slot:
+            raise Wrong(f"{at} yours writes the {name} to slot 0, where the first one lies: slot {slot} was wanted")
+        if places == [4] and position < 4:
+            raise Wrong(f"{at} yours writes the {name} to the last slot: slot {slot} was wanted, the next that is free")
+        if places == [4] and slot != 4:
+            raise Wrong(
+                f"{at} yours writes the {name} to the last slot again: slot {slot} was wanted, where the oldest one lies"
+            )
+        if len(places) > 1:
+            raise Wrong(f"{at} the {name}s in the slots {places} have changed: only slot {slot} should, the rest stays")
+        if places != [slot]:
+            raise Wrong(f"{at} yours writes the {name} to slot {places[0]}: slot {slot} was wanted, counted from 0")
+    wrote_key, wrote_value = (close(now[..., slot : slot + 1, :], k, 0) for now in (keys, values))
+    if wrote_value:
+        raise Wrong("you write the key to both rings" if wrote_key else "you write the key to the ring of the values")
+    if not (wrote_key and close(values[..., slot : slot + 1, :], v, 0)):
+        raise Wrong(f"{at} slot {slot} should hold the key and the value of the token, of each text and each head")
+
+    def over(keys, values, scale=2.0):
+        return (q @ keys.mT / scale).softmax(dim=-1) @ values
+
+    def first(n, **scale):
+        return over(keys[..., :n, :], values[..., :n, :], **scale)
+
+    if close(out, first(full), 1e-9):
+        return
+    for mistake, words in (
+        (first(full - 1), "the token does not see itself: with its own, min(position + 1, T) slots are full"),
+        (over(old_keys[..., :full, :], old_values[..., :full, :]), "you attend before you write: write first, so that the token "
+         "sees itself and no longer the one whose slot it takes"),
+        (first(5), "you look at empty slots, too: only the first min(position + 1, T) hold a key"),
+        (first(slot + 1), "from the second turn on all slots are full, not only those up to the one just written"),
+        (values[..., :1, :], "the mask of a causal attention takes the one query for the first token, which sees slot 0 alone: "
+         "all full slots lie in its past, so causal=False"),
+        (first(full, scale=1.0), "the scores are not divided by √K: use `attention`, or divide by `q.shape[-1] ** 0.5`"),
+        (first(full, scale=4.0), "the scores are divided by K: its root was wanted"),
+    ):  # fmt: skip
+        if close(out, mistake, 1e-9):
+            raise Wrong(words)
+    raise Wrong(f"{at} the result is not the attention over the {full} slots that are full")
+
+
+def _say_why_nothing_was_written(out, given, position, at):
     import torch
 
-    return torch.cat([keys, k], -2), torch.cat([values, v], -2)
+    if position >= 5:
+        raise Wrong(f"{at} nothing was written: there is no slot {position}, take the position modulo T")
+    q, k, v, keys, values = given
+    longer, too = torch.cat([keys, k], dim=-2), torch.cat([values, v], dim=-2)
+    if any(close(out, _plain(q, longer[..., i:, :], too[..., i:, :]), 1e-9) for i in (0, 1)):
+        raise Wrong("`torch.cat` makes a longer copy and leaves the ring as it was: write to a slot of the ring itself")
+    raise Wrong(
+        "the rings are as before: they are to change in place. `keys[..., slot : slot + 1, :] = …` writes to the ring; "
+        "`keys = …` gives the name to another tensor"
+    )
+
+
+def _another_cache(q, k, v, keys, values, position):
+    import torch
+
+    n_slots = keys.size(2)
+    place = torch.tensor([position % n_slots])
+    keys.index_copy_(2, place, k)
+    values.index_copy_(2, place, v)
+    seen = range(position + 1) if position < n_slots else range(n_slots)
+    scores = torch.stack([(q[:, :, 0] * keys[:, :, s]).sum(-1) for s in seen], dim=-1) / q.shape[-1] ** 0.5
+    odds = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    mixed = sum(odds[..., i, None] * values[:, :, s] for i, s in enumerate(seen))
+    return (mixed / odds.sum(-1, keepdim=True))[:, :, None]
 
 
 def _plain(q, keys, values, scale=2.0):
     return (q @ keys.mT / scale).softmax(dim=-1) @ values
 
 
-def _cache_blind(q, k, v, keys, values, window):
-    every = _append(q, k, v, keys, values, window)
-    return _plain(q, keys[..., -window:, :], values[..., -window:, :]), *(x[..., -window:, :] for x in every)
+def _wrong_cache(slot=lambda t, T: t % T, full=lambda t, T: min(t + 1, T), both=lambda k, v: (k, v), attend=_plain):
+    """An attempt with one thing changed: the slot, how many are seen, what is written, or how one attends."""
+
+    def attempt(q, k, v, keys, values, position):
+        T = keys.shape[-2]
+        at, n = slot(position, T), full(position, T)
+        for ring, new in zip((keys, values), both(k, v), strict=True):
+            if new is not None:
+                ring[..., at : at + 1, :] = new
+        return attend(q, keys[..., :n, :], values[..., :n, :])
+
+    return attempt
 
 
-def _cache_forgets(q, k, v, keys, values, window):
-    return _plain(q, *_append(q, k, v, keys, values, window)), keys, values
+def _cache_indexed(q, k, v, keys, values, position):
+    keys[..., position, :], values[..., position, :] = k[..., 0, :], v[..., 0, :]
+    return _plain(q, keys[..., : position + 1, :], values[..., : position + 1, :])
 
 
-def _cache_grows(q, k, v, keys, values, window):
-    every = _append(q, k, v, keys, values, window)
-    return _plain(q, *every), *every
+def _cache_axes(q, k, v, keys, values, position):
+    keys[..., position, :] = k
+    return attend_to_cache(q, k, v, keys, values, position)
 
 
-def _cache_late(q, k, v, keys, values, window):
-    every = _append(q, k, v, keys, values, window)
-    return _plain(q, *every), *(x[..., -window:, :] for x in every)
+def _cache_late(q, k, v, keys, values, position):
+    T = keys.shape[-2]
+    out = _plain(q, *(x[..., : min(position + 1, T), :] for x in (keys, values)))
+    attend_to_cache(q, k, v, keys, values, position)
+    return out
 
 
-def _cache_unscaled(q, k, v, keys, values, window):
-    every = [x[..., -window:, :] for x in _append(q, k, v, keys, values, window)]
-    return _plain(q, *every, scale=1.0), *every
+def _cache_rolled(q, k, v, keys, values, position):
+    if position < keys.shape[-2]:
+        return attend_to_cache(q, k, v, keys, values, position)
+    for ring, new in ((keys, k), (values, v)):
+        ring[..., :-1, :] = ring[..., 1:, :].clone()
+        ring[..., -1:, :] = new
+    return _plain(q, keys, values)
 
 
-def _cache_causal(q, k, v, keys, values, window):
-    from bigmodel_lib.model_torch import attention
+def _cache_masked(q, k, v, keys, values, position):
+    import torch
 
-    every = [x[..., -window:, :] for x in _append(q, k, v, keys, values, window)]
-    return attention(q, *every), *every
+    T = keys.shape[-2]
+    attend_to_cache(q, k, v, keys, values, position)
+    scores = (q @ keys.mT / 2).masked_fill(torch.arange(T) > position, -math.inf)
+    return scores.softmax(dim=-1) @ values
+
+
+def _cache_joined(q, k, v, keys, values, position):
+    import torch
+
+    T = keys.shape[-2]
+    return _plain(q, torch.cat([keys, k], -2)[..., -T:, :], torch.cat([values, v], -2)[..., -T:, :])
+
+
+def _cache_copied(q, k, v, keys, values, position):
+    return attend_to_cache(q, k, v, keys.clone(), values.clone(), position)
+
+
+def _cache_returned(q, k, v, keys, values, position):
+    import torch
+
+    return torch.cat([keys, k], dim=-2)
 
 
 def _check_reach(attempt):
     diagnose(number(attempt), 6, {
         3: "that is what one layer sees: the keys of the second layer have seen others themselves",
-        4: "a window of 4 holds the token itself and 3 before it, and there are two layers",
+        4: "a ring of 4 slots holds the token itself and 3 before it, and there are two layers",
         8: "each layer reaches back over the 3 tokens before, not over 4",
         7: "that counts the token itself: how far back is the oldest?",
         9: "the reach of two layers adds up, it does not multiply",
         5: "layer 2 sees 3 back, and each of those had seen 3 further back",
     })  # fmt: skip
-    return "each layer adds T - 1: what a key has seen stays in it when the token that it saw has left the window"
+    return "each layer adds T - 1: what a key has seen stays in it when the slot of the token that it saw has been written over"
 
 
 def _check_greedy(attempt):
@@ -340,24 +440,37 @@ EXERCISES = [
     ),
     Exercise(
         "08-cache", "one step with a cache", 12, 3,
-        "Build one. A layer has read n tokens and kept their keys and values. Now comes one more token with its query, key and value. "
-        "Give its attention over all keys that are kept, itself included, and what to keep for the next: the last `window` keys and "
-        "values.\n\nShapes: q, k, v (B, H, 1, K); keys, values (B, H, n, K) -> (B, H, 1, K) and twice (B, H, min(n + 1, window), K). "
-        "`attention(q, keys, values, causal=…)` is there from notebook 05: softmax(q kᵀ / √K) v.",
-        "def attend_to_cache(q, k, v, keys, values, window):\n    return ...  # out, keys, values", "attend_to_cache",
-        ("`torch.cat` along the axis of the tokens (`dim=-2`) adds the new key at the end; a slice from the end keeps the last ones.",
-         "Add and cut first, attend then. What would a causal mask hide from a single query, all of whose keys lie in the past?"),
+        "Build one. The keys and values of a layer lie in two rings of T slots. Now comes the token at `position`, counted from 0, with its "
+        "query, key and value. Write its key and its value to slot position mod T of their rings, *in place*, and give its attention over all "
+        "slots that are full: min(position + 1, T), its own included.\n\n"
+        "Shapes: q, k, v (B, H, 1, K); keys, values (B, H, T, K), changed in place -> (B, H, 1, K). "
+        "`attention(q, keys, values, causal=…)` from notebook 05 is imported: softmax(q kᵀ / √K) v.",
+        "def attend_to_cache(q, k, v, keys, values, position):\n    return ...  # out", "attend_to_cache",
+        ("`position % T` is the slot, and `keys[..., slot : slot + 1, :] = k` changes the ring itself, where `keys = …` would only give the "
+         "name to another tensor.",
+         "Write first, attend then, to a slice of the rings: `[..., :full, :]`. What would a causal mask hide from a single query, all of "
+         "whose keys lie in the past?"),
         _check_cache, attend_to_cache, _another_cache,
-        ((_cache_blind, "does not see itself"), (_cache_forgets, "missing from what you keep"), (_cache_grows, "yours keeps 7"),
-         (_cache_late, "cut before the attention"), (_cache_unscaled, "not divided by √K"), (_cache_causal, "causal=False"),
-         (lambda q, k, v, keys, values, w: (lambda o, a, b: (o, a, a))(*attend_to_cache(q, k, v, keys, values, w)), "keep the keys twice"),
-         (lambda *given: attend_to_cache(*given)[0], "three tensors were wanted")),
+        ((_wrong_cache(slot=lambda t, T: t), "nothing was written: there is no slot 5"), (_cache_indexed, "take the position modulo T"),
+         (_cache_axes, "Mind the axes"), (_wrong_cache(full=lambda t, T: min(t, T)), "does not see itself"),
+         (_cache_late, "you attend before you write"), (_wrong_cache(full=lambda t, T: T), "empty slots"), (_cache_masked, "0 · NaN is NaN"),
+         (_wrong_cache(full=lambda t, T: t % T + 1), "from the second turn on"), (_wrong_cache(attend=attention), "causal=False"),
+         (_wrong_cache(attend=lambda *given: _plain(*given, scale=1.0)), "not divided by √K"),
+         (_wrong_cache(attend=lambda *given: _plain(*given, scale=4.0)), "its root was wanted"),
+         (_wrong_cache(both=lambda k, v: (k, k)), "the key to both rings"), (_wrong_cache(both=lambda k, v: (k, None)), "the value is missing"),
+         (_wrong_cache(both=lambda k, v: (None, v)), "the key is missing"), (_wrong_cache(both=lambda k, v: (v, k)), "to the ring of the values"),
+         (_wrong_cache(both=lambda k, v: (k[:1], v[:1])), "of each text and each head"),
+         (_wrong_cache(slot=lambda t, T: 0), "to slot 0"), (_wrong_cache(slot=lambda t, T: T - 1), "to the last slot:"),
+         (_wrong_cache(slot=lambda t, T: min(t, T - 1)), "to the last slot again"), (_wrong_cache(slot=lambda t, T: (t + 1) % T), "counted from 0"),
+         (_cache_rolled, "have changed: only slot 0"), (_cache_joined, "leaves the ring as it was"), (_cache_copied, "in place. `keys"),
+         (_cache_returned, "that is a longer ring"), (lambda *given: (attend_to_cache(*given), *given[3:5]), "3 things were given"),
+         (lambda *given: attend_to_cache(*given).float(), "the inputs are float64")),
         ours="bigmodel_lib.generation:attend_to_cache",
     ),
     Exercise(
         "08-reach", "how far back?", 5, 2,
-        "On paper. A model of 2 layers without token shift writes with a cache that keeps the last 4 keys, the token's own among them. How many "
-        "places before the newest token lies the oldest one that can still change the newest logits?",
+        "On paper. A model of 2 layers without token shift writes with rings of 4 slots: each token sees the last 4 keys, its own among "
+        "them. How many places before the newest token lies the oldest one that can still change the newest logits?",
         "places_back = ...  # a whole number", "places_back",
         ("In layer 2 the newest token looks at keys up to 3 places back. What have the tokens seen from which those keys are made?",
          "They were made in layer 1, where each of their tokens looked back in its turn: add up the two steps."),
