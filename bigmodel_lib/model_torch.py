@@ -56,7 +56,7 @@ def gelu(x):
 
 
 def shift_tokens(x, strength):
-    """Add to each token a learned share of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
+    """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
 
     Shapes: x (B, T, D), strength s (D,) -> (B, T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
     """
