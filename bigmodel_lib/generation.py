@@ -152,11 +152,11 @@ def shift_next(y, strength, cache, branch):
     """As `shift_tokens`, the token before the first of these coming from the cache. Taught in 08_generation."""
     if strength is None:
         return y
-    before = cache.shifted[branch]
+    before, last = cache.shifted[branch], y
     if y.shape[1] > 1:
-        before = torch.cat([before, y[:, :-1]], dim=1)
-    cache.shifted[branch] = y[:, -1:]
-    return y + strength * before
+        before, last = torch.cat([before, y[:, :-1]], dim=1), y[:, -1:]
+    cache.shifted[branch] = last
+    return torch.addcmul(y, strength, before)
 
 
 @torch.inference_mode()

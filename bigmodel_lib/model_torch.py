@@ -21,7 +21,7 @@ def layer_norm(x):
 
     Without learned parameters. Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
     """
-    return functional.layer_norm(x, x.shape[-1:])
+    return torch.layer_norm(x, x.shape[-1:])
 
 
 def relu_squared_plain(x):

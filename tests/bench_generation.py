@@ -22,7 +22,7 @@ SIZES = dict(vocab_size=256, context_length=512, d_model=128, n_layers=4, n_head
 TARGET, STRETCH = 7.0, 8
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def plain(model, tokens):
     """The last logits, everything computed again."""
     return model.states(tokens)[:, -1] @ model.w_out
