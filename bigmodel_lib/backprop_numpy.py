@@ -23,6 +23,8 @@ from bigmodel_lib.model_numpy import (
     split_heads,
 )
 
+PIECE = 16384  # numbers that stay in a processor's cache together
+
 
 def linear_forward(x, w):
     """y = x W, all tokens of all batches as the rows of one product.
@@ -121,26 +123,26 @@ def relu_squared_backward(dy, positive):
 
 
 def normal_fast(x):
-    """Φ(x) to 2e-6 and its slope φ(x), piece by piece, so that a piece stays in the processor's cache all along."""
+    """Φ(x) to 1e-6 and its slope φ(x), piece by piece, so that a piece stays in the processor's cache all along."""
     found, flat = np.empty((2, x.size), x.dtype), x.reshape(-1)
-    for start in range(0, x.size, 16384):
-        piece = slice(start, start + 16384)
+    for start in range(0, x.size, PIECE):
+        piece = slice(start, start + PIECE)
         found[0, piece], found[1, piece] = normal_piece(flat[piece])
     return found.reshape(2, *x.shape)
 
 
 def normal_piece(x):
-    """Φ(x) to 2e-6 and its slope φ(x), by arithmetic in place on whole arrays; `normal_cdf` goes number by number.
+    """Φ(x) to 1e-6 and its slope φ(x), by arithmetic in place on whole arrays; `normal_cdf` goes number by number.
 
-    Φ(x) = (1 + tanh(x P(x²)))/2. P, of degree 4, was fitted to artanh(erf(x/√2))/x such that the largest error of Φ is
+    Φ(x) = (1 + tanh(x P(x²)))/2. P, of degree 6, was fitted to artanh(erf(x/√2))/x such that the largest error of Φ is
     least; P grows, so far out the tanh is 1 or -1, as it should be.
     """
     square = x * x
-    inner = square * 1.42500819e-6
-    for coefficient in (-3.66934846e-5, -8.78263703e-5, 3.63922859e-2):
+    inner = square * 1.75628169e-9
+    for coefficient in (-1.32266419e-7, 3.96477476e-6, -5.53063247e-5, -3.25947277e-5, 3.63330844e-2):
         inner += coefficient
         inner *= square
-    inner += 7.97869712e-1
+    inner += 7.97884941e-1
     inner *= x
     np.tanh(inner, out=inner)
     inner += 1

@@ -1,9 +1,10 @@
 """The standard block by hand, for speed alone: the numbers of `backprop_numpy` in fewer passes over memory.
 
-What a processor waits for is memory. So here arrays are used again instead of being asked for anew, and changed in
-place; queries, keys and values come from one product; what a norm takes off each query is taken off the columns that
-make it; a pair that is turned is one complex number; and the weights stand with the keys in rows, since NumPy adds up
-rows faster than it adds along them. `backprop_numpy` says what is computed, and a test holds the two equal.
+Beside its products of matrices a step walks over memory, again and again. So here arrays are used again instead of
+being asked for anew, and changed in place; queries, keys and values come from one product; what a norm takes off each
+query is taken off the columns that make it; a pair that is turned is one complex number; and the weights stand with the
+keys in rows, since NumPy adds up rows faster than it adds along them. `backprop_numpy` says what is computed, and a
+test holds the two equal.
 """
 
 import functools
@@ -11,9 +12,9 @@ import threading
 
 import numpy as np
 
-from bigmodel_lib.backprop_numpy import normal_piece
+from bigmodel_lib.backprop_numpy import PIECE, normal_piece
 
-EPSILON, PIECE = 1e-5, 16384  # of `layer_norm`; numbers that stay in a processor's cache together
+EPSILON = 1e-5  # of `layer_norm`
 
 
 def row_dots(a, b):
@@ -49,32 +50,39 @@ def paired(w, n_heads):
     return w.reshape(len(w), n_heads, 2, -1).swapaxes(-2, -1)
 
 
+class Arrays(threading.local):
+    """{(dtype, shape): arrays that wait to be used again}, for each thread its own."""
+
+    def __init__(self):
+        self.free = {}
+
+
 class FastBlock:
     """The pair (forward, backward) for the argument `one_block` of `loss_and_gradients`, `train` and their like.
 
     What `forward` gave and kept is overwritten by later calls once `backward` has used it, so each forward wants its
-    backward, and each thread has its own arrays. Takes float32 or float64; GELU to 2e-6 in both.
-    Taught in 04_backprop_numpy, as a thing to time.
+    backward, and each thread has its own arrays. Takes float32 or float64; GELU to 1e-5 in both.
+    Timed in 04_backprop_numpy.
     """
 
     def __init__(self):
-        self.mine = threading.local()
+        self.arrays = Arrays()
 
     def __iter__(self):
         return iter((self.forward, self.backward))
 
     def take(self, dtype, *shape):
         """An array of this shape, its content left over from before."""
-        kept = self.mine.__dict__.setdefault((np.dtype(dtype), shape), [])
+        kept = self.arrays.free.setdefault((np.dtype(dtype), shape), [])
         return kept.pop() if kept else np.empty(shape, dtype)
 
     def give(self, *arrays):
         """Take arrays back for later use."""
         for array in arrays:
-            self.mine.__dict__[array.dtype, array.shape].append(array)
+            self.arrays.free[array.dtype, array.shape].append(array)
 
     def shift(self, y, strength):
-        """`shift_tokens(y, strength)` in an array of ours."""
+        """`shift_tokens(y, strength)` in an array of ours. Shapes: (B, T, D), strength (D,) -> (B, T, D)."""
         h = self.take(y.dtype, *y.shape)
         h[:, 0] = y[:, 0]
         np.multiply(y[:, :-1], strength, out=h[:, 1:])
@@ -82,7 +90,7 @@ class FastBlock:
         return h
 
     def shift_back(self, dh, y, strength):
-        """`shift_tokens_backward` with dx in the place of dh; returns the strength's gradient."""
+        """`shift_tokens_backward` with dx in the place of dh, (B, T, D); returns the strength's gradient, (D,)."""
         dstrength = np.einsum("btd,btd->d", dh[:, 1:], y[:, :-1])
         part = self.take(dh.dtype, *dh.shape)
         np.multiply(dh[:, 1:], strength, out=part[:, :-1])
@@ -91,7 +99,7 @@ class FastBlock:
         return dstrength
 
     def forward(self, x, p, config, rotation=None, mask=0.0):
-        """`block_forward` with another cache."""
+        """`block_forward` with another cache. Shapes: x (B, T, D) -> (B, T, D)."""
         take, dtype = functools.partial(self.take, x.dtype), x.dtype
         B, T, D = x.shape
         H, K, F = config.n_heads, config.d_head, config.d_ff
@@ -149,7 +157,7 @@ class FastBlock:
         return out, c
 
     def backward(self, dy, c):
-        """`block_backward` for the cache of `forward`: dx and {name: gradient}."""
+        """`block_backward` for the cache of `forward`: dx (B, T, D) and {name: gradient}. Shapes: dy (B, T, D)."""
         p, config, weights = c["p"], c["config"], c["weights"]
         take = functools.partial(self.take, dy.dtype)
         B, T, D = dy.shape
@@ -216,7 +224,7 @@ class FastBlock:
 
 
 def activate_relu_squared(x, y):
-    """y = max(x, 0)² and, in the place of x, its slope 2 max(x, 0)."""
+    """y = max(x, 0)² and, in the place of x, its slope 2 max(x, 0). Shapes: any, x as y."""
     np.maximum(x, 0, out=x)
     np.multiply(x, x, out=y)
     x += x

@@ -49,7 +49,9 @@ def loss_and_gradients_parallel(
         loss += share * part_loss
         for name, gradient in part_gradients.items():
             gradient *= share
-            gradients[name] = np.add(gradient, gradients[name], out=gradient) if name in gradients else gradient
+            if name in gradients:
+                gradient += gradients[name]
+            gradients[name] = gradient
     return loss, gradients
 
 

@@ -8,7 +8,6 @@ With several threads each takes its part of the batch, and of the parameters.
 import concurrent.futures
 import os
 import statistics
-import time
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded: the threads are ours, one part of the batch each
 
@@ -18,7 +17,7 @@ import torch
 from bigmodel_lib import model_numpy, model_torch
 from bigmodel_lib.backprop_numpy import block_backward, block_forward, loss_and_gradients
 from bigmodel_lib.config import preset
-from bigmodel_lib.costs import hardware
+from bigmodel_lib.costs import hardware, seconds_of
 from bigmodel_lib.fast_numpy import FastBlock
 from bigmodel_lib.optimizers_numpy import AdamW, loss_and_gradients_parallel
 
@@ -63,12 +62,6 @@ def steps_of(recipe: str):
     return stepper((block_forward, block_backward)), stepper(FastBlock()), twin
 
 
-def seconds(work) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def main() -> None:
     torch.set_num_threads(THREADS)
     print(f"a training step by hand and in PyTorch on {hardware()}")
@@ -76,9 +69,9 @@ def main() -> None:
         ways = steps_of(recipe)
         for way in ways * 3:
             way()
-        rows = [[1000 * seconds(way) for way in ways] for _ in range(TIMES)]
-        taught, fast, theirs = (statistics.median(column) for column in zip(*rows, strict=True))
-        ratios = [statistics.median(row[i] / row[2] for row in rows) for i in (0, 1)]
+        columns = seconds_of(dict(enumerate(ways)), repeats=TIMES).values()
+        taught, fast, theirs = (1000 * statistics.median(column) for column in columns)
+        ratios = [statistics.median(row[i] / row[2] for row in zip(*columns, strict=True)) for i in (0, 1)]
         print(
             f"{recipe:6} PyTorch eager {theirs:6.1f} ms; NumPy as taught {taught:6.1f} ms, ratio {ratios[0]:.2f}; "
             f"fast {fast:6.1f} ms, ratio {ratios[1]:.2f} (wanted: 1.00 or less)"
