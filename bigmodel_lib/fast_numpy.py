@@ -1,18 +1,24 @@
-"""The standard block by hand, for speed alone: the numbers of `backprop_numpy` in fewer passes over memory.
+"""A training step by hand, for speed alone: the numbers of `backprop_numpy` in fewer passes over memory, on all cores.
 
 Beside its products of matrices a step walks over memory, again and again. So here arrays are used again instead of
-being asked for anew, and changed in place; queries, keys and values come from one product; what a norm takes off each
-query is taken off the columns that make it; a pair that is turned is one complex number; and the weights stand with the
-keys in rows, since NumPy adds up rows faster than it adds along them. `backprop_numpy` says what is computed, and a
-test holds the two equal.
+being asked for anew, and changed in place; queries and keys come from one product, and what a norm takes off each is
+taken off the columns that make it; a pair that is turned is one complex number; the weights stand with the keys in
+rows, since NumPy adds up rows faster than it adds along them; and factors (1/√K, the 2 of a slope) go to the small
+matrices before a product, not to the large ones after it. `backprop_numpy` says what is computed, and a test holds the
+two equal.
 """
 
+import contextlib
 import functools
-import threading
+import math
+import multiprocessing
+import signal
 
 import numpy as np
 
-from bigmodel_lib.backprop_numpy import PIECE, normal_piece
+from bigmodel_lib.backprop_numpy import NORMAL_FIT, PIECE, loss_and_gradients
+from bigmodel_lib.config import CourseError
+from bigmodel_lib.optimizers_numpy import AdamW
 
 EPSILON = 1e-5  # of `layer_norm`
 
@@ -40,46 +46,42 @@ def norm_back_into(out, dy, y, scale):
     out *= scale
 
 
-def centre(x):
-    """Take the mean of each row away, in place: columns of W that are centred give centred x W. Shapes: (..., K)."""
-    x -= x.mean(axis=-1, keepdims=True)
+def centre(x, K):
+    """Take the mean of each K numbers away, in place: columns of W that are centred give centred x W."""
+    rows = x.reshape(-1, K)
+    rows -= (rows @ np.full(K, 1 / K, x.dtype))[:, None]
 
 
-def paired(w, n_heads):
-    """The columns of each head with x_i and x_(i+K/2) side by side, as a view: (D, D) -> (D, H, K/2, 2)."""
-    return w.reshape(len(w), n_heads, 2, -1).swapaxes(-2, -1)
-
-
-class Arrays(threading.local):
-    """{(dtype, shape): arrays that wait to be used again}, for each thread its own."""
-
-    def __init__(self):
-        self.free = {}
+@functools.lru_cache(8)
+def pair_order(D, n_heads):
+    """The order of columns that puts x_i and x_(i+K/2) of each head side by side, and the order that undoes it."""
+    order = np.arange(D).reshape(n_heads, 2, -1).swapaxes(-2, -1).ravel()
+    return order, np.argsort(order)
 
 
 class FastBlock:
     """The pair (forward, backward) for the argument `one_block` of `loss_and_gradients`, `train` and their like.
 
     What `forward` gave and kept is overwritten by later calls once `backward` has used it, so each forward wants its
-    backward, and each thread has its own arrays. Takes float32 or float64; GELU to 1e-5 in both.
+    backward, and only one thread may use it. Takes float32 or float64; GELU to 1e-5 in both.
     Timed in 04_backprop_numpy.
     """
 
     def __init__(self):
-        self.arrays = Arrays()
+        self.free = {}  # {(dtype, shape): arrays that wait to be used again}
 
     def __iter__(self):
         return iter((self.forward, self.backward))
 
     def take(self, dtype, *shape):
         """An array of this shape, its content left over from before."""
-        kept = self.arrays.free.setdefault((np.dtype(dtype), shape), [])
+        kept = self.free.setdefault((np.dtype(dtype), shape), [])
         return kept.pop() if kept else np.empty(shape, dtype)
 
     def give(self, *arrays):
         """Take arrays back for later use."""
         for array in arrays:
-            self.arrays.free[array.dtype, array.shape].append(array)
+            self.free[array.dtype, array.shape].append(array)
 
     def shift(self, y, strength):
         """`shift_tokens(y, strength)` in an array of ours. Shapes: (B, T, D), strength (D,) -> (B, T, D)."""
@@ -98,6 +100,13 @@ class FastBlock:
         self.give(part)
         return dstrength
 
+    def times(self, x, factors):
+        """x times a factor for each head of each token, in place. Shapes: x (B, T, 2, H, K), factors (B, T, 2, H)."""
+        wide = self.take(x.dtype, *x.shape)
+        wide[...] = factors[..., None]  # one plain product is faster than one whose factor changes every K numbers
+        x *= wide
+        self.give(wide)
+
     def forward(self, x, p, config, rotation=None, mask=0.0):
         """`block_forward` with another cache. Shapes: x (B, T, D) -> (B, T, D)."""
         take, dtype = functools.partial(self.take, x.dtype), x.dtype
@@ -108,37 +117,38 @@ class FastBlock:
         c["y1"] = take(B, T, D)
         c["scale1"] = norm_into(c["y1"], x)
         c["h1"] = self.shift(c["y1"], p["attention.shift"]) if config.token_shift else c["y1"]
-        w = c["w"] = take(D, 3, D)
-        for i, letter in enumerate("qkv"):
-            if letter != "v" and rotation is not None:
-                w[:, i].reshape(D, H, K // 2, 2)[...] = paired(p[f"attention.w_{letter}"], H)
-            else:
-                w[:, i] = p[f"attention.w_{letter}"]
+        w = c["w"] = take(D, 2 * D)
+        for half, letter in ((w[:, :D], "q"), (w[:, D:], "k")):
+            matrix = p[f"attention.w_{letter}"]
+            half[...] = matrix if rotation is None else matrix[:, pair_order(D, H)[0]]
         if config.qk_norm:
-            centre(w[:, :2].reshape(D, 2, H, K))
-        z = c["z"] = take(B * T, 3 * D)
-        np.matmul(c["h1"].reshape(-1, D), w.reshape(D, 3 * D), out=z)
-        z = z.reshape(B, T, 3, H, K)
-        qk = z[:, :, :2]
+            centre(w, K)
+        else:
+            w[:, :D] *= K**-0.5
+        qk, c["v"] = c["qk"], _ = take(B, T, 2, H, K), take(B, T, H, K)
+        np.matmul(c["h1"].reshape(-1, D), w, out=qk.reshape(-1, 2 * D))
+        np.matmul(c["h1"].reshape(-1, D), p["attention.w_v"], out=c["v"].reshape(-1, D))
         if config.qk_norm:
-            c["scale_qk"] = (1 / np.sqrt(row_dots(qk, qk) / K + EPSILON))[..., None]
-            qk *= c["scale_qk"]
+            scale = c["scale_qk"] = 1 / np.sqrt(row_dots(qk, qk) / K + EPSILON)
+            scale[:, :, 0] *= K**-0.5
+            self.times(qk, scale)
         if rotation is not None:
             cosine, sine = (table[:, K // 2 :] for table in rotation)
-            c["turn"] = (cosine + 1j * sine).astype(np.result_type(dtype, 1j))[:, None, None]
-            turned = qk.view(c["turn"].dtype)
+            c["turn"] = np.tile((cosine + 1j * sine).astype(np.result_type(dtype, 1j)), 2 * H)
+            turned = qk.reshape(B, T, -1).view(c["turn"].dtype)
             turned *= c["turn"]
-        q, k, v = c["qkv"] = [z[:, :, i].transpose(0, 2, 1, 3) for i in range(3)]
 
-        weights = c["weights"] = take(B, H, T, T)  # of each key, in columns of queries
-        np.matmul(k, q.swapaxes(-2, -1), out=weights)
-        weights *= dtype.type(K**-0.5)
-        weights += np.swapaxes(mask, -2, -1) if np.ndim(mask) else mask
-        if not config.qk_norm:  # whose scores are never above √K, so that exp cannot overflow
+        q, k, v = (array.transpose(0, 2, 1, 3) for array in (qk[:, :, 0], qk[:, :, 1], c["v"]))
+        columns, weights = take(B, H, K, T), take(B, H, T, T)  # weights of each key, in columns of queries
+        columns[...] = q.swapaxes(-2, -1)
+        np.matmul(k, columns, out=weights)
+        largest = K**0.5 if config.qk_norm else max(weights.max(), -weights.min())
+        weights += np.ascontiguousarray(np.swapaxes(mask, -2, -1)) if np.ndim(mask) else mask
+        if largest > SAFE:
             weights -= weights.max(axis=-2, keepdims=True)
         np.exp(weights, out=weights)
-        weights *= 1 / weights.sum(axis=-2, keepdims=True)
-        c["mixed"] = take(B, T, H, K)
+        weights *= 1 / (np.ones((1, T), dtype) @ weights)
+        c["weights"], c["mixed"] = weights, take(B, T, H, K)
         np.matmul(weights.swapaxes(-2, -1), v, out=c["mixed"].transpose(0, 2, 1, 3))
         middle = take(B, T, D)
         np.matmul(c["mixed"].reshape(-1, D), p["attention.w_o"], out=middle.reshape(-1, D))
@@ -148,25 +158,28 @@ class FastBlock:
         c["scale2"] = norm_into(c["y2"], middle)
         c["h2"] = self.shift(c["y2"], p["mlp.shift"]) if config.token_shift else c["y2"]
         c["slope"], c["active"] = take(B * T, F), take(B * T, F)
-        np.matmul(c["h2"].reshape(-1, D), p["mlp.w_up"], out=c["slope"])
-        ACTIVATE[config.activation](c["slope"], c["active"])
+        activate, unit, of_value, _ = ACTIVATE[config.activation]
+        np.matmul(c["h2"].reshape(-1, D), p["mlp.w_up"] * unit, out=c["slope"])
+        activate(c["slope"], c["active"])
         out = c["out"] = take(B, T, D)
-        np.matmul(c["active"], p["mlp.w_down"], out=out.reshape(-1, D))
+        np.matmul(c["active"], p["mlp.w_down"] * of_value, out=out.reshape(-1, D))
         out += middle
-        self.give(middle)
+        self.give(columns, middle)
         return out, c
 
     def backward(self, dy, c):
         """`block_backward` for the cache of `forward`: dx (B, T, D) and {name: gradient}. Shapes: dy (B, T, D)."""
-        p, config, weights = c["p"], c["config"], c["weights"]
+        p, config, weights, qk = c["p"], c["config"], c["weights"], c["qk"]
         take = functools.partial(self.take, dy.dtype)
         B, T, D = dy.shape
         H, K, F = config.n_heads, config.d_head, config.d_ff
         gradients, rows = {}, dy.reshape(-1, D)
 
         dactive, dh = take(B * T, F), take(B, T, D)
+        _, _, of_value, of_slope = ACTIVATE[config.activation]
         gradients["mlp.w_down"] = c["active"].T @ rows
-        np.matmul(rows, p["mlp.w_down"].T, out=dactive)
+        gradients["mlp.w_down"] *= of_value
+        np.matmul(rows, (p["mlp.w_down"] * of_slope).T, out=dactive)
         dactive *= c["slope"]
         gradients["mlp.w_up"] = c["h2"].reshape(-1, D).T @ dactive
         np.matmul(dactive, p["mlp.w_up"].T, out=dh.reshape(-1, D))
@@ -181,64 +194,232 @@ class FastBlock:
         dmixed = take(B, T, H, K)
         np.matmul(rows, p["attention.w_o"].T, out=dmixed.reshape(-1, D))
         dots = row_dots(dmixed, c["mixed"]).swapaxes(1, 2)[:, :, None]  # Σ_j A_ij dA_ij
-        dheads = dmixed.transpose(0, 2, 1, 3)
-        q, k, v = c["qkv"]
-        dscores, dz = take(B, H, T, T), take(B * T, 3 * D)
-        parts = dz.reshape(B, T, 3, H, K)
-        np.matmul(weights, dheads, out=parts[:, :, 2].transpose(0, 2, 1, 3))
-        np.matmul(v, dheads.swapaxes(-2, -1), out=dscores)
+        q, k, v = (array.transpose(0, 2, 1, 3) for array in (qk[:, :, 0], qk[:, :, 1], c["v"]))
+        dheads, columns = dmixed.transpose(0, 2, 1, 3), take(B, H, K, T)
+        columns[...] = dheads.swapaxes(-2, -1)
+        dscores, dqk, dv = take(B, H, T, T), take(B, T, 2, H, K), take(B, T, H, K)
+        np.matmul(weights, dheads, out=dv.transpose(0, 2, 1, 3))
+        np.matmul(v, columns, out=dscores)
         dscores -= dots
         dscores *= weights
-        dscores *= dy.dtype.type(K**-0.5)
-        dqk = take(B, T, 2, H, K) if config.qk_norm else parts[:, :, :2]
         np.matmul(dscores.swapaxes(-2, -1), k, out=dqk[:, :, 0].transpose(0, 2, 1, 3))
         np.matmul(dscores, q, out=dqk[:, :, 1].transpose(0, 2, 1, 3))
         if config.qk_norm:  # a turn changes no dot product, so all of this can be done on turned pairs
-            qk, scale = c["z"].reshape(B, T, 3, H, K)[:, :, :2], c["scale_qk"]
-            np.multiply(qk, (row_dots(dqk, qk)[..., None] / -K) * scale, out=parts[:, :, :2])
-            dqk *= scale
-            parts[:, :, :2] += dqk
-            self.give(dqk)
+            along = row_dots(dqk, qk)
+            along[:, :, 1] /= K  # that of queries is in their scale, which has 1/√K twice
+            self.times(qk, along)
+            dqk -= qk
+            self.times(dqk, c["scale_qk"])
         if "turn" in c:
-            turned = parts[:, :, :2].view(c["turn"].dtype)
+            turned = dqk.reshape(B, T, -1).view(c["turn"].dtype)
             turned *= c["turn"].conj()
-        dw = (c["h1"].reshape(-1, D).T @ dz).reshape(D, 3, D)
+        rows, columns_of = c["h1"].reshape(-1, D), dqk.reshape(-1, 2 * D)
+        gradients["attention.w_v"] = rows.T @ dv.reshape(-1, D)
+        dw = rows.T @ columns_of
         if config.qk_norm:
-            centre(dw[:, :2].reshape(D, 2, H, K))
-        for i, letter in enumerate("qkv"):
-            turned = letter != "v" and "turn" in c
-            part = dw[:, i].reshape(D, H, K // 2, 2).swapaxes(-2, -1) if turned else dw[:, i]
-            gradients[f"attention.w_{letter}"] = part.reshape(D, D)
-        np.matmul(dz, c["w"].reshape(D, 3 * D).T, out=dh.reshape(-1, D))
+            centre(dw, K)
+        else:
+            dw[:, :D] *= K**-0.5
+        for half, letter in ((dw[:, :D], "q"), (dw[:, D:], "k")):
+            gradients[f"attention.w_{letter}"] = half[:, pair_order(D, H)[1]] if "turn" in c else half
+        np.matmul(columns_of, c["w"].T, out=dh.reshape(-1, D))
+        dx = take(B, T, D)
+        np.matmul(dv.reshape(-1, D), p["attention.w_v"].T, out=dx.reshape(-1, D))
+        dh += dx
         if config.token_shift:
             gradients["attention.shift"] = self.shift_back(dh, c["y1"], p["attention.shift"])
-        dx = take(B, T, D)
         norm_back_into(dx, dh, c["y1"], c["scale1"])
         dx += dmiddle
 
-        ours = ("y1", "y2", "w", "z", "weights", "mixed", "slope", "active", "out")
-        self.give(*(c[name] for name in ours if name in c), dactive, dh, dmiddle, dmixed, dscores, dz)
+        ours = ("y1", "y2", "w", "qk", "v", "weights", "mixed", "slope", "active", "out")
+        self.give(*(c[name] for name in ours), dactive, dh, dmiddle, dmixed, columns, dscores, dqk, dv)
         if config.token_shift:
             self.give(c["h1"], c["h2"])
         return dx, gradients
 
 
+SAFE = 50.0  # exp of scores between -50 and 50, summed over any number of keys, is neither 0 nor infinite in float32
+
+
 def activate_relu_squared(x, y):
-    """y = max(x, 0)² and, in the place of x, its slope 2 max(x, 0). Shapes: any, x as y."""
+    """y = max(x, 0)² and, in the place of x, max(x, 0), a half of its slope. Shapes: any, x as y."""
     np.maximum(x, 0, out=x)
     np.multiply(x, x, out=y)
-    x += x
 
 
-def activate_gelu(x, y):
-    """y = x Φ(x) and, in the place of x, its slope Φ(x) + x φ(x), piece by piece; float64 as exactly as float32."""
-    x, y = x.reshape(-1), y.reshape(-1)
-    for start in range(0, x.size, PIECE):
-        piece = slice(start, start + PIECE)
-        below, density = normal_piece(x[piece])
-        np.multiply(x[piece], below, out=y[piece])
-        density *= x[piece]
-        np.add(below, density, out=x[piece])
+def activate_gelu(z, y):
+    """Of x = z √(π/2): y = 2 √(2/π) x Φ(x) and, in the place of z, 2 (Φ(x) + x φ(x)), piece by piece.
+
+    In z they are z (1 + t) and 1 + t + z exp(-π z²/4), with t = tanh(z R(z²)): no factor is left but the exponent's.
+    """
+    z, y, scratch = z.reshape(-1), y.reshape(-1), np.empty((2, PIECE), z.dtype)
+    c, k1, b1, k2, b2 = FIT_OF_Z
+    for start in range(0, z.size, PIECE):
+        x, out = z[start : start + PIECE], y[start : start + PIECE]
+        square, t = scratch[:, : len(x)]
+        np.multiply(x, x, out=square)
+        np.add(square, b2, out=t)
+        np.divide(k2, t, out=t)
+        t += square
+        t += b1
+        np.divide(k1, t, out=t)
+        t += c
+        t *= x
+        np.tanh(t, out=t)
+        t += 1
+        np.multiply(x, t, out=out)
+        square *= -math.pi / 4
+        np.exp(square, out=square)
+        x *= square
+        x += t
 
 
-ACTIVATE = {"relu_squared": activate_relu_squared, "gelu": activate_gelu}
+UNIT = (2 / math.pi) ** 0.5  # z / x in `activate_gelu`
+FIT_OF_Z = tuple(value * UNIT**power for value, power in zip(NORMAL_FIT, (-1, 1, 2, 4, 2), strict=True))
+# {name: (function, the unit of what it is given, what its values and its slopes are to be multiplied by)}
+ACTIVATE = {
+    "relu_squared": (activate_relu_squared, 1.0, 1.0, 2.0),
+    "gelu": (activate_gelu, UNIT, 1 / (2 * UNIT), 0.5),
+}
+
+
+class FastAdamW(AdamW):
+    """`AdamW` in fewer passes over memory, in place.
+
+    m and s are kept without their factors 1 - β, and with them goes each factor that is the same for all numbers.
+    """
+
+    def __init__(self, parameters: dict, *settings, **named_settings):
+        super().__init__(parameters, *settings, **named_settings)
+        self.spare = {name: np.empty_like(w) for name, w in parameters.items()}
+
+    def step(self, gradients: dict, factor: float = 1.0) -> None:
+        """One update of every parameter, with the rate at `factor` times its peak."""
+        self.steps += 1
+        rate = self.rate * factor
+        unit = math.sqrt((1 - self.beta2) / (1 - self.beta2**self.steps))
+        size = rate * (1 - self.beta1) / (1 - self.beta1**self.steps) / unit
+        for name, w in self.parameters.items():
+            g, m, s, spare = gradients[name], self.m[name], self.s[name], self.spare[name]
+            m *= self.beta1
+            m += g
+            np.multiply(g, g, out=spare)
+            s *= self.beta2
+            s += spare
+            np.sqrt(s, out=spare)
+            spare += self.eps / unit
+            np.divide(m, spare, out=spare)
+            spare *= size
+            w *= 1 - rate * self.weight_decay
+            w -= spare
+
+
+def views_of(memory, shapes):
+    """{name: array} over one piece of memory. shapes: {name: (shape, dtype)}; each array starts at 64 bytes."""
+    views, start = {}, 0
+    for name, (shape, dtype) in shapes.items():
+        size = math.prod(shape)
+        views[name] = np.frombuffer(memory, dtype, size, start).reshape(shape)
+        start += -(-size * np.dtype(dtype).itemsize // 64) * 64
+    return views
+
+
+def work(pipe, memories, shapes, config, one_block):
+    """What a worker process does: wait for texts, leave their gradients in shared memory, answer with the loss."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the one who reads, and ends us through the pipe
+    parameters, gradients = (views_of(memory, shapes) for memory in memories)
+    try:
+        while True:
+            number, tokens, targets = pipe.recv()
+            try:
+                answer, found = loss_and_gradients(tokens, targets, parameters, config, one_block)
+                for name, gradient in found.items():
+                    gradients[name][...] = gradient
+            except Exception as error:
+                answer = error
+            pipe.send((number, answer))
+    except (EOFError, OSError):
+        pass
+
+
+class Workers:
+    """Processes, a core for each, that share out the texts of a batch: `loss_and_gradients` on `n` cores.
+
+    Threads would wait for each other, since only one of them runs Python at a time; processes do not. The arrays of
+    `parameters` are moved to memory that all of them see, so optimizers that change them in place are seen by all.
+    Products of matrices should take one thread each: set OPENBLAS_NUM_THREADS=1 before NumPy is loaded. Use it as a
+    context, `with Workers(parameters, config, 2, FastBlock()) as workers`, under `if __name__ == "__main__"` in a file.
+    Raises CourseError for less than one core.
+    """
+
+    def __init__(self, parameters, config, n, one_block):
+        if n < 1:
+            raise CourseError(f"{n} workers: the batch needs at least 1, the one who asks")
+        self.parameters, self.config, self.one_block, self.number = parameters, config, one_block, 0
+        context = multiprocessing.get_context("spawn")
+        shapes = {name: (w.shape, w.dtype.str) for name, w in parameters.items()}
+        size = sum(w.nbytes + 64 for w in parameters.values())
+        shared = context.RawArray("b", size)
+        for name, view in views_of(shared, shapes).items():
+            view[...] = parameters[name]
+            parameters[name] = view
+        self.pipes, self.processes, self.gradients = [], [], []
+        for _ in range(n - 1):
+            ours, theirs = context.Pipe()
+            memory = context.RawArray("b", size)
+            process = context.Process(
+                target=work, args=(theirs, (shared, memory), shapes, config, one_block), daemon=True
+            )
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+            self.gradients.append(views_of(memory, shapes))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.join()
+
+    def loss_and_gradients(self, tokens, targets):
+        """The loss of a batch in nats per token, and {name: gradient} of it. Shapes: tokens and targets (B, T).
+
+        A mean over all targets is the parts' means, weighted by how many targets each has.
+        Raises CourseError when a worker has ended, and what a worker raised.
+        """
+        self.number += 1
+        counts = (targets >= 0).sum(axis=-1)
+        texts = np.arange(len(tokens))
+        parts = [rows for rows in np.array_split(texts, len(self.pipes) + 1) if counts[rows].any()] or [texts]
+        shares = [float(counts[rows].sum() / max(counts.sum(), 1)) for rows in parts]
+        for pipe, rows in zip(self.pipes, parts[1:], strict=False):
+            with contextlib.suppress(OSError):  # a worker that has ended is named where its answer is waited for
+                pipe.send((self.number, tokens[rows], targets[rows]))
+        loss, gradients = loss_and_gradients(
+            tokens[parts[0]], targets[parts[0]], self.parameters, self.config, self.one_block
+        )
+        loss *= shares[0]
+        for gradient in gradients.values():
+            gradient *= shares[0]
+        for pipe, share, found in zip(self.pipes, shares[1:], self.gradients, strict=False):
+            loss += share * self.answer(pipe)
+            for name, gradient in found.items():
+                gradient *= share
+                gradients[name] += gradient
+        return loss, gradients
+
+    def answer(self, pipe):
+        """The loss of the batch asked for last; the answer to one that was interrupted is let go."""
+        number = None
+        while number != self.number:
+            try:
+                number, answer = pipe.recv()
+            except (EOFError, OSError):
+                raise CourseError("a worker process has ended: leave this context and open a new one") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer

@@ -33,28 +33,6 @@ class AdamW:
             w -= rate * mean / (np.sqrt(square) + self.eps)
 
 
-def loss_and_gradients_parallel(
-    tokens, targets, parameters, config, pool, n_parts=2, one_block=(block_forward, block_backward)
-):
-    """`loss_and_gradients`, with the texts of a batch shared out to the threads of a pool.
-
-    A mean over all targets is the parts' means, weighted by how many targets each has. NumPy lets threads run at the
-    same time while it computes; its matrix products should then take one thread each (OPENBLAS_NUM_THREADS=1).
-    """
-    parts = [rows for rows in np.array_split(np.arange(len(tokens)), n_parts) if (targets[rows] >= 0).any()]
-    found = pool.map(lambda rows: loss_and_gradients(tokens[rows], targets[rows], parameters, config, one_block), parts)
-    loss, gradients, total = 0.0, {}, (targets >= 0).sum()
-    for rows, (part_loss, part_gradients) in zip(parts, found, strict=True):
-        share = float((targets[rows] >= 0).sum() / total)
-        loss += share * part_loss
-        for name, gradient in part_gradients.items():
-            gradient *= share
-            if name in gradients:
-                gradient += gradients[name]
-            gradients[name] = gradient
-    return loss, gradients
-
-
 def train(optimizer, next_batch, parameters, config, steps, one_block=(block_forward, block_backward)):
     """Take `steps` steps on batches (x, y) from next_batch() and yield the loss of each, in nats per token.
 

@@ -1,32 +1,33 @@
-"""The pace of the model by hand against its twin in PyTorch, a part of `make bench`: one training step each, in turn.
+"""The pace of the model by hand against its twin in PyTorch, a part of `make bench`: stretches of steps, in turn.
 
-4 layers, d_model 128, batch 16, context 64, float32, forward, backward and AdamW, on the same threads; medians, and the
-median of the ratios of neighbouring steps. By hand twice: the block as it is taught, and `FastBlock`.
-With several threads each takes its part of the batch, and of the parameters.
+4 layers, d_model 128, batch 16, context 64, float32, forward, backward and AdamW, on the same cores; medians, and
+the median of the ratios of neighbouring stretches: who trains takes one step after another, with the caches warm.
+By hand twice: as it is taught, and with `FastBlock` and `FastAdamW`. On several cores PyTorch takes as many threads,
+and by hand as many processes share the batch out.
 """
 
-import concurrent.futures
+import contextlib
+import functools
 import os
 import statistics
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded: the threads are ours, one part of the batch each
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is loaded: each process takes one
 
 import numpy as np
 import torch
 
 from bigmodel_lib import model_numpy, model_torch
-from bigmodel_lib.backprop_numpy import block_backward, block_forward, loss_and_gradients
+from bigmodel_lib.backprop_numpy import block_backward, block_forward
 from bigmodel_lib.config import preset
 from bigmodel_lib.costs import hardware, seconds_of
-from bigmodel_lib.fast_numpy import FastBlock
-from bigmodel_lib.optimizers_numpy import AdamW, loss_and_gradients_parallel
+from bigmodel_lib.fast_numpy import FastAdamW, FastBlock, Workers
+from bigmodel_lib.optimizers_numpy import AdamW
 
-TIMES, VOCABULARY = 30, 65
+STRETCHES, STEPS, VOCABULARY = 15, 6, 65
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
-POOL = concurrent.futures.ThreadPoolExecutor(THREADS)
 
 
-def steps_of(recipe: str):
+def steps_of(recipe: str, stack):
     """Three functions, one training step each from the same weights and batch: by hand, fast, and the twin's."""
     ratio = 4 if recipe == "plain" else 2
     config, _ = preset(recipe, VOCABULARY, d_model=128, n_heads=4, n_layers=4, context_length=64, d_ff=ratio * 128)
@@ -45,32 +46,30 @@ def steps_of(recipe: str):
         model_torch.cross_entropy(model(tensors[0]), tensors[1]).backward()
         theirs.step()
 
-    def stepper(one_block):
+    def stepper(one_block, optimizer):
         mine = {name: w.copy() for name, w in parameters.items()}
-        shares = [dict(list(mine.items())[i::THREADS]) for i in range(THREADS)]
-        ours = [AdamW(share, 1e-3, 0.9, 0.95, 1e-8, 0.1) for share in shares]
+        workers = stack.enter_context(Workers(mine, config, THREADS, one_block))
+        ours = optimizer(mine, 1e-3, 0.9, 0.95, 1e-8, 0.1)
+        return lambda: ours.step(workers.loss_and_gradients(x, y)[1])
 
-        def step():
-            if THREADS == 1:
-                ours[0].step(loss_and_gradients(x, y, mine, config, one_block)[1])
-            else:
-                gradients = loss_and_gradients_parallel(x, y, mine, config, POOL, THREADS, one_block)[1]
-                list(POOL.map(lambda share: share.step(gradients), ours))
+    return stepper((block_forward, block_backward), AdamW), stepper(FastBlock(), FastAdamW), twin
 
-        return step
 
-    return stepper((block_forward, block_backward)), stepper(FastBlock()), twin
+def stretch(step) -> None:
+    for _ in range(STEPS):
+        step()
 
 
 def main() -> None:
     torch.set_num_threads(THREADS)
     print(f"a training step by hand and in PyTorch on {hardware()}")
     for recipe in ("plain", "small"):
-        ways = steps_of(recipe)
-        for way in ways * 3:
-            way()
-        columns = seconds_of(dict(enumerate(ways)), repeats=TIMES).values()
-        taught, fast, theirs = (1000 * statistics.median(column) for column in columns)
+        with contextlib.ExitStack() as stack:
+            ways = [functools.partial(stretch, step) for step in steps_of(recipe, stack)]
+            for way in ways:
+                way()
+            columns = seconds_of(dict(enumerate(ways)), repeats=STRETCHES).values()
+        taught, fast, theirs = (1000 / STEPS * statistics.median(column) for column in columns)
         ratios = [statistics.median(row[i] / row[2] for row in zip(*columns, strict=True)) for i in (0, 1)]
         print(
             f"{recipe:6} PyTorch eager {theirs:6.1f} ms; NumPy as taught {taught:6.1f} ms, ratio {ratios[0]:.2f}; "
