@@ -140,8 +140,7 @@ def normal_piece(x):
     """
     c, k1, b1, k2, b2 = NORMAL_FIT
     square = x * x
-    inner = square + b2
-    np.divide(k2, inner, out=inner)
+    inner = k2 / (square + b2)
     inner += square
     inner += b1
     np.divide(k1, inner, out=inner)
@@ -152,8 +151,7 @@ def normal_piece(x):
     inner *= 0.5
     square *= -0.5
     np.exp(square, out=square)
-    square *= (2 * math.pi) ** -0.5
-    return inner, square
+    return inner, np.multiply(square, (2 * math.pi) ** -0.5, out=square)
 
 
 def normal_plain(x):

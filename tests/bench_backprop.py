@@ -20,8 +20,9 @@ from bigmodel_lib import model_numpy, model_torch
 from bigmodel_lib.backprop_numpy import block_backward, block_forward
 from bigmodel_lib.config import preset
 from bigmodel_lib.costs import hardware, seconds_of
-from bigmodel_lib.fast_numpy import FastAdamW, FastBlock, Workers
+from bigmodel_lib.fast_numpy import FastAdamW, FastBlock
 from bigmodel_lib.optimizers_numpy import AdamW
+from bigmodel_lib.workers_numpy import Workers
 
 STRETCHES, STEPS, VOCABULARY = 15, 6, 65
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))

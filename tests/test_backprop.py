@@ -20,8 +20,9 @@ from bigmodel_lib import model_numpy as plain
 from bigmodel_lib import model_torch as twin
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.corpora import data_path
-from bigmodel_lib.fast_numpy import FastAdamW, FastBlock, Workers
+from bigmodel_lib.fast_numpy import FastAdamW, FastBlock
 from bigmodel_lib.optimizers_numpy import AdamW, train
+from bigmodel_lib.workers_numpy import Workers
 
 SHAPES = [(2, 5, 2, 4), (1, 1, 1, 2), (3, 4, 1, 6), (2, 1, 3, 2)]  # B, T, H, K: one token, one head, one row among them
 
