@@ -460,6 +460,7 @@ def test_the_readers_own_run_comes_first_and_only_if_it_is_finished(random_model
     ours = tmp_path / "data/stories"
     ours.mkdir(parents=True)
     monkeypatch.setattr(checkpoints, "data_path", lambda name: tmp_path / "data" / name)
+    monkeypatch.delenv("COURSE_MODELS")
     assert checkpoints.own_or_committed("mine", "stories") == ours
     said = capsys.readouterr().out
     assert "data/stories" in said and "of the course" in said and str(tmp_path) not in said
@@ -470,6 +471,8 @@ def test_the_readers_own_run_comes_first_and_only_if_it_is_finished(random_model
     capsys.readouterr()
     assert checkpoints.own_or_committed("mine", "stories") == tmp_path / "runs/mine"
     assert "runs/mine" in capsys.readouterr().out
+    monkeypatch.setenv("COURSE_MODELS", "1")
+    assert checkpoints.own_or_committed("mine", "stories") == ours, "tests compare with the course's models"
 
 
 @pytest.fixture
