@@ -395,6 +395,6 @@ def numerical_gradient(function, x, h=1e-5):
 
 
 def relative_error(given, wanted):
-    """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, 1 if opposite. Taught in 04_backprop_numpy."""
+    """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite. Taught in 04_backprop_numpy."""
     scale = np.linalg.norm(given) + np.linalg.norm(wanted)
-    return np.linalg.norm(given - wanted) / scale if scale else 0.0
+    return np.linalg.norm(given - wanted) / scale if scale > 1e-12 else 0.0

@@ -321,7 +321,8 @@ output are *surely* as before? (Without a mask the same rows stay, and rows 3 an
         id="01-rope", title="turning by hand", minutes=5, difficulty=2,
         task="""
 A head of two numbers turns its vectors by 30 degrees a position, from the first axis towards the second. Before turning, q is
-(1, 0) and k is (0, 1). On paper: what is q · k (not divided by a root) when q stands at position 7 and k at position 6?""",
+(1, 0) and k is (0, 1). On paper: what is the dot product of the
+*turned* two (not divided by a root) when q stands at position 7 and k at position 6?""",
         stub="score = ...  # a number", name="score",
         hints=("How far from the first axis do the two point after turning? q by 7 · 30°, k by 90° + 6 · 30°.", "The dot product of two vectors of length 1 is the cosine of the angle between them."),
         check=_check_rope, answer=0.5, another=math.cos(math.pi / 3),

@@ -259,7 +259,7 @@ EXERCISES = [
     ),
     Exercise(
         "03-reach", "how far back without attention?", 4, 2,
-        "A decoder has two blocks with token shift in both branches, but every $W_o$ is zero, so attention writes nothing. "
+        "A decoder has two blocks with token shift in both branches, but every attention's $W_O$ is zero, so attention writes nothing. "
         "On how many *earlier* tokens can the logits at the 8th token depend?",
         "tokens_back = ...  # a number", "tokens_back",
         ("What does a block's MLP read, besides its own token?",
@@ -294,7 +294,7 @@ EXERCISES = [
         "In one block, the four projections and the MLP cost $8TD^2 + 4TDF$ operations for T tokens, and attention's two "
         "products, all pairs counted, $4T^2D$. At which T do the two cost the same, for $D = 64$ and $F = 256$?",
         "crossing = ...  # a number", "crossing",
-        ("Set the two equal and divide by 4 T D.", "On the right 4 T D · (2 D + F) is left over 4 T D."),
+        ("Set the two equal and divide by 4 T D.", "Divided by 4 T D, projections and MLP leave 2 D + F. What does attention leave?"),
         _check_crossing, 384, 384.0,
         ((192, "two products, 2 T² D each"), (768, "there are two of them"), (128, "leaves out the MLP"),
          (256, "leaves out the four projections"), (1000, "too large")),

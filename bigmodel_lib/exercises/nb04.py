@@ -134,7 +134,7 @@ def _softmax_backward_by_jacobian(dp, p):
 
 EXERCISES = [
     Exercise(
-        "04-chain", "four links", 4, 1,
+        "04-chain", "three links", 4, 1,
         "On paper: $h = w_1 x$, $a = h^2$, $\\text{loss} = w_2 a$, with $x = 2$, $w_1 = 1$, $w_2 = 3$. "
         "How large is the slope ∂loss/∂w₁?",
         "slope = ...  # a number", "slope",
@@ -182,7 +182,7 @@ EXERCISES = [
     Exercise(
         "04-slips", "a wrong backward that looks right", 6, 3,
         "Softmax's weights sum to 1 whatever the scores are. So with an upstream gradient of 1 everywhere the true ds is 0. "
-        "Write a *wrong* `softmax_backward` that gives 0 there too, but not the truth for other upstream gradients.",
+        "Write a *wrong* `softmax_backward` that gives 0 there too, and that answers to other upstream gradients, but not with the truth.",
         "def slips_through(dp, p):\n    return ...", "slips_through",
         ("What becomes 0 when all dp are equal?", "A difference of two dp's, or dp minus some mean of dp."),
         _check_slips, lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)), lambda dp, p: dp - dp[..., ::-1],
