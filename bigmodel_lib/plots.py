@@ -74,7 +74,7 @@ def draw_curve(rows: list, references: dict | None = None, ax=None):
         ax.plot(*zip(*held_out, strict=True), color=RED, marker="o", linestyle="--", label="validation")
     for (name, loss), style in zip((references or {}).items(), itertools.cycle((":", "-.", (0, (5, 1)))), strict=False):
         ax.axhline(loss, color=GREY, linestyle=style, linewidth=1.2, label=name)
-    ax.legend(framealpha=1.0, edgecolor="none", fontsize=9)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, edgecolor="none", fontsize=9)
     return ax
 
 

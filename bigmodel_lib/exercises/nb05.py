@@ -114,7 +114,7 @@ def _check_parallel(attempt):
         "b": "look at the count again: the LSTM's operations grow with T, attention's with T², and cross at T = 256",
         "d": "its T steps wait for each other on any machine: more cores do not shorten a chain",
     })  # fmt: skip
-    return "few dependent steps pay where there are units to fill; where there are two cores, operations count"
+    return "few dependent steps pay where there are units to fill; on two cores operations and memory count more"
 
 
 EXERCISES = [
@@ -161,7 +161,7 @@ EXERCISES = [
         "05-parallel", "is it faster?", 4, 2,
         "“Attention is faster than an LSTM, because it is parallel.” After what you have measured, which answer would you give?\n\n"
         "**a** Yes, at every length. · **b** Yes, but because it has fewer operations, at every length. · "
-        "**c** It has few steps that must wait for each other; whether that is faster hangs on T and on how much the machine can do "
+        "**c** It has few steps that must wait for each other; whether that is faster depends on T and on how much the machine can do "
         "at once. · **d** It was so once; with more cores the LSTM catches up.",
         "answer = ...  # a letter, as text", "answer",
         ("Look at the left panel, and at the table of longest chains.", "What would a machine with endlessly many units change, and what not?"),

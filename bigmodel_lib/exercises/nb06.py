@@ -273,8 +273,8 @@ does the training loss go? (a) it stays at ln V; (b) to the loss of a good model
         minutes=6,
         difficulty=3,
         task=r"""
-On paper: the gradient of a 2 × 2 matrix is $G = \begin{pmatrix} 6 & -8 \\ 8 & 6 \end{pmatrix}$. Muon steps along $U V^\top$,
-where $G = U \Sigma V^\top$. Which matrix is it?""",
+On paper: the gradient of a 2 × 2 matrix is $G = \begin{pmatrix} 6 & -8 \\ 8 & 6 \end{pmatrix}$. Muon puts $U V^\top$ in its place,
+where $G = U \Sigma V^\top$. Which matrix is that?""",
         stub="step_direction = ...  # [[a, b], [c, d]]",
         name="step_direction",
         hints=(

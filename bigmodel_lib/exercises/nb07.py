@@ -179,13 +179,13 @@ def _check_pairs(attempt):
         "c": "ten splits are enough if the difference is about the same in each of them",
         "d": "the mean of the differences is the difference of the means: what differs is how sure one can be of it",
     })  # fmt: skip
-    return "a hard split is hard for both; in the differences that part cancels, and what is left is the rivals' own"
+    return "a hard split is hard for both, and in the differences that cancels; where it is not, pairs gain nothing"
 
 
 EXERCISES = [
     Exercise(
         id="07-pull",
-        title="how hard does a mistake pull?",
+        title="how hard does the loss pull at z?",
         minutes=5,
         difficulty=2,
         task="""

@@ -395,13 +395,13 @@ def _check_pull(attempt):
 
     diagnose(number(attempt), 0.5 * sigmoid(-1), {
         sigmoid(-1): "the factor β in front is missing",
-        0.5 * sigmoid(1): "the argument is -β times the margin: a pair that is right already pulls less",
+        0.5 * sigmoid(1): "the argument is -β times the margin: a pair with a margin above 0 pulls less",
         0.25: "that is the weight at the start, with a margin of 0",
         0.5 * sigmoid(-2): "inside the sigmoid stands β times the margin as well",
         sigmoid(1): "that is how sure the model is that the chosen one wins; the pull is what is missing to 1, times β",
         0.5 * sigmoid(-0.5): "the margin is 1 - (-1) = 2, not 1",
     }, tolerance=0.002)  # fmt: skip
-    return "it began at β/2 = 0.25: a pair that is in order pulls less and less, but never with 0"
+    return "it began at β/2 = 0.25: as its margin grows a pair pulls less and less, but never with 0"
 
 
 EXERCISES = [
