@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.backprop_numpy import NORMAL_FIT, PIECE
+from bigmodel_lib.backprop_numpy import NORMAL_FIT, PIECE, tanh_of_fit
 from bigmodel_lib.optimizers_numpy import AdamW
 
 EPSILON = 1e-5  # of `layer_norm`
@@ -43,14 +43,17 @@ def norm_back_into(out, dy, y, scale):
 
 
 def centre(x, K):
-    """Take the mean of each K numbers away, in place: columns of W that are centred give centred x W."""
+    """Take the mean of each K numbers of a row away, in place: W with centred columns gives centred x W.
+
+    Shapes: x (rows, n K).
+    """
     rows = x.reshape(-1, K)
     rows -= (rows @ np.full(K, 1 / K, x.dtype))[:, None]
 
 
 @functools.lru_cache(8)
 def pair_order(D, n_heads):
-    """The order of columns that puts x_i and x_(i+K/2) of each head side by side, and the order that undoes it."""
+    """The order of columns that puts x_i and x_(i+K/2) of each head side by side, and the one that undoes it: (D,) each."""
     order = np.arange(D).reshape(n_heads, 2, -1).swapaxes(-2, -1).ravel()
     return order, np.argsort(order)
 
@@ -209,16 +212,16 @@ class FastBlock:
         if "turn" in c:
             turned = dqk.reshape(B, T, -1).view(c["turn"].dtype)
             turned *= c["turn"].conj()
-        rows, columns_of = c["h1"].reshape(-1, D), dqk.reshape(-1, 2 * D)
+        rows, dqk = c["h1"].reshape(-1, D), dqk.reshape(B * T, 2 * D)
         gradients["attention.w_v"] = rows.T @ dv.reshape(-1, D)
-        dw = rows.T @ columns_of
+        dw = rows.T @ dqk
         if config.qk_norm:
             centre(dw, K)
         else:
             dw[:, :D] *= K**-0.5
         for half, letter in ((dw[:, :D], "q"), (dw[:, D:], "k")):
             gradients[f"attention.w_{letter}"] = half[:, pair_order(D, H)[1]] if "turn" in c else half
-        np.matmul(columns_of, c["w"].T, out=dh.reshape(-1, D))
+        np.matmul(dqk, c["w"].T, out=dh.reshape(-1, D))
         dx = take(B, T, D)
         np.matmul(dv.reshape(-1, D), p["attention.w_v"].T, out=dx.reshape(-1, D))
         dh += dx
@@ -228,7 +231,9 @@ class FastBlock:
         dx += dmiddle
 
         ours = ("y1", "y2", "w", "qk", "v", "weights", "mixed", "slope", "active", "out")
-        self.give(*(c[name] for name in ours), dactive, dh, dmiddle, dmixed, columns, dscores, dqk, dv)
+        self.give(
+            *(c[name] for name in ours), dactive, dh, dmiddle, dmixed, columns, dscores, dqk.reshape(B, T, 2, H, K), dv
+        )
         if config.token_shift:
             self.give(c["h1"], c["h2"])
         return dx, gradients
@@ -247,21 +252,14 @@ def activate_gelu(z, y):
     """Of x = z √(π/2): y = 2 √(2/π) x Φ(x) and, in the place of z, 2 (Φ(x) + x φ(x)), piece by piece.
 
     In z they are z (1 + t) and 1 + t + z exp(-π z²/4), with t = tanh(z R(z²)): no factor is left but the exponent's.
+    Shapes: any, z as y. Source: Hendrycks & Gimpel 2016, section 2.
     """
     z, y, scratch = z.reshape(-1), y.reshape(-1), np.empty((2, PIECE), z.dtype)
-    c, k1, b1, k2, b2 = FIT_OF_Z
     for start in range(0, z.size, PIECE):
         x, out = z[start : start + PIECE], y[start : start + PIECE]
         square, t = scratch[:, : len(x)]
         np.multiply(x, x, out=square)
-        np.add(square, b2, out=t)
-        np.divide(k2, t, out=t)
-        t += square
-        t += b1
-        np.divide(k1, t, out=t)
-        t += c
-        t *= x
-        np.tanh(t, out=t)
+        tanh_of_fit(x, square, FIT_OF_Z, t)
         t += 1
         np.multiply(x, t, out=out)
         square *= -math.pi / 4
@@ -282,7 +280,9 @@ ACTIVATE = {
 class FastAdamW(AdamW):
     """`AdamW` in fewer passes over memory, in place.
 
-    m and s are kept without their factors 1 - β, and with them goes each factor that is the same for all numbers.
+    m ← β₁ m + g;  s ← β₂ s + g²;  w ← (1 - rate · weight_decay) w - size · m / (sqrt(s) + eps / unit) in step n, with
+    unit² = (1 - β₂) / (1 - β₂ⁿ) and size = rate · (1 - β₁) / (1 - β₁ⁿ) / unit: each factor that is the same for all
+    numbers is applied once. Source: as `AdamW`, with which a test holds it equal.
     """
 
     def __init__(self, parameters: dict, *settings, **named_settings):

@@ -385,6 +385,17 @@ def test_too_many_tokens_are_refused():
         plain.language_model(np.zeros((1, 9), int), parameters, config)
 
 
+def test_relative_error_knows_rounding_from_a_small_gradient():
+    g, zero = np.random.default_rng(0).normal(size=(3, 4)), np.zeros((3, 4))
+    for size in (1.0, 1e-8, 1e8):  # a small gradient is a gradient
+        given_ = size * g
+        assert by_hand.relative_error(given_, given_) == 0
+        assert by_hand.relative_error(given_, -given_) == pytest.approx(1)
+        assert by_hand.relative_error(given_, zero) == by_hand.relative_error(zero, given_) == 1
+        assert by_hand.relative_error(given_, 1.1 * given_) == pytest.approx(0.1 / 2.1)
+    assert by_hand.relative_error(zero, zero) == by_hand.relative_error(zero, 1e-16 * g) == 0
+
+
 def test_the_fast_normal_distribution_is_the_plain_one():
     x = np.concatenate([np.linspace(-9, 9, 2001), [0.0, -0.0, 1e-30, -1e-30, 40.0, -40.0]]).astype(np.float32)
     wanted = plain.normal_cdf(x.astype(np.float64))
