@@ -1,10 +1,10 @@
 # Every target is one line here and does its work in bigmodel_lib/workspace.py, so that Windows can do without make.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-ADVICE = Python 3.11 or newer was wanted and none was found: install it (python.org, or your package manager) and run make again, or name one: make lab PYTHON=/path/to/python3
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
+ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.org, or your package manager) and run make again, or name it: make lab PYTHON=/path/to/python3
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-browser notebooks fresh lint bench bench-long data clean
+.PHONY: help lab test test-browser notebooks fresh lint lock bench bench-long data clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
@@ -20,6 +20,8 @@ fresh:      ## put back the course's version of one notebook in my_notebooks/ (N
 	@$(RUN) fresh $(NB)
 lint:       ## check style, without tests
 	@$(RUN) lint
+lock:       ## make constraints.txt anew, for all supported Pythons and platforms (newest versions: UPGRADE=yes)
+	@$(RUN) lock $(if $(UPGRADE),upgrade)
 bench:      ## measure data input, the model by hand, the cache, and the recipes against a plain GPT (a text of yours: TEXT=file)
 	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
 bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a GPU's loss? (a text of yours: TEXT=file)

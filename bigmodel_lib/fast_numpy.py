@@ -53,7 +53,7 @@ def centre(x, K):
 
 @functools.lru_cache(8)
 def pair_order(D, n_heads):
-    """The order of columns that puts x_i and x_(i+K/2) of each head side by side, and the one that undoes it: (D,) each."""
+    """The column order that puts x_i and x_(i+K/2) of each head side by side, and the one that undoes it: (D,) each."""
     order = np.arange(D).reshape(n_heads, 2, -1).swapaxes(-2, -1).ravel()
     return order, np.argsort(order)
 

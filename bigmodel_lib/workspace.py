@@ -9,19 +9,21 @@ import importlib.util
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-OLDEST = (3, 11)
-ROOM_WANTED = 2.5  # GB, for a first installation with the CPU build of PyTorch
+OLDEST, NEWEST = (3, 11), (3, 14)  # the Pythons that PyTorch has builds for
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"  # PyTorch for Linux without what only a GPU needs
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
@@ -34,25 +36,100 @@ def venv_python():
     return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def this_machine():
+    """What decides whether PyTorch has a build for this Python on this machine."""
+    libc, libc_version = platform.libc_ver() if sys.platform.startswith("linux") else ("", "")
+    return {
+        "python": tuple(sys.version_info[:3]),
+        "implementation": sys.implementation.name,
+        "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+        "bits": 64 if sys.maxsize > 2**32 else 32,
+        "system": platform.system(),
+        "machine": platform.machine().lower(),
+        "macos": numbers(platform.mac_ver()[0]),
+        "libc": libc,
+        "libc_version": numbers(libc_version),
+    }
+
+
+def numbers(version):
+    """The text 14.2.1 as (14, 2, 1)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
 def check_python(version=None):
-    """Raises Trouble for a Python that is too old."""
-    version = tuple(version or sys.version_info)
-    if version[:2] < OLDEST:
+    """Raises Trouble for a Python that is too old or too new."""
+    version = tuple(version or sys.version_info)[:2]
+    if not OLDEST <= version <= NEWEST:
         raise Trouble(
-            "Python {}.{} was given and {}.{} or newer is wanted: install one from python.org or your package manager, "
-            "then run this again".format(*version[:2], *OLDEST)
+            "Python {}.{} was given and {}.{} to {}.{} is wanted, since PyTorch has builds for those: install one from "
+            "python.org or your package manager, then name it: make lab PYTHON=python{}.{}".format(
+                *version, *OLDEST, *NEWEST, *NEWEST
+            )
         )
 
 
-def fingerprint():
+def check_machine(facts):
+    """Raises Trouble, in one line and before anything is downloaded, where PyTorch has no build. See `this_machine`."""
+    check_python(facts["python"])
+    system, machine = facts["system"], facts["machine"]
+    if facts["implementation"] != "cpython" or facts["free_threaded"]:
+        kind = "a free-threaded Python" if facts["free_threaded"] else facts["implementation"]
+        raise Trouble(f"{kind} was given and standard CPython is wanted: install it from python.org")
+    if facts["bits"] == 32:
+        raise Trouble("a 32-bit Python was given and PyTorch needs a 64-bit one: install it from python.org")
+    if system == "Darwin" and machine != "arm64":
+        raise Trouble(
+            "PyTorch has no builds for Intel Macs any more: take a Linux or Windows machine, or a codespace "
+            "(on Apple silicon this is a Python for Intel: install the arm64 one from python.org)"
+        )
+    if system == "Darwin" and facts["macos"] < (14,):
+        given = ".".join(map(str, facts["macos"]))
+        raise Trouble(f"macOS {given} was given and PyTorch needs macOS 14 or newer: update the system")
+    if system == "Linux" and (facts["libc"] != "glibc" or facts["libc_version"] < (2, 28)):
+        raise Trouble(
+            "PyTorch for Linux needs glibc 2.28 or newer, which this system lacks: take a newer distribution "
+            "(Debian 10, Ubuntu 20.04 or later; not Alpine)"
+        )
+    wanted = {"Linux": ("x86_64", "aarch64"), "Darwin": ("arm64",), "Windows": ("amd64",)}.get(system, ())
+    if machine not in wanted:
+        raise Trouble(
+            f"PyTorch has no build for {system} on {machine}: take Linux (x86-64 or aarch64), "
+            "macOS 14 or newer on Apple silicon, or Windows (x86-64)"
+        )
+
+
+def torch_build():
+    """The build of PyTorch, cpu or gpu: what TORCH asks for, else what is installed already, else the standard one."""
+    given, kept = os.environ.get("TORCH", "").lower(), VENV / "torch_build"
+    if given not in ("", "cpu", "gpu"):
+        raise Trouble(f"TORCH={given} was given and cpu or gpu is wanted, as in make lab TORCH=cpu")
+    return given or (kept.read_text() if kept.exists() else "gpu")
+
+
+def download_megabytes(build):
+    """How much a first installation downloads here, as constraints.txt says."""
+    system = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
+    name = f"{system} {platform.machine().lower()}" + (" TORCH=cpu" if (system, build) == ("linux", "cpu") else "")
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    found = re.search(rf"^#\s+(\d+) MB: {re.escape(name)}$", lock, re.M)
+    return int(found[1]) if found else 0
+
+
+def room_wanted(build):
+    """Gigabytes of disk for a first installation: packages take about twice their download."""
+    return 1.5 + 2 * download_megabytes(build) / 1e3
+
+
+def fingerprint(build):
     """What the environment depends on: it is installed again when this changes."""
     parts = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
-    parts += [str(ROOT).encode(), ".".join(map(str, sys.version_info[:2])).encode()]
+    parts += [str(ROOT).encode(), ".".join(map(str, sys.version_info[:2])).encode(), build.encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def explain(log):
-    """What a failed installation's log means, in words."""
+def explain(log, place="the lines above say more"):
+    """What a failed installation's log means, in words; where nothing is known, the place that says more."""
     if re.search(r"No space left on device|Errno 28|not enough space|quota exceeded", log, re.I):
         return "the disk is full: free about 3 GB, then run this again; it continues where it stopped"
     if re.search(
@@ -62,8 +139,8 @@ def explain(log):
             "no package registry could be reached: connect to the network, then run this again; it goes on from there"
         )
     if re.search(r"No matching distribution|ResolutionImpossible", log, re.I):
-        return "a package in constraints.txt has no build for this Python or machine: try Python 3.11 to 3.13"
-    return "see the lines above; after mending it, run this again; it continues where it stopped"
+        return "constraints.txt names a package that could not be found: update pip's index settings, or tell us"
+    return f"{place}; after mending it, run this again; it continues where it stopped"
 
 
 def call(command, **more):
@@ -71,14 +148,19 @@ def call(command, **more):
     return subprocess.call([str(part) for part in command], cwd=str(ROOT), **more)
 
 
-def create_venv():
-    """Make .venv, or make it again if its Python does not run (a moved folder, a removed Python)."""
+def create_venv(build):
+    """Make .venv, or make it again if its Python does not run (a moved folder, a removed Python) or TORCH changed."""
     probe = f"import sys, pip; sys.exit(sys.version_info[:2] != {tuple(sys.version_info[:2])})"
-    if venv_python().exists() and call([venv_python(), "-c", probe], stderr=subprocess.DEVNULL) == 0:
+    kept = VENV / "torch_build"
+    same_build = not kept.exists() or kept.read_text() == build
+    if same_build and venv_python().exists() and call([venv_python(), "-c", probe], stderr=subprocess.DEVNULL) == 0:
         return
-    free = shutil.disk_usage(str(ROOT)).free / 1e9
-    if free < ROOM_WANTED:
-        raise Trouble(f"{ROOM_WANTED} GB of disk are wanted and {free:.1f} GB are free: make room, then run this again")
+    free, wanted = shutil.disk_usage(str(ROOT)).free / 1e9, room_wanted(build)
+    if free < wanted:
+        lean = "" if build == "cpu" else f" (on Linux TORCH=cpu takes {room_wanted('cpu'):.1f} GB)"
+        raise Trouble(
+            f"{wanted:.1f} GB of disk are wanted and {free:.1f} GB are free: make room, then run this again{lean}"
+        )
     print(f"Creating the environment {VENV}", flush=True)
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
     if made.returncode:
@@ -89,27 +171,57 @@ def create_venv():
                 "sudo apt install python3-venv), then run this again"
             )
         raise Trouble(f"{said.strip()[-500:]}\nthe environment {VENV} could not be made: {explain(said)}")
+    kept.write_text(build)
+
+
+def tell(line):
+    """Print what a reader wants to know of a line that pip says: large downloads, the installation, errors."""
+    line = line.rstrip()
+    download = re.match(r"\s*Downloading .*?([\w.]+)-(\d[^-]*)-\S*\.whl \(([\d.]+ [MG]B)\)", line)
+    if download:
+        print("  downloading {} {} ({})".format(*download.groups()), flush=True)
+    elif line.startswith("Installing collected packages:"):
+        print(f"  unpacking {line.count(',') + 1} packages (a minute or two)", flush=True)
+    elif line.startswith(("ERROR", "error")) or "Errno" in line:
+        print(f"  {line}", flush=True)
+
+
+def pip_install(build, log):
+    """Install the course as constraints.txt pins it; returns pip's exit code."""
+    pip = [venv_python(), "-m", "pip", "--disable-pip-version-check", "--log", log]
+    index = ["--extra-index-url", CPU_BUILDS] if build == "cpu" and platform.system() == "Linux" else []
+    command = [*pip, "install", "--progress-bar", "off", *index, "-c", "constraints.txt", "-e", ".[course]"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+    with subprocess.Popen([str(part) for part in command], cwd=str(ROOT), **pipes) as process:
+        for line in process.stdout:
+            tell(line)
+    return process.returncode
 
 
 def ensure_environment():
     """Install the course into .venv; at once if that was done before and nothing has changed since."""
-    check_python()
+    check_machine(this_machine())
+    build = torch_build()
     stamp = VENV / "installed"
-    if stamp.exists() and stamp.read_text() == fingerprint() and venv_python().exists():
+    if stamp.exists() and stamp.read_text() == fingerprint(build) and venv_python().exists():
         return
-    create_venv()
-    print("Installing the course's packages (the first time takes a few minutes)", flush=True)
+    create_venv(build)
+    megabytes = download_megabytes(build)
+    print(f"Installing the course's packages, about {megabytes} MB to download the first time", flush=True)
+    if platform.system() == "Linux" and build == "gpu" and not shutil.which("nvidia-smi"):
+        lean = download_megabytes("cpu")
+        print(f"(no NVIDIA card was found: Ctrl-C and `make lab TORCH=cpu` would download {lean} MB)", flush=True)
     log = VENV / "install.log"
     for old in (log, stamp):  # an interrupted installation leaves packages of two fingerprints, so it keeps no stamp
         if old.exists():
             old.unlink()
-    pip = [venv_python(), "-m", "pip", "--disable-pip-version-check", "--log", log]
-    if call([*pip, "install", "--quiet", "--progress-bar", "on", "-c", "constraints.txt", "-e", ".[course]"]):
-        raise Trouble("the installation stopped: " + explain(log.read_text(errors="replace") if log.exists() else ""))
+    if pip_install(build, log):
+        said = log.read_text(errors="replace") if log.exists() else ""
+        raise Trouble("the installation stopped: " + explain(said, f"the end of {log} says more"))
     settings = VENV / "share/jupyter/lab/settings"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS))
-    stamp.write_text(fingerprint())
+    stamp.write_text(fingerprint(build))
 
 
 def notebook_names():
@@ -198,6 +310,13 @@ def test(*arguments):
     return 1 if style or code else 0
 
 
+def lock(*upgrade):
+    """Make constraints.txt anew, for every supported Python and platform."""
+    ensure_environment()
+    call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[authors]"])
+    return call([venv_python(), "tools/lock.py", *upgrade])
+
+
 def script(path, *arguments):
     """Run one of the project's own programs in the environment."""
     ensure_environment()
@@ -226,7 +345,7 @@ def clean():
 
 def check_environment():
     """[(what, in words, whether it is well)] for this Python and the packages that the course needs."""
-    rows = [("Python", "{}.{}.{}".format(*sys.version_info[:3]), sys.version_info[:2] >= OLDEST)]
+    rows = [("Python", "{}.{}.{}".format(*sys.version_info[:3]), OLDEST <= sys.version_info[:2] <= NEWEST)]
     for name in ("numpy", "torch", "safetensors", "matplotlib", "jupyterlab", "ipywidgets", "tokenizers", "nbval"):
         try:
             rows.append((name, importlib.metadata.version(name), True))
@@ -246,6 +365,7 @@ TARGETS = {
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
     "lint": lambda *_: lint(),
+    "lock": lambda *upgrade: lock(*upgrade),
     "bench": lambda *more: (
         script("tests/bench_data.py")
         or script("tests/bench_backprop.py")

@@ -5,6 +5,7 @@ import errno
 import importlib.metadata
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -98,11 +99,56 @@ def refused(capsys, *arguments):
 
 
 def test_an_old_python_is_refused_in_words(monkeypatch, capsys):
-    with pytest.raises(Trouble, match=r"Python 3\.9 was given and 3\.11 or newer is wanted: install one"):
+    with pytest.raises(
+        Trouble,
+        match=r"Python 3\.9 was given and 3\.11 to 3\.14 is wanted, since PyTorch has builds for those: install",
+    ):
         workspace.check_python((3, 9, 1))
+    with pytest.raises(Trouble, match=r"Python 3\.15 was given and 3\.11 to 3\.14 is wanted"):
+        workspace.check_python((3, 15, 0))
     workspace.check_python((3, 11, 0))
+    workspace.check_python((3, 14, 9))
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))
-    assert "3.11 or newer is wanted" in refused(capsys, "lab")
+    assert "3.11 to 3.14 is wanted" in refused(capsys, "lab")
+
+
+LINUX = dict(
+    python=(3, 11, 0), implementation="cpython", free_threaded=False, bits=64,
+    system="Linux", machine="x86_64", macos=(), libc="glibc", libc_version=(2, 36),
+)  # fmt: skip
+MAC = {**LINUX, "system": "Darwin", "machine": "arm64", "macos": (14, 0), "libc": "", "libc_version": ()}
+WINDOWS = {**LINUX, "system": "Windows", "machine": "amd64", "libc": "", "libc_version": ()}
+
+
+@pytest.mark.parametrize("facts", [LINUX, {**LINUX, "machine": "aarch64", "python": (3, 14, 2)}, MAC, WINDOWS])
+def test_machines_that_the_course_promises_are_taken(facts):
+    workspace.check_machine(facts)
+
+
+@pytest.mark.parametrize("facts, words", [
+    ({**LINUX, "bits": 32}, "a 32-bit Python was given and PyTorch needs a 64-bit one"),
+    ({**LINUX, "machine": "riscv64"}, "PyTorch has no build for Linux on riscv64: take Linux"),
+    ({**LINUX, "libc": "", "libc_version": ()}, "needs glibc 2.28 or newer"),
+    ({**LINUX, "libc_version": (2, 27)}, "needs glibc 2.28 or newer"),
+    ({**LINUX, "implementation": "pypy"}, "pypy was given and standard CPython is wanted"),
+    ({**LINUX, "free_threaded": True}, "a free-threaded Python was given and standard CPython is wanted"),
+    ({**LINUX, "python": (3, 15, 0)}, "Python 3.15 was given and 3.11 to 3.14 is wanted"),
+    ({**MAC, "machine": "x86_64"}, "no builds for Intel Macs"),
+    ({**MAC, "macos": (13, 6, 1)}, "macOS 13.6.1 was given and PyTorch needs macOS 14 or newer"),
+    ({**WINDOWS, "machine": "arm64"}, "PyTorch has no build for Windows on arm64"),
+    ({**WINDOWS, "system": "FreeBSD"}, "PyTorch has no build for FreeBSD"),
+])  # fmt: skip
+def test_a_machine_that_cannot_work_is_refused_in_one_line_before_anything_is_done(
+    course, capsys, monkeypatch, facts, words
+):
+    monkeypatch.setattr(workspace, "this_machine", lambda: facts)
+    said = refused(capsys, "lab").strip()
+    assert words in said and "\n" not in said
+    assert course.count("") == 0 and not course.venv.exists()
+
+
+def test_this_machine_is_one_that_works():
+    workspace.check_machine(workspace.this_machine())
 
 
 def test_an_old_python_can_read_the_file_that_refuses_it():
@@ -164,7 +210,7 @@ def pretend(folder, **versions):
 def test_without_a_new_python_make_says_so(make, tmp_path, how):
     pretend(tmp_path, python3=(3, 10, 14), python=(3, 9, 1))
     done = make("lab", "PYTHON=") if how == "empty" else make("lab", path=tmp_path)
-    assert done.returncode != 0 and "Python 3.11 or newer was wanted and none was found: install it" in done.stderr
+    assert done.returncode != 0 and "Python 3.11 to 3.14 was wanted and none was found: install one" in done.stderr
     assert not (tmp_path / "called").exists()
 
 
@@ -236,8 +282,8 @@ def test_an_environment_whose_python_does_not_run_is_made_again(course):
     ("OSError: [Errno 122] Disk quota exceeded", "the disk is full: free about 3 GB"),
     ("NewConnectionError('Failed to establish a new connection')", "connect to the network"),
     ("Temporary failure in name resolution\nNo matching distribution found for torch==2", "connect to the network"),
-    ("ERROR: No matching distribution found for torch==2", "has no build for this Python or machine: try Python 3.11"),
-    ("error: command 'cc' failed", "see the lines above"),
+    ("ERROR: No matching distribution found for torch==2", "names a package that could not be found"),
+    ("error: command 'cc' failed", "install.log says more"),
 ])  # fmt: skip
 def test_a_failed_installation_is_explained(course, capsys, log, words):
     course.fails("pip", f"Collecting torch\n{log}\n")
@@ -269,8 +315,62 @@ def test_an_environment_that_cannot_be_made_is_explained(course, capsys, printed
 
 def test_a_full_disk_is_said_before_anything_starts(course, capsys, monkeypatch):
     set_free_space(monkeypatch, 1.04e9)
-    assert "2.5 GB of disk are wanted and 1.0 GB are free: make room" in refused(capsys, "lab")
+    said = refused(capsys, "lab")
+    wanted = float(re.search(r"([\d.]+) GB of disk are wanted and 1\.0 GB are free: make room", said)[1])
+    assert wanted > 1.5 + workspace.download_megabytes("gpu") / 1e3
     assert course.count("") == 0 and not course.venv.exists()
+
+
+CPU_INDEX = f"-m pip .* --extra-index-url {re.escape(workspace.CPU_BUILDS)} "
+
+
+@pytest.fixture
+def linux(monkeypatch):
+    monkeypatch.setattr(workspace, "this_machine", lambda: LINUX)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+
+def test_torch_chooses_the_build_and_the_choice_is_kept(course, linux, monkeypatch):
+    monkeypatch.setenv("TORCH", "cpu")
+    workspace.ensure_environment()
+    assert course.count(CPU_INDEX) == 1
+    monkeypatch.delenv("TORCH")
+    workspace.ensure_environment()
+    assert course.count(INSTALL) == 1, "the same build as before, so nothing to do"
+    monkeypatch.setenv("TORCH", "gpu")
+    workspace.ensure_environment()
+    assert course.count(INSTALL) == 2 and course.count(CPU_INDEX) == 1
+    assert course.count("-m venv") == 2, "pip would have kept the build that is there"
+
+
+def test_the_standard_build_is_installed_where_nothing_is_asked_for(course, linux, capsys, monkeypatch):
+    monkeypatch.delenv("TORCH", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    workspace.ensure_environment()
+    said = capsys.readouterr().out
+    assert course.count(CPU_INDEX) == 0 and course.count(INSTALL) == 1
+    assert f"about {workspace.download_megabytes('gpu')} MB to download" in said
+    assert f"`make lab TORCH=cpu` would download {workspace.download_megabytes('cpu')} MB" in said
+
+
+def test_another_build_of_torch_is_refused(course, capsys, monkeypatch):
+    monkeypatch.setenv("TORCH", "cuda12")
+    assert "TORCH=cuda12 was given and cpu or gpu is wanted" in refused(capsys, "lab")
+    assert course.count("") == 0
+
+
+@pytest.mark.parametrize("line, told", [
+    ("  Downloading torch-2.13.0-cp311-cp311-win_amd64.whl (122.0 MB)", "  downloading torch 2.13.0 (122.0 MB)\n"),
+    ("Downloading a/hf_xet-1.8.0-cp37-abi3-x.whl (4.3 MB)", "  downloading hf_xet 1.8.0 (4.3 MB)\n"),
+    ("  Downloading six-1.17.0-py2.py3-none-any.whl (11 kB)", ""),
+    ("Collecting torch==2.13.0", ""),
+    ("Installing collected packages: a, b, c", "  unpacking 3 packages (a minute or two)\n"),
+    ("ERROR: No matching distribution found for x", "  ERROR: No matching distribution found for x\n"),
+])  # fmt: skip
+def test_what_pip_does_is_told_in_a_few_words(capsys, line, told):
+    workspace.tell(line + "\n")
+    assert capsys.readouterr().out == told
 
 
 def test_a_file_that_cannot_be_written_is_said_in_words(course, capsys, monkeypatch):
