@@ -1,17 +1,10 @@
-"""One place for what every test needs, so that a bare `pytest --nbval` works from anywhere."""
+"""Models and tokens that many tests begin with."""
 
-import os
+import pytest
+import torch
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"  # two kernels side by side with two threads each would be many times slower
-os.environ["MPLBACKEND"] = "agg"
-os.environ["COURSE_MODELS"] = "1"  # committed outputs are of the course's models, whatever lies in runs/
-
-import pytest  # noqa: E402
-import torch  # noqa: E402
-
-from bigmodel_lib.config import ModelConfig  # noqa: E402
-from bigmodel_lib.model_torch import LanguageModel  # noqa: E402
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.model_torch import LanguageModel
 
 
 @pytest.fixture(autouse=True)
