@@ -2,15 +2,69 @@
 
 import copy
 import os
+import pathlib
+import tempfile
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"  # two kernels side by side with two threads each would be many times slower
 os.environ["MPLBACKEND"] = "agg"
 os.environ["COURSE_MODELS"] = "1"  # committed outputs are of the course's models, whatever lies in runs/
 
+import pytest  # noqa: E402
 from nbval import plugin  # noqa: E402
 
 from tests.tolerance import align_outputs  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent
+CLOSE_THE_NETWORK = """
+import socket
+_connect = socket.socket.connect
+def connect(self, address):
+    if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise RuntimeError(f"the network was used: {address}")
+    return _connect(self, address)
+socket.socket.connect = connect
+"""
+
+
+def pytest_configure(config):
+    """Let every kernel that the notebook tests start begin by closing the network."""
+    config.ipython_folder = tempfile.TemporaryDirectory()
+    startup = pathlib.Path(config.ipython_folder.name) / "profile_default/startup"
+    startup.mkdir(parents=True)
+    (startup / "00_close_the_network.py").write_text(CLOSE_THE_NETWORK)
+    os.environ["IPYTHONDIR"] = config.ipython_folder.name
+
+
+def pytest_unconfigure(config):
+    config.ipython_folder.cleanup()
+
+
+def tree() -> dict[str, int]:
+    """When each file that belongs to notebooks and data was changed last."""
+    files = (path for folder in ("notebooks", "data") for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(ROOT)): path.stat().st_mtime_ns for path in files if "checkpoints" not in str(path)}
+
+
+def watches(config) -> bool:
+    """Whether this process answers for the tree: the first one, when notebooks are tested."""
+    return config.getoption("nbval", False) and not hasattr(config, "workerinput")
+
+
+def pytest_sessionstart(session):
+    if watches(session.config):
+        session.config.tree = tree()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Notebooks leave the tree as they found it."""
+    if watches(session.config):
+        before, after = session.config.tree, tree()
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if changed:
+            session.config.get_terminal_writer().line(f"\nnotebooks left the tree changed: {', '.join(changed)}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
 
 exact_comparison = plugin.IPyNbCell.compare_outputs
 

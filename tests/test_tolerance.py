@@ -2,11 +2,10 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import nbformat
 import pytest
+from own_notebook import nbval, notebook_of
 from tolerance import NUMBER, align, large_tolerances
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -81,24 +80,17 @@ CELLS = [  # what the notebook saved, what it prints now, the cell's tolerance, 
 
 def test_nbval_compares_so_in_real_notebooks(tmp_path):
     """One notebook, six cells, through the command that readers and the continuous integration use."""
-    cells = []
-    for place, (saved, new, tolerance, _) in enumerate(CELLS, 1):
-        output = nbformat.v4.new_output("stream", name="stdout", text=f"loss {saved}\n")
-        cell = nbformat.v4.new_code_cell(f"print('loss {new}')", outputs=[output], execution_count=place)
+    notebook = notebook_of(*(f"print('loss {new}')" for _, new, _, _ in CELLS), "0.51")
+    for cell, (saved, _, tolerance, _) in zip(notebook.cells, CELLS, strict=False):
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=f"loss {saved}\n")]
         cell.metadata.update({"tolerance": tolerance} if tolerance else {})
-        cells.append(cell)
-    value = nbformat.v4.new_output("execute_result", data={"text/plain": "0.5"}, execution_count=len(CELLS) + 1)
-    cells.append(nbformat.v4.new_code_cell("0.51", outputs=[value], execution_count=len(CELLS) + 1))
-    cells[-1].metadata.update({"tolerance": {"absolute": 0.02}})
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": ""}})
-    path = tmp_path / "numbers.ipynb"
-    nbformat.write(notebook, path)
-    command = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml"]
-    command += ["--rootdir", ROOT, "--confcutdir", ROOT, "-p", "conftest", path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    marks = next(line for line in done.stdout.splitlines() if set(line.split(" ")[0]) <= set(".F") and line)
-    assert marks.split()[0] == "".join(".F"[not passing] for *_, passing in CELLS) + ".", done.stdout + done.stderr
-    assert "0.96 was saved and 0.99 is new: they may differ by 0.02" in done.stdout
+    last = notebook.cells[-1]
+    last.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": "0.5"}, execution_count=7)]
+    last.metadata.update({"tolerance": {"absolute": 0.02}})
+    _, said = nbval(notebook, tmp_path)
+    marks = "".join(".F"[not passing] for *_, passing in CELLS) + "."
+    assert said.lstrip().startswith(marks), said
+    assert "0.96 was saved and 0.99 is new: they may differ by 0.02" in said
 
 
 def tolerant_cells():
