@@ -4,14 +4,18 @@ ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-browser notebooks fresh lint lock bench bench-long data clean
+.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-long data clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
-lab:        ## open the course in JupyterLab (the first time, install it into .venv)
+lab:        ## open the course in JupyterLab (the first time, install it; on Linux, smaller: TORCH=cpu)
 	@$(RUN) lab
-test:       ## lint, unit tests and every notebook under nbval, with one summary
+install:    ## install the course into .venv without opening it (on Linux, PyTorch for the CPU alone: TORCH=cpu)
+	@$(RUN) install
+test:       ## lint, unit tests and every notebook against its saved outputs, with one summary
 	@$(RUN) test
+test-fast:  ## lint and unit tests, without the notebooks
+	@$(RUN) test-fast
 test-browser: ## run the notebooks that have widgets in a real browser (Chromium must be there)
 	@$(RUN) test-browser
 notebooks:  ## execute notebooks/ in fresh kernels and save their outputs (one: NB=06)

@@ -292,14 +292,14 @@ def count_results(report):
     return counts
 
 
-def test(*arguments):
-    """Lint, unit tests and notebooks; ends with one summary; returns the exit code."""
+def run_tests(what, *arguments):
+    """Lint and some of the tests, `what` naming which; ends with one summary; returns the exit code."""
     start = time.time()
     style = lint()
     workers = str(max(1, min(4, os.cpu_count() or 1)))
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
-        pytest = [venv_python(), "-m", "pytest", "--nbval", "-q", "-n", workers, "--dist", "loadfile"]
+        pytest = [venv_python(), "-m", "pytest", *what, "-q", "-n", workers, "--dist", "loadfile"]
         code = call([*pytest, f"--junitxml={report}", "-p", "no:cacheprovider", *arguments])
         counts = count_results(report)
     print("\nlint            {}".format("failed (make lint shows it)" if style else "passed"))
@@ -308,6 +308,16 @@ def test(*arguments):
     minutes, seconds = divmod(round(time.time() - start), 60)
     print("{} in {}:{:02d}".format("ALL PASSED" if not (style or code) else "FAILED", minutes, seconds))
     return 1 if style or code else 0
+
+
+def test(*arguments):
+    """Lint, unit tests and every notebook; returns the exit code."""
+    return run_tests(["--nbval"], *arguments)
+
+
+def test_fast(*arguments):
+    """Lint and unit tests, without the notebooks; returns the exit code."""
+    return run_tests(["tests"], *arguments)
 
 
 def lock(*upgrade):
@@ -360,7 +370,9 @@ def check_environment():
 
 TARGETS = {
     "lab": lab,
+    "install": lambda *_: ensure_environment() or fill_my_notebooks(),
     "test": test,
+    "test-fast": test_fast,
     "test-browser": test_browser,
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
