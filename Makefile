@@ -4,7 +4,7 @@ ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-long data clean
+.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-gpu bench-long data clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
@@ -28,6 +28,8 @@ lock:       ## make constraints.txt anew, for all supported Pythons and platform
 	@$(RUN) lock $(if $(UPGRADE),upgrade)
 bench:      ## measure data input, the model by hand, the cache, and the recipes against a plain GPT (a text of yours: TEXT=file)
 	@$(RUN) bench $(if $(TEXT),--text "$(TEXT)")
+bench-gpu:  ## measure a GPU with the course's own code (under 8 minutes), into data/gpu.json
+	@$(RUN) bench-gpu
 bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a GPU's loss? (a text of yours: TEXT=file)
 	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
 data:       ## make the files in data/ again (about four hours)

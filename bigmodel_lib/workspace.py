@@ -384,6 +384,7 @@ TARGETS = {
         or script("tests/bench_generation.py")
         or script("tests/bench_pretraining.py", *more)
     ),
+    "bench-gpu": lambda *more: script("tools/bench_gpu.py", *more),
     "bench-long": lambda *more: script("tests/bench_long.py", *more),
     "data": lambda *more: (
         script("data/make_blocks.py")

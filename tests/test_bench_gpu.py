@@ -1,0 +1,61 @@
+"""The GPU benchmark runs on a CPU at small sizes, and its numbers are what they say."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PARTS = [
+    "card",
+    "launches",
+    "products",
+    "errors",
+    "underflow",
+    "attention",
+    "memory",
+    "out_of_memory",
+    "race",
+    "writing",
+]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench") / "gpu.json"
+    command = [sys.executable, "tools/bench_gpu.py", "--device", "cpu", "--out", str(out), "--only", *PARTS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_every_part_that_was_asked_for_leaves_a_result(measured):
+    assert list(measured) == PARTS
+    assert not [name for name, found in measured.items() if isinstance(found.get("error"), str)]
+
+
+def test_formats_differ_as_their_bits_do(measured):
+    found = measured["errors"]
+    assert found["float32"]["error"] < found["float16"]["error"] < found["bfloat16"]["error"] < 0.02
+    assert found["bfloat16"]["counted_to_3000"] == 256, "with 8 bits, 256 + 1 is 256 again"
+    shares = measured["underflow"]
+    assert shares["scaled_by_2_to_0"] > shares["scaled_by_2_to_8"] > shares["scaled_by_2_to_16"]
+
+
+def test_every_way_of_attention_is_measured_or_says_why_not(measured):
+    rows = measured["attention"]["rows"]
+    assert {row["way"] for row in rows} >= {"naive", "streaming", "fused: flash_attention"}
+    assert all(row.get("both", 0) > 0 or row["refused"] for row in rows)
+
+
+def test_a_part_that_fails_is_kept_as_an_error_and_seen_in_the_exit_code(tmp_path):
+    out = tmp_path / "gpu.json"
+    command = [sys.executable, "tools/bench_gpu.py", "--device", "cpu", "--out", str(out), "--only", "card", "--budget"]
+    assert subprocess.run([*command, "-1"], cwd=ROOT, capture_output=True).returncode == 0
+    assert json.loads(out.read_text(encoding="utf-8")) == {"card": {"not_reached": True}}
+    breaks = "import sys; sys.path.insert(0, 'tools'); import bench_gpu as b; b.PARTS = (lambda bench: 1 / 0,); "
+    breaks += f"sys.argv = ['b', '--device', 'cpu', '--out', {str(out)!r}]; sys.exit(b.main())"
+    assert subprocess.run([sys.executable, "-c", breaks], cwd=ROOT, capture_output=True).returncode == 1
+    assert "ZeroDivisionError" in out.read_text(encoding="utf-8")
