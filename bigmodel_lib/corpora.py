@@ -34,7 +34,7 @@ def python_manual() -> str:
 
 
 def read_text(path) -> str:
-    """The text of a UTF-8 file, unchanged but for a byte-order mark at its start.
+    """The text of a UTF-8 file without a byte-order mark; however its lines end, here they end in "\\n".
 
     Raises CourseError for a file that is missing, unreadable, empty, or not UTF-8 (saying where).
     """
@@ -49,7 +49,8 @@ def read_text(path) -> str:
     if not raw.removeprefix(b"\xef\xbb\xbf"):
         raise CourseError(f"the text file {path} is empty: name a file with text in it")
     try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
+        text = raw.decode("utf-8").removeprefix("\ufeff")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise CourseError(

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import numpy as np
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.tokenizers import TOKENIZERS, WORD, tokenizer_for, tokenizer_from_dict
 
-FORMAT = 1  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
+FORMAT = 2  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
 BLOCK = 1 << 20  # bytes that are read and encoded at once
 SAMPLE = 4_000_000  # bytes, at most, from which byte-pair merges are learned: of a longer text, pieces all over it
 
@@ -70,8 +71,12 @@ def content_hash(files, progress=None) -> str:
 
 
 def text_blocks(files, progress=None, what: str = "reading"):
-    """Yield the text of all files, two line ends between them. Raises CourseError where it is not UTF-8, or empty."""
-    decoder, before, between, fed, line = codecs.getincrementaldecoder("utf-8-sig")(), "", "", 0, 1
+    """Yield the text of all files, two line ends between them. Raises CourseError where it is not UTF-8, or empty.
+
+    As in `corpora.read_text`, byte-order marks are left out, and lines end in "\\n" however they end in a file.
+    """
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
+    before, between, fed, line = "", "", 0, 1
     for path, block in _blocks(files, progress, what):
         try:
             text = decoder.decode(block, final=not block)

@@ -17,10 +17,10 @@ from bigmodel_lib.corpora import (
 )
 
 
-def test_a_text_is_read_unchanged_but_for_its_mark(tmp_path):
+def test_a_text_is_read_without_its_mark_and_with_line_ends_of_one_kind(tmp_path):
     path = tmp_path / "text.txt"
-    path.write_bytes(b"\xef\xbb\xbf" + "ligne é\r\n编程".encode())
-    assert read_text(path) == "ligne é\r\n编程"
+    path.write_bytes(b"\xef\xbb\xbf" + "ligne é\r\n编程\r\rone\u2028two\n".encode())
+    assert read_text(path) == "ligne é\n编程\n\none\u2028two\n"
 
 
 @pytest.mark.parametrize("content, words", [
