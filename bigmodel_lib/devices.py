@@ -26,6 +26,21 @@ def autocast(device: torch.device, precision: str):
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
 
 
+def compiled(model):
+    """`torch.compile(model)`, after a try on something small: it would fail in mid-run otherwise.
+
+    Raises CourseError where this machine cannot compile, for want of a C++ compiler as a rule.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=next(model.parameters()).device))
+    except Exception as error:  # it may end in any of many, also of packages that do the compiling
+        reason = str(error).strip().split("\n")[0][:150]
+        raise CourseError(
+            f"this machine cannot compile the model ({reason}): install a C++ compiler, or leave out --compile"
+        ) from None
+    return torch.compile(model)
+
+
 @contextlib.contextmanager
 def evaluating(model):
     """Inside, the model leaves nothing out (dropout); afterwards it is in the mode that it was found in."""

@@ -10,7 +10,7 @@ import torch
 from bigmodel_lib import checkpoints
 from bigmodel_lib.config import CourseError, TrainConfig
 from bigmodel_lib.corpora import all_windows, hide_tokens, random_windows
-from bigmodel_lib.devices import autocast, evaluating, to_device
+from bigmodel_lib.devices import autocast, compiled, evaluating, to_device
 from bigmodel_lib.model_torch import LanguageModel, cross_entropy
 from bigmodel_lib.optimizers_torch import Optimizers, rate_factor
 from bigmodel_lib.processes import Processes
@@ -78,7 +78,7 @@ class Pretraining:
         self.model, self.tokens, self.config, self.clock = model, tokens, config, clock
         self.device, self.processes = model.token_embedding.device, processes or Processes()
         self.rows = self.processes.rows(config.batch_size)
-        self.forward = self.processes.wrap(torch.compile(model) if config.compile else model)
+        self.forward = self.processes.wrap(compiled(model) if config.compile else model)
         self.optimizers = Optimizers(model, config)
         self.rng = np.random.default_rng(config.seed)
         self.step, self.seconds, self.curve = 0, 0.0, []
