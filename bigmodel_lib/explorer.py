@@ -12,6 +12,7 @@ import traitlets
 
 from bigmodel_lib import interpretation
 from bigmodel_lib.config import CourseError
+from bigmodel_lib.tokenizers import token_labels
 
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -93,15 +94,15 @@ class AttentionExplorer(anywidget.AnyWidget):
         except CourseError as error:
             self.message = str(error)
             return
-        self.ids, self.found, self.message = ids, {}, ""
+        self.ids, self.found, self.message = ids.to(self.model.token_embedding.device), {}, ""
         with self.hold_sync():
-            self.tokens = [self.tokenizer.decode([i]) for i in ids.tolist()]
+            self.tokens = token_labels(self.tokenizer, ids.tolist())
             self.query = len(ids) - 1
             self._draw()
 
     def _draw(self, _=None):
         if self.method not in self.found:
-            self.found[self.method] = maps_by(self.method, self.model, self.ids).float().numpy()
+            self.found[self.method] = maps_by(self.method, self.model, self.ids).float().cpu().numpy()
         shown = self.found[self.method]
         with self.hold_sync():
             self.grid = list(shown.shape[:2])

@@ -22,6 +22,7 @@ from bigmodel_lib.model_torch import (
     split_heads,
 )
 from bigmodel_lib.pretraining import OneLineParser
+from bigmodel_lib.reports import say
 
 # From logits to a token
 
@@ -273,7 +274,10 @@ def generate_many(
 
 
 def stream(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop=""):
-    """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given."""
+    """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given.
+
+    Each text begins with the one before it: bytes that may be the start of a character wait for the rest of it.
+    """
     written = []
     for token in generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed, top_p=top_p):
         written.append(token)
@@ -281,7 +285,7 @@ def stream(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, see
         if stop and stop in text:
             yield text[: text.index(stop) + len(stop)]
             return
-        yield text
+        yield text if len(written) == n_tokens else text.removesuffix("\ufffd")
 
 
 def write(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop="") -> str:
@@ -296,10 +300,11 @@ def write(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed
 # Whole continuations
 
 
-def batch_of(prompt, rows):
+def batch_of(prompt, rows, device="cpu"):
     """(x, y) of one prompt with different continuations: y is the next token in these, -1 in the prompt and after them.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
+    device: that of the model which reads them.
     """
     N, longest = len(prompt), max(len(row) for row in rows)
     x, y = torch.zeros(len(rows), N - 1 + longest, dtype=torch.long), torch.full((len(rows), N - 1 + longest), -1)
@@ -307,7 +312,7 @@ def batch_of(prompt, rows):
     for i, row in enumerate(rows):
         y[i, N - 1 : N - 1 + len(row)] = torch.tensor(row)
         x[i, N : N - 1 + len(row)] = torch.tensor(row[:-1])
-    return x, y
+    return x.to(device), y.to(device)
 
 
 def log_probability(model, x, y):
@@ -325,10 +330,10 @@ def beam_search(model, tokens, width, n_tokens, stop) -> list:
 
     Returns [(ln p, ids)], the best first; none if nothing ended. Source: Lowerre 1976. Taught in 08_generation.
     """
-    cache, beams, ended = Cache(model), [(0.0, [])], []
-    logits = read(model, torch.tensor([[int(token) for token in tokens]]), cache)
+    cache, beams, ended, device = Cache(model), [(0.0, [])], [], model.token_embedding.device
+    logits = read(model, torch.tensor([[int(token) for token in tokens]], device=device), cache)
     for _ in range(n_tokens):
-        totals = torch.tensor([[total] for total, _ in beams]) + logits.log_softmax(dim=-1)
+        totals = torch.tensor([[total] for total, _ in beams], device=device) + logits.log_softmax(dim=-1)
         best = totals.flatten().topk(min(2 * width, totals.numel()))
         found = [(t, i // logits.shape[1], i % logits.shape[1]) for t, i in zip(*map(list, best), strict=True)]
         ended += [(float(t), [*beams[row][1], stop]) for t, row, token in found if token == stop]
@@ -338,7 +343,7 @@ def beam_search(model, tokens, width, n_tokens, stop) -> list:
             break  # a longer text is never likelier than its beginning
         beams = [(total, [*beams[row][1], token]) for total, row, token in found]
         cache.keep([row for _, row, _ in found])
-        logits = read(model, torch.tensor([[token] for _, _, token in found]), cache)
+        logits = read(model, torch.tensor([[token] for _, _, token in found], device=device), cache)
     return ended
 
 
@@ -373,7 +378,7 @@ def main(argv=None) -> int:
         model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
         rest = (options.tokens, options.temperature, options.top_k, options.seed)
         cuts = dict(top_p=options.top_p, stop=options.stop)
-        print(options.prompt + write(model, tokenizer, options.prompt, *rest, **cuts))
+        say(options.prompt + write(model, tokenizer, options.prompt, *rest, **cuts))
         return 0
     except CourseError as error:
         print(f"generation: {error}", file=sys.stderr)

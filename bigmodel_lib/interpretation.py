@@ -81,7 +81,7 @@ def entropy_of_rows(maps):
 
 def mean_distance(maps):
     """How far back or ahead each row looks, in tokens: Σ_j A_ij |i - j|. Shapes: (..., T, T) -> (..., T)."""
-    place = torch.arange(maps.shape[-1], dtype=maps.dtype)
+    place = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     return (maps * (place[:, None] - place).abs()).sum(dim=-1)
 
 
@@ -91,7 +91,7 @@ def habit_squares(tokens):
     "first": token 0. "previous": the token before. "same": earlier copies of this token. "induction": the tokens that
     followed those copies (Olsson et al. 2022). Shape: tokens (T,).
     """
-    place = torch.arange(len(tokens))
+    place = torch.arange(len(tokens), device=tokens.device)
     earlier = place[None, :] < place[:, None]
     same = (tokens[:, None] == tokens[None, :]) & earlier
     after_same = torch.zeros_like(same)
@@ -124,7 +124,7 @@ def rollout(maps):
     Shapes: maps (L, ..., H, T, T) -> (L, ..., T, T), rows sum to 1. Source: Abnar & Zuidema 2020, eq. 1 and section 3.
     Built by the reader in 09_attention_maps.
     """
-    eye = torch.eye(maps.shape[-1], dtype=maps.dtype)
+    eye = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     joint, after = eye, []
     for layer in maps.mean(dim=-3):
         joint = (layer + eye) / 2 @ joint
@@ -165,8 +165,8 @@ def hiding(keys, heads=None):
         if what != "weights":
             return value
         hidden = value.masked_fill(keys[:, None, None, :], 0.0)
-        chosen = torch.tensor([heads is None or (layer, h) in heads for h in range(value.shape[1])])
-        return torch.where(chosen[:, None, None], hidden, value)
+        chosen = [heads is None or (layer, h) in heads for h in range(value.shape[1])]
+        return torch.where(torch.tensor(chosen, device=value.device)[:, None, None], hidden, value)
 
     return edit
 
@@ -182,7 +182,7 @@ def hiding_effects(model, tokens, targets, heads=None):
     def costs(logits):
         return -logits.log_softmax(dim=-1)[:, torch.arange(T), wanted]
 
-    one_each = torch.eye(T, dtype=torch.bool)
+    one_each = torch.eye(T, dtype=torch.bool, device=tokens.device)
     hidden = costs(run_with(model, tokens.expand(T, T), hiding(one_each, heads)))
     return ((hidden - costs(model(tokens[None]))) * (targets >= 0)).T
 
@@ -196,8 +196,8 @@ def replacing(heads, outputs):
     def edit(what, layer, value):
         if what != "heads":
             return value
-        chosen = torch.tensor([(layer, h) in heads for h in range(value.shape[1])])
-        return torch.where(chosen[:, None, None], outputs[layer], value)
+        chosen = [(layer, h) in heads for h in range(value.shape[1])]
+        return torch.where(torch.tensor(chosen, device=value.device)[:, None, None], outputs[layer], value)
 
     return edit
 

@@ -104,24 +104,24 @@ def scores_of(model, tokenizer, case, others) -> dict:
     chosen. Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another
     text, {name: case}. Both are scored by how many nats more the target costs then.
     """
-    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
-    tokens = torch.tensor([ids[word] for word in case.tokens])
+    ids, device = {word: i for i, word in enumerate(tokenizer.vocabulary)}, model.token_embedding.device
+    tokens = torch.tensor([ids[word] for word in case.tokens], device=device)
     place, target, n = len(tokens) - 1, ids[case.target], case.candidates
     maps = interpretation.recorded(model, tokens[None], "weights")[:, 0]
 
     def costs(edit):
         return -interpretation.run_with(model, tokens.expand(n, -1), edit)[:, place].log_softmax(dim=-1)[:, target]
 
-    where, put = (torch.tensor([place]), torch.tensor([target])), interpretation.putting
+    where, put = torch.tensor([[place], [target]], device=device), interpretation.putting
     scores = {
         "attention": maps[:, :, place, :n],
         "attention, all heads": maps[:, :, place, :n].mean(dim=(0, 1)),
         "rollout": interpretation.rollout(maps)[-1, place, :n],
         "gradient × input": interpretation.gradient_times_input(model, tokens[None], *where)[0, :n],
-        "hiding": costs(interpretation.hiding(torch.eye(n, len(tokens), dtype=torch.bool))),
+        "hiding": costs(interpretation.hiding(torch.eye(n, len(tokens), dtype=torch.bool, device=device))),
     }
     for name, other in others.items():
-        strange = torch.tensor([[ids[word] for word in other.tokens]])
+        strange = torch.tensor([[ids[word] for word in other.tokens]], device=device)
         foreign = interpretation.recorded(model, strange, "stream")[1:-1, 0, torch.arange(n) % strange.shape[1]]
         scores[name] = torch.stack([costs(put(layer, one)) for layer, one in enumerate(foreign, start=1)])
     return scores
@@ -132,7 +132,7 @@ def effects_of_heads(model, tokenizer, cases):
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     total = 0.0
     for case in cases:
-        tokens = torch.tensor([[ids[word] for word in case.tokens]])
+        tokens = torch.tensor([[ids[word] for word in case.tokens]], device=model.token_embedding.device)
         targets = torch.full_like(tokens, -1)
         targets[0, -1] = ids[case.target]
         total = total + interpretation.head_effects(model, tokens, targets)
@@ -203,6 +203,7 @@ def chance(cases) -> np.ndarray:
 @torch.no_grad()
 def guesses(model, tokenizer, cases) -> list:
     """The likeliest word at each case's place."""
-    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
-    best = (model(torch.tensor([[ids[word] for word in case.tokens]]))[0, -1].argmax() for case in cases)
+    ids, device = {word: i for i, word in enumerate(tokenizer.vocabulary)}, model.token_embedding.device
+    texts = (torch.tensor([[ids[word] for word in case.tokens]], device=device) for case in cases)
+    best = (model(text)[0, -1].argmax() for text in texts)
     return [tokenizer.vocabulary[int(i)] for i in best]

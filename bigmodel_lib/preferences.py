@@ -22,7 +22,8 @@ def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):
 def log_probabilities(model, prompt, rows, batch_size=100):
     """ln p of many continuations of one prompt, without gradient. Shapes: rows lists of ids -> (len(rows),)."""
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    return torch.cat([log_probability(model, *batch_of(prompt, part)) for part in parts])
+    device = model.token_embedding.device
+    return torch.cat([log_probability(model, *batch_of(prompt, part, device)) for part in parts])
 
 
 class Preferring(Pretraining):
@@ -40,7 +41,7 @@ class Preferring(Pretraining):
     def next_batch(self):
         self.drawn = self.rng.integers(0, len(self.pairs), size=self.config.batch_size)
         chosen, rejected = zip(*(self.pairs[i] for i in self.drawn), strict=True)
-        return *batch_of(self.prompt, [*chosen, *rejected]), 1.0
+        return *batch_of(self.prompt, [*chosen, *rejected], self.device), 1.0
 
     def train_step(self, x, y, rate, share=1.0):
         chosen, rejected = log_probability(self.model, x, y).chunk(2)

@@ -18,7 +18,7 @@ from bigmodel_lib.config import PRESETS, CourseError, ModelConfig, TrainConfig, 
 from bigmodel_lib.devices import choose_device
 from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
 from bigmodel_lib.processes import Processes, join_processes, leave
-from bigmodel_lib.reports import CurveFile
+from bigmodel_lib.reports import CurveFile, say
 from bigmodel_lib.sources import read_source
 from bigmodel_lib.tokenizers import TOKENIZERS, tokenizer_from_dict
 from bigmodel_lib.training import Diverged, Look, Pretraining, evaluate
@@ -281,7 +281,7 @@ def report(run: Pretraining, folder: pathlib.Path, text, finished: bool) -> None
         return
     metrics = finish(run, folder, text.tokenizer, text.validation)
     cost = metrics["val_nats_per_char"]
-    print(
+    say(
         f"validation loss {metrics['val_loss']:.4f} nats per {'token' if cost else 'hidden token'}, "
         f"{f'{cost:.4f} nats per character, ' if cost else ''}"
         f"after {metrics['steps']} steps in {metrics['train_seconds']:.1f} s; written to {folder}"

@@ -3,6 +3,7 @@
 import csv
 import io
 import pathlib
+import sys
 
 from bigmodel_lib import checkpoints
 from bigmodel_lib.config import CourseError
@@ -13,6 +14,12 @@ COLUMNS = (
     "step", "fraction", "seconds", "tokens", "loss", "val_loss", "rate", "gradient_norm", "tokens_per_second",
     "share_of_peak",
 )  # fmt: skip
+
+
+def say(text: str) -> None:
+    """Print a text on standard output; what its encoding lacks is shown escaped, such as \\u7f16."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 class CurveFile:

@@ -282,6 +282,25 @@ class WordTokenizer:
         return {"kind": "words", "vocabulary": list(self.vocabulary), "blanks": self.blanks}
 
 
+LONGEST_GROUP = 8  # tokens; more of them in a row that share characters are labelled one by one
+
+
+def token_labels(tokenizer, tokens) -> list[str]:
+    """What to call each of some ids in a picture: its text, or that of the tokens that make up characters with it.
+
+    So the three bytes of 我 are "我 1/3", "我 2/3", "我 3/3". Bytes that are no text at all are "\ufffd".
+    """
+    labels, start = [], 0
+    while start < len(tokens):
+        ends = range(start + 1, min(start + LONGEST_GROUP, len(tokens)) + 1)
+        texts = {end: tokenizer.decode(tokens[start:end]) for end in ends}
+        end = next((end for end in ends if "\ufffd" not in texts[end]), start + 1)
+        size = end - start
+        labels += [texts[end] + (f" {part}/{size}" if size > 1 else "") for part in range(1, size + 1)]
+        start = end
+    return labels
+
+
 TOKENIZERS = ("characters", "bytes", "bpe")
 BPE_SIZE = 1024  # tokens that `--tokenizer bpe` learns from its text
 

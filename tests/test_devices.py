@@ -1,5 +1,6 @@
 """One code path for all devices: proven without a GPU, on a fake one, in a process of its own."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -45,6 +46,26 @@ def test_what_05_offers_to_a_gpu_stays_on_the_device(path):
 def test_the_fake_gpu_would_catch_a_path_of_05():
     run = on_fake_gpu("notebook", "steps", "table on the cpu")
     assert run.returncode == 1 and "found at least two devices, fakegpu:0 and cpu" in run.stderr
+
+
+def on_computing_gpu(*arguments):
+    program = pathlib.Path(__file__).with_name("computing_gpu.py")
+    run = subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout)
+
+
+def test_generation_preferences_attribution_and_finetuning_give_the_same_on_another_device():
+    found = on_computing_gpu()
+    assert len(found) >= 40 and {name: said for name, said in found.items() if said != "same"} == {}
+
+
+def test_the_computing_gpu_would_catch_what_is_created_elsewhere_and_other_numbers():
+    found = on_computing_gpu("fakegpu", "eye on the cpu", "rollout", "explorer, rollout", "beam_search")
+    assert found.pop("beam_search") == "same" and len(found) == 2
+    assert all("two devices, fakegpu and cpu" in said for said in found.values())
+    found = on_computing_gpu("fakegpu", "other numbers", "rollout", "beam_search")
+    assert found == {"rollout": "other numbers than on the CPU", "beam_search": "same"}
 
 
 def test_an_absent_device_is_refused_by_name():

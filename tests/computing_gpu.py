@@ -1,0 +1,300 @@
+"""A GPU that computes, on the CPU's memory, and refuses operands from elsewhere; and the library called on it.
+
+`python tests/computing_gpu.py` calls each function twice, on the CPU and on the fake GPU, and prints one JSON object:
+for each function "same", or what went wrong. `python tests/computing_gpu.py cuda` does so on a real one.
+"""
+
+import contextlib
+import copy
+import json
+import sys
+import tempfile
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+
+from bigmodel_lib import (
+    checkpoints,
+    classification,
+    compression,
+    finetuning,
+    generation,
+    interpretation,
+    pointing,
+    preferences,
+)
+from bigmodel_lib.config import ModelConfig, TrainConfig
+from bigmodel_lib.model_torch import LanguageModel
+from bigmodel_lib.storyworld import StoryWorld
+from bigmodel_lib.storyworld.tasks import Task, task_tokenizer
+from bigmodel_lib.tokenizers import ByteTokenizer
+
+NAME = "fakegpu"
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on the fake GPU; its numbers are in `held`, on the CPU."""
+
+    @staticmethod
+    def __new__(cls, held):
+        sizes = dict(strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype)
+        return torch.Tensor._make_wrapper_subclass(cls, held.size(), **sizes, device=f"{NAME}:0")
+
+    def __init__(self, held):
+        self.held = held.detach()
+
+    def __repr__(self):
+        return f"OnGpu({self.held})"
+
+    def tolist(self):
+        return self.cpu().tolist()
+
+    def __getitem__(self, place):
+        return super().__getitem__(torch.tensor(place) if isinstance(place, list) else place)
+
+    @classmethod
+    def __torch_dispatch__(cls, operation, types, given=(), named=None):
+        return run(operation, given, named or {})
+
+
+INDEXING = ("index.Tensor", "index_put_.default", "index_put.default", "_index_put_impl_.default")
+
+
+def run(operation, given, named):
+    """An operation as a GPU would run it: all tensors from there, but single numbers and places to index may come."""
+    name = str(operation).removeprefix("aten.")
+    tensors = [one for one in tree_leaves((given, named)) if isinstance(one, torch.Tensor)]
+    target = named.get("device")
+    moves = name in ("_to_copy.default", "copy_.default", "_local_scalar_dense.default")
+    there = any(isinstance(one, OnGpu) for one in tensors)
+    strangers = [one for one in tensors if there and not isinstance(one, OnGpu) and one.dim()]
+    if strangers and not moves and name not in INDEXING:
+        raise RuntimeError(f"{name} was given tensors on two devices, {NAME} and cpu")
+    if target is not None and torch.device(target).type == NAME:
+        named, there = {**named, "device": "cpu"}, True
+    elif target is not None:
+        there = False
+    elif name == "copy_.default":
+        there = isinstance(given[0], OnGpu)
+    held = tree_map(lambda one: one.held if isinstance(one, OnGpu) else one, (given, named))
+    out = operation(*held[0], **held[1])
+    if not there:
+        return out
+    if name.split(".")[0].endswith("_"):  # it changes its first operand, and gives that back or nothing
+        return given[0] if out is not None else None
+    with torch.inference_mode(False):
+        return tree_map(lambda one: OnGpu(one) if isinstance(one, torch.Tensor) else one, out)
+
+
+class Backend(_DummyBackendModule):
+    """What autocast asks of a device's module."""
+
+    @staticmethod
+    def get_amp_supported_dtype():
+        return [torch.bfloat16]
+
+
+class FakeGpu(TorchDispatchMode):
+    """Inside, tensors can be made on the fake GPU."""
+
+    def __torch_dispatch__(self, operation, types, given=(), named=None):
+        return run(operation, given, named or {})
+
+
+def put(model, device):
+    """A copy of a model on a device."""
+    model = copy.deepcopy(model)
+    if device != NAME:
+        return model.to(device)
+    for module in model.modules():
+        for parts, wrap in ((module._parameters, torch.nn.Parameter), (module._buffers, lambda one: one)):
+            parts.update({name: wrap(OnGpu(one.detach())) for name, one in parts.items() if one is not None})
+    return model
+
+
+# The library, called
+
+
+def random_model(vocab_size, **changes):
+    sizes = dict(context_length=24, d_model=16, n_layers=2, n_heads=2, d_ff=24)
+    model = LanguageModel(ModelConfig(vocab_size, **{**sizes, **changes}))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.5, generator=generator)
+    return model.eval()
+
+
+def ids(device, *numbers):
+    return torch.tensor(numbers, device=device)
+
+
+def writing(device) -> dict:
+    """{name: call}: what turns a model into text, or makes it prefer one."""
+    model, other, by_byte, learned = (
+        put(random_model(**sizes), device)
+        for sizes in (dict(vocab_size=11), dict(vocab_size=11, d_ff=8), dict(vocab_size=256),
+                      dict(vocab_size=11, positions="learned"))
+    )  # fmt: skip
+    prompt, pairs = [1, 2, 3], [([4, 5, 0], [6, 0]), ([7, 0], [8, 9, 0])] * 4
+    chosen = [row for row, _ in pairs]
+
+    def generator():
+        return torch.Generator().manual_seed(0)
+
+    def preferring():
+        config = TrainConfig(steps=3, batch_size=4, optimizer="adamw", adamw_rate=0.01)
+        return [look.loss for look in preferences.Preferring(copy.deepcopy(model), prompt, pairs, config)]
+
+    return {
+        "generate": lambda: list(generation.generate(model, prompt, 40, seed=3, top_p=0.9)),
+        "generate, learned positions": lambda: list(generation.generate(learned, prompt, 40, seed=3)),
+        "generate_many": lambda: generation.generate_many(
+            model, prompt, 6, 12, generator(), stop=0, min_tokens=2, top_k=5
+        ),
+        "write": lambda: generation.write(by_byte, ByteTokenizer(), "ab", 9, stop="x"),
+        "beam_search": lambda: generation.beam_search(model, prompt, 4, 6, 0),
+        "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
+        "log_probabilities": lambda: preferences.log_probabilities(model, prompt, chosen, 3),
+        "Preferring": preferring,
+        "kl_to": lambda: preferences.kl_to(model, other, prompt, 5, 6, 0, generator()),
+        "model_probabilities": lambda: compression.model_probabilities(model)(prompt),
+    }
+
+
+def looking(device) -> dict:
+    """{name: call}: what a model looked at, and what changes without it."""
+    model, text, after = put(random_model(11), device), ids(device, 1, 5, 2, 6, 5, 2), ids(device, 5, 2, 6, 5, 2, 7)
+    other = ids(device, 1, 5, 3, 6, 5, 2)
+    maps = interpretation.recorded(model, text[None], "weights")[:, 0]
+    two, where = torch.stack([text, after]), (ids(device, 3, 4), ids(device, 1, 2))
+    one_head = [(0, 1)]
+
+    def measure(logits):
+        return logits[:, -1, 4]
+
+    return {
+        "entropy_of_rows": lambda: interpretation.entropy_of_rows(maps),
+        "mean_distance": lambda: interpretation.mean_distance(maps),
+        "pattern_scores": lambda: list(interpretation.pattern_scores(maps, text).values()),
+        "rollout": lambda: interpretation.rollout(maps),
+        "gradient_times_input": lambda: interpretation.gradient_times_input(model, two, *where),
+        "hiding_effects": lambda: interpretation.hiding_effects(model, text, after),
+        "hiding_effects, one head": lambda: interpretation.hiding_effects(model, text, after, one_head),
+        "ablate, zero": lambda: interpretation.ablate(model, text[None], one_head),
+        "ablate, mean": lambda: interpretation.ablate(model, text[None], one_head, "mean", after[None]),
+        "ablate, resample": lambda: interpretation.ablate(model, text[None], one_head, "resample", after[None]),
+        "head_effects": lambda: interpretation.head_effects(model, text[None], after[None]),
+        "patch_stream": lambda: interpretation.patch_stream(model, text, other, measure),
+        "logit_lens": lambda: interpretation.logit_lens(model, text[None]),
+        "attention_maps": lambda: model.attention_maps(text[None]),
+    }
+
+
+def pointing_and_exploring(device) -> dict:
+    """{name: call}: which token methods point at, and the explorer's maps."""
+    world, words = pointing.small_world()
+    model = put(random_model(words.vocab_size, context_length=200), device)
+    by_byte = put(random_model(256), device)
+    story = world.sample(np.random.default_rng(0))
+    cases = [pointing.asked(story, question) for question in story.questions()[:4]]
+
+    def explored(method):
+        from bigmodel_lib.explorer import AttentionExplorer
+
+        explorer = AttentionExplorer(by_byte, ByteTokenizer(), {"one": "a \u6211 b"}, method=method)
+        return explorer.shown, explorer.selection["looks at"]
+
+    methods = ("weights", "rollout", "gradient × input", "ablation")
+    return {
+        "scores_of": lambda: list(pointing.scores_of(model, words, cases[0], {"patching": cases[1]}).values()),
+        "effects_of_heads": lambda: pointing.effects_of_heads(model, words, cases[:1]),
+        "points": lambda: list(pointing.points(model, words, cases)[0].values()),
+        "guesses": lambda: pointing.guesses(model, words, cases),
+        **{f"explorer, {method}": lambda method=method: explored(method) for method in methods},
+    }
+
+
+def finetuning_and_keeping(device) -> dict:
+    """{name: call}: classifiers in each mode, and models on disk."""
+    model, by_byte = put(random_model(11), device), put(random_model(256), device)
+    rows, labels = [np.arange(i % 4, 4 + i % 3) for i in range(12)], np.arange(12) % 4 // 3
+    tasks = [Task("question", ["a", "book"], ["hall", "."])]
+    tokenizer = task_tokenizer(StoryWorld(longest=40))
+    answering = put(random_model(tokenizer.vocab_size), device)
+
+    def finetuned(mode):
+        run = finetuning.classifier_run(model, rows, labels, 2, mode, steps=3)
+        return [look.loss for look in run], classification.label_log_probs(run.model, rows)
+
+    def stopped_early():
+        run = finetuning.classifier_run(model, rows, labels, 2, steps=30)
+        return finetuning.train_until_worse(run, lambda: run.curve[-1]["loss"] if run.curve else 9.0, 10)
+
+    def kept():
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints.save_model(folder, by_byte, ByteTokenizer())
+            return generation.write(checkpoints.load_model(folder)[0], ByteTokenizer(), "ab", 5)
+
+    return {
+        **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in finetuning.MODES},
+        "train_until_worse": stopped_early,
+        "exact_share": lambda: finetuning.exact_share(answering, tasks, tokenizer),
+        "opinions": lambda: classification.opinions(model, [np.arange(6)], [2]),
+        "save_model": kept,
+    }
+
+
+PARTS = (writing, looking, pointing_and_exploring, finetuning_and_keeping)
+
+
+def plain(found):
+    """Nested numbers, whatever holds them."""
+    if isinstance(found, (torch.Tensor, np.ndarray)):
+        return found.tolist()
+    return [plain(one) for one in found] if isinstance(found, (list, tuple)) else found
+
+
+def close(one, other) -> bool:
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(close, one, other))
+    return one == other or (isinstance(one, float) and (abs(one - other) <= 1e-3 * (1 + abs(one)) or one != one))
+
+
+def compared(part, device, only=()) -> dict:
+    """{name: "same", or what went wrong} of a part's calls, or some of them, on another device."""
+    found = {}
+    wanted = {name: plain(call()) for name, call in part("cpu").items() if not only or name in only}
+    with FakeGpu() if device == NAME else contextlib.nullcontext():
+        calls = part(device)
+        for name in wanted:
+            try:
+                found[name] = "same" if close(wanted[name], plain(calls[name]())) else "other numbers than on the CPU"
+            except Exception as error:
+                found[name] = f"{type(error).__name__}: {str(error)[:300]}"
+    return found
+
+
+def main(device=NAME, fault="", *only):
+    """Print what came of all calls, or only some. fault: what is wrong with `torch.eye`, which `rollout` uses."""
+    if device == NAME:
+        _setup_privateuseone_for_python_backend(NAME, Backend())
+        whole, eye = torch.tensor, torch.eye
+        torch.tensor = lambda data, device=None, **more: whole(data, **more).to(device or "cpu")  # it asks no mode
+        if fault == "eye on the cpu":
+            torch.eye = lambda *sizes, device=None, **more: eye(*sizes, **more)
+        if fault == "other numbers":
+            torch.eye = lambda *sizes, device=None, **more: (
+                eye(*sizes, device=device, **more) * (1.1 if device and torch.device(device).type == NAME else 1.0)
+            )
+    found = {}
+    for part in PARTS:
+        found |= compared(part, device, only)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
