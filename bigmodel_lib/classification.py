@@ -1,66 +1,42 @@
 """Texts with labels: reading, splitting, batches, and a model with a head that says which label."""
 
-from typing import NamedTuple
+import math
 
 import numpy as np
 import torch
 from torch import nn
 
 from bigmodel_lib.config import CourseError
-from bigmodel_lib.corpora import read_text
 from bigmodel_lib.devices import autocast, evaluating, to_device
+from bigmodel_lib.label_tables import read_labelled as read_labelled  # for those who look for it here
 from bigmodel_lib.model_torch import LanguageModel
 
 WINDOWS = 8  # of a text longer than that many contexts, the first and the last half of so many are read
-HEADERS = {("label", "text"): (0, 1), ("label", "group", "text"): (0, 2)}
 
 
-class Labelled(NamedTuple):
-    """Texts, the number of each one's label (N,), and the labels' names, in order."""
+def split_labelled(labels, seed: int, test_share: float = 0.2, groups=None) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test): row numbers, drawn at random so that every label has its share of both.
 
-    texts: list
-    labels: np.ndarray
-    names: tuple
-
-
-def read_labelled(path) -> Labelled:
-    """The rows of a UTF-8 file, `label<TAB>text` each; a first row of column names may add a `group` between them.
-
-    Blank rows are passed over. Raises CourseError for a row without a tab, label or text (saying which), a file with
-    fewer than two labels, or a label with fewer than five rows, too few to split.
+    groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
+    Raises CourseError for a share that leaves either side with fewer texts than there are labels.
     """
-    columns, labels, texts = (0, 1), [], []
-    for number, row in enumerate(read_text(path).splitlines(), 1):
-        parts = row.split("\t")
-        if number == 1 and tuple(part.strip().lower() for part in parts) in HEADERS:
-            columns = HEADERS[tuple(part.strip().lower() for part in parts)]
-            continue
-        if not row.strip():
-            continue
-        label, text = (parts[c].strip() if c < len(parts) else "" for c in columns)
-        if columns == (0, 1):
-            text = " ".join(parts[1:]).strip()
-        if not label or not text:
-            raise CourseError(
-                f"line {number} of {path} is {row[:40]!r}: a label, a tab and a text were wanted; mend or delete it"
-            )
-        labels.append(label)
-        texts.append(text)
-    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        raise CourseError(f"{path} has {len(names)} label: at least two different ones were wanted")
-    rare = [f"{str(name)!r} ({count})" for name, count in zip(names, counts, strict=True) if count < 5]
-    if rare:
-        raise CourseError(f"{path} has labels with fewer than 5 rows, {', '.join(rare[:5])}: add rows, or join labels")
-    return Labelled(texts, numbers, tuple(map(str, names)))
-
-
-def split_labelled(labels, seed: int, test_share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test): row numbers, drawn at random so that every label has its share of both."""
     from sklearn.model_selection import StratifiedShuffleSplit
 
+    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(counts)[:-1])
+    kinds = np.asarray(labels)[first]  # a text is drawn once, with the label that it has where it comes first
+    n, n_labels = len(kinds), len(np.unique(kinds))
+    held_out = math.ceil(test_share * n)
+    if not n_labels <= held_out <= n - n_labels:
+        least, most = math.ceil(100 * n_labels / n) / 100, math.floor(100 - 100 * n_labels / n) / 100
+        raise CourseError(
+            f"a test share of {test_share} holds out {held_out} of {n} different texts, and {n_labels} labels need "
+            f"{n_labels} on either side: choose a share from {least} to {most}"
+        )
     splitter = StratifiedShuffleSplit(1, test_size=test_share, random_state=seed)
-    return next(splitter.split(np.zeros(len(labels)), labels))
+    parts = next(splitter.split(np.zeros(n), kinds))
+    return tuple(np.concatenate([members[i] for i in part]) for part in parts)
 
 
 def encode_texts(texts, tokenizer, context_length: int) -> list:

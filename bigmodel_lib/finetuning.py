@@ -29,6 +29,7 @@ from bigmodel_lib.config import CourseError, ModelConfig, TrainConfig
 from bigmodel_lib.devices import choose_device, evaluating, to_device
 from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
 from bigmodel_lib.pretraining import OneLineParser, StopSignal, clock_face
+from bigmodel_lib.reports import say
 from bigmodel_lib.storyworld.tasks import task_batch
 from bigmodel_lib.training import Pretraining
 
@@ -221,7 +222,7 @@ def prepare(given: dict, device):
     share, seed = given.get("test_share", 0.2), given.get("seed", 0)
     if not 0.05 <= share <= 0.9:
         raise CourseError(f"--test-share {share} is outside 0.05 … 0.9: choose a number in it")
-    train, test = split_labelled(data.labels, seed, share)
+    train, test = split_labelled(data.labels, seed, share, data.groups)
     documents = encode_texts(data.texts, tokenizer, model.config.context_length)
     fields = ("steps", "minutes", "seed", "batch_size", "muon_rate", "adamw_rate", "precision")
     training = {name: given[name] for name in fields if name in given}
@@ -286,35 +287,66 @@ def answer(folder, text: str, device) -> str:
     return "\n".join(f"{math.exp(log_probs[i]):6.3f}  {names[i]}" for i in np.argsort(-log_probs))
 
 
+MOVABLE = ("data", "checkpoint")  # options that a resumed run may give anew: what they name can lie elsewhere by then
+
+
+def fingerprint(data) -> str:
+    """SHA-256 of labels and texts, by which a resumed run knows its table again, wherever it is."""
+    rows = (f"{data.names[label]}\t{text}" for label, text in zip(data.labels, data.texts, strict=True))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def check_places(given: dict, folder) -> None:
+    """Raises CourseError for a file or folder that a run began with and that is not there any more."""
+    for name in MOVABLE:
+        if name in given and not pathlib.Path(given[name]).exists():
+            raise CourseError(
+                f"{given[name]}, with which the run in {folder} began, is not there: name its new place with --{name}"
+            )
+
+
+def check_sources(given: dict, notes: dict, kept: dict, folder) -> None:
+    """Raises CourseError for a table or a model that is not the one that a run began with."""
+    for name, key, what in (("data", "fingerprint", "file"), ("checkpoint", "tokenizer", "model")):
+        if notes.get(key, kept[key]) != kept[key]:
+            raise CourseError(
+                f"{given.get(name, DEFAULT_CHECKPOINT)} is not the {what} that the run in {folder} began with: "
+                f"put that one back, or name its new place with --{name}"
+            )
+
+
 def finetune(options, device) -> int:
     """The whole job for parsed options; returns the exit code."""
     from tqdm import tqdm
 
     folder, path = pathlib.Path(options.out), pathlib.Path(options.out) / "checkpoint.safetensors"
     given = {k: v for k, v in vars(options).items() if v is not None and k not in ("out", "resume", "ask", "device")}
+    given |= {k: str(pathlib.Path(given[k]).resolve()) for k in MOVABLE if k in given}
     if options.ask is not None:
-        print(answer(folder, options.ask, device))
+        say(answer(folder, options.ask, device))
         return 0
     tensors = None
     if options.resume:
         if not path.exists():
             raise CourseError(f"{folder} has no run to continue (checkpoint.safetensors): correct the name")
         tensors, notes = checkpoints.load_tensors(path)
-        changed = sorted(k for k, v in given.items() if notes.get("options", {}).get(k) != v)
+        changed = sorted(k for k, v in given.items() if k not in MOVABLE and notes.get("options", {}).get(k) != v)
         if changed or "options" not in notes:
             option = f"--{changed[0].replace('_', '-')}" if changed else str(folder)
             raise CourseError(f"{option} is not as the run in {folder} began: leave it out, or start a new run")
-        given = notes["options"]
+        given = notes["options"] | {k: given[k] for k in MOVABLE if k in given}
+        check_places(given, folder)
     elif folder.exists():
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     run, data, split, documents, tokenizer = prepare(given, device)
-    kept = dict(options=given, fingerprint=hashlib.sha256("\n".join(data.texts).encode()).hexdigest())
+    kept = dict(options=given, fingerprint=fingerprint(data), tokenizer=tokenizer.to_dict())
     if tensors is not None:
-        if notes.get("fingerprint") != kept["fingerprint"]:
-            raise CourseError(f"{given['data']} is not the file that the run in {folder} began with: put that one back")
+        check_sources(given, notes, kept, folder)
         run.load(tensors, notes, path)
     else:
         checkpoints.make_folder(folder)
+    for note in data.notes:
+        print(f"{given['data']}: {note}", file=sys.stderr)
     print(
         f"{len(data.texts):,} texts, {len(data.names)} labels; {len(split[0]):,} to train on, {len(split[1]):,} held "
         f"out; {count_trainable(run.model):,} of {count_parameters(run.model):,} parameters learn; device {device}",
@@ -337,7 +369,7 @@ def finetune(options, device) -> int:
                 print(f"stopped at step {run.step}: continue with --out {folder} --resume", file=sys.stderr)
                 return 130
     metrics = finish(run, folder, data, split, documents, tokenizer, given)
-    print(
+    say(
         f"on {len(split[1])} held-out texts: loss {metrics['test_loss']:.4f} nats per text, accuracy "
         f"{metrics['test_accuracy']:.3f} (the most frequent label alone: {metrics['majority_accuracy']:.3f}), macro-F1 "
         f"{metrics['test_macro_f1']:.3f}; on the training texts: loss {metrics['train_loss']:.4f}, accuracy "

@@ -29,7 +29,7 @@ class Reviews:
     """The reviews as each rival reads them."""
 
     def __init__(self):
-        self.texts, self.labels, self.names = read_labelled(data_path("reviews.tsv"))
+        self.texts, self.labels, self.names, *_ = read_labelled(data_path("reviews.tsv"))
         self.base, self.tokenizer = checkpoints.load_model(data_path("first_model"))
         self.length = self.base.config.context_length
         self.documents = encode_texts(self.texts, self.tokenizer, self.length)

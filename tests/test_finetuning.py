@@ -39,16 +39,16 @@ def random_classifier(random_model, n_labels=2, seed=0, **changes):
 
 def test_rows_are_read_with_and_without_a_header(tmp_path):
     path = tmp_path / "a.tsv"
-    rows = [("dog", "wuff\tand tab"), ("cat", " miau ")] * 5
+    rows = [("dog", "wuff\tand tab"), ("cat", " miau "), ("dog", "grr"), ("cat", "purr")] * 5
     path.write_text("\n".join(f"{label}\t{text}" for label, text in rows) + "\n\n", encoding="utf-8")
     data = classification.read_labelled(path)
     assert (
         data.names == ("cat", "dog")
-        and data.labels.tolist() == [1, 0] * 5
+        and data.labels.tolist() == [1, 0] * 10
         and data.texts[:2] == ["wuff and tab", "miau"]
     )
-    path.write_text("label\tgroup\ttext\n" + "x\tg\tone\ny\tg\ttwo\n" * 5, encoding="utf-8")
-    assert classification.read_labelled(path).texts == ["one", "two"] * 5
+    path.write_text("label\tgroup\ttext\n" + "x\tg\tone\ny\tg\ttwo\nx\tg\t1\ny\tg\t2\n" * 5, encoding="utf-8")
+    assert classification.read_labelled(path).texts == ["one", "two", "1", "2"] * 5
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def rows(tmp_path_factory):
     for i in range(300):
         label = ("zoo", "sea", "air")[0 if i < 180 else 1 if i < 285 else 2]
         word = {"zoo": "lions ", "sea": "WHALES ", "air": "1234567 "}[label]
-        lines.append(f"{label}\t{word * int(rng.integers(1, 60 if i % 10 == 0 else 5))}")
+        lines.append(f"{label}\t{word * int(rng.integers(1, 60 if i % 10 == 0 else 5))}{i}")
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
