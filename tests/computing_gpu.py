@@ -258,21 +258,24 @@ def plain(found):
     return [plain(one) for one in found] if isinstance(found, (list, tuple)) else found
 
 
-def close(one, other) -> bool:
+def close(one, other, near) -> bool:
     if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(close, one, other))
-    return one == other or (isinstance(one, float) and (abs(one - other) <= 1e-3 * (1 + abs(one)) or one != one))
+        same_length = isinstance(other, list) and len(one) == len(other)
+        return same_length and all(close(*pair, near) for pair in zip(one, other, strict=True))
+    return one == other or (isinstance(one, float) and (abs(one - other) <= near * (1 + abs(one)) or one != one))
 
 
 def compared(part, device, only=()) -> dict:
     """{name: "same", or what went wrong} of a part's calls, or some of them, on another device."""
-    found = {}
+    found, near = {}, 1e-3 if device == NAME else 0.05  # a real one trains in bfloat16
     wanted = {name: plain(call()) for name, call in part("cpu").items() if not only or name in only}
     with FakeGpu() if device == NAME else contextlib.nullcontext():
         calls = part(device)
         for name in wanted:
             try:
-                found[name] = "same" if close(wanted[name], plain(calls[name]())) else "other numbers than on the CPU"
+                found[name] = (
+                    "same" if close(wanted[name], plain(calls[name]()), near) else "other numbers than on the CPU"
+                )
             except Exception as error:
                 found[name] = f"{type(error).__name__}: {str(error)[:300]}"
     return found
