@@ -151,9 +151,12 @@ def small_run(bench: Bench, config: TrainConfig, tokens, **sizes) -> Pretraining
 
 
 def synchronising(bench: Bench) -> dict:
-    """Steps of the preset small when the host reads the loss after each one, and when it reads them at the end."""
+    """When the host waits: after each of many products or at the end; after each training step or at the end."""
     tokens, steps = np.random.default_rng(0).integers(0, 80, 100_000), bench.size(100, 5)
-    found: dict = {"steps": steps}
+    x = torch.randn(512, 512, device=bench.device)
+    products = bench.seconds(lambda: [(x @ x)[0, 0] for _ in range(steps)]) / steps
+    waiting = bench.seconds(lambda: [(x @ x)[0, 0].item() for _ in range(steps)]) / steps
+    found: dict = {"steps": steps, "product": products, "product_and_item": waiting}
     for name in ("at_the_end", "each_step"):
         run = small_run(bench, TrainConfig(steps=10**6), tokens)
 
@@ -322,13 +325,21 @@ LADDER = (  # each row keeps what the rows above it switched on
     ("bfloat16 autocast", {"bfloat16": True}),
     ("fused AdamW", {"fused_adamw": True}),
     ("torch.compile", {"compile": True}),
+    ("the loss compiled, too", {"compile_loss": True}),
+    ("twice the batch", {"double": True}),
 )
 
 
 def step_of(bench: Bench, switches: dict, rows: int):
     """(a training step, its model) with some switches on."""
     model = gpt2(bench)
+
+    def loss_of(x, y):
+        return cross_entropy(forward(x).float(), y)
+
     forward = torch.compile(model) if switches.get("compile") else model
+    if switches.get("compile_loss"):
+        forward, loss_of = model, torch.compile(loss_of)
     fused = {"fused": True} if switches.get("fused_adamw") else {"foreach": False}
     adamw = torch.optim.AdamW(model.parameters(), lr=3e-4, **fused)
     x, y = batch(bench, model.config, rows)
@@ -336,8 +347,7 @@ def step_of(bench: Bench, switches: dict, rows: int):
 
     def step():
         with autocast(bench.device, precision):
-            logits = forward(x)
-            loss = cross_entropy(logits.float(), y)
+            loss = loss_of(x, y)
         loss.backward()
         adamw.step()
         adamw.zero_grad(set_to_none=True)
@@ -352,9 +362,10 @@ def flops_per_token(config: ModelConfig) -> float:
 
 def ladder(bench: Bench) -> dict:
     """One training step of GPT-2 small's size, one switch more in each row: tokens a second, share of the peak."""
-    rows, switches, batch_rows = [], {}, bench.size(16, 2)
+    rows, switches = [], {}
     for name, switch in LADDER:
         switches = {**switches, **switch}
+        batch_rows = bench.size(16, 2) * (2 if "double" in switches else 1)
         attend = model_torch.attention if switches.get("fused_attention") else model_torch.attention_plain
         row = {
             "row": name,
@@ -370,6 +381,7 @@ def ladder(bench: Bench) -> dict:
                 row["seconds"] = bench.seconds(step, 5)
                 row["peak"] = bench.peak(step)
             config = model.config
+            row["batch"] = batch_rows
             row["tokens_per_second"] = batch_rows * config.context_length / row["seconds"]
             row["tflops"] = row["tokens_per_second"] * flops_per_token(config) / 1e12
         except RuntimeError as error:
@@ -377,7 +389,7 @@ def ladder(bench: Bench) -> dict:
         rows.append(row)
         step = model = None
         torch._dynamo.reset()
-    return {"batch": batch_rows, "flops_per_token": flops_per_token(config), "rows": rows}
+    return {"flops_per_token": flops_per_token(config), "rows": rows}
 
 
 def memory(bench: Bench) -> dict:
@@ -464,7 +476,7 @@ def profiled(bench: Bench) -> dict:
             bench.wait()
         events = [e for e in trace.key_averages() if getattr(e, kind, 0) > 0]
         if bench.gpu:
-            events = [e for e in events if e.device_type != torch.autograd.DeviceType.CPU]
+            events = [e for e in events if e.device_type != torch.autograd.DeviceType.CPU and "#" not in e.key]
         busy = sum(getattr(e, kind) for e in events) / 1e6
         slowest = sorted(events, key=lambda e: -getattr(e, kind))[:8]
         kernels = [{"name": e.key[:80], "calls": e.count, "seconds": getattr(e, kind) / 1e6} for e in slowest]
@@ -537,6 +549,20 @@ def presets(bench: Bench) -> dict:
     return found
 
 
+def precisions(bench: Bench) -> dict:
+    """Both recipes at nanoGPT's GPU size in 32 and in 16 bits, and compiled: steps a second once warm."""
+    tokens, vocab_size = story_tokens(bench)
+    sizes = {**PLAIN_GPU, "batch_size": 64} if bench.gpu else dict(d_model=32, n_layers=2, n_heads=2, batch_size=4)
+    found = {}
+    for name, more in (("plain", {}), ("large", {"ngrams": 1})):
+        for precision in ("float32", "bfloat16"):
+            for compiled in (False, True) if bench.gpu else (False,):
+                changes = dict(**sizes, **more, steps=bench.size(120, 3), precision=precision, compile=compiled)
+                row = f"{name}, {precision}{', compiled' * compiled}"
+                found[row] = train(bench, name, tokens, vocab_size, **changes)
+    return found
+
+
 def race(bench: Bench) -> dict:
     """A plain GPT of nanoGPT's GPU size, and the course's recipe at the same size with fewer and fewer steps."""
     tokens, vocab_size = story_tokens(bench)
@@ -566,7 +592,7 @@ def writing(bench: Bench) -> dict:
 
 PARTS = (
     card, launches, small_and_large, overtaking, synchronising, hidden_syncs, products, errors, underflow, attention,
-    recurrence, ladder, memory, out_of_memory, profiled, relu_squared_kernels, race, presets, writing,
+    recurrence, ladder, memory, out_of_memory, profiled, relu_squared_kernels, race, precisions, presets, writing,
 )  # fmt: skip
 
 
