@@ -2,14 +2,15 @@
 
 A Python-backed device is registered under the name "fakegpu"; FakeTensorMode carries shapes, types and devices only,
 and raises where a tensor of the CPU meets one of the fake GPU, or where the host asks for a value.
+The program does everything named in CASES and prints {name: "ran", or the error} as JSON.
 """
 
 import ast
 import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
-import sys
 from unittest import mock
 
 import torch
@@ -37,83 +38,131 @@ def functions_of_the_notebook(*names: str) -> dict:
     return namespace
 
 
-def notebook(path: str, fault: str = ""):
+# What 05 offers to a GPU
+
+
+def layers(there):
+    for run in there["each_layer"](256, "fakegpu").values():
+        run()
+
+
+def steps(there):
+    for kind in ("attention_plain", "attention_streaming", "attention"):
+        for relu in ("relu_squared", "relu_squared_plain"):
+            step = there["step_on"]("fakegpu", kind, relu)
+            step()
+            assert step().device.type == "fakegpu"
+
+
+def parts(there):
+    for _, _, run in there["parts_of_the_model"]("fakegpu", B=2).values():
+        run()
+
+
+def memory(there):
+    config = ModelConfig(vocab_size=20, context_length=16, d_model=16, n_layers=2, n_heads=2, d_ff=32)
+    for kind in ("attention_plain", "attention"):
+        there["measured_memory"](config, 2, 16, kind)
+
+
+def notebook(path, fault: str = "") -> None:
     """One of the paths that 05 offers to a GPU."""
     names = ("each_layer", "step_on", "parts_of_the_model", "kept_by", "measured_memory")
     there = functions_of_the_notebook(*names)
     there["autocast"] = lambda device, precision: contextlib.nullcontext()  # autocast knows no fake device
     there["device"] = "fakegpu"
-    if fault == "table on the cpu":
-        model_torch.rope_tables = lambda T, K, base, device=None: (torch.zeros(T, K, device="cpu"),) * 2
-    with FakeTensorMode():
-        if path == "layers":
-            for run in there["each_layer"](256, "fakegpu").values():
-                run()
-        elif path == "steps":
-            attentions, activations = (
-                ("attention_plain", "attention_streaming", "attention"),
-                ("relu_squared", "relu_squared_plain"),
-            )
-            for kind, relu in [(kind, relu) for kind in attentions for relu in activations]:
-                step = there["step_on"]("fakegpu", kind, relu)
-                step()
-                assert step().device.type == "fakegpu"
-        elif path == "parts":
-            for _, _, run in there["parts_of_the_model"]("fakegpu", B=2).values():
-                run()
-        elif path == "memory":
-            config = ModelConfig(vocab_size=20, context_length=16, d_model=16, n_layers=2, n_heads=2, d_ff=32)
-            for kind in ("attention_plain", "attention"):
-                there["measured_memory"](config, 2, 16, kind)
-    print(f"{path} ran on the fake GPU")
+    with contextlib.ExitStack() as stack:
+        if fault == "table on the cpu":
+
+            def on_the_cpu(T, K, base, device=None):
+                return (torch.zeros(T, K, device="cpu"),) * 2
+
+            stack.enter_context(mock.patch.object(model_torch, "rope_tables", on_the_cpu))
+        stack.enter_context(FakeTensorMode())
+        path(there)
 
 
-def train(recipe: str, fault: str = ""):
-    model_config, config = preset(recipe, 65, steps=3, clip=1.0)
-    model_config = dataclasses.replace(model_config, context_length=16)
+# Training
+
+
+def run_on_the_device(model, config) -> Pretraining:
+    """A run whose text is not needed: its batches are given to it."""
+    run = Pretraining.__new__(Pretraining)
+    run.model = run.forward = model
+    run.config, run.device = config, torch.device("cpu")  # autocast knows no fake device
+    run.processes, run.measure_gradient = Processes(), True
+    run.optimizers = Optimizers(model, config)
+    return run
+
+
+def load_as_from_a_checkpoint(optimizers: Optimizers, fault: str) -> None:
+    """Give AdamW the state that a checkpoint would: on the CPU, but for the count of steps."""
+    adamw = optimizers.parts[0]  # Muon's state holds a count of the host's, which a fake tensor cannot give
+    kept = {
+        f"{optimizers.names[parameter]}/{key}": (tensor if key == "step" else torch.zeros(tensor.shape, device="cpu"))
+        for parameter, state in adamw.state.items()
+        for key, tensor in state.items()
+    }
+    if fault == "state on the cpu":
+        for parameter, state in adamw.state.items():
+            state.update({key: kept[f"{optimizers.names[parameter]}/{key}"] for key in state})
+        return
+    whole, optimizers.parts = optimizers.parts, [adamw]
+    optimizers.load_state_tensors(kept)
+    optimizers.parts = whole
+
+
+def patches(fault: str, plain: bool):
+    """What this case changes in PyTorch or in the library, one context after the other."""
+    if plain or fault == "mask on the cpu":
+        yield mock.patch.object(model_torch, "attention", model_torch.attention_plain)
     if fault == "mask on the cpu":
         whole = torch.ones
-        model_torch.attention = model_torch.attention_plain
-        torch.ones = lambda *a, device=None, **k: whole(*a, device="cpu", **k)
-    with FakeTensorMode(), torch.device("fakegpu"):
+        yield mock.patch.object(torch, "ones", lambda *a, device=None, **k: whole(*a, device="cpu", **k))
+
+
+def train(recipe: str, fault: str = "", plain: bool = False) -> None:
+    """Three steps of a recipe: model, loss, backward, clipping, optimizers, and state as from a checkpoint."""
+    model_config, config = preset(recipe, 65, steps=3, clip=1.0)
+    model_config = dataclasses.replace(model_config, context_length=16, n_layers=2)
+    with contextlib.ExitStack() as stack:
+        for patch in patches(fault, plain):
+            stack.enter_context(patch)
+        stack.enter_context(FakeTensorMode())
+        stack.enter_context(torch.device("fakegpu"))
         model = model_torch.LanguageModel(model_config)
-        run = Pretraining.__new__(Pretraining)
-        run.model = run.forward = model
-        run.config, run.device = config, torch.device("cpu")  # autocast knows no fake device
-        run.processes, run.measure_gradient = Processes(), True
-        run.optimizers = Optimizers(model, config)
+        run = run_on_the_device(model, config)
         x, y = (torch.zeros(4, 16, dtype=torch.int64) for _ in range(2))
         if fault == "input on the cpu":
             x = torch.zeros(4, 16, dtype=torch.int64, device="cpu")
-        if fault == "plain attention":
-            model_torch.attention = model_torch.attention_plain
         for _ in range(2):
-            loss = run.train_step(x, y, 0.5, 0.5)
-        adamw = run.optimizers.parts[0]  # Muon's state holds a count of the host's, which a fake tensor cannot give
-        kept = {
-            f"{run.optimizers.names[parameter]}/{key}": (
-                tensor if key == "step" else torch.zeros(tensor.shape, device="cpu")
-            )
-            for parameter, state in adamw.state.items()
-            for key, tensor in state.items()
-        }
-        if fault == "state on the cpu":
-            for parameter, state in adamw.state.items():
-                state.update({key: kept[f"{run.optimizers.names[parameter]}/{key}"] for key in state})
-        else:
-            whole, run.optimizers.parts = run.optimizers.parts, [adamw]
-            run.optimizers.load_state_tensors(kept)  # as a checkpoint gives it
-            run.optimizers.parts = whole
+            run.train_step(x, y, 0.5, 0.5)
+        load_as_from_a_checkpoint(run.optimizers, fault)
         loss = run.train_step(x, y, 0.5, 0.5)
         if fault == "host sync":
             loss.item()
     assert loss.device.type == "fakegpu" and all(p.device.type == "fakegpu" for p in model.parameters())
 
 
+CASES = {
+    **{f"train {recipe}": functools.partial(train, recipe) for recipe in ("small", "medium", "plain")},
+    **{f"train {recipe}, plain attention": functools.partial(train, recipe, plain=True)
+       for recipe in ("small", "medium", "plain")},
+    **{f"fault: {fault}": functools.partial(train, "small", fault)
+       for fault in ("mask on the cpu", "input on the cpu", "state on the cpu", "host sync")},
+    **{f"05 {path.__name__}": functools.partial(notebook, path) for path in (layers, steps, parts, memory)},
+    "fault: table on the cpu": functools.partial(notebook, steps, "table on the cpu"),
+}  # fmt: skip
+
+
+def outcome(case) -> str:
+    try:
+        case()
+    except Exception as error:  # whatever went wrong is what the test reads
+        return f"{type(error).__name__}: {error}"
+    return "ran"
+
+
 if __name__ == "__main__":
     _setup_privateuseone_for_python_backend("fakegpu")
-    if sys.argv[1] == "notebook":
-        notebook(*sys.argv[2:])
-    else:
-        train(*sys.argv[1:])
-        print("trained on the fake GPU")
+    print(json.dumps({name: outcome(case) for name, case in CASES.items()}))
