@@ -34,7 +34,20 @@ def stories(count, seed=0, world=WORLD):
 
 @pytest.fixture(scope="module")
 def many():
-    return stories(10_000)
+    """Enough stories for every construction: the rarest is in 23 of 10,000, so 0.3 % of such samples would miss it."""
+    return stories(2500)
+
+
+@pytest.fixture(scope="module")
+def varied(many):
+    """A few dozen stories that together tell every construction, with a pronoun too where one may stand."""
+    told, kept = set(), []
+    for story in many:
+        new = {(step.construction.index, step.pronoun) for step in story.steps} - told
+        if new:
+            told |= new
+            kept.append(story)
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +86,7 @@ def test_next_token_probabilities_are_those_of_all_stories(every):
         for length in range(len(story) + 1):
             after[story[:length]][story[length] if length < len(story) else END] += p
     open_ones = [prefix for prefix, wanted in after.items() if len(wanted) > 1]
-    drawn = np.random.default_rng(0).integers(0, len(open_ones), 300)
+    drawn = np.random.default_rng(0).integers(0, len(open_ones), 200)
     for prefix in [(), max(after, key=len), *(open_ones[i] for i in drawn)]:
         wanted, given = after[prefix], SMALL.next_token_probs(list(prefix))
         total = sum(wanted.values())
@@ -81,15 +94,29 @@ def test_next_token_probabilities_are_those_of_all_stories(every):
         assert all(abs(given[token] - p / total) < 1e-9 for token, p in wanted.items())
 
 
+def beginnings_and_sentences(tokens):
+    """How a story begins, and which sentence stands where in it."""
+    told = " ".join(tokens).split(" . ")
+    return {tuple(told[:4]), *enumerate(told)}
+
+
 def test_the_sampler_follows_the_probabilities(every):
-    counts = collections.Counter(tuple(story.tokens) for story in stories(30_000, 1, SMALL))
-    likely = sorted(every, key=every.get)[-100:]
-    z = [(counts[s] - 30_000 * every[s]) / math.sqrt(30_000 * every[s]) for s in likely]
-    assert max(map(abs, z)) < 4.5 and abs(np.mean(np.square(z)) - 1) < 0.6
+    """Each count is binomial, so its distance from the mean, in standard deviations, is about normal."""
+    count, wanted = 10_000, collections.Counter()
+    for story, p in every.items():
+        wanted.update(dict.fromkeys(beginnings_and_sentences(story), p))
+    found = collections.Counter()
+    for story in stories(count, 1, SMALL):
+        found.update(beginnings_and_sentences(story.tokens))
+    often = {part: p for part, p in wanted.items() if 20 < count * p < count - 20}
+    z = [(found[part] - count * p) / math.sqrt(count * p * (1 - p)) for part, p in often.items()]
+    assert found.keys() <= wanted.keys() and len(z) > 200
+    assert max(map(abs, z)) < 5  # in one of 6,000 samples, if all 275 were independent
+    assert abs(np.mean(np.square(z)) - 1) < 0.4
 
 
-def test_the_sampler_records_what_the_scorer_finds(many):
-    for story in many:
+def test_the_sampler_records_what_the_scorer_finds(varied, many):
+    for story in [*varied, *many[:200]]:
         assert abs(WORLD.log_prob(story.text) - story.log_prob) < 1e-9
 
 
@@ -104,7 +131,7 @@ def test_the_tokens_share_the_probability_of_the_story():
 
 
 def test_sentences_of_a_scene_are_different_and_end_where_they_end():
-    for story in stories(150, 3):
+    for story in stories(50, 3):
         scene = Scene(WORLD)
         for step in story.steps:
             told = WORLD.sentences(scene)
@@ -165,40 +192,13 @@ def test_longest_holds_whatever_comes_last():
     assert WORLD.longest - 1 + max(most, asks + answers) + endings <= 120
 
 
-def test_a_million_tokens_of_five_grams_stay_above_the_floor():
-    train, test = stories(12_500, 6), stories(400, 7)
-    counts = collections.defaultdict(collections.Counter)
-    for story in train:
-        tokens = ["<story>"] * 4 + story.tokens + [END]
-        for i in range(4, len(tokens)):
-            for n in range(5):
-                counts[tuple(tokens[i - n : i])][tokens[i]] += 1
-    assert counts[()].total() > 1_000_000
-    seen = {context: (c.total(), len(c)) for context, c in counts.items()}
+@pytest.mark.parametrize("window, cost", [(4, 0.2), (16, 0.05)])
+def test_hiding_all_but_the_last_tokens_costs_something(window, cost):
+    """The best reader who sees 4 tokens, or 16, but is told the whole plot without the names in it, is above the floor.
 
-    def p(context, token):  # Witten & Bell's mixture of all five
-        mixed = 1 / (len(counts[()]) + 1)
-        for n in range(5):
-            part = context[4 - n :]
-            if part in seen:
-                total, different = seen[part]
-                mixed = (counts[part][token] + different * mixed) / (total + different)
-        return mixed
-
-    loss = floor = n = 0
-    for story in test:
-        tokens = ["<story>"] * 4 + story.tokens + [END]
-        loss -= sum(math.log(p(tuple(tokens[i - 4 : i]), tokens[i])) for i in range(4, len(tokens)))
-        floor -= story.log_prob
-        n += len(story.tokens) + 1
-    assert loss / n - floor / n > 0.15
-
-
-def test_hiding_all_but_sixteen_tokens_costs_something():
-    """A reader with 16 tokens, who is told the whole plot but not the names in it, is the best such reader or better.
-
-    Names of one kind (she, he, a place with "an", …) are interchangeable, so to that reader all that stand outside the
-    16 tokens are equally probable: the exact probability is averaged over them.
+    So is every model of 5-grams, however long the text that it counts. Names of one kind (she, he, a place with "an",
+    …) are interchangeable, so to that reader all that are outside the last tokens are equally probable: the exact
+    probability is averaged over them.
     """
     kinds = collections.defaultdict(list)
     for name, (pronoun, _) in said.PEOPLE.items():
@@ -212,7 +212,7 @@ def test_hiding_all_but_sixteen_tokens_costs_something():
         for step, sentence in zip(story.steps, story.sentences, strict=True):
             possible = [(told, math.exp(s.log_prob)) for told, s in WORLD.sentences(scene).items()]
             for place, token in enumerate(sentence):
-                hidden = [w for w in kind.get(token, ()) if w not in past[-16:]]
+                hidden = [w for w in kind.get(token, ()) if w not in past[-window:]]
                 if token in hidden:
                     mass = collections.Counter()
                     for told, p in possible:
@@ -222,7 +222,7 @@ def test_hiding_all_but_sixteen_tokens_costs_something():
                 past.append(token)
             scene.after(*step[:3])
         n += len(past) + 1
-    assert lost / n > 0.05
+    assert lost / n > cost
 
 
 # what is known of a story
@@ -297,8 +297,8 @@ def read_places(story):
     return place, at
 
 
-def test_facts_are_what_a_second_reader_finds(many):
-    for story in many[:1500]:
+def test_facts_are_what_a_second_reader_finds(varied, many):
+    for story in [*varied, *many[:300]]:
         place, at = read_places(story)
         facts = story.facts[-1]
         assert place == {fact[1]: x for fact, x in facts.items() if fact[0] == "person"}, story.text
@@ -321,9 +321,9 @@ def test_what_happens_out_of_sight_leaves_a_false_belief():
 
 
 def test_an_answer_changes_only_with_tokens_that_support_it():
-    """Where one changed word leaves all others as they were, only what it supports may have another answer."""
+    """Where one changed word leaves all others as they were, only what it supports, before or after, changes."""
     changed_answers = kept_answers = 0
-    for story in stories(150, 9):
+    for story in stories(40, 9):
         for i, step in enumerate(story.steps):
             for word in {w for w in step.filling if w in story.steps[0].filling and i}:
                 for new in set(story.steps[0].filling) - {word}:
@@ -334,18 +334,19 @@ def test_an_answer_changes_only_with_tokens_that_support_it():
                     differ = [p for p, (a, b) in enumerate(itertools.zip_longest(story.tokens, other.tokens)) if a != b]
                     if len(differ) != 1:
                         continue
-                    answers = {q.text: q.answer for q in other.questions()}
+                    asked = {q.text: q for q in other.questions()}
                     for q in story.questions():
-                        if answers.get(q.text) == q.answer:
+                        now = asked.get(q.text)
+                        if now and now.answer == q.answer:
                             kept_answers += differ[0] not in q.support
-                        elif q.kind in ("person", "thing", "holder", "feels", "thinks"):
-                            assert differ[0] in q.support, (story.text, other.text, q)
+                        elif now and q.kind in ("person", "thing", "holder", "feels", "thinks"):
+                            assert differ[0] in {*q.support, *now.support}, (story.text, other.text, q)
                             changed_answers += 1
     assert changed_answers > 30 and kept_answers > 30
 
 
 def test_a_counterfactual_changes_the_fact_and_is_a_story():
-    for story in stories(60, 12):
+    for story in stories(20, 12):
         x = story.steps[1].filling[-1]
         for new in set(story.steps[0].filling) - {x}:
             other = story.counterfactual(1, x, new)
@@ -399,8 +400,8 @@ def test_summaries_are_true(many):
         assert said.CHINESE[things[0]][""] in chinese and said.CHINESE[where[0]][""] in chinese
 
 
-def test_the_chinese_is_a_function_of_the_english(many):
-    for story in many[:500]:
+def test_the_chinese_is_a_function_of_the_english(varied):
+    for story in varied:
         assert WORLD.parse(story.text).chinese == story.chinese
         assert not re.search("[A-Za-z{}]", story.chinese) and story.chinese.endswith("。")
 
