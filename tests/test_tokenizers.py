@@ -1,16 +1,18 @@
 import collections
+import functools
 import json
 import pathlib
 
 import numpy as np
 import pytest
 import tokenizers as hf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.corpora import python_manual
 from bigmodel_lib.storyworld import END, START, StoryWorld
+from bigmodel_lib.storyworld.judge import words_for
 from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES
 from bigmodel_lib.tokenizers import (
     WORD,
@@ -21,6 +23,7 @@ from bigmodel_lib.tokenizers import (
     count_pairs,
     encode_word,
     merge_pair,
+    text_of,
     tokenizer_for,
     tokenizer_from_dict,
     train_bpe,
@@ -29,6 +32,7 @@ from bigmodel_lib.tokenizers import (
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@settings(deadline=None)
 @given(UNICODE)
 def test_bytes_round_trip_any_text(text):
     tokenizer = ByteTokenizer()
@@ -38,6 +42,7 @@ def test_bytes_round_trip_any_text(text):
     assert tokens.tolist() == list(text.encode("utf-8"))
 
 
+@settings(deadline=None)
 @given(UNICODE.filter(bool), st.randoms())
 def test_characters_round_trip_any_text_in_their_alphabet(text, random):
     tokenizer = CharacterTokenizer(text)
@@ -48,6 +53,7 @@ def test_characters_round_trip_any_text_in_their_alphabet(text, random):
     assert set(tokens.tolist()) <= set(range(tokenizer.vocab_size)) and tokenizer.vocab_size == len(set(text))
 
 
+@settings(deadline=None)
 @given(UNICODE.filter(bool), st.characters(exclude_categories=["Cs"]))
 def test_an_unknown_character_is_named(text, stranger):
     tokenizer = CharacterTokenizer(text)
@@ -101,9 +107,10 @@ def test_an_empty_alphabet_is_refused():
 
 # byte-pair encoding
 
-CHINESE = "".join(StoryWorld().sample(np.random.default_rng(i)).chinese for i in range(60))
+WORLD = StoryWorld()
+CHINESE = "".join(WORLD.sample(np.random.default_rng(i)).chinese for i in range(60))
 TEXTS = {
-    "English": python_manual()[:150_000],
+    "English": python_manual()[:100_000],
     "Chinese": CHINESE,
     "code": pathlib.Path(__file__).read_text(encoding="utf-8") * 2,
     "random bytes": np.random.default_rng(0).bytes(20_000).decode("utf-8", errors="replace"),
@@ -131,7 +138,7 @@ def test_bpe_gives_the_ids_of_a_known_library(kind):
     theirs, encode = known_library(TEXTS[kind], 800)
     assert ours.vocab_size == theirs.get_vocab_size() > 260
     for text in TEXTS.values():
-        assert ours.encode(text).tolist() == encode(text)
+        assert ours.encode(text[:30_000]).tolist() == encode(text[:30_000])
 
 
 @pytest.mark.parametrize("kind", ["English", "Chinese", "code"])
@@ -152,14 +159,18 @@ def test_the_fast_trainer_merges_as_the_plain_one():
     assert list(plain) == list(train_bpe(text, 340))
 
 
-BPE = BPETokenizer(train_bpe(TEXTS["English"] + CHINESE, 1000))
+@functools.cache
+def learned_tokenizer():
+    return BPETokenizer(train_bpe(TEXTS["English"] + CHINESE, 1000))
 
 
+@settings(deadline=None)
 @given(UNICODE)
 def test_bpe_round_trips_any_text(text):
-    tokens = BPE.encode(text)
-    assert tokens.dtype == np.int32 and BPE.decode(tokens) == text
-    assert BPE.count_characters(tokens) == len(text)
+    tokenizer = learned_tokenizer()
+    tokens = tokenizer.encode(text)
+    assert tokens.dtype == np.int32 and tokenizer.decode(tokens) == text
+    assert tokenizer.count_characters(tokens) == len(text)
     assert "".join(WORD.findall(text)) == text
 
 
@@ -171,7 +182,8 @@ def test_bpe_merges_the_earliest_learned_first():
 
 
 def test_common_words_are_one_token():
-    assert len(BPE.encode(" the")) == 1 and len(BPE.encode(TEXTS["English"])) < len(TEXTS["English"]) / 2
+    tokenizer = learned_tokenizer()
+    assert len(tokenizer.encode(" the")) == 1 and len(tokenizer.encode(TEXTS["English"])) < len(TEXTS["English"]) / 2
 
 
 def test_bpe_refuses_what_cannot_be():
@@ -180,7 +192,7 @@ def test_bpe_refuses_what_cannot_be():
     with pytest.raises(CourseError, match="when there were 256 tokens"):
         BPETokenizer({(1, 300): 256})
     with pytest.raises(CourseError, match="surrogate"):
-        BPE.encode("a \ud800 b")
+        learned_tokenizer().encode("a \ud800 b")
     with pytest.raises(CourseError, match="surrogate"):
         train_bpe("a \ud800 b", 300)
 
@@ -188,34 +200,61 @@ def test_bpe_refuses_what_cannot_be():
 # words of a closed vocabulary
 
 
+@pytest.fixture(scope="module")
+def told():
+    """Every construction with each word in each of its slots: the tokens in English and in Chinese."""
+    rng, found = np.random.default_rng(3), []
+    for construction in WORLD.constructions:
+        slots = [words_for(WORLD, slot) for slot in construction.slots]
+        columns = [rng.permutation(np.resize(words, max(map(len, slots)))).tolist() for words in slots]
+        for filling in zip(*columns, strict=True) if slots else [()]:
+            for pronoun in (False, True)[: 1 + (construction.subject is not None)]:
+                tellings = construction.tell(filling, pronoun), construction.tell_chinese(filling, pronoun)
+                found.append([telling.split() for telling in tellings])
+    return found
+
+
+def assert_round_trip(tokenizer, text, words):
+    tokens = tokenizer.encode(text)
+    assert [tokenizer.vocabulary[i] for i in tokens] == words
+    assert tokenizer.decode(tokens) == text and tokenizer.count_characters(tokens) == len(text)
+
+
 @pytest.mark.parametrize("language", ["english", "chinese"])
-def test_words_round_trip_ten_thousand_stories(language):
-    world, rng = StoryWorld(), np.random.default_rng(3)
-    tokenizer = world.tokenizer(language)
-    for _ in range(10_000 if language == "chinese" else 3_000):
-        story = world.sample(rng)
-        text, words = (story.text, story.tokens) if language == "english" else (story.chinese, story.chinese_tokens)
-        tokens = tokenizer.encode(text)
-        assert [tokenizer.vocabulary[i] for i in tokens] == words
-        assert tokenizer.decode(tokens) == text and tokenizer.count_characters(tokens) == len(text)
+def test_words_round_trip_every_construction_and_whole_stories(told, language):
+    tokenizer, rng = WORLD.tokenizer(language), np.random.default_rng(3)
+    assert len(told) > 10 * len(WORLD.constructions)
+    for english, chinese in told:
+        if language == "english":
+            assert_round_trip(tokenizer, text_of(english), english)
+        else:
+            assert_round_trip(tokenizer, "".join(chinese), chinese)
+    for _ in range(50):
+        story = WORLD.sample(rng)
+        if language == "english":
+            assert_round_trip(tokenizer, story.text, story.tokens)
+        else:
+            assert_round_trip(tokenizer, story.chinese, story.chinese_tokens)
 
 
-def test_every_word_of_a_tokenizer_is_used_and_a_stranger_is_named():
-    world, rng = StoryWorld(), np.random.default_rng(4)
-    tokenizer = world.tokenizer("english")
-    used = {word for _ in range(3000) for word in world.sample(rng).tokens}
+def test_every_word_of_a_tokenizer_is_used_and_a_stranger_is_named(told):
+    tokenizer = WORLD.tokenizer("english")
+    used = {word for english, _ in told for word in english}
     asked = {word for row in [*QUESTIONS.values(), *SUMMARIES.values()] for part in row for word in part.split()}
     assert tokenizer.vocabulary[:2] == (START, END) and set(tokenizer.vocabulary[2:]) - used <= asked
     assert used <= set(tokenizer.vocabulary)
     with pytest.raises(CourseError, match="'dragon,' at position 12"):
         tokenizer.encode("Anna had a  dragon, and it was red.")
+    with pytest.raises(CourseError, match="'lampshade.' at position 11"):
+        tokenizer.encode("Anna had a lampshade.")
 
 
-@pytest.mark.parametrize("tokenizer", [BPE, StoryWorld().tokenizer("chinese"), StoryWorld().tokenizer("english")])
-def test_learned_tokenizers_are_rebuilt_from_their_description(tokenizer):
+@pytest.mark.parametrize("kind", ["bpe", "english", "chinese"])
+def test_learned_tokenizers_are_rebuilt_from_their_description(kind):
+    tokenizer = learned_tokenizer() if kind == "bpe" else WORLD.tokenizer(kind)
     again = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
-    text = StoryWorld().sample(np.random.default_rng(0))
-    text = text.text if getattr(tokenizer, "blanks", True) else text.chinese
+    story = WORLD.sample(np.random.default_rng(0))
+    text = story.chinese if kind == "chinese" else story.text
     assert again.encode(text).tolist() == tokenizer.encode(text).tolist() and again.decode(again.encode(text)) == text
 
 
@@ -224,4 +263,4 @@ def test_words_must_differ_and_the_language_must_be_one():
         with pytest.raises(CourseError, match="different words"):
             WordTokenizer(vocabulary)
     with pytest.raises(CourseError, match="english or chinese"):
-        StoryWorld().tokenizer("french")
+        WORLD.tokenizer("french")
