@@ -62,22 +62,20 @@ def test_configs_survive_a_dictionary_and_refuse_a_foreign_one():
         ModelConfig.from_dict({})
 
 
-def test_presets_are_the_measured_recipes():
-    small, _ = preset("small", 65)
-    assert (small.n_layers, small.n_heads, small.d_model, small.d_ff, small.context_length) == (4, 2, 64, 128, 64)
-    medium, long = preset("medium", 65, minutes=2.0)
-    assert (medium.d_model, medium.n_heads, medium.d_ff, medium.context_length) == (96, 3, 384, 128)
-    assert long.steps is None and long.minutes == 2.0
+def test_presets_grow_and_the_plain_one_is_nanogpts_for_a_cpu():
+    small, medium, large = (preset(name, 65)[0] for name in ("small", "medium", "large"))
+    assert small.d_model < medium.d_model < large.d_model and small.positions == large.positions == "rope"
     plain, nano = preset("plain", 65)
-    assert (plain.positions, plain.activation, plain.tied, plain.d_model) == ("learned", "gelu", True, 128)
-    assert (nano.optimizer, nano.adamw_rate, nano.batch_size, nano.steps, nano.decay) == (
-        "adamw",
-        1e-3,
-        12,
-        2000,
-        "cosine",
-    )
-    assert preset("small", 65, d_model=32)[0].d_ff == 64
+    assert (plain.positions, plain.activation, plain.tied, plain.init) == ("learned", "gelu", True, "gpt2")
+    assert (plain.n_layers, plain.n_heads, plain.d_model, plain.context_length) == (4, 4, 128, 64)
+    assert (nano.optimizer, nano.adamw_rate, nano.batch_size, nano.steps) == ("adamw", 1e-3, 12, 2000)
+    assert nano.decay == "cosine"
+
+
+def test_a_preset_takes_changes_and_one_budget():
+    model, train = preset("medium", 65, minutes=2.0, d_model=32, n_heads=2)
+    assert train.steps is None and train.minutes == 2.0
+    assert model.d_model == 32 and model.d_ff / 32 == preset("medium", 65)[0].d_ff / preset("medium", 65)[0].d_model
     with pytest.raises(CourseError, match="preset 'tiny' is not known"):
         preset("tiny", 65)
 

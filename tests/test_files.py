@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import itertools
 import json
 import pathlib
 import re
@@ -19,10 +20,6 @@ from bigmodel_lib.tokenizers import ByteTokenizer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / "bigmodel_lib").rglob("*.py"))
-TOP_LEVEL = {
-    "notebooks", "bigmodel_lib", "data", "tests", "environment.yml", "README.md", "pyproject.toml", "constraints.txt",
-    "Makefile", "LICENSE",
-}  # fmt: skip
 
 
 def read(name):
@@ -39,35 +36,47 @@ REQUIREMENTS = [
 # Requirements
 
 
-def test_the_conda_file_asks_for_python_and_pip_and_leaves_the_rest_to_pip():
-    dependencies = read("environment.yml").split("\ndependencies:\n")[1]
-    outer = re.findall(r"^  - (.*)$", dependencies, re.M)
-    inner = re.findall(r"^      - (.*)$", dependencies, re.M)
-    assert outer == ["python" + PYPROJECT["requires-python"], "pip", "pip:"]
-    assert " ".join(inner) == "-c constraints.txt -e .[course]"
-    assert len(dependencies.splitlines()) == len(outer) + len(inner)
+def conda_packages():
+    """What environment.yml asks of conda and, in turn, of pip."""
+    text = read("environment.yml")
+    return re.findall(r"^  - (.*)$", text, re.M), re.findall(r"^      - (.*)$", text, re.M)
+
+
+def test_the_conda_file_leaves_what_the_project_needs_to_pip():
+    """A package asked for in two places is soon asked for in two versions."""
+    from_conda, from_pip = conda_packages()
+    needed = {canonicalize_name(Requirement(line).name) for line in REQUIREMENTS}
+    asked = {canonicalize_name(re.match(r"[\w.-]+", line)[0]) for line in from_conda}
+    assert {"python", "pip"} <= asked and not asked & needed
+    assert "-e .[course]" in from_pip and "-c constraints.txt" in from_pip
 
 
 def test_the_conda_file_gives_pip_one_option_a_line():
     """Conda hands these lines to pip as a requirements file, where pip overlooks a -c that stands beside an -e."""
-    lines = re.findall(r"^      - (.*)$", read("environment.yml"), re.M)
-    assert all(len(re.findall(r"(?:^| )-", line)) == 1 for line in lines), lines
+    _, from_pip = conda_packages()
+    assert [line for line in from_pip if len(re.findall(r"(?:^| )-", line)) > 1] == []
 
 
-@pytest.mark.parametrize("requirement", REQUIREMENTS)
-def test_every_requirement_has_a_reason_and_a_pin_in_its_range(requirement):
-    (reason,) = re.findall(rf'^ +"{re.escape(requirement)}", +# (.+)$', read("pyproject.toml"), re.M)
-    assert len(reason) > 5
-    wanted = Requirement(requirement)
-    pins = dict(line.split("==") for line in read("constraints.txt").splitlines() if not line.startswith("#"))
-    pins = {canonicalize_name(name): version for name, version in pins.items()}
-    assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)])
+def test_every_requirement_has_a_reason():
+    """A comment beside it, or above it."""
+    lines = ["", *(line.strip() for line in read("pyproject.toml").splitlines())]
+    reasons = {
+        wanted: "#" in line or above.startswith("#")
+        for wanted in REQUIREMENTS
+        for above, line in itertools.pairwise(lines)
+        if line.startswith(f'"{wanted}"')
+    }
+    assert [wanted for wanted in REQUIREMENTS if not reasons.get(wanted)] == []
 
 
-def test_constraints_hold_pins_only():
-    lines = [line for line in read("constraints.txt").splitlines() if not line.startswith("#")]
-    assert len(lines) > 50
-    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
+def test_constraints_hold_pins_only_and_each_is_in_the_range_that_is_asked_for():
+    lines = [line.split("#")[0].strip() for line in read("constraints.txt").splitlines()]
+    pins = [Requirement(line) for line in lines if line]
+    assert [str(pin) for pin in pins if not re.fullmatch(r"==[\w.!+-]+", str(pin.specifier))] == []
+    for wanted in map(Requirement, REQUIREMENTS):
+        name = canonicalize_name(wanted.name)
+        versions = [next(iter(pin.specifier)).version for pin in pins if canonicalize_name(pin.name) == name]
+        assert versions and all(version in wanted.specifier for version in versions), wanted
 
 
 # Data
@@ -109,13 +118,12 @@ def test_the_first_model_takes_a_prompt_in_any_script(first_model):
 
 
 def test_the_first_model_writes_words(first_model):
+    """At least 0.7 of them are words; a share of 50 words has a standard error of 0.07 or less."""
     known = set(re.findall("[a-z]+", corpora.python_manual().lower()))
-    written = []
-    for seed in range(5):
-        text = generation.write(*first_model, "I love programming", n_tokens=400, temperature=0.8, seed=seed)
-        written += re.findall("[a-z]+", text.lower())[:-1]
+    text = generation.write(*first_model, "I love programming", n_tokens=800, temperature=0.8, seed=0)
+    written = re.findall("[a-z]+", text.lower())[:-1]
     longer = [word for word in written if len(word) > 1]  # every single letter is a word of the manual
-    assert len(longer) > 150
+    assert len(longer) > 50
     for words in (written, longer):
         assert sum(word in known for word in words) >= 0.7 * len(words)
 
@@ -131,21 +139,13 @@ def tracked():
     return [name for name in names if name]
 
 
-def test_the_top_level_holds_what_it_should():
-    assert {name.split("/")[0] for name in tracked() if not name.startswith(".")} - TOP_LEVEL == set()
-
-
 def test_nothing_that_could_be_a_pickle_is_tracked():
     suffixes = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".npy"}
     assert [name for name in tracked() if pathlib.PurePath(name).suffix.lower() in suffixes] == []
 
 
-@pytest.mark.parametrize("code, browser, wanted", [
-    (7, False, ["make test"]),
-    (0, True, ["make test", "make test-browser"]),
-    (0, False, ["make test", "apt-get update", "apt-get install -y chromium fonts-noto-cjk", "make test-browser"]),
-])  # fmt: skip
-def test_the_continuous_integration_runs_all_tests_and_those_in_a_browser(tmp_path, code, browser, wanted):
+@pytest.mark.parametrize("code, browser", [(7, False), (0, True), (0, False)])
+def test_the_continuous_integration_runs_all_tests_and_those_in_a_browser(tmp_path, code, browser):
     (tmp_path / ".ci").mkdir()
     (tmp_path / "bin").mkdir()
     shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
@@ -157,7 +157,10 @@ def test_the_continuous_integration_runs_all_tests_and_those_in_a_browser(tmp_pa
     environment = {"PATH": str(tmp_path / "bin")}
     done = subprocess.run([tmp_path / ".ci/run"], cwd="/", env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
-    assert (tmp_path / "calls").read_text().splitlines() == wanted
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0] == "make test" and ("make test-browser" in calls) == (code == 0)
+    installed = [call for call in calls[: calls.index("make test-browser") if code == 0 else None] if "apt-get" in call]
+    assert any(" install " in call and " chromium" in call for call in installed) == (code == 0 and not browser)
     assert set((tmp_path / "places").read_text().splitlines()) == {str(tmp_path.resolve())}
 
 
@@ -188,20 +191,21 @@ def test_unsafe_code_is_recognised(source, count):
     assert len(unsafe(source)) == count
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
-def test_the_library_runs_nothing_that_it_reads(path):
-    assert unsafe(path.read_text(encoding="utf-8")) == []
+def test_the_library_runs_nothing_that_it_reads():
+    assert {path.name: found for path in LIBRARY if (found := unsafe(path.read_text(encoding="utf-8")))} == {}
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
-def test_library_files_are_short_and_described(path):
-    text = path.read_text(encoding="utf-8")
-    listing = path.parent.name == "exercises" and path.name.startswith("nb") or path.name == "sentences.py"
-    assert listing or len(text.splitlines()) <= 400
-    tree = ast.parse(text)
-    assert ast.get_docstring(tree)
-    if not listing and path.name != "workspace.py":
-        public = [
-            node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"
-        ]
-        assert [node.name for node in public if not ast.get_docstring(node)] == []
+def undescribed(path):
+    """The module, if it has no docstring, and its public functions and classes without one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    nodes = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    names = [] if ast.get_docstring(tree) else ["(the file)"]
+    return names + [node.name for node in nodes if not ast.get_docstring(node)]
+
+
+def test_library_files_are_described():
+    told_apart = {"sentences.py", "workspace.py"}  # tables of the story world; a function for each command
+    files = [path for path in LIBRARY if path.name not in told_apart and not path.name.startswith("nb")]
+    assert {path.name: names for path in files if (names := undescribed(path))} == {}
+    assert [path.name for path in LIBRARY if "(the file)" in undescribed(path)] == []
