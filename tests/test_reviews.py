@@ -25,10 +25,13 @@ def shared_runs(texts, n=8):
     return found
 
 
+def pairs_of_words(text):
+    return set(itertools.pairwise(words_of(text)))
+
+
 def likeness(one, other):
     """The share of the shorter text's pairs of words that the other has, too: 1 for a text inside another."""
-    a, b = (set(itertools.pairwise(words_of(text))) for text in (one, other))
-    return len(a & b) / max(1, min(len(a), len(b)))
+    return len(one & other) / max(1, min(len(one), len(other)))
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,9 @@ def test_no_two_reviews_share_eight_words_in_a_row(reviews):
 
 
 def test_near_duplicates_are_reported(reviews):
-    texts = [text for _, _, text in reviews]
-    closest = sorted(((likeness(a, b), a, b) for a, b in itertools.combinations(texts, 2)), reverse=True)[:5]
-    print(*closest, sep="\n")
-    assert closest[0][0] <= 0.4, closest[0]
+    texts = {text: pairs_of_words(text) for _, _, text in reviews}
+    closest = max(itertools.combinations(texts, 2), key=lambda two: likeness(texts[two[0]], texts[two[1]]))
+    assert likeness(*map(texts.get, closest)) <= 0.4, closest
 
 
 def test_openings_vary(reviews):
@@ -79,4 +81,5 @@ def test_copies_would_be_found():
     one = "The kettle boils so fast that I no longer have time to be impatient."
     other = "Well, the kettle boils so fast that I, no longer young, was impressed."
     assert shared_runs([one, "Nothing of the kind.", other]) == {(0, 2)}
-    assert likeness(one, one) == 1 and likeness(one, "Nothing of the kind.") == 0
+    pairs, others = pairs_of_words(one), pairs_of_words("Nothing of the kind.")
+    assert likeness(pairs, pairs) == 1 and likeness(pairs, others) == 0
