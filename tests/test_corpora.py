@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib.config import CourseError
@@ -53,6 +53,7 @@ def test_the_last_tenth_is_held_out_and_at_most_a_million():
     assert len(validation) == 1_000_000 and len(train) == 11_000_000
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 30))
 def test_a_text_is_refused_exactly_when_its_tenth_is_shorter_than_a_window(length, context_length):
     if length // 10 >= context_length + 1:
@@ -62,6 +63,7 @@ def test_a_text_is_refused_exactly_when_its_tenth_is_shorter_than_a_window(lengt
         split_tokens(np.arange(length), context_length)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99), st.integers(0, 3))
 def test_windows_are_the_text_and_the_text_one_later(context_length, batch_size, seed, spare):
     tokens = np.arange(100, 101 + context_length + spare)
@@ -75,6 +77,7 @@ def test_every_window_can_be_drawn():
     assert set(x[:, 0].tolist()) == {0, 1, 2, 3, 4}
 
 
+@settings(deadline=None)
 @given(st.integers(2, 200), st.integers(1, 20), st.integers(1, 7))
 def test_all_windows_target_every_token_but_the_first_once(length, context_length, batch_size):
     tokens = np.arange(length, dtype=np.int32)
@@ -88,6 +91,7 @@ def test_missing_data_is_said_in_words():
         data_path("no_such_file")
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(1, 50), min_size=2, max_size=9), min_size=1, max_size=6), st.integers(0, 9))
 def test_a_document_batch_holds_whole_documents(documents, seed):
     x, y = document_batch(documents, 4, np.random.default_rng(seed), length=8)
