@@ -1,7 +1,8 @@
 """A GPU that computes, on the CPU's memory, and refuses operands from elsewhere; and the library called on it.
 
-`python tests/computing_gpu.py` calls each function twice, on the CPU and on the fake GPU, and prints one JSON object:
-for each function "same", or what went wrong. `python tests/computing_gpu.py cuda` does so on a real one.
+`python tests/computing_gpu.py` calls each function twice, on the CPU and on the fake GPU, and prints as JSON, for each
+function, "same" or what went wrong; then the same of a few functions under each of FAULTS. `python
+tests/computing_gpu.py cuda` calls all functions on a real one.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import copy
 import json
 import sys
 import tempfile
+from unittest import mock
 
 import numpy as np
 import torch
@@ -281,21 +283,36 @@ def compared(part, device, only=()) -> dict:
     return found
 
 
-def main(device=NAME, fault="", *only):
-    """Print what came of all calls, or only some. fault: what is wrong with `torch.eye`, which `rollout` uses."""
-    if device == NAME:
-        _setup_privateuseone_for_python_backend(NAME, Backend())
-        whole, eye = torch.tensor, torch.eye
-        torch.tensor = lambda data, device=None, **more: whole(data, **more).to(device or "cpu")  # it asks no mode
-        if fault == "eye on the cpu":
-            torch.eye = lambda *sizes, device=None, **more: eye(*sizes, **more)
-        if fault == "other numbers":
-            torch.eye = lambda *sizes, device=None, **more: (
-                eye(*sizes, device=device, **more) * (1.1 if device and torch.device(device).type == NAME else 1.0)
-            )
-    found = {}
-    for part in PARTS:
-        found |= compared(part, device, only)
+def on_the_cpu(*sizes, device=None, **more):
+    return EYE(*sizes, **more)
+
+
+def a_tenth_more_on_the_gpu(*sizes, device=None, **more):
+    there = device is not None and torch.device(device).type == NAME
+    return EYE(*sizes, device=device, **more) * (1.1 if there else 1.0)
+
+
+EYE = torch.eye  # `rollout` uses it
+FAULTS = {"eye on the cpu": on_the_cpu, "other numbers": a_tenth_more_on_the_gpu}
+UNDER_FAULTS = ("rollout", "explorer, rollout", "beam_search")
+
+
+def all_parts(device, only=()) -> dict:
+    return {name: said for part in PARTS for name, said in compared(part, device, only).items()}
+
+
+def main(device=NAME):
+    """Print what came of all calls and, on the fake GPU, of some under each fault."""
+    if device != NAME:
+        print(json.dumps(all_parts(device), indent=1))
+        return
+    _setup_privateuseone_for_python_backend(NAME, Backend())
+    whole = torch.tensor
+    torch.tensor = lambda data, device=None, **more: whole(data, **more).to(device or "cpu")  # it asks no mode
+    found = {"no fault": all_parts(device)}
+    for fault, eye in FAULTS.items():
+        with mock.patch.object(torch, "eye", eye):
+            found[fault] = all_parts(device, UNDER_FAULTS)
     print(json.dumps(found, indent=1))
 
 

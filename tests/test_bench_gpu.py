@@ -1,5 +1,6 @@
 """The GPU benchmark runs on a CPU at small sizes, and its numbers are what they say."""
 
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -50,12 +51,21 @@ def test_every_way_of_attention_is_measured_or_says_why_not(measured):
     assert all(row.get("both", 0) > 0 or row["refused"] for row in rows)
 
 
-def test_a_part_that_fails_is_kept_as_an_error_and_seen_in_the_exit_code(tmp_path):
+@pytest.fixture
+def bench():
+    spec = importlib.util.spec_from_file_location("bench_gpu", ROOT / "tools/bench_gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_part_that_fails_is_kept_as_an_error_and_seen_in_the_exit_code(bench, tmp_path, monkeypatch):
     out = tmp_path / "gpu.json"
-    command = [sys.executable, "tools/bench_gpu.py", "--device", "cpu", "--out", str(out), "--only", "card", "--budget"]
-    assert subprocess.run([*command, "-1"], cwd=ROOT, capture_output=True).returncode == 0
+    options = ["bench_gpu", "--device", "cpu", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*options, "--only", "card", "--budget", "-1"])
+    assert bench.main() == 0
     assert json.loads(out.read_text(encoding="utf-8")) == {"card": {"not_reached": True}}
-    breaks = "import sys; sys.path.insert(0, 'tools'); import bench_gpu as b; b.PARTS = (lambda bench: 1 / 0,); "
-    breaks += f"sys.argv = ['b', '--device', 'cpu', '--out', {str(out)!r}]; sys.exit(b.main())"
-    assert subprocess.run([sys.executable, "-c", breaks], cwd=ROOT, capture_output=True).returncode == 1
+    monkeypatch.setattr(bench, "PARTS", (lambda bench: 1 / 0,))
+    monkeypatch.setattr(sys, "argv", options)
+    assert bench.main() == 1
     assert "ZeroDivisionError" in out.read_text(encoding="utf-8")

@@ -388,11 +388,3 @@ def test_another_model_is_refused(stopped, finetune, tmp_path, capsys):
     checkpoints.save_model(tmp_path / "other", model, tokenizer)
     assert finetune("--out", out, "--resume", "--checkpoint", tmp_path / "other") == 2
     assert "is not the model that the run in" in capsys.readouterr().err
-
-
-def test_beam_search_preferring_and_attribution_stay_on_another_device():
-    names = ["beam_search", "log_probability", "Preferring", "rollout", "hiding_effects", "ablate, zero"]
-    program = pathlib.Path(__file__).with_name("computing_gpu.py")
-    command = [sys.executable, program, "fakegpu", "", *names]  # all other functions: test_devices.py
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert json.loads(done.stdout) == dict.fromkeys(names, "same"), done.stderr
