@@ -1,9 +1,12 @@
 """Models on disk: safetensors and JSON, never pickles. A file appears whole or not at all."""
 
+import contextlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
+import time
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,13 +42,36 @@ def write_whole(path, content: bytes) -> None:
         raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
 
 
-def make_folder(folder: pathlib.Path) -> None:
-    """Make the folder of a run and those above it. Raises CourseError where that cannot be done."""
+@contextlib.contextmanager
+def new_folder(folder: pathlib.Path):
+    """Fill the folder of a new run inside `with`, under a passing name: it appears filled, or not at all.
+
+    Raises CourseError where it cannot be made; nothing is left behind then.
+    """
+    passing = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
-        folder.mkdir(parents=True)
+        passing.mkdir(parents=True)
+        yield passing
+        _rename_folder(passing, folder)
+        _sync_folder(folder.parent)
     except OSError as error:
         reason = (error.strerror or "unknown").lower()
         raise CourseError(f"the folder {folder} cannot be made ({reason}): name another") from None
+    except CourseError as error:
+        raise CourseError(str(error).replace(str(passing), str(folder))) from None
+    finally:
+        shutil.rmtree(passing, ignore_errors=True)
+
+
+def _rename_folder(passing: pathlib.Path, folder: pathlib.Path) -> None:
+    """Rename, and try again where a virus scanner still reads the new files, which Windows takes for a refusal."""
+    for pause in (0.1, 0.5, 2.0):
+        try:
+            os.rename(passing, folder)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.rename(passing, folder)
 
 
 def clear_passing(*paths) -> None:
@@ -103,6 +129,15 @@ def load_tensors(path) -> tuple[dict, dict]:
         raise CourseError(f"{path} is cut short or damaged ({error}): copy it again, or make the run again") from None
 
 
+def read_notes(path) -> dict:
+    """The note of a safetensors file, without its tensors. Raises CourseError where there is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["notes"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        raise CourseError(f"{path} has no note of a run: name the folder of a run") from None
+
+
 def fill(model: LanguageModel, tensors: dict, path) -> LanguageModel:
     """Copy named tensors into the model, whatever their precision. Raises CourseError for another shape."""
     wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -115,6 +150,16 @@ def fill(model: LanguageModel, tensors: dict, path) -> LanguageModel:
             )
     model.load_state_dict(tensors, strict=False)
     return model
+
+
+def is_finished(folder) -> bool:
+    """Whether the run in a folder has written all it leaves: metrics.json is the last, then its checkpoint goes."""
+    return (pathlib.Path(folder) / "metrics.json").exists()
+
+
+def is_unfinished(folder) -> bool:
+    """Whether a run in a folder has still to go on, even if some files of a finished one are there already."""
+    return (pathlib.Path(folder) / "checkpoint.safetensors").exists() and not is_finished(folder)
 
 
 def save_model(folder, model: LanguageModel, tokenizer, dtype: torch.dtype = torch.float32) -> None:
@@ -132,7 +177,8 @@ def own_or_committed(own: str, committed: str) -> pathlib.Path:
     """
     committed = data_path(committed)
     mine = committed.parent.parent / "runs" / own
-    own_is_wanted = os.environ.get("COURSE_MODELS") != "1" and (mine / "model.safetensors").exists()
+    there = (mine / "model.safetensors").exists() and not is_unfinished(mine)
+    own_is_wanted = os.environ.get("COURSE_MODELS") != "1" and there
     found = mine if own_is_wanted else committed
     print(f"the model is {'your own,' if found == mine else 'the one of the course,'} {found.parent.name}/{found.name}")
     return found
@@ -146,7 +192,7 @@ def load_model(folder, device="cpu"):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise CourseError(f"the checkpoint folder {folder} does not exist: check its name")
-    if (folder / "checkpoint.safetensors").exists() and not (folder / "model.safetensors").exists():
+    if is_unfinished(folder):
         raise CourseError(f"the run in {folder} is not finished: continue it with --resume first")
     config = ModelConfig.from_dict(read_json(folder / "config.json"))
     tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))

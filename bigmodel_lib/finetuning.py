@@ -28,8 +28,10 @@ from bigmodel_lib.classification import (
 from bigmodel_lib.config import CourseError, ModelConfig, TrainConfig
 from bigmodel_lib.devices import choose_device, evaluating, to_device
 from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
-from bigmodel_lib.pretraining import OneLineParser, StopSignal, clock_face
-from bigmodel_lib.reports import say
+from bigmodel_lib.pretraining import CHECKPOINT_SECONDS, FILES, OneLineParser, clock_face
+from bigmodel_lib.processes import run_program
+from bigmodel_lib.reports import how_to_go_on, say
+from bigmodel_lib.stopping import Stopped, StopSignal
 from bigmodel_lib.storyworld.tasks import task_batch
 from bigmodel_lib.training import Pretraining
 
@@ -235,13 +237,17 @@ def prepare(given: dict, device):
     return run, data, (train, test), documents, tokenizer
 
 
-def finish(run, folder, data, split, documents, tokenizer, given) -> dict:
-    """Merge, measure on train and test, and write what a finished run leaves; returns the metrics."""
+def finish(run, folder, data, split, documents, tokenizer, given, stop: StopSignal) -> dict:
+    """Merge, measure on train and test, and write what a finished run leaves, metrics.json last; returns the metrics.
+
+    A signal stops the measuring, and lets the files be written.
+    """
     run.check_weights()
     learned, model = count_trainable(run.model), merge_lora(run.model)
     parts = {}
-    for name, rows in zip(("train", "test"), split, strict=True):
-        parts[name] = label_metrics(label_log_probs(model, [documents[i] for i in rows]), data.labels[rows])
+    with stop.at_once():
+        for name, rows in zip(("train", "test"), split, strict=True):
+            parts[name] = label_metrics(label_log_probs(model, [documents[i] for i in rows]), data.labels[rows])
     majority = np.bincount(data.labels[split[0]]).argmax()
     metrics = {
         **{f"{part}_{key}": found[key] for part, found in parts.items() for key in ("loss", "accuracy", "macro_f1")},
@@ -255,6 +261,7 @@ def finish(run, folder, data, split, documents, tokenizer, given) -> dict:
     }  # fmt: skip
     checkpoints.save_model(folder, model, tokenizer)
     checkpoints.write_json(folder / "labels.json", {"labels": list(data.names)})
+    stop.ended()
     checkpoints.write_json(folder / "metrics.json", metrics)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return metrics
@@ -268,7 +275,7 @@ def load_classifier(folder, device="cpu"):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise CourseError(f"the folder {folder} does not exist: check its name")
-    if (folder / "checkpoint.safetensors").exists():
+    if checkpoints.is_unfinished(folder):
         raise CourseError(f"the run in {folder} is not finished: continue it with --resume first")
     names = checkpoints.read_json(folder / "labels.json")["labels"]
     model = Classifier(ModelConfig.from_dict(checkpoints.read_json(folder / "config.json")), len(names))
@@ -315,10 +322,26 @@ def check_sources(given: dict, notes: dict, kept: dict, folder) -> None:
             )
 
 
-def finetune(options, device) -> int:
-    """The whole job for parsed options; returns the exit code."""
+def train_with_progress(run, save, stop: StopSignal) -> None:
+    """Run to the end of the budget, with a bar and a checkpoint now and then. Raises Stopped after a signal."""
     from tqdm import tqdm
 
+    saved = time.monotonic()
+    with tqdm(total=1.0, initial=run.fraction(), bar_format="{percentage:3.0f}% |{bar:24}| {desc}") as bar:
+        for look in run:
+            left = look.seconds * (1 - look.fraction) / max(look.fraction, 1e-9)
+            bar.set_description_str(f"step {look.step} · loss {look.loss:.3f} · {clock_face(left)} left", refresh=False)
+            bar.update(look.fraction - bar.n)
+            stopped = stop.number > 0
+            if stopped or look.fraction >= 1.0 or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save()
+                saved = time.monotonic()
+            if stopped:
+                raise Stopped
+
+
+def finetune(options, device, stop: StopSignal) -> int:
+    """The whole job for parsed options; returns the exit code. Raises Stopped after a signal."""
     folder, path = pathlib.Path(options.out), pathlib.Path(options.out) / "checkpoint.safetensors"
     given = {k: v for k, v in vars(options).items() if v is not None and k not in ("out", "resume", "ask", "device")}
     given |= {k: str(pathlib.Path(given[k]).resolve()) for k in MOVABLE if k in given}
@@ -327,6 +350,9 @@ def finetune(options, device) -> int:
         return 0
     tensors = None
     if options.resume:
+        if checkpoints.is_finished(folder):
+            path.unlink(missing_ok=True)  # it is there if the run was killed in its very last moment
+            raise CourseError(f"the run in {folder} is finished, so there is nothing to resume: ask it with --ask")
         if not path.exists():
             raise CourseError(f"{folder} has no run to continue (checkpoint.safetensors): correct the name")
         tensors, notes = checkpoints.load_tensors(path)
@@ -343,58 +369,60 @@ def finetune(options, device) -> int:
     if tensors is not None:
         check_sources(given, notes, kept, folder)
         run.load(tensors, notes, path)
-    else:
-        checkpoints.make_folder(folder)
-    for note in data.notes:
-        print(f"{given['data']}: {note}", file=sys.stderr)
-    print(
+        checkpoints.clear_passing(*(folder / name for name in (*FILES, "labels.json")))
+    with stop.held():
+        if tensors is None:
+            with checkpoints.new_folder(folder) as passing:
+                run.save(passing / path.name, **kept)
+        for note in data.notes:
+            print(f"{given['data']}: {note}", file=sys.stderr)
+        print(first_line(run, data, split, device), file=sys.stderr)
+        train_with_progress(run, lambda: run.save(path, **kept), stop)
+        metrics = finish(run, folder, data, split, documents, tokenizer, given, stop)
+        say(last_line(metrics, folder))
+    return 0
+
+
+def first_line(run, data, split, device) -> str:
+    """What a run says when it begins."""
+    return (
         f"{len(data.texts):,} texts, {len(data.names)} labels; {len(split[0]):,} to train on, {len(split[1]):,} held "
-        f"out; {count_trainable(run.model):,} of {count_parameters(run.model):,} parameters learn; device {device}",
-        file=sys.stderr,
+        f"out; {count_trainable(run.model):,} of {count_parameters(run.model):,} parameters learn; device {device}"
     )
-    run.save(path, **kept)
-    saved = time.monotonic()
-    with (
-        StopSignal() as stop,
-        tqdm(total=1.0, initial=run.fraction(), bar_format="{percentage:3.0f}% |{bar:24}| {desc}") as bar,
-    ):
-        for look in run:
-            left = look.seconds * (1 - look.fraction) / max(look.fraction, 1e-9)
-            bar.set_description_str(f"step {look.step} · loss {look.loss:.3f} · {clock_face(left)} left", refresh=False)
-            bar.update(look.fraction - bar.n)
-            if stop.raised or time.monotonic() - saved > 30:
-                run.save(path, **kept)
-                saved = time.monotonic()
-            if stop.raised:
-                print(f"stopped at step {run.step}: continue with --out {folder} --resume", file=sys.stderr)
-                return 130
-    metrics = finish(run, folder, data, split, documents, tokenizer, given)
-    say(
-        f"on {len(split[1])} held-out texts: loss {metrics['test_loss']:.4f} nats per text, accuracy "
+
+
+def last_line(metrics: dict, folder: pathlib.Path) -> str:
+    """What a finished run says."""
+    return (
+        f"on {metrics['rows']['test']} held-out texts: loss {metrics['test_loss']:.4f} nats per text, accuracy "
         f"{metrics['test_accuracy']:.3f} (the most frequent label alone: {metrics['majority_accuracy']:.3f}), macro-F1 "
         f"{metrics['test_macro_f1']:.3f}; on the training texts: loss {metrics['train_loss']:.4f}, accuracy "
         f"{metrics['train_accuracy']:.3f}; written to {folder}"
     )
-    return 0
 
 
-def main(argv=None) -> int:
-    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
+def main(argv=None, stop: StopSignal | None = None) -> int:
+    """Run the command; returns its exit code, 2 with one line on stderr for bad input, 128 + n for a signal n."""
+    if stop is None:  # called from Python, which gets its own handlers back
+        with StopSignal() as stop:
+            return main(argv, stop)
     options = parse_options(argv)
+
+    def end(code: int, words: str) -> int:
+        print(f"finetuning: {words}", file=sys.stderr)
+        return code
+
     try:
-        return finetune(options, choose_device(options.device or "auto"))
+        with stop.at_once():
+            return finetune(options, choose_device(options.device or "auto"), stop)
     except CourseError as error:
-        print(f"finetuning: {error}", file=sys.stderr)
-        return 2
+        return end(2, str(error))
     except torch.cuda.OutOfMemoryError:
-        print(
-            "finetuning: the device has too little memory for this run: choose a smaller --batch-size", file=sys.stderr
-        )
-        return 2
-    except KeyboardInterrupt:
-        print("finetuning: stopped at once; --resume continues from the last checkpoint", file=sys.stderr)
-        return 130
+        return end(2, "the device has too little memory for this run: choose a smaller --batch-size")
+    except KeyboardInterrupt as wish:
+        at_once = not isinstance(wish, Stopped)
+        return end(stop.exit_code(), how_to_go_on("finetuning", options.out, at_once))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

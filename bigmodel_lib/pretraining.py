@@ -7,7 +7,6 @@ import argparse
 import math
 import os
 import pathlib
-import signal
 import sys
 import time
 
@@ -17,34 +16,16 @@ from bigmodel_lib import checkpoints
 from bigmodel_lib.config import PRESETS, CourseError, ModelConfig, TrainConfig, preset, preset_for_minutes
 from bigmodel_lib.devices import choose_device
 from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
-from bigmodel_lib.processes import Processes, join_processes, leave
-from bigmodel_lib.reports import CurveFile, say
+from bigmodel_lib.processes import Processes, join_processes, run_program
+from bigmodel_lib.reports import CurveFile, how_to_go_on, say
 from bigmodel_lib.sources import read_source
+from bigmodel_lib.stopping import Stopped, StopSignal
 from bigmodel_lib.tokenizers import TOKENIZERS, tokenizer_from_dict
 from bigmodel_lib.training import Diverged, Look, Pretraining, evaluate
 
 SAMPLE_TOKENS = 16_384  # how much of the validation split is read during a run; the end reads all of it
 CHECKPOINT_SECONDS = 30.0
 FILES = ("checkpoint.safetensors", "curve.csv", "model.safetensors", "config.json", "tokenizer.json", "metrics.json")
-
-
-class StopSignal:
-    """Turns Ctrl-C and a polite kill into a flag for the loop; a second one stops at once."""
-
-    def __enter__(self):
-        self.raised, self._before = False, {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number, frame):
-        if self.raised:
-            raise KeyboardInterrupt
-        self.raised = True
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def clock_face(seconds: float) -> str:
@@ -74,7 +55,7 @@ def train_with_progress(run: Pretraining, validation, save, stop, curve_file, pa
     interval, silent = (0.2 if sys.stderr.isatty() else 10.0), not run.processes.first
     with tqdm(total=1.0, initial=run.fraction(), bar_format=bar_format, mininterval=interval, disable=silent) as bar:
         for look in run:
-            stopped = run.processes.any(stop.raised)
+            stopped = stop.among(run.processes)
             if run.processes.first:
                 if int(10 * look.fraction) > tenth and look.fraction < 1.0:
                     tenth = int(10 * look.fraction)
@@ -92,13 +73,16 @@ def train_with_progress(run: Pretraining, validation, save, stop, curve_file, pa
     return True
 
 
-def finish(run: Pretraining, folder: pathlib.Path, tokenizer, validation) -> dict:
+def finish(run: Pretraining, folder: pathlib.Path, tokenizer, validation, stop: StopSignal) -> dict:
     """Evaluate on the whole validation split and write the files of a finished run; returns the metrics.
 
+    A signal stops the evaluation, and lets the files be written. The last of them, metrics.json, says that the run is
+    finished, and until it is there the checkpoint stays.
     val_nats_per_char is None for an encoder: the cost of a hidden token given both sides is no cost of the text.
     """
     run.check_weights()
-    val_loss = evaluate(run.model, validation, precision=run.config.precision)
+    with stop.at_once():
+        val_loss = evaluate(run.model, validation, precision=run.config.precision)
     targets, causal = validation[1:], run.model.config.causal
     per_character = val_loss * len(targets) / tokenizer.count_characters(targets) if causal else None
     metrics = {
@@ -114,6 +98,7 @@ def finish(run: Pretraining, folder: pathlib.Path, tokenizer, validation) -> dic
         "curve": run.curve,
     }
     checkpoints.save_model(folder, run.model, tokenizer)
+    stop.ended()
     checkpoints.write_json(folder / "metrics.json", metrics)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return metrics
@@ -173,7 +158,7 @@ def chosen_preset(given: dict) -> tuple[str, dict]:
 
 
 def new_run(options, given: dict, folder: pathlib.Path, device, processes: Processes):
-    """(run, text, notes) of a fresh run; the folder is made last, when all else is right."""
+    """(run, text, notes) of a fresh run, whose folder has still to be made."""
     if folder.exists():
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     changes = {k: v for k, v in given.items() if k not in ("tokenizer", "preset", "objective")}
@@ -187,8 +172,6 @@ def new_run(options, given: dict, folder: pathlib.Path, device, processes: Proce
     run = Pretraining(model, text.train, train_config, processes=processes)
     notes = dict(options=given, source=text.name, fingerprint=text.fingerprint, tokenizer=text.tokenizer.to_dict())
     processes.wait()  # until all have found the folder free
-    if processes.first:
-        checkpoints.make_folder(folder)
     return run, text, notes
 
 
@@ -199,14 +182,14 @@ def resumed_run(options, given: dict, folder: pathlib.Path, device, processes: P
         raise CourseError(
             f"{folder} is not there, so there is nothing to resume: leave --resume out, or correct the name"
         )
-    if not path.exists() and (folder / "metrics.json").exists():
+    if checkpoints.is_finished(folder):
+        path.unlink(missing_ok=True)  # it is there if the run was killed in its very last moment
         raise CourseError(
             f"the run in {folder} is finished, so there is nothing to resume: use it, or start one elsewhere"
         )
     if not path.exists():
         raise CourseError(
-            f"{folder} has no checkpoint (checkpoint.safetensors): correct the name; or if its run was ended before "
-            "it had begun, delete the folder and start again without --resume"
+            f"{folder} has no checkpoint (checkpoint.safetensors): correct the name, or start a run without --resume"
         )
     tensors, notes = checkpoints.load_tensors(path)
     try:
@@ -232,64 +215,78 @@ def resumed_run(options, given: dict, folder: pathlib.Path, device, processes: P
     return run, text, {k: notes[k] for k in ("options", "source", "fingerprint", "tokenizer")}
 
 
-def pretrain(options, processes: Processes, device) -> int:
-    """The whole job for parsed options; returns the exit code."""
-    given = {k: v for k, v in vars(options).items() if v is not None and k not in RESUMABLE}
-    folder = pathlib.Path(options.out)
-    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
-    if not 0 <= pause < math.inf:
-        raise CourseError(f"--save-every {pause} is no number of seconds from 0: choose one, such as 30")
-    start = resumed_run if options.resume else new_run
-    run, text, notes = start(options, given, folder, device, processes)
+def train_and_keep(run: Pretraining, text, folder: pathlib.Path, notes: dict, options, stop: StopSignal) -> bool:
+    """Train to the end of the budget, with checkpoints and a curve on disk; False if the run was stopped."""
     checkpoint = folder / "checkpoint.safetensors"
+    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
 
     def save():
         run.save(checkpoint, **notes)
 
-    if processes.first:
-        shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
-        print(
-            f"{count_parameters(run.model):,} parameters, {len(text.train):,} tokens to train on, "
-            f"{len(text.validation):,} to validate on, device {device}{shared}",
-            file=sys.stderr,
-        )
-    if not options.resume and processes.first:
-        save()
-    with StopSignal() as stop, CurveFile(folder, run, options.tensorboard) as curve_file:
+    with CurveFile(folder, run, options.tensorboard) as curve_file:
         try:
             finished = train_with_progress(run, text.validation, save, stop, curve_file, pause)
         except Diverged as problem:
-            if not processes.first:  # the first one has the checkpoint, and says more
+            if not run.processes.first:  # the first one has the checkpoint, and says more
                 raise
-            kept = checkpoints.load_tensors(checkpoint)[1]["state"]["step"]
+            kept = checkpoints.read_notes(checkpoint)["state"]["step"]
             raise CourseError(
                 f"{problem}: the last good checkpoint, of step {kept}, is kept in {folder}; "
                 f"start again elsewhere with lower rates (--muon-rate, --adamw-rate) or another --seed"
             ) from None
-        if processes.first and finished:
-            save()
-    if processes.first:
-        report(run, folder, text, finished)
-    processes.wait()  # all leave together
-    return 0 if finished else 130
+    if run.processes.first and finished:
+        save()
+    return finished
 
 
-def report(run: Pretraining, folder: pathlib.Path, text, finished: bool) -> None:
-    """Say how a run ended, and write what a finished one leaves."""
-    if not finished:
-        print(f"stopped at step {run.step}: continue with --out {folder} --resume", file=sys.stderr)
-        return
-    metrics = finish(run, folder, text.tokenizer, text.validation)
+def pretrain(options, processes: Processes, device, stop: StopSignal) -> int:
+    """The whole job for parsed options; returns the exit code. Raises Stopped in all processes if one was stopped."""
+    given = {k: v for k, v in vars(options).items() if v is not None and k not in RESUMABLE}
+    folder = pathlib.Path(options.out)
+    if options.save_every is not None and not 0 <= options.save_every < math.inf:
+        raise CourseError(f"--save-every {options.save_every} is no number of seconds from 0: choose one, such as 30")
+    start = resumed_run if options.resume else new_run
+    run, text, notes = start(options, given, folder, device, processes)
+    with stop.held():
+        if not options.resume and processes.first:
+            with checkpoints.new_folder(folder) as passing:
+                run.save(passing / "checkpoint.safetensors", **notes)
+        if processes.first:
+            print(first_line(run, text, device), file=sys.stderr)
+        stopped = not train_and_keep(run, text, folder, notes, options, stop)
+        if processes.first and not stopped:
+            try:
+                say(last_line(finish(run, folder, text.tokenizer, text.validation, stop), folder))
+            except Stopped:
+                stopped = True
+        stop.end_together(stopped, processes)
+    return 0
+
+
+def first_line(run: Pretraining, text, device) -> str:
+    """What a run says when it begins."""
+    shared = f", shared by {run.processes.size} processes" if run.processes.size > 1 else ""
+    return (
+        f"{count_parameters(run.model):,} parameters, {len(text.train):,} tokens to train on, "
+        f"{len(text.validation):,} to validate on, device {device}{shared}"
+    )
+
+
+def last_line(metrics: dict, folder: pathlib.Path) -> str:
+    """What a finished run says."""
     cost = metrics["val_nats_per_char"]
-    say(
+    return (
         f"validation loss {metrics['val_loss']:.4f} nats per {'token' if cost else 'hidden token'}, "
         f"{f'{cost:.4f} nats per character, ' if cost else ''}"
         f"after {metrics['steps']} steps in {metrics['train_seconds']:.1f} s; written to {folder}"
     )
 
 
-def main(argv=None) -> int:
-    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
+def main(argv=None, stop: StopSignal | None = None) -> int:
+    """Run the command; returns its exit code, 2 with one line on stderr for bad input, 128 + n for a signal n."""
+    if stop is None:  # called from Python, which gets its own handlers back
+        with StopSignal() as stop:
+            return main(argv, stop)
     options = parse_options(argv)
     says = os.environ.get("LOCAL_RANK", "0") == "0"  # one process of each machine speaks for all
 
@@ -298,9 +295,15 @@ def main(argv=None) -> int:
             print(f"pretraining: {words}", file=sys.stderr)
         return code
 
+    def end_stopped(at_once: bool) -> int:
+        if os.environ.get("RANK", "0") == "0":  # the one that has the checkpoint
+            print(f"pretraining: {how_to_go_on('pretraining', options.out, at_once)}", file=sys.stderr)
+        return stop.exit_code()
+
     try:
-        processes, device = join_processes(choose_device(options.device or "auto"))
-        return pretrain(options, processes, device)
+        with stop.at_once():
+            processes, device = join_processes(choose_device(options.device or "auto"))
+            return pretrain(options, processes, device, stop)
     except CourseError as error:
         return end(2, str(error))
     except torch.cuda.OutOfMemoryError:
@@ -308,10 +311,12 @@ def main(argv=None) -> int:
     except RuntimeError as error:
         if os.environ.get("WORLD_SIZE", "1") == "1":
             raise
+        if stop.comes_soon():  # it has ended the other one already
+            return end_stopped(at_once=True)
         return end(1, f"another process of this run has ended, so this one does; --resume goes on ({str(error)[:60]}…)")
-    except KeyboardInterrupt:
-        return end(130, "stopped at once; --resume continues from the last checkpoint")
+    except KeyboardInterrupt as wish:
+        return end_stopped(at_once=not isinstance(wish, Stopped))
 
 
 if __name__ == "__main__":
-    leave(main())
+    run_program(main)

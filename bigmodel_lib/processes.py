@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from bigmodel_lib.config import CourseError
+from bigmodel_lib.stopping import StopSignal, left_to_the_system
 
 
 class Processes:
@@ -55,9 +56,13 @@ class Processes:
             dist.all_reduce(values)
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process."""
-        return self.total(torch.tensor(int(flag))).item() > 0
+    def largest(self, number: float) -> float:
+        """The largest of all processes' numbers."""
+        if self.size == 1:
+            return number
+        shared = torch.tensor(number, dtype=torch.float64)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return shared.item()
 
     def wait(self) -> None:
         """Return when all have come here. At a run's end, too: one that leaves early takes the others' line down."""
@@ -74,7 +79,8 @@ def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     # numbers of the host go by gloo, gradients by the device's own engine
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    with left_to_the_system():  # it may wait for the others for minutes, and hears nothing meanwhile
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     return Processes(dist.get_rank(), size), device
 
 
@@ -89,3 +95,19 @@ def leave(code: int) -> None:
     if dist.is_available() and dist.is_initialized():
         os._exit(code)
     sys.exit(code)
+
+
+def run_program(main, argv=None) -> None:
+    """Run a command's main(argv, stop) as this process, and end with its exit code.
+
+    Signals are heard from here to the last moment: once the code is known, they change nothing.
+    """
+    stop = StopSignal()
+    try:
+        stop.listen()
+        code = main(argv, stop)
+    except KeyboardInterrupt:  # a second signal, while the first one was being answered
+        code = stop.exit_code()
+    finally:
+        stop.ended()
+    leave(code)

@@ -2,7 +2,10 @@
 
 import csv
 import io
+import os
 import pathlib
+import shlex
+import subprocess
 import sys
 
 from bigmodel_lib import checkpoints
@@ -74,6 +77,21 @@ class CurveFile:
         for part in (self.file, self.writer):
             if part is not None:
                 part.close()
+
+
+def how_to_go_on(program: str, folder, at_once: bool = False) -> str:
+    """What a stopped program says: where its run has stopped, and the command that continues it."""
+    try:
+        if not checkpoints.is_unfinished(folder):
+            raise CourseError("it has no checkpoint")
+        step = checkpoints.read_notes(pathlib.Path(folder) / "checkpoint.safetensors")["state"]["step"]
+    except (CourseError, KeyError, TypeError):
+        return "stopped before the first step, nothing was written: start again with the same command"
+    quoted = subprocess.list2cmdline([str(folder)]) if os.name == "nt" else shlex.quote(str(folder))
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    start = (sys.orig_argv or ["python"])[0] if alone else "torchrun …"
+    where = f"at once, after the checkpoint of step {step}" if at_once else f"at step {step}"
+    return f"stopped {where}: continue with {start} -m bigmodel_lib.{program} --out {quoted} --resume"
 
 
 def _tensorboard(folder: pathlib.Path, purge_step: int):

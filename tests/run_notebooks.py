@@ -67,7 +67,9 @@ def normalise(notebook) -> None:
     """Keep what a reader sees and nbval compares, drop what changes from run to run."""
     notebook["metadata"] = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        kept = {key: cell["metadata"][key] for key in ("tags", "tolerance", "exercise", "part") if cell["metadata"].get(key)}
+        kept = {
+            key: cell["metadata"][key] for key in ("tags", "tolerance", "exercise", "part") if cell["metadata"].get(key)
+        }
         cell["metadata"] = nbformat.from_dict(kept)
         if cell["cell_type"] != "code":
             cell.pop("attachments", None)

@@ -468,6 +468,8 @@ def test_the_readers_own_run_comes_first_and_only_if_it_is_finished(random_model
     (tmp_path / "runs/mine/checkpoint.safetensors").touch()
     assert checkpoints.own_or_committed("mine", "stories") == ours, "it is not finished"
     checkpoints.save_model(tmp_path / "runs/mine", random_model(vocab_size=256), ByteTokenizer())
+    assert checkpoints.own_or_committed("mine", "stories") == ours, "its last file, metrics.json, is still to come"
+    checkpoints.write_json(tmp_path / "runs/mine/metrics.json", {})
     capsys.readouterr()
     assert checkpoints.own_or_committed("mine", "stories") == tmp_path / "runs/mine"
     assert "runs/mine" in capsys.readouterr().out

@@ -225,6 +225,32 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_new_folder_appears_filled_or_not_at_all(tmp_path, monkeypatch):
+    out, rename, pauses = tmp_path / "above/out", os.rename, []
+    with checkpoints.new_folder(out) as passing:
+        (passing / "file").write_text("new")
+        assert not out.exists()
+    assert [path.name for path in out.parent.iterdir()] == ["out"] and (out / "file").read_text() == "new"
+    with pytest.raises(CourseError, match="out cannot be made .*not empty"), checkpoints.new_folder(out):
+        pass
+    with pytest.raises(CourseError, match="2/file is full"), checkpoints.new_folder(tmp_path / "2") as passing:
+        raise CourseError(f"{passing}/file is full")
+    with pytest.raises(KeyboardInterrupt), checkpoints.new_folder(tmp_path / "3") as passing:
+        (passing / "file").write_text("half")
+        raise KeyboardInterrupt
+
+    def refuse(*paths):
+        monkeypatch.setattr(os, "rename", rename)  # the next time it may
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    with checkpoints.new_folder(tmp_path / "4"):
+        pass
+    assert len(pauses) == 1 and sorted(path.name for path in tmp_path.iterdir()) == ["4", "above"]
+    assert [path.name for path in out.parent.iterdir()] == ["out"] and (out / "file").read_text() == "new"
+
+
 def test_a_model_survives_its_files(tmp_path, random_model):
     model = random_model(vocab_size=256)
     checkpoints.save_model(tmp_path, model, ByteTokenizer())
@@ -319,47 +345,31 @@ def test_characters_of_many_bytes_are_counted_as_characters(tmp_path):
     assert metrics["val_nats_per_char"] == pytest.approx(3 * metrics["val_loss"], rel=0.01)
 
 
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file, number):
-    steps = ["--steps", "300"]
+def test_a_signal_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file, monkeypatch, capsys, number):
+    """tests/test_stopping.py sends signals at any moment; this one says what a stopped run refuses."""
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run_module("pretraining", "--text", text_file, "--out", whole, *steps, *TINY).returncode == 0
-    command = [
-        sys.executable,
-        "-m",
-        "bigmodel_lib.pretraining",
-        "--text",
-        str(text_file),
-        "--out",
-        str(out),
-        *steps,
-        *TINY,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for((out / "checkpoint.safetensors").exists, process)
-    process.send_signal(number)
-    assert process.wait(60) == 130, process.stderr.read()
+    options, save = ["--text", str(text_file), "--steps", "40", *TINY], Pretraining.save
+    assert pretraining.main([*options, "--out", str(whole)]) == 0
+
+    def save_and_signal(run, path, **notes):
+        save(run, path, **notes)
+        if run.step == 20:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Pretraining, "save", save_and_signal)
+    assert pretraining.main([*options, "--out", str(out), "--save-every", "0"]) == 128 + number
+    monkeypatch.undo()
+    assert "pretraining: stopped at step 30: continue with " in capsys.readouterr().err
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.safetensors", "curve.csv"]
-    stopped_at = checkpoints.load_tensors(out / "checkpoint.safetensors")[1]["state"]["step"]
-    assert stopped_at < 300
-    refused = run_module("pretraining", "--out", out, "--resume", "--steps", 200)
-    assert refused.returncode == 2 and "began with 300: leave --steps out" in refused.stderr
-    refused = run_module("generation", "--checkpoint", out, "--prompt", "1")
-    assert refused.returncode == 2 and "is not finished: continue it with --resume" in refused.stderr
-    assert run_module("pretraining", "--out", out, "--resume").returncode == 0
+    for program, arguments, words in [
+        (pretraining, ["--out", str(out), "--resume", "--steps", "20"], "began with 40: leave --steps out"),
+        (generation, ["--checkpoint", str(out), "--prompt", "1"], "is not finished: continue it with --resume"),
+    ]:
+        assert program.main(arguments) == 2 and words in capsys.readouterr().err
+    assert pretraining.main(["--out", str(out), "--resume"]) == 0
     assert_same(load_file(whole / "model.safetensors"), load_file(out / "model.safetensors"))
-    assert not (out / "checkpoint.safetensors").exists()
-    refused = run_module("pretraining", "--out", out, "--resume")
-    assert refused.returncode == 2 and "is finished" in refused.stderr
+    assert pretraining.main(["--out", str(out), "--resume"]) == 2 and "is finished" in capsys.readouterr().err
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monkeypatch, capsys):

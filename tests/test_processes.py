@@ -3,17 +3,21 @@
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import subprocess
 import sys
 import time
 
+import forked
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import two_processes
 
+from bigmodel_lib import pretraining, reports
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.processes import Processes
 
@@ -57,7 +61,7 @@ def test_every_row_of_a_batch_has_one_process():
 
 def test_one_process_agrees_with_itself():
     alone = Processes()
-    assert alone.first and alone.agree(0.3) == 0.3 and alone.any(True) and not alone.any(False)
+    assert alone.first and alone.agree(0.3) == 0.3 and alone.largest(2) == 2
     assert alone.total(torch.ones(2)).tolist() == [1.0, 1.0] and alone.wrap(alone) is alone
     alone.wait()
 
@@ -104,24 +108,110 @@ def test_a_killed_process_ends_the_other_and_one_process_goes_on(tmp_path):
     assert len(re.findall("^pretraining: ", told, re.M)) <= 1, told
     assert (out / "checkpoint.safetensors").exists() and not (out / "metrics.json").exists()
     (out / "curve.csv").unlink()  # the one that goes on writes it anew
-    process = pretrain("--out", out, "--resume", processes=1)
-    wait_for_step(out, 10, process)
-    process.send_signal(signal.SIGINT)
-    said, told = process.communicate(timeout=100)
-    assert process.returncode == 130 and "continue with" in told
+    stop = forked.send({("StopSignal.among", 3): signal.SIGINT})
+    assert forked.end_of(forked.fork(pretraining, ["--out", out, "--resume"], tmp_path / "said", stop)) == 130
+    assert "continue with" in (tmp_path / "said").read_text() and (out / "curve.csv").exists()
 
 
 def test_ctrl_c_stops_all_and_two_processes_go_on_where_one_stopped(tmp_path):
-    out = tmp_path / "run"
-    process = pretrain("--steps", 100_000, "--out", out, *TINY, processes=1)
-    wait_for_step(out, 20, process)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=100)
-    stopped = int(re.search(r"stopped at step (\d+)", told)[1])
+    out, stop = tmp_path / "run", forked.send({("StopSignal.among", 2): signal.SIGINT})
+    options = ["--steps", 100_000, "--out", out, *TINY]
+    assert forked.end_of(forked.fork(pretraining, options, tmp_path / "said", stop)) == 130
+    assert "stopped at step 20: continue with" in (tmp_path / "said").read_text()
     process = pretrain("--out", out, "--resume")
-    wait_for_step(out, stopped + 20, process)
-    os.killpg(process.pid, signal.SIGINT)
+    wait_for_step(out, 40, process)
+    os.killpg(process.pid, signal.SIGINT)  # torchrun hears it, too, and passes it on once more
     _, told = process.communicate(timeout=100)
-    assert int(re.search(r"stopped at step (\d+)", told)[1]) >= stopped + 20, told
+    assert int(re.search(r"stopped at step (\d+): continue with torchrun … -m", told)[1]) >= 40, told
     rows = [int(line.split(",")[0]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
     assert rows == sorted(set(rows))
+
+
+# Signals at chosen moments: the two processes are forked here as torchrun would start them, so that each end is seen
+
+
+class Pair:
+    """Short runs on two processes, each in a new folder."""
+
+    def __init__(self, folder):
+        (folder / "text.txt").write_text("".join(f"{a} + {b} = {a + b}\n" for a in range(20) for b in range(20)))
+        self.options = ["--text", folder / "text.txt", *TINY, "--steps", 20]
+        self.folder, self.n = folder, 0
+
+    def begin(self, acts) -> None:
+        """Begin a run on some ranks of two: acts {rank: act}."""
+        self.n += 1
+        self.out, self.ranks = self.folder / f"run{self.n}", {}
+        self.store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+        self.keys = self.store.num_keys()
+        names = dict(MASTER_ADDR="localhost", MASTER_PORT=str(self.store.port), TORCHELASTIC_USE_AGENT_STORE="True")
+        for rank, act in acts.items():
+            names |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+            options, group = [*self.options, "--out", self.out], self.ranks.get(0, 0)
+            self.ranks[rank] = forked.fork(pretraining, options, self.folder / f"said{rank}", act, group, **names)
+
+    def end(self) -> list:
+        """The exit codes of all ranks, as a shell counts them."""
+        codes = [forked.end_of(number) for number in self.ranks.values()]
+        self.said = "".join((self.folder / f"said{rank}").read_text() for rank in self.ranks)
+        return [128 - code if code < 0 else code for code in codes]
+
+    def left(self) -> str:
+        assert [path.name for path in self.folder.glob(".*")] == []
+        return "nothing" if not self.out.exists() else "all" if (self.out / "metrics.json").exists() else "a checkpoint"
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    if not hasattr(os, "fork"):
+        pytest.skip("runs are forked, so that each starts at once")
+    monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
+    return Pair(tmp_path)
+
+
+def to_both(number):
+    os.killpg(0, number)
+
+
+def to_itself(number):
+    os.kill(os.getpid(), number)
+
+
+CHOSEN = [  # the rank, the moment, whom it signals; the exit code of both, what is left
+    (0, ("new_run", 1), to_both, 143, "nothing"),
+    (0, ("new_folder", 1), to_both, 143, "a checkpoint"),
+    (1, ("Pretraining.train_step", 3), to_both, 143, "a checkpoint"),
+    (1, ("StopSignal.among", 1), to_itself, 143, "a checkpoint"),
+    (0, ("StopSignal.among", 2), to_itself, 143, "a checkpoint"),
+    (0, ("finish", 1), to_both, 143, "a checkpoint"),
+    (0, ("finish", 1), to_itself, 143, "a checkpoint"),
+    (1, ("StopSignal.end_together", 1), to_itself, 0, "all"),
+    (0, ("save_model", 1), to_both, 0, "all"),
+    (0, ("StopSignal.end_together", 1), to_both, 0, "all"),
+]
+
+
+def test_a_signal_ends_two_processes_alike(pair, capsys):
+    assert pretraining.main([*map(str, pair.options), "--out", str(pair.folder / "0")]) == 0  # imports for all forks
+    pair.begin({0: forked.write_down(pair.folder / "moments"), 1: None})
+    assert pair.end() == [0, 0]
+    moments, draws = forked.read_moments(pair.folder / "moments"), random.Random(0)
+    moments = moments[moments.index(("new_run", 1)) :]  # once both are there
+    for rank, moment, to, *wanted in CHOSEN + [(0, draws.choice(moments), to_both) for _ in range(8)]:
+        pair.begin({0: None, 1: None, rank: forked.send({moment: signal.SIGTERM}, to)})
+        codes, left = pair.end(), pair.left()
+        assert codes == [0 if left == "all" else 143] * 2, (rank, moment, to, codes, pair.said)
+        assert wanted in ([], [codes[0], left]) and f"signal at {moment[0]}" in pair.said
+        if left == "a checkpoint":
+            lines = re.findall("^pretraining: stopped .* continue with torchrun … -m", pair.said, re.M)
+            assert len(lines) == 1, pair.said
+            assert pretraining.main(["--out", str(pair.out), "--resume"]) == 0
+
+
+def test_a_process_that_waits_for_another_in_vain_can_be_ended(pair):
+    """It waits in compiled code, where no handler of Python's is called."""
+    pair.begin({1: None})
+    while pair.store.num_keys() == pair.keys and os.waitpid(pair.ranks[1], os.WNOHANG) == (0, 0):
+        time.sleep(0.01)
+    os.kill(pair.ranks[1], signal.SIGTERM)
+    assert pair.end() == [143] and pair.left() == "nothing"

@@ -4,19 +4,19 @@ import errno
 import os
 import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import time
 
+import forked
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, pretraining
+from bigmodel_lib import checkpoints, pretraining, reports
+from bigmodel_lib.config import CourseError
 
 TINY = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context-length", "16", "--batch-size", "4"]
-KILLS = 24
+KILLS = 9
 
 
 @pytest.fixture
@@ -31,94 +31,97 @@ def run_options(text_file, out, *more):
     return ["--text", str(text_file), "--out", str(out), *TINY, *more]
 
 
-def child(options) -> int:
-    """Start the program in a forked process that saves at every look; returns its number."""
-    number = os.fork()
-    if number == 0:
-        code = 70
-        try:
-            silent = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(silent, 1)
-            os.dup2(silent, 2)
-            torch.set_num_threads(1)
-            pretraining.CHECKPOINT_SECONDS = 0.0
-            sync = os.fsync
-            os.fsync = lambda handle: (time.sleep(0.015), sync(handle))  # a slow disk, so that kills fall into writes
-            code = pretraining.main(options)
-        finally:
-            os._exit(code)
-    return number
+@pytest.fixture
+def forks(tmp_path, text_file, monkeypatch):
+    """A function (options, moment=None) -> the exit code of a run, killed without warning at a moment of its life."""
+    if not hasattr(os, "fork"):
+        pytest.skip("runs are forked, so that each starts at once")
+    monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
+
+    def run(options, moment=None):
+        act = forked.send({moment: signal.SIGKILL}) if moment else forked.write_down(tmp_path / "moments")
+        return forked.end_of(forked.fork(pretraining, options, tmp_path / "said", act))
+
+    run.moments = lambda: forked.read_moments(tmp_path / "moments")
+    return run
 
 
-def moment(path) -> int:
-    """When a file was written last; 0 before it is there."""
-    return path.stat().st_mtime_ns if path.exists() else 0
+def same_weights(*folders) -> bool:
+    one, other = (checkpoints.load_tensors(folder / "model.safetensors")[0] for folder in folders)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, so that each starts at once")
-@pytest.mark.parametrize("dropout", ["0", "0.1"])
-def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, text_file, dropout):
-    options = ["--steps", "1000", "--dropout", dropout]
+def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, text_file, forks):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    assert os.waitpid(child(run_options(text_file, straight, *options)), 0)[1] == 0
-    draws, kills, half_written = random.Random(1), 0, 0
-    start = run_options(text_file, killed, *options)
-    while not (killed / "metrics.json").exists():
-        began, before = (killed / "checkpoint.safetensors").exists(), moment(killed / "checkpoint.safetensors")
-        number = child(["--out", str(killed), "--resume"] if began else start)
-        if kills < KILLS // 2:  # and then let it end
-            if draws.random() < 0.8:  # once it trains; else already while it starts
-                while moment(killed / "checkpoint.safetensors") == before:
-                    time.sleep(0.001)
-            time.sleep(draws.uniform(0.0, 0.1))
-            while kills % 3 == 0 and not list(killed.glob(".checkpoint*")):
-                time.sleep(0.0005)  # every third time wait for the middle of a write
-            os.kill(number, signal.SIGKILL)
-        _, status = os.waitpid(number, 0)
-        kills += os.WIFSIGNALED(status)
-        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-        if not (killed / "checkpoint.safetensors").exists() and not (killed / "metrics.json").exists():
-            shutil.rmtree(killed, ignore_errors=True)  # killed before it had begun
-            continue
-        half_written += bool(list(killed.glob(".checkpoint*")))
-        (killed / ".mine.txt").write_text("a hidden file of the reader's")
-        if not (killed / "metrics.json").exists():
+    options = ["--dropout", "0.1", "--steps"]  # what is left out must be the same, too
+    assert pretraining.main(run_options(text_file, straight, *options, "200")) == 0
+    assert forks(run_options(text_file, tmp_path / "short", *options, "20")) == 0
+    moments, draws, half_written = forks.moments(), random.Random(1), 0
+    moments = moments[: moments.index(("finish", 1))]
+    for n in range(KILLS):  # at any moment of its life, and every third time in the middle of a write
+        moment = ("before replace", draws.randint(1, 3)) if n % 3 == 0 else draws.choice(moments)
+        begun = killed.exists()
+        start = run_options(text_file, killed, *options, "200")
+        assert forks(["--out", str(killed), "--resume"] if begun else start, moment) == -signal.SIGKILL, moment
+        half_written += bool(list(killed.glob(".c*.????????")))
+        if killed.exists():
             checkpoints.load_tensors(killed / "checkpoint.safetensors")  # the last good one is whole
-    assert kills == KILLS // 2 and half_written > 0, "some of the kills fell into a write"
-    one, other = (checkpoints.load_tensors(folder / "model.safetensors")[0] for folder in (straight, killed))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+            (killed / ".mine.txt").write_text("a hidden file of the reader's")
+    assert half_written > 0, "some of the kills fell into a write"
+    assert pretraining.main(["--out", str(killed), "--resume"]) == 0
+    assert same_weights(straight, killed)
     curves = [[row["loss"] for row in checkpoints.read_json(f / "metrics.json")["curve"]] for f in (straight, killed)]
-    assert curves[0] == curves[1] and len(curves[0]) == 100
+    assert curves[0] == curves[1] and len(curves[0]) == 20
     assert [p.name for p in killed.glob(".*")] == [".mine.txt"]  # what the kills left half written is gone, no more
     rows = [(folder / "curve.csv").read_text().splitlines() for folder in (straight, killed)]
-    assert len(rows[0]) == len(rows[1]) == 101
-    assert [row.split(",")[0] for row in rows[0]] == [row.split(",")[0] for row in rows[1]]
+    assert [[row.split(",")[0] for row in part] for part in rows] == [["step", *map(str, range(10, 201, 10))]] * 2
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_without_room_the_last_good_checkpoint_stays(tmp_path, text_file, monkeypatch, capsys, code):
+def test_killed_while_its_last_files_are_written_a_run_is_finished_or_goes_on(tmp_path, text_file, forks, capsys):
+    straight, found = tmp_path / "straight", []
+    assert pretraining.main(run_options(text_file, tmp_path / "first", "--steps", "10")) == 0
+    assert forks(run_options(text_file, straight, "--steps", "10")) == 0
+    moments = forks.moments()
+    moments = moments[moments.index(("finish", 1)) :]
+    for n, moment in enumerate(m for m in moments if m[0].startswith(("before", "after"))):
+        out = tmp_path / f"run{n}"
+        assert forks(run_options(text_file, out, "--steps", "10"), moment) == -signal.SIGKILL, moment
+        if finished := (out / "metrics.json").exists():
+            assert same_weights(straight, out)
+        elif (out / "model.safetensors").exists():
+            with pytest.raises(CourseError, match="is not finished: continue it with --resume"):
+                checkpoints.load_model(out)
+        capsys.readouterr()
+        assert pretraining.main(["--out", str(out), "--resume"]) == (2 if finished else 0), moment
+        assert not finished or "is finished, so there is nothing to resume" in capsys.readouterr().err
+        checkpoints.load_model(out)
+        assert same_weights(straight, out) and not (out / "checkpoint.safetensors").exists()
+        found.append(finished)
+    assert found == sorted(found) and 0 < sum(found) < len(found)
+
+
+def test_without_room_the_last_good_checkpoint_stays(tmp_path, text_file, monkeypatch, capsys):
     monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0.0)
-    out, whole, calls = tmp_path / "run", os.fsync, []
+    monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
+    out, straight, whole, calls = tmp_path / "run", tmp_path / "straight", os.fsync, []
 
     def full(handle):
         calls.append(handle)
         if len(calls) > 12:
-            raise OSError(code, os.strerror(code))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         whole(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    assert pretraining.main(run_options(text_file, out, "--steps", "200")) == 2
-    monkeypatch.undo()
+    assert pretraining.main(run_options(text_file, out, "--steps", "60")) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("pretraining: ") and "cannot be written" in said and os.strerror(code).lower() in said
-    assert "make room" in said and [p.name for p in out.glob(".*")] == []
+    assert said.startswith("pretraining: ") and "cannot be written (no space left on device): make room" in said
+    assert [p.name for p in out.glob(".*")] == []
     kept = checkpoints.load_tensors(out / "checkpoint.safetensors")[1]["state"]["step"]
-    assert 0 < kept < 200
+    assert 0 < kept < 60
+    monkeypatch.setattr(os, "fsync", whole)
     assert pretraining.main(["--out", str(out), "--resume"]) == 0
-    straight = tmp_path / "straight"
-    assert pretraining.main(run_options(text_file, straight, "--steps", "200")) == 0
-    one, other = (checkpoints.load_tensors(folder / "model.safetensors")[0] for folder in (straight, out))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert pretraining.main(run_options(text_file, straight, "--steps", "60")) == 0
+    assert same_weights(straight, out)
 
 
 def test_a_full_disk_at_the_curve_is_said_in_one_line(tmp_path, text_file, monkeypatch, capsys):

@@ -1,0 +1,120 @@
+"""Ctrl-C and a polite kill, heard from a program's start to its end, so that a run always leaves its files in order.
+
+Windows sends no SIGTERM to another process: there it is Ctrl-C alone that is heard.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONE_WISH = 1.0  # seconds in which further signals repeat the first: a terminal and torchrun both pass a Ctrl-C on
+
+
+class Stopped(KeyboardInterrupt):
+    """The first signal has stopped the work here; a plain KeyboardInterrupt comes from a second one."""
+
+
+def set_handlers(handlers: dict) -> dict:
+    """Set {signal: handler} and return the ones from before; in a side thread, which hears no signals, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    return {number: handler for number, handler in before.items() if handler is not None}  # None: not set by Python
+
+
+@contextlib.contextmanager
+def left_to_the_system():
+    """Inside, a signal ends the process at once, even while it waits in compiled code that no handler interrupts."""
+    before = set_handlers(dict.fromkeys(SIGNALS, signal.SIG_DFL))
+    try:
+        yield
+    finally:
+        set_handlers(before)
+
+
+class StopSignal:
+    """What Ctrl-C (SIGINT) or a polite kill (SIGTERM) asks for; `number` is the signal's, 0 until one comes.
+
+    The first one is only noted: a loop looks at `number` where it can stop, and files are written to the end. Inside
+    `at_once()` it raises Stopped, so that no long step delays it. A second one raises KeyboardInterrupt wherever it
+    comes, and a third is left to the system. `with StopSignal() as stop` gives the handlers back at its end; `listen()`
+    keeps them.
+    """
+
+    def __init__(self):
+        self.number, self._since = 0, 0.0
+        self._held, self._over = True, False
+        self._before: dict = {}
+
+    def listen(self) -> None:
+        """Hear signals from now on."""
+        self._before = set_handlers(dict.fromkeys(SIGNALS, self._note))
+
+    def __enter__(self):
+        self.listen()
+        return self
+
+    def __exit__(self, *_):
+        set_handlers(self._before)
+
+    def _note(self, number, frame):
+        if self._over:
+            return
+        if not self.number:
+            self._since, self.number = time.monotonic(), number
+            self._stop_unless(self._held)
+        elif time.monotonic() - self._since >= ONE_WISH:
+            set_handlers(dict.fromkeys(SIGNALS, signal.SIG_DFL))
+            raise KeyboardInterrupt
+
+    def _stop_unless(self, held: bool) -> None:
+        if self.number and not held and not self._over:
+            raise Stopped
+
+    @contextlib.contextmanager
+    def at_once(self, held: bool = False):
+        """Inside, the first signal raises Stopped, as one does that was noted: for long steps that write nothing."""
+        outside, self._held = self._held, held
+        try:
+            self._stop_unless(outside and held)  # Python may have swallowed what it raised, in a generator's end
+            yield
+        finally:
+            self._held = outside
+        self._stop_unless(outside)
+
+    def held(self):
+        """Inside, also within `at_once()`, the first signal is only noted; on leaving it raises Stopped."""
+        return self.at_once(held=True)
+
+    def among(self, processes) -> bool:
+        """Whether any of a run's processes has been asked to stop: all get the same answer."""
+        number = int(processes.largest(self.number))
+        if number and not self.number:
+            self._since, self.number = time.monotonic(), number
+        return number > 0
+
+    def comes_soon(self) -> bool:
+        """Whether a signal has come or comes within moments: one for several processes never reaches all at once."""
+        end = time.monotonic() + ONE_WISH
+        while not self.number and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.number > 0
+
+    def end_together(self, stopped: bool, processes) -> None:
+        """Let all processes of a run end as its first one does: stopped by that one's signal, or finished."""
+        number = int(processes.agree(self.number if stopped else 0))
+        if number:
+            self.number = number
+        else:
+            self.ended()
+
+    def ended(self) -> None:
+        """Say that the run is finished, or its exit code known: from now on signals change nothing."""
+        self._over = True
+        set_handlers(dict.fromkeys(SIGNALS, signal.SIG_IGN))
+
+    def exit_code(self) -> int:
+        """128 and the signal's number, as a shell counts it."""
+        return 128 + (self.number or signal.SIGINT)
