@@ -374,9 +374,9 @@ def finetune(options, device, stop: StopSignal) -> int:
         if tensors is None:
             with checkpoints.new_folder(folder) as passing:
                 run.save(passing / path.name, **kept)
+        print(first_line(run, data, split, device), file=sys.stderr)
         for note in data.notes:
             print(f"{given['data']}: {note}", file=sys.stderr)
-        print(first_line(run, data, split, device), file=sys.stderr)
         train_with_progress(run, lambda: run.save(path, **kept), stop)
         metrics = finish(run, folder, data, split, documents, tokenizer, given, stop)
         say(last_line(metrics, folder))

@@ -185,7 +185,7 @@ def pretraining_options(folder):
 
 def finetuning_options(folder):
     draws, words = random.Random(0), {"zoo": "lions ", "sea": "WHALES ", "air": "1234567 "}
-    rows = [f"{label}\t{word * draws.randint(1, 9)}" for label, word in words.items() for _ in range(10)]
+    rows = [f"{label}\t{word * (n + 1)}" for label, word in words.items() for n in draws.sample(range(20), 10)]
     (folder / "rows.tsv").write_text("\n".join(rows))
     config = ModelConfig(256, context_length=24, d_model=16, n_layers=1, n_heads=2, d_ff=32, ngrams=2)
     model = initialise(LanguageModel(config), torch.Generator().manual_seed(0))
@@ -273,12 +273,13 @@ def test_a_second_signal_stops_at_once_and_leaves_order(case, monkeypatch):
     for n in range(15):
         begin = case.phases.index(("training", "training", "writing")[n % 3])
         first = begin + draws.randrange(40 if n % 3 == 0 else case.phases.count(case.phases[begin]))
-        second = min(first + draws.randint(1, 40), len(case.moments) - 1)
+        first = begin if n == 0 else first  # before there is a folder
+        second = min(first + (1 if n == 0 else draws.randint(1, 40)), len(case.moments) - 1)
         code = case.start(forked.send({case.moments[first]: signal.SIGTERM, case.moments[second]: signal.SIGINT}))
         left, said = case.left(), case.said.read_text()
         assert code == (0 if left == "a finished run" else 143) and WORDS[left] in said, (first, second, said)
         case.ends_well()
-        seen.add(left if "stopped at once" not in said else "at once")
+        seen |= {left, "at once"} if "stopped at once" in said else {left}
     assert {"at once", "nothing", "a finished run"} <= seen
 
 
