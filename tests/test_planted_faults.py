@@ -52,6 +52,14 @@ def step_that_keeps_gradients(right, optimizers, factor):
         parameter.grad = gradient
 
 
+def step_without_clipping(right, run, *given):
+    config = run.config
+    run.config = config.replace(clip=0.0)
+    loss = right(run, *given)
+    run.config = config
+    return loss
+
+
 def load_without_the_random_state(right, run, *saved):
     state = run.rng.bit_generator.state
     right(run, *saved)
@@ -157,6 +165,8 @@ FAULTS = [
           "test_optimizers.py::test_orthogonalise_is_near_the_polar_factor"),
     Fault("gradients are not set to zero after a step", "optimizers_torch:Optimizers.step", step_that_keeps_gradients,
           "test_optimizers.py::test_adamw_is_its_equation"),
+    Fault("gradients are not clipped", "training:Pretraining.train_step", step_without_clipping,
+          "test_pretraining.py::test_gradients_are_clipped_together_to_the_length_that_was_asked_for"),
     Fault("the learning rate has no warm-up", "optimizers_torch:linear_rate",
           lambda right, fraction, *rest: 1.0 - fraction,
           "test_optimizers.py::test_the_rate_rises_and_falls_as_said"),

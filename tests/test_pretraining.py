@@ -163,6 +163,25 @@ def test_a_loss_that_turns_nan_is_named_by_its_step():
     assert error.value.step == 13 and len(run.curve) == 1
 
 
+def test_gradients_are_clipped_together_to_the_length_that_was_asked_for(monkeypatch):
+    def lengths(clip):
+        run, seen = tiny_run(steps=10, clip=clip), []
+        step = run.optimizers.step
+
+        def measured(factor):
+            gradients = [parameter.grad for parameter in run.model.parameters() if parameter.grad is not None]
+            seen.append(torch.nn.utils.get_total_norm(gradients).item())
+            step(factor)
+
+        monkeypatch.setattr(run.optimizers, "step", measured)
+        list(run)
+        return seen
+
+    free, clipped = lengths(0.0), lengths(0.05)
+    assert min(free) > 0.05 and max(clipped) <= 0.05 * 1.001
+    assert clipped[0] == pytest.approx(0.05, rel=1e-3), "a long gradient becomes as long as allowed, not shorter"
+
+
 def test_broken_weights_are_never_saved(tmp_path):
     run = tiny_run()
     with torch.no_grad():
