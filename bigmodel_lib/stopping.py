@@ -45,7 +45,7 @@ class StopSignal:
 
     def __init__(self):
         self.number, self._since = 0, 0.0
-        self._held, self._over = True, False
+        self._held, self._raised, self._over = True, False, False
         self._before: dict = {}
 
     def listen(self) -> None:
@@ -71,6 +71,7 @@ class StopSignal:
 
     def _stop_unless(self, held: bool) -> None:
         if self.number and not held and not self._over:
+            self._raised = True
             raise Stopped
 
     @contextlib.contextmanager
@@ -80,6 +81,10 @@ class StopSignal:
         try:
             self._stop_unless(outside and held)  # Python may have swallowed what it raised, in a generator's end
             yield
+        except Exception:
+            if self._raised:  # compiled code may turn it into an error of its own, such as a damaged file
+                raise Stopped from None
+            raise
         finally:
             self._held = outside
         self._stop_unless(outside)

@@ -58,6 +58,17 @@ def test_what_is_held_is_done_to_the_end_but_for_a_long_step_in_it():
     assert reached == ["the rest"]
 
 
+def test_what_compiled_code_makes_of_a_signal_is_no_other_error():
+    with StopSignal() as stop, pytest.raises(Stopped), stop.at_once():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except Stopped:
+            raise ValueError("the file is damaged") from None
+    with StopSignal() as stop, pytest.raises(ValueError, match="no room"), stop.at_once(), stop.held():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("there is no room")  # which is true, and said
+
+
 def test_a_second_signal_counts_unless_it_repeats_the_first(monkeypatch):
     with StopSignal() as stop:
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):  # as torchrun passes them on
@@ -281,6 +292,15 @@ def test_a_second_signal_stops_at_once_and_leaves_order(case, monkeypatch):
         case.ends_well()
         seen |= {left, "at once"} if "stopped at once" in said else {left}
     assert {"at once", "nothing", "a finished run"} <= seen
+
+
+@pytest.mark.parametrize("program", [pretraining, finetuning])
+def test_a_signal_in_the_last_evaluation_loses_no_training(tmp_path, monkeypatch, program):
+    finish = program.finish
+    monkeypatch.setattr(program, "finish", lambda *given: signal.raise_signal(signal.SIGTERM) or finish(*given))
+    options = [str(part) for part in (*OPTIONS[program](tmp_path), "--out", tmp_path / "out", "--steps", 20)]
+    assert program.main(options) == 143  # the usual pause between two checkpoints is longer than this run
+    assert checkpoints.read_notes(tmp_path / "out/checkpoint.safetensors")["state"]["step"] == 20
 
 
 # As true programs
