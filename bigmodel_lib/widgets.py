@@ -8,6 +8,33 @@ import numpy as np
 from bigmodel_lib.config import CourseError
 
 
+def display_with_twin(widget, data: dict, metadata: dict | None = None) -> None:
+    """Display a widget, and beside it what stands for it where no kernel runs: data by type, such as "image/png"."""
+    from IPython.display import display
+
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    display({**data, "application/vnd.jupyter.widget-view+json": view}, raw=True, metadata=metadata)
+
+
+def interact(draw, **controls) -> None:
+    """`ipywidgets.interact`, with its first picture as the twin for pages where no kernel runs.
+
+    draw(**values) shows a picture; controls are as in ipywidgets.interact, such as tau=(0.1, 10.0, 0.1).
+    """
+    import ipywidgets
+    from IPython.display import Markdown, display
+    from IPython.utils.capture import capture_output
+
+    widget = ipywidgets.interactive(draw, **controls)
+    with capture_output() as first:
+        draw(**widget.kwargs)
+    picture = next((output for output in first.outputs if "image/png" in output.data), None)
+    if picture is None:
+        raise CourseError(f"{draw.__name__} shows no picture: let it call plots.show")
+    display_with_twin(widget, picture.data, picture.metadata)
+    display(Markdown(f"*In JupyterLab, change {', '.join(controls)}, and the picture follows.*"))
+
+
 class GuessTheNextWord:
     """A game on the story world: the reader guesses the next word, beside one who knows the exact distribution.
 
@@ -71,7 +98,6 @@ class GuessTheNextWord:
 
     def _ipython_display_(self) -> None:
         import ipywidgets
-        from IPython.display import display
 
         text, answer = ipywidgets.HTML(), ipywidgets.HTML()
         words = sorted(set(self.world.tokenizer().vocabulary))
@@ -90,7 +116,8 @@ class GuessTheNextWord:
 
         button.on_click(play)
         draw()
-        display(ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer]))
+        twin = {"text/markdown": f"{self.told()} **…?**", "text/plain": f"{self.told()} …?"}
+        display_with_twin(ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer]), twin)
 
 
 class WriteWithMe:
@@ -174,9 +201,10 @@ class WriteWithMe:
 
     def _ipython_display_(self) -> None:
         import ipywidgets
-        from IPython.display import display
+        import matplotlib.pyplot as plt
+        from IPython.display import Markdown, display
 
-        from bigmodel_lib.plots import readable
+        from bigmodel_lib.plots import bundle, readable
 
         text, slider = ipywidgets.HTML(), ipywidgets.FloatSlider
         rows = [(ipywidgets.Button(), ipywidgets.HTML()) for _ in range(self.shown)]
@@ -209,4 +237,9 @@ class WriteWithMe:
             setting.observe(show, "value")
         show()
         bars = [ipywidgets.HBox(row) for row in rows]
-        display(ipywidgets.VBox([text, *bars, ipywidgets.HBox(actions), *settings]))
+        figure = self.draw_on().figure
+        caption = "Choose the next word by its button, or let the model draw it; the sliders change what it draws from."
+        twin = bundle(figure, caption, "Bar chart of the likeliest next words after the text in the title.")
+        plt.close(figure)
+        display_with_twin(ipywidgets.VBox([text, *bars, ipywidgets.HBox(actions), *settings]), *twin)
+        display(Markdown(f"*{caption}*"))

@@ -3,6 +3,7 @@
 `make lab` and its like call `python -m bigmodel_lib.workspace lab`; on Windows, `py -m bigmodel_lib.workspace lab`.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,18 +14,30 @@ import platform
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+import webbrowser
 import xml.etree.ElementTree
+
+from bigmodel_lib import readers_copy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 14)  # the Pythons that PyTorch has builds for
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"  # PyTorch for Linux without what only a GPU needs
-LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+LAB_SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    # other modes show blank pages for a moment when a long notebook is scrolled
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none", "scrollPastEnd": False},
+    # a slider would draw in a thread beside the cells, and Matplotlib then leaves half a picture
+    "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
+}
+SERVER_SETTINGS = {"ServerApp": {"jpserver_extensions": {"bigmodel_lib.readers_copy": True}}}
+CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
 
 
 class Trouble(Exception):
@@ -218,9 +231,6 @@ def ensure_environment():
     if pip_install(build, log):
         said = log.read_text(errors="replace") if log.exists() else ""
         raise Trouble("the installation stopped: " + explain(said, f"the end of {log} says more"))
-    settings = VENV / "share/jupyter/lab/settings"
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS))
     stamp.write_text(fingerprint(build))
 
 
@@ -229,30 +239,134 @@ def notebook_names():
     return sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
-def copy_whole(source, target):
-    """Copy a file under a passing name and rename it, so that a full disk leaves no half notebook."""
+def write_whole(target, content):
+    """Write a file under a passing name and rename it, so that a full disk leaves no half file."""
     passing = target.with_name(f".{target.name}.part")
-    shutil.copyfile(str(source), str(passing))
+    passing.write_bytes(content)
     os.replace(str(passing), str(target))
 
 
+def as_handed_out(name):
+    """The bytes of one of the course's notebooks without outputs, so that readers guess before they see."""
+    try:
+        notebook = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))
+        readers_copy.clear_outputs(notebook)
+    except (ValueError, KeyError, TypeError):
+        raise Trouble(
+            f"notebooks/{name} is not a notebook any more: bring it back with `git checkout notebooks/{name}`, "
+            "then run this again"
+        ) from None
+    return (json.dumps(notebook, ensure_ascii=False, indent=1) + "\n").encode()
+
+
 def fill_my_notebooks():
-    """Copy what is missing from notebooks/ to my_notebooks/; what is there is the reader's, and stays."""
+    """Put what is missing from notebooks/ into my_notebooks/; what is there is the reader's, and stays."""
     mine = ROOT / "my_notebooks"
     mine.mkdir(exist_ok=True)
     for name in notebook_names():
         if not (mine / name).exists():
-            copy_whole(ROOT / "notebooks" / name, mine / name)
+            write_whole(mine / name, as_handed_out(name))
+
+
+def write_settings(prefix):
+    """Give JupyterLab in an environment the course's defaults; a reader's own settings come before them."""
+    for name, values in (
+        ("share/jupyter/lab/settings/overrides.d/bigmodel_lib.json", LAB_SETTINGS),
+        ("etc/jupyter/jupyter_server_config.d/bigmodel_lib.json", SERVER_SETTINGS),
+    ):
+        path = pathlib.Path(prefix) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(values).encode())
+
+
+@contextlib.contextmanager
+def path_without_patterns(prefix):
+    """The environment's folder under a name without *, ? and [: Jupyter looks for its own files by patterns."""
+    if not re.search(r"[*?\[]", str(prefix)):
+        yield prefix
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder) / "environment"
+        try:
+            link.symlink_to(prefix, target_is_directory=True)
+        except OSError:
+            raise Trouble(
+                f"JupyterLab cannot start in {ROOT}, whose path holds a bracket: move the course's folder to a path "
+                "without, then run this again"
+            ) from None
+        yield link
+
+
+OVER_SSH = (
+    "No browser opens over SSH. On your own computer run `ssh -L 8888:localhost:8888 {}@{}`, and there open the last "
+    "address below. If it has another port than 8888, put that into both places."
+)
+IN_A_CONTAINER = (
+    "This container has no browser. Open the last address below outside of it. If nothing answers there, publish port "
+    "8888 and run `python3 -m bigmodel_lib.workspace lab --ip=0.0.0.0`."
+)
+NO_BROWSER = "No browser was found. Open the last address below in one."
+
+
+def advice_without_browser():
+    """What to do where no browser can be opened, in one line; empty where one can, and where BROWSER names one."""
+    if os.environ.get("BROWSER"):
+        return ""
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if os.environ.get("SSH_CONNECTION") and not screen:
+        return OVER_SSH.format(os.environ.get("USER", "you"), socket.gethostname())
+    if any(os.path.exists(mark) for mark in CONTAINER_MARKS) and not screen:
+        return IN_A_CONTAINER
+    if sys.platform.startswith("linux") and not screen:
+        return NO_BROWSER
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return NO_BROWSER
+    return ""
+
+
+def lab_options(given):
+    """The options for JupyterLab that this machine needs beside those given."""
+    options = []
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
+        options.append("--allow-root")
+    if "VSCODE_IPC_HOOK_CLI" in os.environ:  # its browser is on another machine, which cannot open a file of this one
+        options.append("--ServerApp.use_redirect_file=False")
+    advice = "" if "--no-browser" in given else advice_without_browser()
+    if advice:
+        print(advice, flush=True)
+        options.append("--no-browser")
+    return options
+
+
+def python_for_lab(here):
+    """(the Python that runs JupyterLab, the folder of its environment): .venv's, or with `here` the one running now."""
+    if not here:
+        ensure_environment()
+        return venv_python(), VENV
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise Trouble(f"{sys.prefix} has no JupyterLab: install the course there, or leave out --here")
+    return pathlib.Path(sys.executable), pathlib.Path(sys.prefix)
 
 
 def lab(*options):
-    """Open JupyterLab at the reader's copy of the first notebook, with the environment's own kernel."""
-    ensure_environment()
+    """Open JupyterLab at the reader's copy of the first notebook, with the environment's own kernel.
+
+    `--here` takes the environment of the Python that runs this, such as conda's, in place of .venv.
+    """
+    python, prefix = python_for_lab("--here" in options)
+    given = [option for option in options if option != "--here"]
     fill_my_notebooks()
+    write_settings(prefix)
     first = "my_notebooks/" + notebook_names()[0]
     environment = dict(os.environ, JUPYTER_PREFER_ENV_PATH="1")
+    added = lab_options(given)
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for Lab, which asks before it stops
-    return call([venv_python(), "-m", "jupyterlab", first, *options], env=environment)
+    with path_without_patterns(prefix) as folder:
+        if folder != prefix:
+            python = folder / python.relative_to(prefix)
+        return call([python, "-m", "jupyterlab", first, *added, *given], env=environment)
 
 
 def fresh(number=None):
@@ -262,11 +376,11 @@ def fresh(number=None):
         numbers = ", ".join(name[:2] for name in notebook_names())
         raise Trouble(f"NB={number or ''} does not name one notebook: choose one of {numbers}, as in make fresh NB=00")
     fill_my_notebooks()
-    mine, ours = ROOT / "my_notebooks" / names[0], ROOT / "notebooks" / names[0]
-    if mine.read_bytes() != ours.read_bytes():
+    mine, ours = ROOT / "my_notebooks" / names[0], as_handed_out(names[0])
+    if mine.read_bytes() != ours:
         kept = mine.with_name("{}_kept_{}.ipynb".format(mine.stem, time.strftime("%Y-%m-%d_%H%M%S")))
         mine.rename(kept)
-        copy_whole(ours, mine)
+        write_whole(mine, ours)
         print(f"Your version is kept as my_notebooks/{kept.name}")
     print(f"my_notebooks/{mine.name} is the course's version")
 

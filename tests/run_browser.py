@@ -6,6 +6,7 @@ python tests/run_browser.py 09 opens that notebook as the tests do, and writes s
 import ast
 import base64
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -18,6 +19,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+from bigmodel_lib import workspace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "runs" / "browser"  # git ignores runs/
@@ -130,27 +133,23 @@ def page_with_explorer(state: dict, theme: dict) -> str:
 # JupyterLab
 
 
-SETTINGS = {
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/apputils-extension:themes": {},
-    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # all cells stand in the page
-}  # fmt: skip
-
-
 @contextlib.contextmanager
 def jupyterlab(theme: str = "JupyterLab Light"):
-    """(address, folder of its kernels' files) of a JupyterLab on loopback over a copy of notebooks/.
+    """(address, folder of its kernels' files) of a JupyterLab on loopback with the course's settings and notebooks.
 
-    It is ended with all that it started. theme: "JupyterLab Light" or "JupyterLab Dark".
+    The notebooks are copies as readers get them. Lab is ended with all that it started.
+    theme: "JupyterLab Light" or "JupyterLab Dark".
     """
     with tempfile.TemporaryDirectory() as folder:
         home = pathlib.Path(folder)
         copies = home / "notebooks"
-        shutil.copytree(ROOT / "notebooks", copies, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+        copies.mkdir()
+        for name in workspace.notebook_names():
+            (copies / name).write_bytes(workspace.as_handed_out(name))
+        workspace.write_settings(home / "prefix")
         settings = home / "settings"
-        for name, values in SETTINGS.items():
-            if name.endswith("themes"):
-                values = {"theme": theme}
+        chosen = {**workspace.LAB_SETTINGS, "@jupyterlab/apputils-extension:themes": {"theme": theme}}
+        for name, values in chosen.items():
             package, plugin = name.split(":")
             path = settings / package / f"{plugin}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +158,8 @@ def jupyterlab(theme: str = "JupyterLab Light"):
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         environment = {
-            **os.environ, "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "data"),
+            **os.environ, "JUPYTER_CONFIG_PATH": str(home / "prefix/etc/jupyter"),
+            "JUPYTER_CONFIG_DIR": str(home / "config"), "JUPYTER_DATA_DIR": str(home / "data"),
             "JUPYTER_RUNTIME_DIR": str(home / "runtime"), "JUPYTERLAB_SETTINGS_DIR": str(settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "IPYTHONDIR": str(home / "ipython"),
             "JUPYTER_PREFER_ENV_PATH": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
@@ -223,13 +223,19 @@ def ask_kernel(runtime: pathlib.Path, expression: str):
         client.stop_channels()
 
 
-def open_and_run(browser, address: str, name: str, seconds: int = 420):
-    """(page, watch) of a notebook opened in a new window with all its cells run."""
+def open_notebook(browser, address: str, name: str):
+    """(page, watch) of a notebook opened in a new window."""
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
     page.set_default_timeout(60_000)
     watch = Watch(page)
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", state="attached")
+    return page, watch
+
+
+def open_and_run(browser, address: str, name: str, seconds: int = 420):
+    """(page, watch) of a notebook opened in a new window with all its cells run."""
+    page, watch = open_notebook(browser, address, name)
     end = time.monotonic() + 90
     while not watch.kernel_ready and time.monotonic() < end:  # the badge "idle" comes earlier, and Run All is then lost
         page.wait_for_timeout(200)
@@ -246,6 +252,49 @@ def open_and_run(browser, address: str, name: str, seconds: int = 420):
         page.wait_for_timeout(500)
     assert counts["done"] >= cells, f"{counts} of {cells} cells were run in {seconds} s"
     return page, watch
+
+
+def saved_cells(address: str, name: str) -> list:
+    """The cells of a notebook as they are on the server's disk."""
+    with urllib.request.urlopen(f"{address}/api/contents/{name}?type=notebook", timeout=30) as answer:
+        return json.load(answer)["content"]["cells"]
+
+
+def save_and_shut_down(page, address: str) -> None:
+    """Save the open notebook and shut its kernel down, as readers do it; then close the window."""
+    with page.expect_response(
+        lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url
+    ) as saved:
+        page.click('jp-button[data-command="docmanager:save"]')
+    assert saved.value.ok, "the notebook was not saved"
+    page.click("text=Kernel >> nth=0")
+    page.click('[data-command="kernelmenu:shutdown"]')
+    end = time.monotonic() + 60
+    while json.load(urllib.request.urlopen(f"{address}/api/kernels", timeout=30)):
+        assert time.monotonic() < end, "the kernel was not shut down"
+        page.wait_for_timeout(250)
+    page.context.close()
+
+
+def frames_while(page, act) -> list:
+    """What a reader sees while act() runs: the frames that the browser showed, as arrays of grey values.
+
+    A screenshot would not do: the browser finishes drawing before it takes one.
+    """
+    import numpy as np
+    from PIL import Image
+
+    session, frames = page.context.new_cdp_session(page), []
+
+    def keep(event):
+        frames.append(event["data"])
+        session.send("Page.screencastFrameAck", {"sessionId": event["sessionId"]})
+
+    session.on("Page.screencastFrame", keep)
+    session.send("Page.startScreencast", {"format": "png"})
+    act()
+    session.send("Page.stopScreencast")
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L")).astype(int) for data in frames]
 
 
 def main(names) -> int:

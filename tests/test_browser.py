@@ -264,6 +264,67 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopbac
     page.context.close()
 
 
+PICTURES = """(selector) => [...document.querySelectorAll(selector + " img")].map((img) => img.src)"""
+NOTES = ("This is a picture of the widget. Run the cell to use it.", "Run the cell to get it back")
+
+
+@pytest.mark.parametrize("name, widget", [
+    ("01_attention_formula.ipynb", ".widget-interact"), ("09_attention_maps.ipynb", ".bm-explorer"),
+])  # fmt: skip
+def test_a_saved_widget_opened_without_its_kernel_shows_its_picture(chromium, name, widget):
+    with browsers.jupyterlab() as (address, _):
+        page, _ = browsers.open_and_run(chromium, address, name)
+        widgets = page.locator(".widget-interact, .bm-explorer").count()
+        live = page.evaluate(PICTURES, widget)
+        browsers.save_and_shut_down(page, address)
+        page, watch = browsers.open_notebook(chromium, address, name)
+        note = page.get_by_text(NOTES[0])
+        note.first.wait_for()
+        page.wait_for_timeout(3000)  # the error would come after two seconds
+        assert note.count() == widgets >= 1 and page.get_by_text(NOTES[1]).count() == 0
+        assert page.get_by_text(re.compile("displaying widget|[Ll]oading widget|model not found")).count() == 0
+        cell = page.locator(".jp-CodeCell", has=note).first
+        cell.scroll_into_view_if_needed()
+        (picture,) = cell.locator("img").all()
+        assert picture.evaluate("(img) => img.complete && img.naturalWidth > 300")
+        if live:  # the slider has drawn the whole picture, and it is the one that stays
+            assert [picture.get_attribute("src")] == live
+        page.screenshot(path=browsers.SHOTS / f"{name[:2]}_reopened.png")
+        assert watch.errors == watch.strangers == []
+        page.context.close()
+
+
+def longest_blank(frame):
+    """The longest run of rows without anything on them, as a share of the notebook's height on the screen."""
+    rows = frame[120:-40, 420:-60]
+    longest = run = 0
+    for blank in rows.max(axis=1) - rows.min(axis=1) < 12:
+        run = run + 1 if blank else 0
+        longest = max(longest, run)
+    return longest / len(rows)
+
+
+def test_the_longest_notebook_scrolls_without_blank_stretches(chromium, lab):
+    cells = {name: len(browsers.saved_cells(lab[0], name)) for name in NAMES}
+    page, _ = browsers.open_notebook(chromium, lab[0], max(cells, key=cells.get))
+    page.wait_for_selector(".jp-Notebook .jp-RenderedMarkdown h1")
+    page.mouse.move(800, 500)
+
+    def scroll():
+        for _ in range(40):
+            page.mouse.wheel(0, 600)
+            page.wait_for_timeout(30)
+        for place in (0.1, 0.7, 0.3, 0.9, 0.5, 1.0):
+            page.evaluate("(x) => { const a = document.querySelector('.jp-WindowedPanel-outer'); "
+                          "a.scrollTop = x * a.scrollHeight; }", place)  # fmt: skip
+            page.wait_for_timeout(500)
+
+    blanks = [longest_blank(frame) for frame in browsers.frames_while(page, scroll)]
+    page.screenshot(path=browsers.SHOTS / "scrolled.png")
+    assert len(blanks) > 10 and max(blanks) < 0.3, blanks
+    page.context.close()
+
+
 @pytest.fixture(scope="module")
 def ninth(chromium, lab):
     """Notebook 09 with all cells run, in the light theme: (page, watch, ask)."""
@@ -299,6 +360,14 @@ def test_in_the_ninth_a_hover_reaches_the_kernel_and_shows_what_the_kernel_has(n
         row = ask("[round(float(v), 3) for v in explorer.shown[explorer.query]]")
         assert np.abs(np.array(shades(page)) - row).max() < 0.004
         assert ask("explorer.selection['token']") in page.locator(".bm-says").inner_text()
+
+
+def test_in_the_ninth_widgets_compute_in_the_thread_of_the_cells(ninth):
+    """Two threads that draw with Matplotlib at the same time leave half a picture."""
+    page, _, ask = ninth
+    page.locator(".bm-text span").nth(11).hover()
+    wait_for(page, ask, "explorer.query", 11)
+    assert ask("[t.name for t in __import__('threading').enumerate() if t.name.startswith('subshell')]") == []
 
 
 def test_in_the_ninth_a_click_and_keys_choose_head_and_token_in_the_kernel(ninth):

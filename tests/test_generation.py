@@ -520,11 +520,14 @@ def test_writing_together_counts_what_the_choices_cost(pen):
 
 def test_writing_together_is_drawn_in_a_notebook_and_on_paper(pen, monkeypatch):
     import IPython.display
+    import ipywidgets
 
     shown = []
-    monkeypatch.setattr(IPython.display, "display", shown.append)
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
     pen._ipython_display_()
-    box = shown[0]
+    assert shown[0]["image/png"] and shown[1].data.startswith("*Choose the next word")
+    view = shown[0]["application/vnd.jupyter.widget-view+json"]
+    box = ipywidgets.widgets.widget._instances[view["model_id"]]
     found = [box]
     for widget in found:
         found += getattr(widget, "children", ())

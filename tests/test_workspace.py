@@ -3,13 +3,17 @@
 import ast
 import errno
 import importlib.metadata
+import importlib.util
+import json
 import os
 import pathlib
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import webbrowser
 
 import nbformat
 import pytest
@@ -24,7 +28,7 @@ RULES = dict(re.findall(r"^([\w-]+):.*\n((?:\t.*\n?)*)", MAKEFILE, re.M))
 # Stands for the Python that makes the environment and for the one in it; it notes how it was called.
 # A file `venv_fails` or `pip_fails` beside it holds what is said on failing.
 FAKE_PYTHON = """#!/bin/sh
-here='{here}'
+here={here}
 echo "$@" >> "$here/calls"
 case "$*" in
 "-m venv --clear "*)
@@ -34,7 +38,20 @@ case "$*" in
     if [ -f "$here/pip_fails" ]; then cat "$here/pip_fails" >> "$5"; exit 1; fi ;;
 esac
 """
+STRANGE = "x y [1] it's é 模型"  # every command here runs in a folder of this name
 INSTALL = "-m pip .* install .*-c constraints.txt -e .\\[course\\]"
+
+
+def notebook(name, done):
+    """A notebook as JSON, as the course keeps it (done) or as readers get it."""
+    outputs = [{"name": "stdout", "output_type": "stream", "text": ["2\n"]}] if done else []
+    code = {"cell_type": "code", "execution_count": 7 if done else None, "id": "cell-01",
+            "metadata": {"exercise": "00-words", "tags": ["nbval-ignore-output"]}, "outputs": outputs,
+            "source": ["print(1 + 1)"]}  # fmt: skip
+    text = {"cell_type": "markdown", "id": "cell-00", "metadata": {}, "source": [f"# {name} · 模型"]}
+    whole = {"cells": [text, code], "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+             "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
+    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
 
 
 class Course:
@@ -45,10 +62,10 @@ class Course:
         self.mine = self.root / "my_notebooks"
         (self.root / "notebooks").mkdir(parents=True)
         for name in ("00_start_here", "01_second"):
-            (self.root / f"notebooks/{name}.ipynb").write_text(f"ours {name}")
+            (self.root / f"notebooks/{name}.ipynb").write_text(notebook(name, done=True), encoding="utf-8")
         for name in ("pyproject.toml", "constraints.txt"):
             shutil.copyfile(ROOT / name, self.root / name)
-        self.python = self.program("python", FAKE_PYTHON.format(here=folder))
+        self.python = self.program("python", FAKE_PYTHON.format(here=shlex.quote(str(folder))))
 
     def program(self, name, text):
         path = self.folder / name
@@ -72,10 +89,18 @@ class Course:
 
 
 @pytest.fixture
-def course(tmp_path, monkeypatch):
+def strange(tmp_path):
+    """A folder whose name has blanks, brackets, an apostrophe and letters beyond ASCII."""
+    folder = tmp_path / STRANGE
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def course(strange, monkeypatch):
     if os.name == "nt":
         pytest.skip("the fake Python is a shell script")
-    made = Course(tmp_path)
+    made = Course(strange)
     monkeypatch.setattr(workspace, "ROOT", made.root)
     monkeypatch.setattr(workspace, "VENV", made.venv)
     monkeypatch.setattr(sys, "executable", str(made.python))
@@ -152,7 +177,7 @@ def test_this_machine_is_one_that_works():
 
 
 def test_an_old_python_can_read_the_file_that_refuses_it():
-    for name in ("__init__", "workspace"):
+    for name in ("__init__", "workspace", "readers_copy"):
         ast.parse((ROOT / f"bigmodel_lib/{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
@@ -164,15 +189,15 @@ def test_the_commands_need_no_package():
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(strange):
     program = shutil.which("make") or pytest.skip("make is missing")
-    (tmp_path / "Makefile").write_text(MAKEFILE, encoding="utf-8")
+    (strange / "Makefile").write_text(MAKEFILE, encoding="utf-8")
 
     def run(*arguments, path=None):
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PYTHON"))}
         environment = {**inherited, "PATH": str(path or os.environ["PATH"]), "LC_ALL": "C"}
         return subprocess.run(
-            [program, "--no-print-directory", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
+            [program, "--no-print-directory", *arguments], cwd=strange, env=environment, capture_output=True, text=True
         )
 
     return run
@@ -194,31 +219,32 @@ def test_every_target_that_calls_the_commands_names_one(make):
 
 # This Python under another version's number: it answers make's question, and notes any other call.
 PRETENDED = """#!/bin/sh
-[ "$1" = -c ] || {{ echo "$@" > '{folder}/called'; exit 0; }}
-exec '{python}' -c 'import sys; sys.version_info = {version}; exec(sys.argv[1])' "$2"
+[ "$1" = -c ] || {{ echo "$@" > {called}; exit 0; }}
+exec {python} -c 'import sys; sys.version_info = {version}; exec(sys.argv[1])' "$2"
 """
 
 
 def pretend(folder, **versions):
     for name, version in versions.items():
         path = folder / name.replace("_", ".")
-        path.write_text(PRETENDED.format(folder=folder, python=sys.executable, version=version))
+        called, python = shlex.quote(str(folder / "called")), shlex.quote(sys.executable)
+        path.write_text(PRETENDED.format(called=called, python=python, version=version))
         path.chmod(0o755)
 
 
 @pytest.mark.parametrize("how", ["empty", "old"])
-def test_without_a_new_python_make_says_so(make, tmp_path, how):
-    pretend(tmp_path, python3=(3, 10, 14), python=(3, 9, 1))
-    done = make("lab", "PYTHON=") if how == "empty" else make("lab", path=tmp_path)
+def test_without_a_new_python_make_says_so(make, strange, how):
+    pretend(strange, python3=(3, 10, 14), python=(3, 9, 1))
+    done = make("lab", "PYTHON=") if how == "empty" else make("lab", path=strange)
     assert done.returncode != 0 and "Python 3.11 to 3.14 was wanted and none was found: install one" in done.stderr
-    assert not (tmp_path / "called").exists()
+    assert not (strange / "called").exists()
 
 
-def test_make_takes_a_python_that_is_new_enough(make, tmp_path):
-    pretend(tmp_path, python3=(3, 10, 14), python3_11=(3, 11, 0))
-    done = make("fresh", "NB=01", path=tmp_path)
+def test_make_takes_a_python_that_is_new_enough(make, strange):
+    pretend(strange, python3=(3, 10, 14), python3_11=(3, 11, 0))
+    done = make("fresh", "NB=01", path=strange)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "called").read_text() == "-m bigmodel_lib.workspace fresh 01\n"
+    assert (strange / "called").read_text() == "-m bigmodel_lib.workspace fresh 01\n"
 
 
 # Installation
@@ -377,11 +403,15 @@ def test_a_file_that_cannot_be_written_is_said_in_words(course, capsys, monkeypa
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(os, "replace", full)
     assert "the disk is full" in refused(capsys, "fresh", "01")
 
 
 # The reader's notebooks
+
+
+def contents(folder):
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
 def test_my_notebooks_is_filled_and_nothing_of_the_readers_is_touched(course):
@@ -392,33 +422,63 @@ def test_my_notebooks_is_filled_and_nothing_of_the_readers_is_touched(course):
     (course.mine / names[1]).unlink()
     (course.mine / "own.ipynb").write_text("another of the reader's")
     workspace.fill_my_notebooks()
-    texts = {path.name: path.read_text() for path in course.mine.iterdir()}
-    assert texts == {names[0]: "the reader's", names[1]: "ours 01_second", "own.ipynb": "another of the reader's"}
+    assert contents(course.mine) == {
+        names[0]: "the reader's", names[1]: notebook("01_second", done=False), "own.ipynb": "another of the reader's",
+    }  # fmt: skip
+
+
+def test_readers_get_no_outputs_and_everything_else(course):
+    before = contents(course.root / "notebooks")
+    workspace.fill_my_notebooks()
+    assert contents(course.mine) == {
+        f"{name}.ipynb": notebook(name, done=False) for name in ("00_start_here", "01_second")
+    }
+    assert contents(course.root / "notebooks") == before
+
+
+@pytest.mark.parametrize("name", workspace.notebook_names())
+def test_each_notebook_is_handed_out_without_outputs(name):
+    ours = json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))
+    given = json.loads(workspace.as_handed_out(name))
+    nbformat.validate(nbformat.from_dict(given))
+    assert given["metadata"] == ours["metadata"]
+    assert any(cell.get("outputs") for cell in ours["cells"])
+    for old, new in zip(ours["cells"], given["cells"], strict=True):
+        if old["cell_type"] == "code":
+            old |= {"outputs": [], "execution_count": None}
+        assert new == old
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD", "[]", "{}", '{"cells": 3}'])
+def test_a_notebook_of_the_course_that_is_broken_is_named(course, capsys, text):
+    (course.root / "notebooks/01_second.ipynb").write_text(text)
+    assert "bring it back with `git checkout notebooks/01_second.ipynb`" in refused(capsys, "fresh", "00")
 
 
 def test_a_copy_that_breaks_off_is_not_taken_for_the_readers(course, monkeypatch):
-    def half(source, target):
-        pathlib.Path(target).write_text("ou")
+    def half(path, content):
+        with path.open("wb") as file:
+            file.write(content[:9])
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch, pytest.raises(OSError):
-        patch.setattr(shutil, "copyfile", half)
+        patch.setattr(pathlib.Path, "write_bytes", half)
         workspace.fill_my_notebooks()
     workspace.fill_my_notebooks()
-    assert {path.name: path.read_text() for path in course.mine.iterdir()} == {
-        "00_start_here.ipynb": "ours 00_start_here",
-        "01_second.ipynb": "ours 01_second",
+    assert contents(course.mine) == {
+        f"{name}.ipynb": notebook(name, done=False) for name in ("00_start_here", "01_second")
     }
 
 
-def test_fresh_restores_and_keeps_the_readers_version_beside_it(course, capsys):
+@pytest.mark.parametrize("mine", ["the reader's", notebook("01_second", done=True)])
+def test_fresh_restores_and_keeps_the_readers_version_beside_it(course, capsys, mine):
     workspace.fill_my_notebooks()
-    mine = course.mine / "01_second.ipynb"
-    mine.write_text("the reader's")
+    path = course.mine / "01_second.ipynb"
+    path.write_text(mine, encoding="utf-8")
     assert workspace.main(["fresh", "01"]) == 0
     (kept,) = course.mine.glob("01_second_kept_*.ipynb")
-    assert mine.read_text() == "ours 01_second" and kept.read_text() == "the reader's"
-    assert kept.name in capsys.readouterr().out
+    assert path.read_text(encoding="utf-8") == notebook("01_second", done=False)
+    assert kept.read_text(encoding="utf-8") == mine and kept.name in capsys.readouterr().out
     workspace.fresh("01")
     assert len(list(course.mine.glob("01*"))) == 2
 
@@ -466,14 +526,154 @@ def calls(course, monkeypatch):
     return recorder
 
 
-def test_lab_opens_the_first_notebook_with_the_environments_own_kernel(course, calls):
-    assert workspace.main(["lab", "--no-browser"]) == 0
+NOWHERE = dict.fromkeys(
+    ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "VSCODE_IPC_HOOK_CLI")
+)  # where a browser may be
+
+
+def sit_at(monkeypatch, platform="linux", container=False, user=1000, found=True, **variables):
+    """Pretend to be at a machine with these variables set, on which a browser is found or not."""
+
+    def get():
+        if not found:
+            raise webbrowser.Error("none")
+
+    for name, value in {**NOWHERE, **variables}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(workspace, "CONTAINER_MARKS", ("/",) if container else ())
+    monkeypatch.setattr(webbrowser, "get", get)
+    monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
+
+
+def test_lab_opens_the_first_notebook_with_the_environments_own_kernel(course, calls, monkeypatch, capsys):
+    sit_at(monkeypatch, DISPLAY=":0")
+    assert workspace.main(["lab", "--port=8889"]) == 0
     ((command, more),) = calls
-    assert command == [
-        course.venv / "bin/python", "-m", "jupyterlab", "my_notebooks/00_start_here.ipynb", "--no-browser",
-    ]  # fmt: skip
+    assert command[1:] == ["-m", "jupyterlab", "my_notebooks/00_start_here.ipynb", "--port=8889"]
     assert more["env"]["JUPYTER_PREFER_ENV_PATH"] == "1" and more["env"]["PATH"] == os.environ["PATH"]
-    assert (course.mine / "00_start_here.ipynb").exists()
+    assert (course.mine / "00_start_here.ipynb").exists() and capsys.readouterr().out == ""
+
+
+def test_jupyter_never_meets_a_path_that_it_takes_for_a_pattern(course, monkeypatch):
+    """With "[1]" in its own path, JupyterLab finds neither its settings nor its widgets."""
+    workspace.ensure_environment()
+    started = []
+
+    def call(command, **more):
+        started.append((str(command[0]), command[0].resolve()))
+        return 0
+
+    monkeypatch.setattr(workspace, "call", call)
+    workspace.lab("--no-browser")
+    ((path, real),) = started
+    assert not re.search(r"[*?\[]", path) and real == (course.venv / "bin/python").resolve()
+    assert not os.path.lexists(path) and (course.venv / "bin/python").exists()
+
+
+def test_a_path_without_patterns_is_taken_as_it_is(tmp_path):
+    with workspace.path_without_patterns(tmp_path / "a b's") as path:
+        assert path == tmp_path / "a b's"
+
+
+def test_where_links_are_forbidden_a_bracket_in_the_path_is_refused_in_words(course, calls, capsys, monkeypatch):
+    def forbidden(*arguments, **more):
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(pathlib.Path, "symlink_to", forbidden)
+    assert "whose path holds a bracket: move the course's folder" in refused(capsys, "lab")
+    assert calls == []
+
+
+@pytest.mark.parametrize("user, given, added", [
+    (1000, [], []), (0, [], ["--allow-root"]), (0, ["--allow-root"], []),
+])  # fmt: skip
+def test_root_may_open_lab(monkeypatch, user, given, added):
+    sit_at(monkeypatch, user=user, DISPLAY=":0")
+    assert workspace.lab_options(given) == added
+
+
+def test_where_there_is_no_root_lab_opens(monkeypatch):
+    sit_at(monkeypatch, platform="win32")
+    monkeypatch.delattr(os, "geteuid")
+    assert workspace.lab_options([]) == []
+
+
+SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "anna"}
+
+
+@pytest.mark.parametrize("machine, words", [
+    (dict(DISPLAY=":0"), ""),
+    (dict(WAYLAND_DISPLAY="wayland-0"), ""),
+    (dict(platform="darwin"), ""),
+    (dict(platform="win32"), ""),
+    (dict(BROWSER="/vscode/browser.sh", container=True, **SSH), ""),
+    (dict(DISPLAY="localhost:10.0", **SSH), ""),
+    (dict(**SSH), "On your own computer run `ssh -L 8888:localhost:8888 anna@"),
+    (dict(platform="darwin", **SSH), "On your own computer run `ssh -L 8888:localhost:8888 anna@"),
+    (dict(container=True), "publish port 8888 and run `python3 -m bigmodel_lib.workspace lab --ip=0.0.0.0`"),
+    (dict(), "No browser was found. Open the last address below in one."),
+    (dict(DISPLAY=":0", found=False), "No browser was found. Open the last address below in one."),
+])  # fmt: skip
+def test_without_a_browser_one_line_says_what_to_do_with_the_address(monkeypatch, capsys, machine, words):
+    sit_at(monkeypatch, **machine)
+    options = workspace.lab_options([])
+    said = capsys.readouterr().out
+    assert options == (["--no-browser"] if words else [])
+    assert words in said and said.count("\n") == bool(words)
+
+
+def test_who_wants_no_browser_needs_no_advice(monkeypatch, capsys):
+    sit_at(monkeypatch)
+    assert workspace.lab_options(["--no-browser"]) == [] and capsys.readouterr().out == ""
+
+
+def test_the_browser_of_vs_code_gets_an_address_and_not_a_file_of_this_machine(monkeypatch):
+    sit_at(monkeypatch, BROWSER="/vscode/browser.sh", VSCODE_IPC_HOOK_CLI="/run/vscode.sock")
+    assert workspace.lab_options([]) == ["--ServerApp.use_redirect_file=False"]
+
+
+def test_lab_finds_the_courses_settings_and_the_extension_that_keeps_pictures(course, calls):
+    from jupyter_server.config_manager import BaseJSONConfigManager
+    from jupyterlab_server.settings_utils import _get_overrides
+
+    workspace.lab("--no-browser")
+    with workspace.path_without_patterns(course.venv) as venv:
+        settings, error = _get_overrides(str(venv / "share/jupyter/lab/settings"))
+        manager = BaseJSONConfigManager(config_dir=str(venv / "etc/jupyter"), read_directory=True)
+        server = manager.get("jupyter_server_config")
+    assert not error and settings["@jupyterlab/notebook-extension:tracker"]["windowingMode"] == "none"
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
+    assert server["ServerApp"]["jpserver_extensions"] == {"bigmodel_lib.readers_copy": True}
+
+
+@pytest.mark.parametrize("plugin", workspace.LAB_SETTINGS)
+def test_lab_knows_every_setting(plugin):
+    package, name = plugin.split(":")
+    schema = json.loads(
+        (pathlib.Path(sys.prefix) / f"share/jupyter/lab/schemas/{package}/{name}.json").read_text(encoding="utf-8")
+    )
+    for key, value in workspace.LAB_SETTINGS[plugin].items():
+        known = schema["properties"][key]
+        choices = known.get("enum") or [choice["const"] for choice in known.get("oneOf", [])]
+        assert value in choices if choices else type(value) is type(known["default"]), key
+
+
+def test_here_opens_lab_in_the_environment_that_runs_now(course, monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(workspace, "call", lambda command, **more: started.append(command))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "conda"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "conda/bin/python"))
+    workspace.lab("--here", "--no-browser")
+    ((python, *_, last),) = started
+    assert python == tmp_path / "conda/bin/python" and last == "--no-browser" and not course.venv.exists()
+    assert (tmp_path / "conda/etc/jupyter/jupyter_server_config.d/bigmodel_lib.json").exists()
+
+
+def test_here_without_jupyterlab_is_refused_in_words(course, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "has no JupyterLab: install the course there, or leave out --here" in refused(capsys, "lab", "--here")
+    assert not course.mine.exists()
 
 
 @pytest.mark.parametrize("codes, result", [((0, 0), 0), ((1, 0), 1), ((0, 1), 1)])

@@ -1,0 +1,59 @@
+"""The reader's copies of the notebooks: without outputs when new, and with pictures for widgets when saved.
+
+Standard library only: the commands use this before anything is installed. Jupyter Server loads it as an extension.
+"""
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+PICTURE_NOTE = "*This is a picture of the widget. Run the cell to use it.*"
+WIDGET_NOTE = "*A widget was shown here. Run the cell to get it back.*"
+
+
+def clear_outputs(notebook):
+    """Take the outputs and execution counts out of a notebook; everything else stays as it is."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = []
+            cell["execution_count"] = None
+
+
+def _note(text):
+    return {"output_type": "display_data", "data": {"text/markdown": text, "text/plain": text}, "metadata": {}}
+
+
+def _without_widgets(outputs, saved):
+    """The outputs with pictures for widgets. saved: the ids of those that the notebook can show without a kernel."""
+    kept = []
+    for output in outputs:
+        view = output.get("data", {}).get(WIDGET)
+        if view is None or view.get("model_id") in saved:
+            kept.append(output)
+            continue
+        data = {name: value for name, value in output["data"].items() if name != WIDGET}
+        if data.keys() - {"text/plain"}:
+            kept += [dict(output, data=data), _note(PICTURE_NOTE)]
+        else:
+            kept.append(_note(WIDGET_NOTE))
+    return kept
+
+
+def keep_pictures(model, **_):
+    """Before a notebook is saved: keep the picture beside each widget, and not the widget, which lives in the kernel.
+
+    Opened again without that kernel, JupyterLab would prefer the widget to the picture and show an error.
+    """
+    if model.get("type") != "notebook" or not model.get("content"):
+        return
+    notebook = model["content"]
+    saved = notebook.get("metadata", {}).get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for cell in notebook.get("cells", []):
+        if "outputs" in cell:
+            cell["outputs"] = _without_widgets(cell["outputs"], saved)
+
+
+def _jupyter_server_extension_points():
+    return [{"module": __name__}]
+
+
+def _load_jupyter_server_extension(server):
+    server.contents_manager.register_pre_save_hook(keep_pictures)
