@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PARTS = [
@@ -69,3 +70,15 @@ def test_a_part_that_fails_is_kept_as_an_error_and_seen_in_the_exit_code(bench, 
     monkeypatch.setattr(sys, "argv", options)
     assert bench.main() == 1
     assert "ZeroDivisionError" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [(["--device", "cpu"], "name another file with --out"), ([], "no CUDA card")]
+)
+def test_a_computer_without_a_card_keeps_the_numbers_of_the_card(options, words):
+    if not options and torch.cuda.is_available():
+        pytest.skip("here is a card")
+    before = (ROOT / "data/gpu.json").read_bytes()
+    done = subprocess.run([sys.executable, "tools/bench_gpu.py", *options], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr
+    assert (ROOT / "data/gpu.json").read_bytes() == before

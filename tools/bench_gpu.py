@@ -598,12 +598,16 @@ PARTS = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default=str(ROOT / "data/gpu.json"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", help="the file of results (default for a GPU: data/gpu.json)")
+    parser.add_argument("--device", default="cuda")
     parser.add_argument("--budget", type=float, default=460.0, help="seconds after which no part is begun")
     parser.add_argument("--only", nargs="+", help="some parts by name; the others keep what the file has of them")
     options = parser.parse_args()
-    bench, start, out = Bench(options.device), time.monotonic(), pathlib.Path(options.out)
+    if options.device == "cpu" and not options.out:
+        parser.error("a CPU's numbers don't belong into data/gpu.json: name another file with --out")
+    if options.device != "cpu" and not torch.cuda.is_available():
+        parser.error("no CUDA card was found: run this where there is one, or try it with --device cpu --out FILE")
+    bench, start, out = Bench(options.device), time.monotonic(), pathlib.Path(options.out or ROOT / "data/gpu.json")
     results = json.loads(out.read_text(encoding="utf-8")) if options.only and out.exists() else {}
     failed = 0
     for part in PARTS:
