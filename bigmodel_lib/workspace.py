@@ -340,6 +340,13 @@ def lab_options(given):
     return options
 
 
+def install():
+    """Install the course without opening it; a plain `jupyter lab` in .venv then is like `make lab`."""
+    ensure_environment()
+    fill_my_notebooks()
+    write_settings(VENV)
+
+
 def python_for_lab(here):
     """(the Python that runs JupyterLab, the folder of its environment): .venv's, or with `here` the one running now."""
     if not here:
@@ -484,7 +491,7 @@ def check_environment():
 
 TARGETS = {
     "lab": lab,
-    "install": lambda *_: ensure_environment() or fill_my_notebooks(),
+    "install": lambda *_: install(),
     "test": test,
     "test-fast": test_fast,
     "test-browser": test_browser,

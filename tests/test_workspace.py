@@ -647,6 +647,13 @@ def test_lab_finds_the_courses_settings_and_the_extension_that_keeps_pictures(co
     assert server["ServerApp"]["jpserver_extensions"] == {"bigmodel_lib.readers_copy": True}
 
 
+def test_install_leaves_everything_that_a_plain_jupyter_lab_needs(course):
+    assert workspace.main(["install"]) == 0
+    names = ("share/jupyter/lab/settings/overrides.d", "etc/jupyter/jupyter_server_config.d")
+    assert course.installed() and all((course.venv / name / "bigmodel_lib.json").exists() for name in names)
+    assert sorted(path.name for path in course.mine.iterdir()) == workspace.notebook_names()
+
+
 @pytest.mark.parametrize("plugin", workspace.LAB_SETTINGS)
 def test_lab_knows_every_setting(plugin):
     package, name = plugin.split(":")
