@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import forked
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 import two_processes
 
-from bigmodel_lib import pretraining, reports
+from bigmodel_lib import pretraining, reports, stopping
 from bigmodel_lib.config import CourseError
 from bigmodel_lib.processes import Processes
 
@@ -177,6 +178,10 @@ def to_itself(number):
     os.kill(os.getpid(), number)
 
 
+def to_itself_later(number):
+    threading.Timer(0.1, to_itself, (number,)).start()
+
+
 CHOSEN = [  # the rank, the moment, whom it signals; the exit code of both, what is left
     (0, ("new_run", 1), to_both, 143, "nothing"),
     (0, ("new_folder", 1), to_both, 143, "a checkpoint"),
@@ -206,6 +211,14 @@ def test_a_signal_ends_two_processes_alike(pair, capsys):
             lines = re.findall("^pretraining: stopped .* continue with torchrun … -m", pair.said, re.M)
             assert len(lines) == 1, pair.said
             assert pretraining.main(["--out", str(pair.out), "--resume"]) == 0
+
+
+def test_a_signal_that_reaches_one_process_later_ends_it_alike(pair, monkeypatch):
+    """It finds that the other one has gone, and the signal that is on its way tells it why."""
+    monkeypatch.setattr(stopping, "ONE_WISH", 60.0)
+    late = forked.send({("StopSignal.comes_soon", 1): signal.SIGTERM}, to_itself_later)
+    pair.begin({0: late, 1: forked.send({("new_run", 1): signal.SIGTERM}, to_itself)})
+    assert pair.end() == [143, 143] and pair.left() == "nothing"
 
 
 def test_a_process_that_waits_for_another_in_vain_can_be_ended(pair):
