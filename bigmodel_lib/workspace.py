@@ -326,18 +326,20 @@ def advice_without_browser():
     return ""
 
 
-def lab_options(given):
-    """The options for JupyterLab that this machine needs beside those given."""
+def lab_options(given, first):
+    """The options for JupyterLab that this machine needs beside those given. first: the notebook to open."""
     options = []
     if hasattr(os, "geteuid") and os.geteuid() == 0 and "--allow-root" not in given:
         options.append("--allow-root")
     if "VSCODE_IPC_HOOK_CLI" in os.environ:  # its browser is on another machine, which cannot open a file of this one
         options.append("--ServerApp.use_redirect_file=False")
-    advice = "" if "--no-browser" in given else advice_without_browser()
-    if advice:
+    if "--no-browser" not in given:
+        advice = advice_without_browser()
+        if not advice:
+            return options
         print(advice, flush=True)
         options.append("--no-browser")
-    return options
+    return [*options, f"--LabApp.default_url=/lab/tree/{first}"]  # the address that Lab prints
 
 
 def install():
@@ -366,14 +368,15 @@ def lab(*options):
     given = [option for option in options if option != "--here"]
     fill_my_notebooks()
     write_settings(prefix)
-    first = "my_notebooks/" + notebook_names()[0]
+    first = notebook_names()[0]
     environment = dict(os.environ, JUPYTER_PREFER_ENV_PATH="1")
-    added = lab_options(given)
+    added = lab_options(given, first)
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for Lab, which asks before it stops
     with path_without_patterns(prefix) as folder:
         if folder != prefix:
             python = folder / python.relative_to(prefix)
-        return call([python, "-m", "jupyterlab", first, *added, *given], env=environment)
+            added.append(f"--LabApp.app_dir={folder / 'share/jupyter/lab'}")  # Lab would follow the link
+        return call([python, "-m", "jupyterlab", f"my_notebooks/{first}", *added, *given], env=environment)
 
 
 def fresh(number=None):

@@ -550,7 +550,7 @@ def test_lab_opens_the_first_notebook_with_the_environments_own_kernel(course, c
     sit_at(monkeypatch, DISPLAY=":0")
     assert workspace.main(["lab", "--port=8889"]) == 0
     ((command, more),) = calls
-    assert command[1:] == ["-m", "jupyterlab", "my_notebooks/00_start_here.ipynb", "--port=8889"]
+    assert command[1:4] == ["-m", "jupyterlab", "my_notebooks/00_start_here.ipynb"] and command[-1] == "--port=8889"
     assert more["env"]["JUPYTER_PREFER_ENV_PATH"] == "1" and more["env"]["PATH"] == os.environ["PATH"]
     assert (course.mine / "00_start_here.ipynb").exists() and capsys.readouterr().out == ""
 
@@ -558,15 +558,17 @@ def test_lab_opens_the_first_notebook_with_the_environments_own_kernel(course, c
 def test_jupyter_never_meets_a_path_that_it_takes_for_a_pattern(course, monkeypatch):
     """With "[1]" in its own path, JupyterLab finds neither its settings nor its widgets."""
     workspace.ensure_environment()
-    started = []
+    started, folders = [], []
 
     def call(command, **more):
         started.append((str(command[0]), command[0].resolve()))
+        folders.extend(part.split("=")[1] for part in command[1:] if part.startswith("--LabApp.app_dir="))
         return 0
 
     monkeypatch.setattr(workspace, "call", call)
     workspace.lab("--no-browser")
     ((path, real),) = started
+    assert folders == [path.replace("bin/python", "share/jupyter/lab")]  # Lab itself would follow the link
     assert not re.search(r"[*?\[]", path) and real == (course.venv / "bin/python").resolve()
     assert not os.path.lexists(path) and (course.venv / "bin/python").exists()
 
@@ -590,15 +592,16 @@ def test_where_links_are_forbidden_a_bracket_in_the_path_is_refused_in_words(cou
 ])  # fmt: skip
 def test_root_may_open_lab(monkeypatch, user, given, added):
     sit_at(monkeypatch, user=user, DISPLAY=":0")
-    assert workspace.lab_options(given) == added
+    assert workspace.lab_options(given, "00.ipynb") == added
 
 
 def test_where_there_is_no_root_lab_opens(monkeypatch):
     sit_at(monkeypatch, platform="win32")
     monkeypatch.delattr(os, "geteuid")
-    assert workspace.lab_options([]) == []
+    assert workspace.lab_options([], "00.ipynb") == []
 
 
+ADDRESS = "--LabApp.default_url=/lab/tree/00.ipynb"  # what Lab prints leads to the first notebook
 SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "anna"}
 
 
@@ -617,20 +620,20 @@ SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "anna"}
 ])  # fmt: skip
 def test_without_a_browser_one_line_says_what_to_do_with_the_address(monkeypatch, capsys, machine, words):
     sit_at(monkeypatch, **machine)
-    options = workspace.lab_options([])
+    options = workspace.lab_options([], "00.ipynb")
     said = capsys.readouterr().out
-    assert options == (["--no-browser"] if words else [])
+    assert options == (["--no-browser", ADDRESS] if words else [])
     assert words in said and said.count("\n") == bool(words)
 
 
 def test_who_wants_no_browser_needs_no_advice(monkeypatch, capsys):
     sit_at(monkeypatch)
-    assert workspace.lab_options(["--no-browser"]) == [] and capsys.readouterr().out == ""
+    assert workspace.lab_options(["--no-browser"], "00.ipynb") == [ADDRESS] and capsys.readouterr().out == ""
 
 
 def test_the_browser_of_vs_code_gets_an_address_and_not_a_file_of_this_machine(monkeypatch):
     sit_at(monkeypatch, BROWSER="/vscode/browser.sh", VSCODE_IPC_HOOK_CLI="/run/vscode.sock")
-    assert workspace.lab_options([]) == ["--ServerApp.use_redirect_file=False"]
+    assert workspace.lab_options([], "00.ipynb") == ["--ServerApp.use_redirect_file=False"]
 
 
 def test_lab_finds_the_courses_settings_and_the_extension_that_keeps_pictures(course, calls):
