@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import time
@@ -50,6 +51,7 @@ def new_folder(folder: pathlib.Path):
     """
     passing = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
+        _clear_half_made(folder)
         passing.mkdir(parents=True)
         yield passing
         _rename_folder(passing, folder)
@@ -61,6 +63,14 @@ def new_folder(folder: pathlib.Path):
         raise CourseError(str(error).replace(str(passing), str(folder))) from None
     finally:
         shutil.rmtree(passing, ignore_errors=True)
+
+
+def _clear_half_made(folder: pathlib.Path) -> None:
+    """Delete what a killed `new_folder` of this name has left."""
+    for path in folder.parent.glob(".*"):
+        ours = re.fullmatch(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}", path.name) and path.is_dir()
+        if ours and all("checkpoint.safetensors" in inside.name for inside in path.iterdir()):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _rename_folder(passing: pathlib.Path, folder: pathlib.Path) -> None:

@@ -270,6 +270,20 @@ def test_a_new_folder_appears_filled_or_not_at_all(tmp_path, monkeypatch):
     assert [path.name for path in out.parent.iterdir()] == ["out"] and (out / "file").read_text() == "new"
 
 
+def test_what_a_kill_has_left_of_a_new_folder_goes_and_nothing_else(tmp_path):
+    for name, inside in [
+        (".out.0123abcd", "checkpoint.safetensors"), (".out.76543210", ".checkpoint.safetensors.x1y2z3a4"),
+        (".out.89abcdef", "a text of the reader's"), (".out.previous", "checkpoint.safetensors"),
+        (".other.0123abcd", "checkpoint.safetensors"),
+    ]:  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / inside).touch()
+    with checkpoints.new_folder(tmp_path / "out"):
+        pass
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".other.0123abcd", ".out.89abcdef", ".out.previous", "out"]
+
+
 def test_a_model_survives_its_files(tmp_path, random_model):
     model = random_model(vocab_size=256)
     checkpoints.save_model(tmp_path, model, ByteTokenizer())

@@ -245,8 +245,8 @@ def places(case) -> list:
         moments = [i for i in range(len(case.moments)) if case.phases[i] == phase]
         names = {case.moments[i][0]: i for i in reversed(moments)}
         touched = {name: i for name, i in names.items() if name.startswith(("before", "after"))}
-        chosen |= {*draws.sample(moments, min(6, len(moments))), *touched.values()}
-        chosen |= set(list(names.values())[::2] if phase == "writing" else ())
+        chosen |= {*draws.sample(moments, min(4, len(moments))), *touched.values()}
+        chosen |= set(list(names.values())[::3] if phase == "writing" else ())
     return sorted(chosen)
 
 
@@ -267,7 +267,7 @@ def test_a_signal_at_every_place(case):
 @pytest.mark.parametrize("number", HEARD)
 def test_signals_at_random_times(case, number):
     draws = random.Random(int(number))
-    for _ in range(6):
+    for _ in range(5):
         process = case.begin()
         time.sleep(draws.uniform(0.0, 1.1 * case.seconds))
         os.kill(process, number)
@@ -281,7 +281,7 @@ def test_a_second_signal_stops_at_once_and_leaves_order(case, monkeypatch):
     """The first one is noted, in the making of the folder, the training or the writing; the second follows closely."""
     monkeypatch.setattr(stopping, "ONE_WISH", 0.0)
     draws, seen = random.Random(1), set()
-    for n in range(15):
+    for n in range(12):
         begin = case.phases.index(("training", "training", "writing")[n % 3])
         first = begin + draws.randrange(40 if n % 3 == 0 else case.phases.count(case.phases[begin]))
         first = begin if n == 0 else first  # before there is a folder
