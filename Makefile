@@ -1,7 +1,7 @@
-# Every target is one line here and does its work in bigmodel_lib/workspace.py, so that Windows can do without make.
+# Every target is one line here and does its work in tools/workspace.py, so that Windows can do without make.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo $$p && break; done)
 ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.org, or your package manager) and run make again, or name it: make lab PYTHON=/path/to/python3
-RUN = $(or $(PYTHON),$(error $(ADVICE))) -m bigmodel_lib.workspace
+RUN = $(or $(PYTHON),$(error $(ADVICE))) -m tools.workspace
 
 .DEFAULT_GOAL := help
 .PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-gpu bench-long data clean

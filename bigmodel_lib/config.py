@@ -3,9 +3,7 @@
 import dataclasses
 import math
 
-
-class CourseError(ValueError):
-    """A mistake that the reader can mend. Its one line says what was given, what was wanted, what to do."""
+from bigmodel_lib.errors import CourseError
 
 
 def _require(condition: bool, message: str) -> None:
@@ -65,11 +63,15 @@ class ModelConfig(_Config):
     d_model         width of the residual stream
     n_layers        how many blocks
     n_heads         H, heads in each attention; each has width d_head = d_model / n_heads
+    n_kv_heads      heads of keys and values, each shared by n_heads / n_kv_heads queries (Ainslie et al. 2023);
+                    None: as many as n_heads
     d_ff            width inside the MLP
     positions       "rope" rotates queries and keys (Su et al. 2021), "learned" adds a vector, "none" does neither
     rope_base       base of RoPE's wavelengths, in tokens
     qk_norm         normalise queries and keys in each head (Henry et al. 2020)
-    activation      "relu_squared" (So et al. 2021) or "gelu" (Hendrycks & Gimpel 2016)
+    norm            "layer" (Ba et al. 2016), or "rms": divided by its root mean square alone (Zhang & Sennrich 2019)
+    norm_gain       let each norm learn a factor for every number (norms inside the heads learn none)
+    activation      "relu_squared" (So et al. 2021), "gelu" (Hendrycks & Gimpel 2016) or "swiglu" (Shazeer 2020)
     token_shift     let a block see the previous token's state without attention (Peng et al. 2023)
     tied            use the token embedding, transposed, as output matrix (Press & Wolf 2017)
     init            "zero" starts every branch and the output at zero, "gpt2" as in Radford et al. 2019
@@ -87,6 +89,8 @@ class ModelConfig(_Config):
     positions: str = "rope"
     rope_base: float = 1000.0
     qk_norm: bool = True
+    norm: str = "layer"
+    norm_gain: bool = False
     activation: str = "relu_squared"
     token_shift: bool = True
     tied: bool = False
@@ -94,6 +98,12 @@ class ModelConfig(_Config):
     causal: bool = True
     dropout: float = 0.0
     ngrams: int = 1
+    n_kv_heads: int | None = None
+
+    @property
+    def n_key_heads(self) -> int:
+        """How many heads of keys and values there are."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
 
     @property
     def d_head(self) -> int:
@@ -104,7 +114,9 @@ class ModelConfig(_Config):
         _require_choice(
             self,
             positions=("rope", "learned", "none"),
-            activation=("relu_squared", "gelu"),
+            activation=("relu_squared", "gelu", "swiglu"),
+            norm=("layer", "rms"),
+            norm_gain=(True, False),
             init=("zero", "gpt2"),
             qk_norm=(True, False),
             token_shift=(True, False),
@@ -121,6 +133,13 @@ class ModelConfig(_Config):
             raise CourseError(
                 f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}: choose d_model "
                 f"{' or '.join(map(str, widths))}, or n_heads {' or '.join(map(str, heads))}"
+            )
+        if self.n_kv_heads is not None:
+            _require_whole(self, "n_kv_heads")
+            _require(
+                self.n_heads % self.n_kv_heads == 0,
+                f"n_heads {self.n_heads} cannot be shared evenly by n_kv_heads {self.n_kv_heads}: choose a divisor, "
+                f"such as {next(n for n in range(self.n_kv_heads, 0, -1) if self.n_heads % n == 0)}",
             )
         if self.positions == "rope" and self.d_head % 2:
             raise CourseError(
@@ -142,14 +161,14 @@ class TrainConfig(_Config):
     batch_size      B, windows in each step
     seed            of the initial weights and of the order of the batches
     optimizer       "muon" for the matrices in the blocks and AdamW for the rest, or "adamw" for everything
-    muon_rate       peak rate of Muon: each update of a matrix has singular values near this
+    muon_lr       peak rate of Muon: each update of a matrix has singular values near this
     momentum        Muon's Nesterov momentum, reached from 0.85 over the first 100 steps
-    adamw_rate      peak rate of AdamW
+    adamw_lr      peak rate of AdamW
     beta1, beta2    AdamW's averages of the gradient and of its square; eps is added to the root of the second
     weight_decay    AdamW's, as a share of rate x weight in each step (Loshchilov & Hutter 2019)
     warmup_steps    the rate grows linearly over so many first steps
     decay           "linear" or "cosine" fall of the rate over the whole budget
-    final_rate      the rate at the end, as a share of the peak
+    final_lr      the rate at the end, as a share of the peak
     clip            longest allowed gradient, all parameters together; 0 means no clipping
     precision       "auto" takes bfloat16 on CUDA and float32 elsewhere
     compile         use torch.compile: faster steps after a wait of up to a minute
@@ -160,16 +179,16 @@ class TrainConfig(_Config):
     batch_size: int = 16
     seed: int = 0
     optimizer: str = "muon"
-    muon_rate: float = 0.03
+    muon_lr: float = 0.03
     momentum: float = 0.9
-    adamw_rate: float = 0.02
+    adamw_lr: float = 0.02
     beta1: float = 0.8
     beta2: float = 0.95
     eps: float = 1e-10
     weight_decay: float = 0.0
     warmup_steps: int = 10
     decay: str = "linear"
-    final_rate: float = 0.0
+    final_lr: float = 0.0
     clip: float = 0.0
     precision: str = "auto"
     compile: bool = False
@@ -194,64 +213,8 @@ class TrainConfig(_Config):
             precision=("auto", "float32", "bfloat16"),
             compile=(True, False),
         )
-        _require_real(self, 0.0, 10.0, "muon_rate", "adamw_rate", "weight_decay")
-        _require_real(self, 0.0, 1.0, "final_rate")
+        _require_real(self, 0.0, 10.0, "muon_lr", "adamw_lr", "weight_decay")
+        _require_real(self, 0.0, 1.0, "final_lr")
         _require_real(self, 0.0, 0.9999, "momentum", "beta1", "beta2")
         _require_real(self, 1e-16, 1e-2, "eps")
         _require_real(self, 0.0, 1e6, "clip")
-
-
-_SMALL = dict(context_length=64, d_model=64, n_layers=4, n_heads=2)
-_MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3, ngrams=4)
-_LARGE = dict(context_length=128, d_model=192, n_layers=4, n_heads=6, ngrams=4)
-_PLAIN = dict(
-    context_length=64, d_model=128, n_layers=4, n_heads=4, positions="learned", qk_norm=False,
-    activation="gelu", token_shift=False, tied=True, init="gpt2",
-)  # fmt: skip
-_LONG = dict(muon_rate=0.015, momentum=0.95, warmup_steps=20)
-_COSINE = dict(
-    batch_size=12, optimizer="adamw", adamw_rate=1e-3, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1,
-    warmup_steps=100, decay="cosine", final_rate=0.1, clip=1.0,
-)  # fmt: skip
-
-# name: (fields of ModelConfig, d_ff in units of d_model, steps unless told, fields of TrainConfig)
-PRESETS = {
-    "small": (_SMALL, 2, 240, {}),
-    "medium": (_MEDIUM, 4, 800, _LONG),
-    "large": (_LARGE, 4, 720, _LONG),
-    "plain": (_PLAIN, 4, 2000, _COSINE),
-}
-
-
-def preset(name: str, vocab_size: int, **changes) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations of a named recipe, with any field of either changed.
-
-    "small", "medium" and "large" are the course's recipe; "plain" is a plain GPT with AdamW, as nanoGPT's
-    documentation sets it for a CPU. d_ff follows d_model unless it is given.
-    Raises CourseError for an unknown name, an unknown field or an impossible value.
-    """
-    _require(name in PRESETS, f"preset {name!r} is not known: choose one of {', '.join(PRESETS)}")
-    sizes, ratio, steps, training = PRESETS[name]
-    model_fields = {field.name for field in dataclasses.fields(ModelConfig)}
-    model_values = {**sizes, **{k: v for k, v in changes.items() if k in model_fields}}
-    d_model = model_values["d_model"]
-    if isinstance(d_model, int):
-        model_values.setdefault("d_ff", ratio * d_model)
-    train_values = {**training, **{k: v for k, v in changes.items() if k not in model_fields}}
-    if train_values.get("steps") is None and train_values.get("minutes") is None:
-        train_values["steps"] = steps
-    return ModelConfig.from_dict({**model_values, "vocab_size": vocab_size}), TrainConfig.from_dict(train_values)
-
-
-BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of training: what won in data/budget.json
-
-
-def preset_for_minutes(minutes: float) -> tuple[str, dict]:
-    """(preset, changes) that were best at the nearest budget that was measured, near meaning in proportion.
-
-    Raises CourseError for minutes that are no number above 0.
-    """
-    real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and math.isfinite(minutes)
-    _require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
-    width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
-    return "medium", {"d_model": width, "n_heads": width // 32}

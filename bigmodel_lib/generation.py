@@ -9,20 +9,13 @@ import sys
 import torch
 from torch.nn import functional
 
-from bigmodel_lib.checkpoints import load_model
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.devices import choose_device, evaluating
-from bigmodel_lib.model_torch import (
-    LanguageModel,
-    attention,
-    layer_norm,
-    merge_heads,
-    ngram_rows,
-    rope_tables,
-    split_heads,
-)
-from bigmodel_lib.pretraining import OneLineParser
-from bigmodel_lib.reports import say
+from bigmodel_lib.cli.pretrain import OneLineParser
+from bigmodel_lib.cli.reports import say
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model.devices import choose_device, evaluating
+from bigmodel_lib.model.layers import attention, layer_norm, merge_heads, ngram_rows, rope_tables, split_heads
+from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.training.checkpoints import load_model
 
 # From logits to a token
 

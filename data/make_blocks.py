@@ -13,18 +13,18 @@ import time
 
 import numpy as np
 
-from bigmodel_lib.backprop_numpy import (
+from bigmodel_lib.by_hand.backprop import (
     block_backward,
     block_forward,
     formula_4_1_backward,
     formula_4_1_forward,
     language_model_forward,
 )
+from bigmodel_lib.by_hand.model import cross_entropy, initialise
+from bigmodel_lib.by_hand.optimizers import AdamW, train
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.corpora import document_batch
-from bigmodel_lib.model_numpy import cross_entropy, initialise
-from bigmodel_lib.optimizers_numpy import AdamW, train
 from bigmodel_lib.storyworld import END, START, StoryWorld
+from bigmodel_lib.text.batches import document_batch
 
 FILE = pathlib.Path(__file__).resolve().parent / "blocks.json"
 FORMULA, STANDARD = (formula_4_1_forward, formula_4_1_backward), (block_forward, block_backward)

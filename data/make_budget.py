@@ -19,12 +19,12 @@ import time
 import numpy as np
 import torch
 
-from bigmodel_lib import corpora
-from bigmodel_lib.config import preset
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
-from bigmodel_lib.tokenizers import CharacterTokenizer
-from bigmodel_lib.training import Pretraining, evaluate
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text import batches, sources
+from bigmodel_lib.text.tokenizers import CharacterTokenizer
+from bigmodel_lib.training.trainer import Pretraining, evaluate
 
 FILE = pathlib.Path(__file__).resolve().parent / "budget.json"
 SEEDS = {10: (0, 1, 2), 60: (0, 1), 180: (0, 1)}
@@ -36,9 +36,9 @@ PART_SIZES, DROPOUTS = {32: 1, 64: 2, 128: 4}, (0.1, 0.3)
 
 def texts(part: int = 1):
     """(vocabulary size, the first 1/part of the training tokens, validation tokens)."""
-    text = corpora.python_manual()
+    text = sources.python_manual()
     tokenizer = CharacterTokenizer(text)
-    train, validation = corpora.split_tokens(tokenizer.encode(text), 128)
+    train, validation = batches.split_tokens(tokenizer.encode(text), 128)
     return tokenizer.vocab_size, train[: len(train) // part], validation
 
 

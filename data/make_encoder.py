@@ -11,15 +11,15 @@ import sys
 import numpy as np
 import torch
 
-from bigmodel_lib import checkpoints
-from bigmodel_lib.config import preset
-from bigmodel_lib.corpora import hide_tokens
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.devices import evaluating
-from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
+from bigmodel_lib.recipes import preset
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld.tasks import task_tokenizer
-from bigmodel_lib.training import Pretraining
+from bigmodel_lib.text.batches import mask_tokens
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Pretraining
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "encoder"
 STEPS, BATCH, LENGTH = 3000, 32, 64
@@ -34,7 +34,7 @@ def hidden_batches(world, tokenizer, rng):
             stock.extend(tokenizer.encode(f"{START} {world.sample(rng).text} {END}").tolist())
         windows = np.array(stock[: BATCH * LENGTH], dtype=np.int64).reshape(BATCH, LENGTH)
         del stock[: BATCH * LENGTH]
-        return hide_tokens(windows, tokenizer.vocab_size, rng)
+        return mask_tokens(windows, tokenizer.vocab_size, rng)
 
     return batch
 
@@ -45,7 +45,7 @@ def build(steps: int = STEPS):
     tokenizer = task_tokenizer(world)
     model_config, config = preset(
         "small", tokenizer.vocab_size + 1, steps=steps, causal=False, context_length=LENGTH, n_heads=4, d_ff=256,
-        batch_size=BATCH, muon_rate=0.012, momentum=0.95, warmup_steps=20,
+        batch_size=BATCH, muon_lr=0.012, momentum=0.95, warmup_steps=20,
     )  # fmt: skip
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
     run, next_batch = (

@@ -11,15 +11,21 @@ import numpy as np
 import torch
 from make_stories import exact, gap, task_batches, world_and_tokenizer
 
-from bigmodel_lib import checkpoints
-from bigmodel_lib.baselines import LSTMClassifier, WordIndex, fit_lstm, linear_model, lstm_log_probs
-from bigmodel_lib.classification import encode_texts, label_log_probs, label_metrics, opinions
 from bigmodel_lib.config import TrainConfig
-from bigmodel_lib.corpora import data_path
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.finetuning import Finetuning, add_lora, classifier_run, count_trainable
+from bigmodel_lib.finetuning.baselines import (
+    LSTMClassifier,
+    WordIndex,
+    fit_lstm,
+    linear_model,
+    lstm_log_probs,
+)
+from bigmodel_lib.finetuning.classification import encode_texts, label_log_probs, label_metrics, opinions
+from bigmodel_lib.finetuning.finetuning import Finetuning, add_lora, classifier_run, count_trainable
+from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.storyworld import START
 from bigmodel_lib.storyworld.tasks import ending_of
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.training import checkpoints
 
 FILE = pathlib.Path(__file__).resolve().parent / "endings.json"
 SEEDS, STEPS, TESTED = 5, {50: 30, 400: 100, 3200: 400}, 1000  # STEPS {labelled stories: updates}
@@ -105,10 +111,10 @@ def forget(way: str, seed: int, steps: int = 100) -> dict:
     model, _ = checkpoints.load_model(data_path("storyteller"))
     before = gap(model, world, tokenizer, 200)["loss"]
     kinds = {"story": 16, "summary": 16} if way == "mixed" else {"summary": 32}
-    rates = dict(muon_rate=0.01, momentum=0.95, adamw_rate=0.01)
+    rates = dict(muon_lr=0.01, momentum=0.95, adamw_lr=0.01)
     if way == "lora":
         add_lora(model, 8, 16.0, torch.Generator().manual_seed(seed), but=())
-        rates = dict(optimizer="adamw", adamw_rate=0.005, beta1=0.9)
+        rates = dict(optimizer="adamw", adamw_lr=0.005, beta1=0.9)
     config = TrainConfig(steps=steps, batch_size=32, seed=seed, **rates)
     run = Finetuning(model, task_batches(world, tokenizer, np.random.default_rng(seed), kinds), config)
     for _ in run:

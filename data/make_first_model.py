@@ -12,7 +12,9 @@ import tempfile
 
 import torch
 
-from bigmodel_lib import checkpoints, plots, pretraining
+from bigmodel_lib.cli import pretrain
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.viz import plots
 
 DATA = pathlib.Path(__file__).resolve().parent
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
@@ -40,7 +42,7 @@ def draw_map() -> None:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "run"
-        if code := pretraining.main([*RECIPE, "--out", str(out)]):
+        if code := pretrain.main([*RECIPE, "--out", str(out)]):
             return code
         model, tokenizer = checkpoints.load_model(out)
         metrics = checkpoints.read_json(out / "metrics.json")

@@ -13,14 +13,15 @@ import sys
 import numpy as np
 import torch
 
-from bigmodel_lib import checkpoints, pointing
-from bigmodel_lib.config import preset
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
-from bigmodel_lib.pointing import KINDS, asked, small_world
+from bigmodel_lib.interpretability import scores
+from bigmodel_lib.interpretability.scores import KINDS, asked, small_world
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
+from bigmodel_lib.recipes import preset
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, QUESTION
-from bigmodel_lib.training import Pretraining
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Pretraining
 
 DATA = pathlib.Path(__file__).resolve().parent
 RUNS = DATA.parent / "runs/interpretation"
@@ -61,7 +62,7 @@ def build(seed: int, steps: int = STEPS):
     world, tokenizer = small_world()
     sizes, config = preset(
         "medium", tokenizer.vocab_size, steps=steps, seed=seed, d_model=64, n_heads=2, n_layers=3, d_ff=192, ngrams=1,
-        context_length=LENGTH, batch_size=BATCH, muon_rate=0.015, momentum=0.95, warmup_steps=20,
+        context_length=LENGTH, batch_size=BATCH, muon_lr=0.015, momentum=0.95, warmup_steps=20,
     )  # fmt: skip
     run = Pretraining(
         initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed)), np.zeros(0, dtype=np.int64), config
@@ -102,15 +103,15 @@ def question_rows(seed, model, tokenizer, stories, count) -> list:
     """Rows about questions that the model answers: hits on what carries the answer, and on what was seen to be used."""
     questions = [(story, q) for story in stories for q in story.questions() if q.kind in KINDS]
     cases = [asked(*pair) for pair in questions[: 4 * count]]
-    right = [guess == case.target for guess, case in zip(pointing.guesses(model, tokenizer, cases), cases, strict=True)]
+    right = [guess == case.target for guess, case in zip(scores.guesses(model, tokenizer, cases), cases, strict=True)]
     rows = [
         dict(table="answers", seed=seed, kind=kind, n=len(these), right=sum(these) / len(these))
         for kind in KINDS
         if (these := [r for r, (_, q) in zip(right, questions, strict=False) if q.kind == kind])
     ]
-    pairs = (pointing.turned(*pair) for pair, r in zip(questions, right, strict=False) if r)
+    pairs = (scores.turned(*pair) for pair, r in zip(questions, right, strict=False) if r)
     pairs = [pair for pair in pairs if pair and len(pair.before.tokens) == len(pair.after.tokens)][:count]
-    after = pointing.guesses(model, tokenizer, [pair.after for pair in pairs])
+    after = scores.guesses(model, tokenizer, [pair.after for pair in pairs])
     follows = [guess == pair.after.target for guess, pair in zip(after, pairs, strict=True)]
     stays = [guess == pair.before.target for guess, pair in zip(after, pairs, strict=True)]
     rows.append(dict(table="counterfactual", seed=seed, n=len(pairs), follows=sum(follows) / len(pairs),
@@ -118,7 +119,7 @@ def question_rows(seed, model, tokenizer, stories, count) -> list:
     cases = [pair.before for pair in pairs]
     others = [{"patching, another story": other, "patching, counterfactual": pair.after}
               for other, pair in zip(cases[1:] + cases[:1], pairs, strict=True)]  # fmt: skip
-    places, chosen = pointing.points(model, tokenizer, cases, others)
+    places, chosen = scores.points(model, tokenizer, cases, others)
     second, followed = pairs[len(pairs) // 2 :], follows[len(pairs) // 2 :]
     used = [pair.before._replace(support=pair.changed) for pair, f in zip(second, followed, strict=True) if f]
     for method, tops in places.items():
@@ -126,10 +127,8 @@ def question_rows(seed, model, tokenizer, stories, count) -> list:
         rows.append(row_of("used", seed, method, [top for top, f in zip(tops, followed, strict=True) if f], used))
     for task, these in (("questions", [pair.before for pair in second]), ("used", used)):
         rows += rule_rows(task, seed, these)
-        rows.append(
-            dict(table="hits", task=task, seed=seed, method="random", share=float(pointing.chance(these).mean()))
-        )
-    effects = pointing.effects_of_heads(model, tokenizer, [pair.before for pair in second])
+        rows.append(dict(table="hits", task=task, seed=seed, method="random", share=float(scores.chance(these).mean())))
+    effects = scores.effects_of_heads(model, tokenizer, [pair.before for pair in second])
     rows.append(dict(table="effects", task="questions", seed=seed, effects=effects.tolist(), chosen=chosen))
     return rows
 
@@ -137,25 +136,25 @@ def question_rows(seed, model, tokenizer, stories, count) -> list:
 def pronoun_rows(seed, model, tokenizer, stories, count, read) -> list:
     """Rows about pronouns: `read`, where the pronoun looks, or said, where it is guessed."""
     task = "pronoun read" if read else "pronoun said"
-    cases = [case for story in stories for case in pointing.pronoun_cases(story, read)][:count]
-    places, chosen = pointing.points(model, tokenizer, cases)
+    cases = [case for story in stories for case in scores.pronoun_cases(story, read)][:count]
+    places, chosen = scores.points(model, tokenizer, cases)
     second = cases[len(cases) // 2 :]
     rows = [row_of(task, seed, method, tops, second) for method, tops in places.items()]
     rows += rule_rows(task, seed, second)
-    rows.append(dict(table="hits", task=task, seed=seed, method="random", share=float(pointing.chance(second).mean())))
-    effects = pointing.effects_of_heads(model, tokenizer, second)
+    rows.append(dict(table="hits", task=task, seed=seed, method="random", share=float(scores.chance(second).mean())))
+    effects = scores.effects_of_heads(model, tokenizer, second)
     return [*rows, dict(table="effects", task=task, seed=seed, effects=effects.tolist(), chosen=chosen)]
 
 
 def rule_rows(task, seed, cases) -> list:
     """The hits of the rules that ask no model."""
-    by_rule = pointing.places_by_rule(cases, small_world()[0])
+    by_rule = scores.places_by_rule(cases, small_world()[0])
     return [row_of(task, seed, rule, tops, cases) for rule, tops in by_rule.items()]
 
 
 def row_of(task, seed, method, tops, cases) -> dict:
     """One method's hits, case by case, as a text of 0 and 1."""
-    hits = pointing.share_of_hits(tops, cases)
+    hits = scores.share_of_hits(tops, cases)
     return dict(table="hits", task=task, seed=seed, method=method, share=float(hits.mean()),
                 hits="".join(str(int(hit)) for hit in hits))  # fmt: skip
 

@@ -18,20 +18,20 @@ import time
 import numpy as np
 import torch
 
-from bigmodel_lib import corpora
-from bigmodel_lib.config import preset
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.optimizers_torch import Optimizers
-from bigmodel_lib.tokenizers import CharacterTokenizer
-from bigmodel_lib.training import Diverged, Pretraining, evaluate
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text import batches, sources
+from bigmodel_lib.text.tokenizers import CharacterTokenizer
+from bigmodel_lib.training.optimizers import Optimizers
+from bigmodel_lib.training.trainer import Diverged, Pretraining, evaluate
 
 FILE = pathlib.Path(__file__).resolve().parent / "recipe.json"
 STEPS, SEEDS, TUNING_SEED, DIVERGED = 400, (0, 1, 2, 3, 4), 100, 99.0
 
 # What each trick replaces. The first row of the ladder has all of these; the recipe has none.
 WITHOUT = {
-    "warm-up and decay": dict(warmup_steps=0, final_rate=1.0),
+    "warm-up and decay": dict(warmup_steps=0, final_lr=1.0),
     "AdamW": dict(optimizer="sgd"),
     "RoPE": dict(positions="learned"),
     "QK-norm": dict(qk_norm=False),
@@ -73,10 +73,10 @@ def changes_of(without) -> tuple[dict, str]:
 
 def texts():
     """(vocabulary size, training tokens, tuning tokens, validation tokens)."""
-    text = corpora.python_manual()
+    text = sources.python_manual()
     tokenizer = CharacterTokenizer(text)
-    train, validation = corpora.split_tokens(tokenizer.encode(text), 64)
-    train, tuning = corpora.split_tokens(train, 64)
+    train, validation = batches.split_tokens(tokenizer.encode(text), 64)
+    train, tuning = batches.split_tokens(train, 64)
     return tokenizer.vocab_size, train, tuning, validation
 
 

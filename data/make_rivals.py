@@ -12,14 +12,26 @@ import time
 import numpy as np
 import torch
 
-from bigmodel_lib import checkpoints
-from bigmodel_lib.baselines import LSTMClassifier, WordIndex, fit_lstm, linear_model, lstm_log_probs
-from bigmodel_lib.classification import encode_texts, label_log_probs, label_metrics, read_labelled, split_labelled
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.corpora import data_path
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.finetuning import classifier_run, count_trainable
-from bigmodel_lib.model_torch import LanguageModel
+from bigmodel_lib.finetuning.baselines import (
+    LSTMClassifier,
+    WordIndex,
+    fit_lstm,
+    linear_model,
+    lstm_log_probs,
+)
+from bigmodel_lib.finetuning.classification import (
+    encode_texts,
+    label_log_probs,
+    label_metrics,
+    read_labelled,
+    split_labelled,
+)
+from bigmodel_lib.finetuning.finetuning import classifier_run, count_trainable
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.training import checkpoints
 
 FILE = pathlib.Path(__file__).resolve().parent / "rivals.json"
 SPLITS, SHARES, EPOCHS = 10, (70, 140, 280), 4

@@ -11,15 +11,16 @@ import sys
 import numpy as np
 import torch
 
-from bigmodel_lib import checkpoints
-from bigmodel_lib.config import preset
-from bigmodel_lib.corpora import document_batch
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.finetuning import exact_share
-from bigmodel_lib.model_torch import LanguageModel, count_parameters, cross_entropy, initialise
+from bigmodel_lib.finetuning.finetuning import exact_share
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.layers import cross_entropy
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
+from bigmodel_lib.recipes import preset
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, task_batch, task_tokenizer, tasks_of
-from bigmodel_lib.training import Pretraining
+from bigmodel_lib.text.batches import document_batch
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Pretraining
 
 DATA = pathlib.Path(__file__).resolve().parent
 KINDS = ("continue", "question", "summary", "chinese")
@@ -109,7 +110,7 @@ def exact(model, world, tokenizer, n_stories: int = 1000) -> dict:
 def make_storyteller() -> None:
     world, tokenizer = world_and_tokenizer()
     sizes, config = preset(
-        "medium", tokenizer.vocab_size, steps=STEPS["storyteller"], muon_rate=0.012, batch_size=BATCH, **SIZES
+        "medium", tokenizer.vocab_size, steps=STEPS["storyteller"], muon_lr=0.012, batch_size=BATCH, **SIZES
     )
     model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(0))
     run = train(model, config, story_batches(world, tokenizer, np.random.default_rng(0)))
@@ -122,7 +123,7 @@ def make_tasks() -> None:
     model, _ = checkpoints.load_model(DATA / "storyteller")
     parts = (("tasks", EQUAL, 2, 0.01), ("more questions", QUESTIONS, 4, 0.008))
     for name, kinds, seed, rate in parts:
-        rates = dict(muon_rate=rate, adamw_rate=rate, steps=STEPS[name], batch_size=BATCH, seed=seed)
+        rates = dict(muon_lr=rate, adamw_lr=rate, steps=STEPS[name], batch_size=BATCH, seed=seed)
         _, config = preset("medium", tokenizer.vocab_size, **rates, **SIZES)
         run = train(model, config, task_batches(world, tokenizer, np.random.default_rng(seed), kinds))
     keep("tasks", run, tokenizer, lambda model: {**exact(model, world, tokenizer), **gap(model, world, tokenizer)})

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from bigmodel_lib import corpora, model_torch
-from bigmodel_lib.config import preset
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, ValueResiduals, count_parameters, initialise, layer_norm
-from bigmodel_lib.tokenizers import CharacterTokenizer
-from bigmodel_lib.training import Pretraining, evaluate
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model import layers
+from bigmodel_lib.model.layers import layer_norm
+from bigmodel_lib.model.transformer import LanguageModel, ValueResiduals, count_parameters, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text import batches, sources
+from bigmodel_lib.text.tokenizers import CharacterTokenizer
+from bigmodel_lib.training.trainer import Pretraining, evaluate
 
 FILE = pathlib.Path(__file__).resolve().parent / "tried.json"
 STEPS, SEEDS = 160, (0, 1, 2)
@@ -66,9 +68,9 @@ class Tried(LanguageModel):
 
 def texts():
     """(vocabulary size, training tokens, validation tokens)."""
-    text = corpora.python_manual()
+    text = sources.python_manual()
     tokenizer = CharacterTokenizer(text)
-    return tokenizer.vocab_size, *corpora.split_tokens(tokenizer.encode(text), 128)
+    return tokenizer.vocab_size, *batches.split_tokens(tokenizer.encode(text), 128)
 
 
 def shorter_windows(run: Pretraining):
@@ -76,7 +78,7 @@ def shorter_windows(run: Pretraining):
 
     def batch():
         length = 32 if run.step < 0.3 * STEPS else 64 if run.step < 0.6 * STEPS else 128
-        windows = corpora.random_windows(run.tokens, run.config.batch_size * 128 // length, length, run.rng)
+        windows = batches.random_windows(run.tokens, run.config.batch_size * 128 // length, length, run.rng)
         return *map(torch.from_numpy, windows), 1.0
 
     return batch  # fmt: skip
@@ -98,7 +100,7 @@ def build(row: str, seed: int) -> Pretraining:
 def job(arguments) -> dict:
     row, seed = arguments
     torch.set_num_threads(1)
-    model_torch.NGRAM_DROPOUT = 0.0 if TRIED[row][1] == "all runs" else 0.5
+    layers.NGRAM_DROPOUT = 0.0 if TRIED[row][1] == "all runs" else 0.5
     run, averages, n = build(row, seed), None, 0
     for look in run:
         if TRIED[row][1] == "average" and look.fraction >= 0.5:  # of the second half, ten steps apart

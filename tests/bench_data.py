@@ -10,9 +10,9 @@ import time
 import numpy as np
 import tokenizers as known
 
-from bigmodel_lib.corpora import python_manual
 from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.tokenizers import WORD, BPETokenizer, train_bpe
+from bigmodel_lib.text.sources import python_manual
+from bigmodel_lib.text.tokenizers import WORD, BPETokenizer, train_bpe
 
 TIMES = 5
 

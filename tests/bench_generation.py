@@ -14,9 +14,9 @@ import time
 import torch
 
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.costs import hardware
 from bigmodel_lib.generation import Cache, read
-from bigmodel_lib.model_torch import LanguageModel, initialise
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel, initialise
 
 SIZES = dict(vocab_size=256, context_length=512, d_model=128, n_layers=4, n_heads=4, d_ff=512, init="gpt2")
 TARGET, STRETCH = 7.0, 8

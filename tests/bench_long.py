@@ -11,12 +11,13 @@ import sys
 
 import torch
 
-from bigmodel_lib import corpora, text_store
-from bigmodel_lib.config import CourseError, preset
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, count_parameters, initialise
-from bigmodel_lib.tokenizers import CharacterTokenizer
-from bigmodel_lib.training import Pretraining, evaluate
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text import batches, cache, sources
+from bigmodel_lib.text.tokenizers import CharacterTokenizer
+from bigmodel_lib.training.trainer import Pretraining, evaluate
 
 WANTED = 1.4697  # nats per character
 LONG = dict(context_length=256, batch_size=8, dropout=0.1)  # the text is read several times
@@ -29,10 +30,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     try:
-        text = corpora.read_text(options.text or text_store.named_text("shakespeare"))
+        text = sources.read_text(options.text or cache.named_text("shakespeare"))
         tokenizer = CharacterTokenizer(text)
         model_config, config = preset("large", tokenizer.vocab_size, seed=options.seed, minutes=options.minutes, **LONG)
-        train, validation = corpora.split_tokens(tokenizer.encode(text), model_config.context_length)
+        train, validation = batches.split_tokens(tokenizer.encode(text), model_config.context_length)
     except CourseError as error:
         print(f"bench-long: {error}", file=sys.stderr)
         return 2

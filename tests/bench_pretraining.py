@@ -11,19 +11,20 @@ import sys
 
 import torch
 
-from bigmodel_lib import corpora
-from bigmodel_lib.config import CourseError, preset
-from bigmodel_lib.costs import hardware
-from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.tokenizers import CharacterTokenizer
-from bigmodel_lib.training import Pretraining, evaluate
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text import batches, sources
+from bigmodel_lib.text.tokenizers import CharacterTokenizer
+from bigmodel_lib.training.trainer import Pretraining, evaluate
 
 
 def train(name: str, text: str, seed: int, **budget):
     """(training seconds, validation loss, steps) of one run."""
     tokenizer = CharacterTokenizer(text)
     model_config, config = preset(name, tokenizer.vocab_size, seed=seed, **budget)
-    train_tokens, validation = corpora.split_tokens(tokenizer.encode(text), model_config.context_length)
+    train_tokens, validation = batches.split_tokens(tokenizer.encode(text), model_config.context_length)
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(seed))
     run = Pretraining(model, train_tokens, config)
     for _ in run:
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--plain-steps", type=int, default=2000, help="fewer for a quick look; the targets mean 2000")
     options = parser.parse_args()
     try:
-        text = corpora.read_text(options.text) if options.text else corpora.python_manual()
+        text = sources.read_text(options.text) if options.text else sources.python_manual()
     except CourseError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

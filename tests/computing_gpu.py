@@ -18,21 +18,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-from bigmodel_lib import (
-    checkpoints,
-    classification,
-    compression,
-    finetuning,
-    generation,
-    interpretation,
-    pointing,
-    preferences,
-)
+from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
-from bigmodel_lib.model_torch import LanguageModel
+from bigmodel_lib.finetuning import classification, dpo, finetuning
+from bigmodel_lib.interpretability import interpretation, scores
+from bigmodel_lib.measuring import compression
+from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, task_tokenizer
-from bigmodel_lib.tokenizers import ByteTokenizer
+from bigmodel_lib.text.tokenizers import ByteTokenizer
+from bigmodel_lib.training import checkpoints
 
 NAME = "fakegpu"
 
@@ -148,8 +143,8 @@ def writing(device) -> dict:
         return torch.Generator().manual_seed(0)
 
     def preferring():
-        config = TrainConfig(steps=3, batch_size=4, optimizer="adamw", adamw_rate=0.01)
-        return [look.loss for look in preferences.Preferring(copy.deepcopy(model), prompt, pairs, config)]
+        config = TrainConfig(steps=3, batch_size=4, optimizer="adamw", adamw_lr=0.01)
+        return [look.loss for look in dpo.Preferring(copy.deepcopy(model), prompt, pairs, config)]
 
     return {
         "generate": lambda: list(generation.generate(model, prompt, 40, seed=3, top_p=0.9)),
@@ -160,9 +155,9 @@ def writing(device) -> dict:
         "write": lambda: generation.write(by_byte, ByteTokenizer(), "ab", 9, stop="x"),
         "beam_search": lambda: generation.beam_search(model, prompt, 4, 6, 0),
         "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
-        "log_probabilities": lambda: preferences.log_probabilities(model, prompt, chosen, 3),
+        "log_probabilities": lambda: dpo.log_probabilities(model, prompt, chosen, 3),
         "Preferring": preferring,
-        "kl_to": lambda: preferences.kl_to(model, other, prompt, 5, 6, 0, generator()),
+        "kl_to": lambda: dpo.kl_to(model, other, prompt, 5, 6, 0, generator()),
         "model_probabilities": lambda: compression.model_probabilities(model)(prompt),
     }
 
@@ -184,13 +179,13 @@ def looking(device) -> dict:
         "pattern_scores": lambda: list(interpretation.pattern_scores(maps, text).values()),
         "rollout": lambda: interpretation.rollout(maps),
         "gradient_times_input": lambda: interpretation.gradient_times_input(model, two, *where),
-        "hiding_effects": lambda: interpretation.hiding_effects(model, text, after),
-        "hiding_effects, one head": lambda: interpretation.hiding_effects(model, text, after, one_head),
+        "knockout_effects": lambda: interpretation.knockout_effects(model, text, after),
+        "knockout_effects, one head": lambda: interpretation.knockout_effects(model, text, after, one_head),
         "ablate, zero": lambda: interpretation.ablate(model, text[None], one_head),
         "ablate, mean": lambda: interpretation.ablate(model, text[None], one_head, "mean", after[None]),
         "ablate, resample": lambda: interpretation.ablate(model, text[None], one_head, "resample", after[None]),
         "head_effects": lambda: interpretation.head_effects(model, text[None], after[None]),
-        "patch_stream": lambda: interpretation.patch_stream(model, text, other, measure),
+        "patch": lambda: interpretation.patch(model, text, other, measure),
         "logit_lens": lambda: interpretation.logit_lens(model, text[None]),
         "attention_maps": lambda: model.attention_maps(text[None]),
     }
@@ -198,24 +193,24 @@ def looking(device) -> dict:
 
 def pointing_and_exploring(device) -> dict:
     """{name: call}: which token methods point at, and the explorer's maps."""
-    world, words = pointing.small_world()
+    world, words = scores.small_world()
     model = put(random_model(words.vocab_size, context_length=200), device)
     by_byte = put(random_model(256), device)
     story = world.sample(np.random.default_rng(0))
-    cases = [pointing.asked(story, question) for question in story.questions()[:4]]
+    cases = [scores.asked(story, question) for question in story.questions()[:4]]
 
     def explored(method):
-        from bigmodel_lib.explorer import AttentionExplorer
+        from bigmodel_lib.viz.explorer import AttentionExplorer
 
         explorer = AttentionExplorer(by_byte, ByteTokenizer(), {"one": "a \u6211 b"}, method=method)
         return explorer.shown, explorer.selection["looks at"]
 
     methods = ("weights", "rollout", "gradient × input", "ablation")
     return {
-        "scores_of": lambda: list(pointing.scores_of(model, words, cases[0], {"patching": cases[1]}).values()),
-        "effects_of_heads": lambda: pointing.effects_of_heads(model, words, cases[:1]),
-        "points": lambda: list(pointing.points(model, words, cases)[0].values()),
-        "guesses": lambda: pointing.guesses(model, words, cases),
+        "scores_of": lambda: list(scores.scores_of(model, words, cases[0], {"patching": cases[1]}).values()),
+        "effects_of_heads": lambda: scores.effects_of_heads(model, words, cases[:1]),
+        "points": lambda: list(scores.points(model, words, cases)[0].values()),
+        "guesses": lambda: scores.guesses(model, words, cases),
         **{f"explorer, {method}": lambda method=method: explored(method) for method in methods},
     }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.model_torch import LanguageModel
+from bigmodel_lib.model.transformer import LanguageModel
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from bigmodel_lib import model_torch
-from bigmodel_lib.config import ModelConfig, preset
-from bigmodel_lib.optimizers_torch import Optimizers
-from bigmodel_lib.processes import Processes
-from bigmodel_lib.training import Pretraining
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.model import layers as layers_module
+from bigmodel_lib.model import transformer
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.training.distributed import Processes
+from bigmodel_lib.training.optimizers import Optimizers
+from bigmodel_lib.training.trainer import Pretraining
 
 NOTEBOOK = pathlib.Path(__file__).resolve().parent.parent / "notebooks/05_pytorch_gpu.ipynb"
 
@@ -77,7 +79,7 @@ def notebook(path, fault: str = "") -> None:
             def on_the_cpu(T, K, base, device=None):
                 return (torch.zeros(T, K, device="cpu"),) * 2
 
-            stack.enter_context(mock.patch.object(model_torch, "rope_tables", on_the_cpu))
+            stack.enter_context(mock.patch.object(layers_module, "rope_tables", on_the_cpu))
         stack.enter_context(FakeTensorMode())
         path(there)
 
@@ -115,7 +117,7 @@ def load_as_from_a_checkpoint(optimizers: Optimizers, fault: str) -> None:
 def patches(fault: str, plain: bool):
     """What this case changes in PyTorch or in the library, one context after the other."""
     if plain or fault == "mask on the cpu":
-        yield mock.patch.object(model_torch, "attention", model_torch.attention_plain)
+        yield mock.patch.object(layers_module, "attention", layers_module.attention_plain)
     if fault == "mask on the cpu":
         whole = torch.ones
         yield mock.patch.object(torch, "ones", lambda *a, device=None, **k: whole(*a, device="cpu", **k))
@@ -130,7 +132,7 @@ def train(recipe: str, fault: str = "", plain: bool = False) -> None:
             stack.enter_context(patch)
         stack.enter_context(FakeTensorMode())
         stack.enter_context(torch.device("fakegpu"))
-        model = model_torch.LanguageModel(model_config)
+        model = transformer.LanguageModel(model_config)
         run = run_on_the_device(model, config)
         x, y = (torch.zeros(4, 16, dtype=torch.int64) for _ in range(2))
         if fault == "input on the cpu":

@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 
-from bigmodel_lib import workspace
+from tools import workspace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "runs" / "browser"  # git ignores runs/

@@ -3,7 +3,6 @@
 The upstream gradient is always random, and so are all weights: a uniform one lets mistakes through, zeros hide them.
 """
 
-import dataclasses
 import itertools
 import json
 import runpy
@@ -15,14 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from bigmodel_lib import backprop_numpy as by_hand
-from bigmodel_lib import model_numpy as plain
-from bigmodel_lib import model_torch as twin
+from bigmodel_lib.by_hand import backprop as by_hand
+from bigmodel_lib.by_hand import model as plain
+from bigmodel_lib.by_hand.optimizers import AdamW, train
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.corpora import data_path
-from bigmodel_lib.fast_numpy import FastAdamW, FastBlock
-from bigmodel_lib.optimizers_numpy import AdamW, train
-from bigmodel_lib.workers_numpy import Workers
+from bigmodel_lib.model import layers, transformer
+from bigmodel_lib.text.sources import data_path
 
 SHAPES = [(2, 5, 2, 4), (1, 1, 1, 2), (3, 4, 1, 6), (2, 1, 3, 2)]  # B, T, H, K: one token, one head, one row among them
 
@@ -123,7 +120,7 @@ class Layer:
 
     def shift_tokens(self, B, T, H, K):
         inputs = [self.normal(B, T, K), self.normal(K)]
-        return inputs, by_hand.shift_tokens_forward, by_hand.shift_tokens_backward, twin.shift_tokens
+        return inputs, by_hand.shift_tokens_forward, by_hand.shift_tokens_backward, layers.shift_tokens
 
     def dropout(self, B, T, H, K):
         seed = int(self.rng.integers(1000))
@@ -158,7 +155,7 @@ class Layer:
         inputs = [self.normal(B, T, D)] + [self.normal(*w.shape) / D**0.5 for w in module.parameters()]
 
         rotation = as_tensors(tables(T, D // self.sizes[2]))
-        extra = () if isinstance(module, twin.MLP) else (rotation,)
+        extra = () if isinstance(module, layers.MLP) else (rotation,)
 
         def reference(x, *weights):
             return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), (x, *extra))
@@ -169,12 +166,12 @@ class Layer:
         config = config_for(H, K)
         rotation, mask = tables(T, K), plain.causal_mask(T)
         forward = lambda x, p: by_hand.attention_layer_forward(x, p, config, rotation, mask)  # noqa: E731
-        return self._with_weights(twin.Attention(config), forward, by_hand.attention_layer_backward, B, T, H * K)
+        return self._with_weights(layers.Attention(config), forward, by_hand.attention_layer_backward, B, T, H * K)
 
     def mlp(self, B, T, H, K):
         config = config_for(H, K, activation="gelu")
         forward = lambda x, p: by_hand.mlp_forward(x, p, config)  # noqa: E731
-        return self._with_weights(twin.MLP(config), forward, by_hand.mlp_backward, B, T, H * K)
+        return self._with_weights(layers.MLP(config), forward, by_hand.mlp_backward, B, T, H * K)
 
     def formula_4_1(self, B, T, H, K):
         config, mask, D = config_for(H, K, activation="gelu"), plain.causal_mask(T), H * K
@@ -192,7 +189,7 @@ class Layer:
         config = config_for(H, K)
         rotation, mask = tables(T, K), plain.causal_mask(T)
         forward = lambda x, p: by_hand.block_forward(x, p, config, rotation, mask)  # noqa: E731
-        return self._with_weights(twin.Block(config), forward, by_hand.block_backward, B, T, H * K)
+        return self._with_weights(transformer.Block(config), forward, by_hand.block_backward, B, T, H * K)
 
 
 NAMES = [
@@ -266,7 +263,7 @@ def whole(seed, positions, qk_norm, activation, token_shift, tied, H=2, K=4):
     )
     rng = np.random.default_rng(seed)
     parameters = {name: rng.normal(size=shape) / 2 for name, shape in plain.parameter_shapes(config).items()}
-    model = twin.LanguageModel(config)
+    model = transformer.LanguageModel(config)
     model.load_state_dict({name: torch.from_numpy(w) for name, w in parameters.items()})
     return config, parameters, model, rng
 
@@ -279,7 +276,7 @@ def test_the_twins_agree(choice):
         x, y = rng.integers(0, 7, (B, T)), rng.integers(-1, 7, (B, T))
         y[-1, -1], y[0, 0] = -1, 3
         logits = model(torch.tensor(x))
-        loss = twin.cross_entropy(logits, torch.tensor(y))
+        loss = layers.cross_entropy(logits, torch.tensor(y))
         loss.backward()
         given_, gradients = by_hand.loss_and_gradients(x, y, parameters, config)
         assert abs(given_ - loss.item()) < 1e-10 and list(gradients) == list(parameters)
@@ -311,7 +308,7 @@ def test_the_twins_agree_for_twenty_steps(choice):
     for _ in range(20):
         x, y = rng.integers(0, 7, (2, 8)), rng.integers(0, 7, (2, 8))
         theirs.zero_grad()
-        twin.cross_entropy(model(torch.tensor(x)), torch.tensor(y)).backward()
+        layers.cross_entropy(model(torch.tensor(x)), torch.tensor(y)).backward()
         theirs.step()
         ours.step(by_hand.loss_and_gradients(x, y, parameters, config)[1])
     for name, parameter in model.named_parameters():
@@ -354,9 +351,11 @@ def test_dropout_keeps_the_mean():
 def test_both_twins_start_from_the_same_spreads(init):
     config = ModelConfig(vocab_size=300, d_model=96, n_heads=3, d_ff=192, init=init, positions="learned")
     ours = plain.initialise(config, np.random.default_rng(0))
-    theirs = dict(twin.initialise(twin.LanguageModel(config), torch.Generator().manual_seed(0)).named_parameters())
-    assert list(ours) == list(theirs) and plain.count_parameters(ours) == twin.count_parameters(
-        twin.LanguageModel(config)
+    theirs = dict(
+        transformer.initialise(transformer.LanguageModel(config), torch.Generator().manual_seed(0)).named_parameters()
+    )
+    assert list(ours) == list(theirs) and plain.count_parameters(ours) == transformer.count_parameters(
+        transformer.LanguageModel(config)
     )
     for name, w in ours.items():
         other = theirs[name].detach().numpy()
@@ -396,23 +395,6 @@ def test_relative_error_knows_rounding_from_a_small_gradient():
     assert by_hand.relative_error(zero, zero) == by_hand.relative_error(zero, 1e-16 * g) == 0
 
 
-def test_the_fast_normal_distribution_is_the_plain_one():
-    x = np.concatenate([np.linspace(-9, 9, 2001), [0.0, -0.0, 1e-30, -1e-30, 40.0, -40.0]]).astype(np.float32)
-    wanted = plain.normal_cdf(x.astype(np.float64))
-    below, density = by_hand.normal_fast(x)
-    assert np.abs(below - wanted).max() < 1e-6
-    assert np.abs(density - by_hand.normal_plain(x.astype(np.float64))[1]).max() < 1e-6
-    many = np.tile(x, 12).reshape(12, -1).T  # several pieces, and not one row after another in memory
-    for given_, one in zip(by_hand.normal_fast(many), (below, density), strict=True):
-        assert given_.shape == many.shape and np.abs(given_ - one[:, None]).max() < 1e-6
-    y, cache = by_hand.gelu_forward(x)
-    assert y.dtype == np.float32 and np.abs(y - x * wanted).max() < 1e-5
-    slope = by_hand.gelu_backward(np.ones_like(x), cache)
-    tensor = torch.tensor(x.astype(np.float64), requires_grad=True)
-    functional.gelu(tensor).sum().backward()
-    assert slope.dtype == np.float32 and np.abs(slope - tensor.grad.numpy()).max() < 1e-5
-
-
 def test_training_goes_down_and_its_rate_ends_at_0():
     config, parameters, _, rng = whole(7, *GRID[0])
     x, y = rng.integers(0, 7, (4, 8)), rng.integers(0, 7, (4, 8))
@@ -431,112 +413,10 @@ def test_training_goes_down_and_its_rate_ends_at_0():
     assert all(a > b for a, b in zip(factors[19:], factors[20:], strict=False))
 
 
-@pytest.mark.parametrize("n", [1, 3])
-def test_a_shared_out_batch_gives_the_same_loss_and_gradients(n):
-    config, parameters, _, rng = whole(8, *GRID[0])
-    plain_block = by_hand.block_forward, by_hand.block_backward
-    mine = dict(parameters)
-    with Workers(mine, config, n, plain_block) as workers:
-        for texts, no_target in ((5, -1), (2, 0), (6, 1)):  # 2 are fewer than workers
-            x, y = rng.integers(0, 7, (texts, 6)), rng.integers(0, 7, (texts, 6))
-            y[0, 2:], y[no_target] = -1, -1  # parts with few targets, and one with none
-            loss, gradients = by_hand.loss_and_gradients(x, y, parameters, config)
-            shared, found = workers.loss_and_gradients(x, y)
-            assert abs(loss - shared) < 1e-12 and list(found) == list(gradients)
-            assert all(near(found[name], gradients[name], 1e-12, 1e-14) for name in gradients)
-            for given_ in (parameters, mine):  # all see a step of the one who asks
-                AdamW(given_, 0.1).step(gradients)
-        processes = workers.processes
-    assert not any(process.is_alive() for process in processes)
-
-
-def test_workers_say_what_went_wrong_and_forget_a_batch_that_was_interrupted():
-    config, parameters, _, rng = whole(8, *GRID[0])
-    with pytest.raises(ValueError, match="0 workers: the batch needs at least 1"):
-        Workers(parameters, config, 0, FastBlock())
-    x, y = rng.integers(0, 7, (4, 6)), rng.integers(0, 7, (4, 6))
-    with Workers(parameters, config, 2, FastBlock()) as workers:
-        workers.loss_and_gradients(x, y)
-        late = x.copy()
-        late[3] = 99  # in the worker's half
-        with pytest.raises(IndexError, match="99"):
-            workers.loss_and_gradients(late, y)
-        late[0] = 99  # in both halves: our own error leaves the worker's answer lying
-        with pytest.raises(IndexError, match="99"):
-            workers.loss_and_gradients(late, y)
-        loss, _ = by_hand.loss_and_gradients(x, y, parameters, config)
-        assert abs(workers.loss_and_gradients(x, y)[0] - loss) < 1e-9
-        workers.processes[0].terminate()
-        workers.processes[0].join()
-        with pytest.raises(ValueError, match="a worker process has ended: leave this context"):
-            workers.loss_and_gradients(x, y)
-
-
-def test_fast_adamw_takes_the_steps_of_adamw():
-    config, parameters, _, rng = whole(8, *GRID[0])
-    for dtype, bound in ((np.float64, 1e-12), (np.float32, 1e-5)):
-        mine, fast = ({name: w.astype(dtype) for name, w in parameters.items()} for _ in range(2))
-        settings = 0.01, 0.8, 0.95, 1e-3, 0.1
-        optimizers = AdamW(mine, *settings), FastAdamW(fast, *settings)
-        for step in range(30):
-            gradients = {name: rng.normal(size=w.shape).astype(dtype) for name, w in parameters.items()}
-            for optimizer in optimizers:
-                optimizer.step(gradients, 1 - step / 40)
-            assert all(fast[name].dtype == dtype and near(fast[name], mine[name], bound, bound) for name in mine)
-
-
 def gradients_of(config, x, y, parameters, one_block):
     loss, gradients = by_hand.loss_and_gradients(x, y, parameters, config, one_block)
     assert all(gradient.dtype == parameters[name].dtype for name, gradient in gradients.items())
     return loss, gradients
-
-
-@pytest.mark.parametrize("choice", GRID, ids=str)
-def test_the_fast_block_is_the_plain_one(choice):
-    fast, plain_block = FastBlock(), (by_hand.block_forward, by_hand.block_backward)
-    config, parameters, _, rng = whole(9, *choice)
-    for B, T, causal, dtype in [
-        (3, 6, True, float),
-        (2, 8, False, float),
-        (1, 1, True, float),
-        (3, 6, True, "float32"),
-    ]:
-        config = dataclasses.replace(config, causal=causal)
-        exact = dtype is float and config.activation != "gelu"
-        bound = 1e-10 if exact else 1e-4
-        for _ in range(2):  # the second time in arrays that the first has left
-            given_ = {name: w.astype(dtype) for name, w in parameters.items()}
-            x, y = rng.integers(0, 7, (B, T)), rng.integers(0, 7, (B, T))
-            loss, gradients = gradients_of(config, x, y, given_, plain_block)
-            quick, found = gradients_of(config, x, y, given_, fast)
-            assert abs(loss - quick) < bound and list(found) == list(gradients)
-            assert all(near(found[name], gradients[name], bound, bound / 100) for name in gradients)
-
-
-def test_the_fast_block_stands_scores_whose_exp_would_overflow():
-    config, parameters, _, rng = whole(9, "rope", False, "relu_squared", True, True)
-    large = {name: (w * 60 if name[-3:] in ("w_q", "w_k") else w) for name, w in parameters.items()}
-    opposite = {name: large[name.replace("w_k", "w_q")] * (-1 if "w_k" in name else 1) for name in large}
-    for given_, T in ((large, 6), (opposite, 1)):  # a lone token's score is above 700, or below -700
-        x, y = rng.integers(0, 7, (3, T)), rng.integers(0, 7, (3, T))
-        loss, gradients = by_hand.loss_and_gradients(x, y, given_, config)
-        quick, found = by_hand.loss_and_gradients(x, y, given_, config, FastBlock())
-        assert np.isfinite(loss) and abs(loss - quick) < 1e-9
-        assert all(near(found[name], gradients[name], 1e-8, 1e-10) for name in gradients)
-
-
-def test_the_fast_block_asks_for_no_more_arrays_once_it_is_warm(monkeypatch):
-    config, parameters, _, rng = whole(9, *GRID[0])
-    x, y = rng.integers(0, 7, (3, 6)), rng.integers(0, 7, (3, 6))
-    fast, asked = FastBlock(), []
-    empty = np.empty
-    monkeypatch.setattr(np, "empty", lambda *given, **named: asked.append(given) or empty(*given, **named))
-    counts = []
-    for _ in range(5):
-        by_hand.loss_and_gradients(x, y, parameters, config, fast)
-        counts.append(len(asked))
-    new = np.diff(counts)
-    assert counts[0] > 20 and set(new) == {config.n_layers}  # dx goes to the caller, who keeps it
 
 
 def test_training_can_take_another_block():

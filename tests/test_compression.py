@@ -10,7 +10,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib.compression import (
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring.compression import (
     HALF,
     QUARTER,
     WHOLE,
@@ -24,10 +25,9 @@ from bigmodel_lib.compression import (
     integer_frequencies,
     model_probabilities,
 )
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.corpora import python_manual
-from bigmodel_lib.model_torch import cross_entropy
-from bigmodel_lib.tokenizers import ByteTokenizer, CharacterTokenizer
+from bigmodel_lib.model.layers import cross_entropy
+from bigmodel_lib.text.sources import python_manual
+from bigmodel_lib.text.tokenizers import ByteTokenizer, CharacterTokenizer
 
 # Probabilities as whole numbers
 

@@ -3,9 +3,11 @@ import sys
 
 import pytest
 
-from bigmodel_lib.checkpoints import read_json
-from bigmodel_lib.config import BEST_WIDTH, CourseError, ModelConfig, TrainConfig, preset, preset_for_minutes
-from bigmodel_lib.corpora import data_path
+from bigmodel_lib.config import ModelConfig, TrainConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.recipes import BEST_WIDTH, preset, preset_for_minutes
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.training.checkpoints import read_json
 
 
 def test_impossible_heads_are_refused_by_name():
@@ -40,7 +42,7 @@ def test_model_config_refuses(changes, words):
         (dict(steps=0), "steps 0 is not a whole number"),
         (dict(minutes=float("nan")), "minutes nan is outside"),
         (dict(steps=1, seed=-1), "seed -1"),
-        (dict(steps=1, adamw_rate=float("inf")), "adamw_rate inf is outside"),
+        (dict(steps=1, adamw_lr=float("inf")), "adamw_lr inf is outside"),
         (dict(steps=1, optimizer="sgd"), "optimizer 'sgd' is not known"),
         (dict(steps=1, warmup_steps=-1), "warmup_steps -1 is below 0"),
         (dict(steps=1, beta1=1.0), "beta1 1.0 is outside"),
@@ -68,7 +70,7 @@ def test_presets_grow_and_the_plain_one_is_nanogpts_for_a_cpu():
     plain, nano = preset("plain", 65)
     assert (plain.positions, plain.activation, plain.tied, plain.init) == ("learned", "gelu", True, "gpt2")
     assert (plain.n_layers, plain.n_heads, plain.d_model, plain.context_length) == (4, 4, 128, 64)
-    assert (nano.optimizer, nano.adamw_rate, nano.batch_size, nano.steps) == ("adamw", 1e-3, 12, 2000)
+    assert (nano.optimizer, nano.adamw_lr, nano.batch_size, nano.steps) == ("adamw", 1e-3, 12, 2000)
     assert nano.decay == "cosine"
 
 

@@ -3,18 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.corpora import (
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.text.batches import (
     all_windows,
-    data_path,
     deduplicate,
     document_batch,
-    python_manual,
     random_windows,
-    read_text,
     shared_ngrams,
     split_tokens,
 )
+from bigmodel_lib.text.sources import data_path, python_manual, read_text
 
 
 def test_a_text_is_read_without_its_mark_and_with_line_ends_of_one_kind(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bigmodel_lib import costs, model_torch
 from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.measuring import costs
+from bigmodel_lib.model import layers, transformer
 
 SIZES = [dict(d_model=12, n_heads=2, d_ff=20, n_layers=3), dict(d_model=8, n_heads=1, d_ff=8, n_layers=1)]
 OPTIONS = [
@@ -20,15 +21,15 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_parameters_are_as_counted(sizes, options):
     config = ModelConfig(vocab_size=17, context_length=9, **sizes, **options)
-    assert costs.parameter_formula(config) == model_torch.count_parameters(model_torch.LanguageModel(config))
+    assert costs.parameter_formula(config) == transformer.count_parameters(transformer.LanguageModel(config))
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize("n_tokens", [1, 2, 9])
 def test_flops_are_as_pytorch_counts_them(sizes, n_tokens, monkeypatch):
     config = ModelConfig(vocab_size=17, context_length=9, **sizes)
-    monkeypatch.setattr(model_torch, "attention", model_torch.attention_plain)
-    model = model_torch.initialise(model_torch.LanguageModel(config))
+    monkeypatch.setattr(layers, "attention", layers.attention_plain)
+    model = transformer.initialise(transformer.LanguageModel(config))
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.zeros(1, n_tokens, dtype=torch.long))
@@ -46,8 +47,8 @@ def test_flops_are_as_pytorch_counts_them(sizes, n_tokens, monkeypatch):
 )
 def test_memory_is_as_estimated_to_a_tenth(options, fused, monkeypatch):
     config = ModelConfig(vocab_size=90, context_length=48, d_model=32, n_layers=3, n_heads=2, d_ff=80, **options)
-    monkeypatch.setattr(model_torch, "attention", model_torch.attention if fused else model_torch.attention_plain)
-    model = model_torch.initialise(model_torch.LanguageModel(config))
+    monkeypatch.setattr(layers, "attention", layers.attention if fused else layers.attention_plain)
+    model = transformer.initialise(transformer.LanguageModel(config))
     own, kept = {w.data_ptr() for w in model.parameters()}, {}
 
     def note(tensor):
@@ -57,7 +58,7 @@ def test_memory_is_as_estimated_to_a_tenth(options, fused, monkeypatch):
 
     tokens = torch.zeros(4, 48, dtype=torch.long)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = model_torch.cross_entropy(model(tokens), tokens)
+        loss = layers.cross_entropy(model(tokens), tokens)
     optimizer = torch.optim.AdamW(model.parameters())
     loss.backward()
     optimizer.step()

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.devices import choose_device
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model.devices import choose_device
 
 
 def said_by(program):

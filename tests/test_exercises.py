@@ -8,7 +8,7 @@ import types
 import pytest
 
 from bigmodel_lib import exercises
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBERS = sorted(path.stem[2:] for path in (ROOT / "bigmodel_lib/exercises").glob("nb*.py"))

@@ -12,10 +12,11 @@ from IPython.core.interactiveshell import InteractiveShell
 
 pytest.importorskip("anywidget", reason="the explorer needs anywidget: pip install -e .[course]")
 
-from bigmodel_lib import interpretation, plots
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.explorer import METHODS, AttentionExplorer, maps_by
-from bigmodel_lib.tokenizers import WordTokenizer
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.text.tokenizers import WordTokenizer
+from bigmodel_lib.viz import plots
+from bigmodel_lib.viz.explorer import METHODS, AttentionExplorer, maps_by
 
 WORDS = WordTokenizer(["<story>", *["Anna", "Ben", "took", "the", "lamp", "cup", "kitchen", "hall", ".", "to"]])
 TEXTS = {"Anna and the lamp": "<story> Anna took the lamp to the hall .", "Ben": "<story> Ben took the cup ."}
@@ -53,7 +54,7 @@ def test_the_maps_of_the_model_by_hand_say_what_is_known_of_it():
     effects = maps_by("ablation", model, text)
     assert effects[0, 1].max() < 0.01  # the head that writes nothing
     for layer, head in ((0, 0), (1, 1)):
-        one = interpretation.hiding_effects(model, text, torch.cat([text[1:], torch.tensor([6])]), {(layer, head)})
+        one = interpretation.knockout_effects(model, text, torch.cat([text[1:], torch.tensor([6])]), {(layer, head)})
         assert torch.allclose(effects[layer, head], one.clamp(0, 1))
 
 

@@ -15,8 +15,10 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from bigmodel_lib import checkpoints, corpora, generation
-from bigmodel_lib.tokenizers import ByteTokenizer
+from bigmodel_lib import generation
+from bigmodel_lib.text import sources
+from bigmodel_lib.text.tokenizers import ByteTokenizer
+from bigmodel_lib.training import checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / "bigmodel_lib").rglob("*.py"))
@@ -107,7 +109,7 @@ def test_the_data_stay_small():
 @pytest.fixture(scope="module")
 def first_model():
     torch.set_num_threads(1)
-    return checkpoints.load_model(corpora.data_path("first_model"))
+    return checkpoints.load_model(sources.data_path("first_model"))
 
 
 def test_the_first_model_takes_a_prompt_in_any_script(first_model):
@@ -119,7 +121,7 @@ def test_the_first_model_takes_a_prompt_in_any_script(first_model):
 
 def test_the_first_model_writes_words(first_model):
     """At least 0.7 of them are words; a share of 50 words has a standard error of 0.07 or less."""
-    known = set(re.findall("[a-z]+", corpora.python_manual().lower()))
+    known = set(re.findall("[a-z]+", sources.python_manual().lower()))
     text = generation.write(*first_model, "I love programming", n_tokens=800, temperature=0.8, seed=0)
     written = re.findall("[a-z]+", text.lower())[:-1]
     longer = [word for word in written if len(word) > 1]  # every single letter is a word of the manual

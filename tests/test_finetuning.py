@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bigmodel_lib import baselines, checkpoints, classification, finetuning
-from bigmodel_lib.config import CourseError, TrainConfig
-from bigmodel_lib.model_torch import cross_entropy
+from bigmodel_lib.config import TrainConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.finetuning import baselines, classification, finetuning
+from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, ending_of, task_batch, task_tokenizer, tasks_of
-from bigmodel_lib.tokenizers import CharacterTokenizer
+from bigmodel_lib.text.tokenizers import CharacterTokenizer
+from bigmodel_lib.training import checkpoints
 
 
 def documents(n, seed=0, longest=30, vocab_size=11):
@@ -331,8 +333,8 @@ def test_rivals_learn_what_is_easy():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     from bigmodel_lib.config import ModelConfig
-    from bigmodel_lib.model_torch import LanguageModel, initialise
-    from bigmodel_lib.tokenizers import ByteTokenizer
+    from bigmodel_lib.model.transformer import LanguageModel, initialise
+    from bigmodel_lib.text.tokenizers import ByteTokenizer
 
     folder = tmp_path_factory.mktemp("model")
     config = ModelConfig(256, context_length=24, d_model=16, n_layers=1, n_heads=2, d_ff=32, ngrams=2)

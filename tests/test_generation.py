@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, generation
-from bigmodel_lib.config import CourseError, TrainConfig
-from bigmodel_lib.corpora import data_path
+from bigmodel_lib import generation
+from bigmodel_lib.config import TrainConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.finetuning.dpo import Preferring, dpo_loss, kl_to, log_probabilities
 from bigmodel_lib.generation import (
     Cache,
     attend_to_cache,
@@ -28,12 +29,14 @@ from bigmodel_lib.generation import (
     stream,
     write,
 )
-from bigmodel_lib.model_torch import ValueResiduals, layer_norm, rope_tables, shift_tokens, split_heads
-from bigmodel_lib.preferences import Preferring, dpo_loss, kl_to, log_probabilities
+from bigmodel_lib.model.layers import layer_norm, rope_tables, shift_tokens, split_heads
+from bigmodel_lib.model.transformer import ValueResiduals
 from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld
 from bigmodel_lib.storyworld import judge as judging
-from bigmodel_lib.tokenizers import ByteTokenizer
-from bigmodel_lib.widgets import WriteWithMe
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.text.tokenizers import ByteTokenizer
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.viz.widgets import WriteWithMe
 
 RECIPES = [
     dict(), dict(token_shift=False), dict(qk_norm=False), dict(activation="gelu"), dict(ngrams=3), dict(ngrams=4),
@@ -568,7 +571,7 @@ def test_the_loss_of_dpo_is_its_formula_and_its_gradient_a_difference():
 def test_preferring_lifts_the_chosen_over_the_rejected_and_starts_from_its_reference(random_model):
     model = random_model(1, 0.2)
     pairs = [([4, 5, 0], [6, 0]), ([5, 0], [7, 8, 9, 0]), ([4, 4, 0], [7, 0])]
-    config = TrainConfig(steps=30, batch_size=4, muon_rate=0.01, adamw_rate=0.005)
+    config = TrainConfig(steps=30, batch_size=4, muon_lr=0.01, adamw_lr=0.005)
     run = Preferring(model, [1, 2], pairs, config, beta=0.5)
     reference = [log_probabilities(model, [1, 2], list(rows)) for rows in zip(*pairs, strict=True)]
     assert all(torch.equal(a, b) for a, b in zip(run.before, reference, strict=True))

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bigmodel_lib import interpretation as looked
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability import interpretation as looked
 
 #                    0  1  2  3  4  5  6  7  8  9
 TEXT = torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])  # by the rule, 5 follows place 5, 2 follows 6, and 6 follows 9
@@ -190,7 +190,7 @@ def test_hiding_a_token_equals_setting_its_weights_to_zero_by_hand(random_model,
     model, tokens = random_model(6, n_layers=1), random_tokens(2, (1, 5))
     keys = torch.zeros(1, 5, dtype=torch.bool)
     keys[0, 2] = True
-    found = looked.run_with(model, tokens, looked.hiding(keys, {(0, 1)}))
+    found = looked.run_with(model, tokens, looked.knockout(keys, {(0, 1)}))
     weights, values = looked.recorded(model, tokens, "weights")[0], None
     block, y = model.blocks[0].attention, functional.layer_norm(model.embed(tokens), (16,))
     y = y + block.shift * functional.pad(y, (0, 0, 1, -1))
@@ -206,15 +206,15 @@ def test_hiding_effects_point_at_what_the_answer_needs(by_hand):
     targets = torch.full_like(TEXT, -1)
     for place, source in KNOWN.items():
         targets[place] = TEXT[source]
-    effects = looked.hiding_effects(by_hand, TEXT, targets)
+    effects = looked.knockout_effects(by_hand, TEXT, targets)
     for place in range(len(TEXT)):
         if place in KNOWN:
             assert effects[place].argmax() == KNOWN[place] and effects[place, KNOWN[place]] > 1
         else:
             assert effects[place].abs().max() == 0
     for head in [{(0, 1)}, {(1, 0)}, {(1, 1)}]:
-        assert looked.hiding_effects(by_hand, TEXT, targets, head).abs().max() < 0.01
-    both = looked.hiding_effects(by_hand, TEXT, targets, {(1, 0), (1, 1)})
+        assert looked.knockout_effects(by_hand, TEXT, targets, head).abs().max() < 0.01
+    both = looked.knockout_effects(by_hand, TEXT, targets, {(1, 0), (1, 1)})
     assert both[9].argmax() == 4 and both[9, 4] > 1 and both[9, :4].abs().max() < 0.01
 
 
@@ -269,7 +269,7 @@ def test_impossible_ablations_are_refused(by_hand):
 def test_patching_follows_the_answer_from_the_token_that_is_copied_to_the_place_that_says_it(by_hand):
     clean, corrupt = TEXT[:6], TEXT[:6].clone()
     corrupt[2] = 4
-    shares = looked.patch_stream(by_hand, clean, corrupt, lambda logits: logits[:, -1].log_softmax(dim=-1)[:, 5])
+    shares = looked.patch(by_hand, clean, corrupt, lambda logits: logits[:, -1].log_softmax(dim=-1)[:, 5])
     wanted = torch.zeros(3, 6)
     wanted[0, 2] = wanted[1, 2] = wanted[2, 5] = 1.0
     assert torch.allclose(shares, wanted, atol=1e-4)
@@ -279,7 +279,7 @@ def test_patching_follows_the_answer_from_the_token_that_is_copied_to_the_place_
 def test_patching_one_place_equals_a_run_with_that_place_replaced(random_model, random_tokens, seed):
     model = random_model(seed, scale=0.3)
     clean, corrupt = random_tokens(seed, (2, 7))
-    shares = looked.patch_stream(model, clean, corrupt, lambda logits: logits[:, -1, 0] - logits[:, -1, 3])
+    shares = looked.patch(model, clean, corrupt, lambda logits: logits[:, -1, 0] - logits[:, -1, 3])
     assert shares.shape == (3, 7) and abs(shares[2, 6] - 1) < 1e-4 and shares[2, :6].abs().max() < 1e-4
     low, high = (model(t[None])[0, -1, 0] - model(t[None])[0, -1, 3] for t in (corrupt, clean))
     for t in range(7):  # at layer 0 patching is nothing but another token
@@ -309,6 +309,6 @@ def test_putting_replaces_one_place_a_row_before_one_layer_and_nothing_else(rand
 
 def test_texts_that_cannot_be_patched_are_refused(by_hand):
     with pytest.raises(CourseError, match="10 and 4 tokens"):
-        looked.patch_stream(by_hand, TEXT, TEXT[:4], lambda logits: logits[:, -1, 0])
+        looked.patch(by_hand, TEXT, TEXT[:4], lambda logits: logits[:, -1, 0])
     with pytest.raises(CourseError, match="measure alike"):
-        looked.patch_stream(by_hand, TEXT, TEXT, lambda logits: logits[:, -1, 0])
+        looked.patch(by_hand, TEXT, TEXT, lambda logits: logits[:, -1, 0])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.intervals import interval_of_mean
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring.intervals import interval_of_mean
 
 
 @pytest.mark.parametrize("n, t", [(2, 12.706), (5, 2.776), (10, 2.262), (31, 2.042)])

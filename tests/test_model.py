@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib import model_torch as m
-from bigmodel_lib.config import CourseError, ModelConfig, preset
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model import layers, transformer
+from bigmodel_lib.recipes import preset
 
 RECIPES = [
     dict(),
@@ -38,9 +40,9 @@ def test_a_changed_future_token_leaves_earlier_logits_equal(random_model, random
 def test_equal_logits_cost_ln_v_and_noise_costs_half_its_variance():
     V, sigma = 1000, 0.1
     targets = torch.randint(V, (8, 4000), generator=torch.Generator().manual_seed(1))
-    equal = m.cross_entropy(torch.full((8, 4000, V), 3.0), targets).item()
+    equal = layers.cross_entropy(torch.full((8, 4000, V), 3.0), targets).item()
     assert equal == pytest.approx(math.log(V), abs=1e-5)
-    extra = m.cross_entropy(3.0 + sigma * normal(8, 4000, V, dtype=torch.float32), targets).item() - math.log(V)
+    extra = layers.cross_entropy(3.0 + sigma * normal(8, 4000, V, dtype=torch.float32), targets).item() - math.log(V)
     standard_error = sigma / math.sqrt(targets.numel())
     assert abs(extra - sigma**2 / 2) < 4 * standard_error
 
@@ -52,19 +54,19 @@ def test_the_loss_is_minus_the_log_probability_of_the_target():
         for b in range(2)
         for t in range(3)
     )
-    assert m.cross_entropy(logits, targets).item() == pytest.approx(by_hand / 6, abs=1e-12)
+    assert layers.cross_entropy(logits, targets).item() == pytest.approx(by_hand / 6, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["small", "medium", "large", "plain"])
 def test_an_untrained_model_knows_nothing(name, random_tokens):
     config, _ = preset(name, 65)
-    model = m.initialise(m.LanguageModel(config), torch.Generator().manual_seed(0))
+    model = transformer.initialise(transformer.LanguageModel(config), torch.Generator().manual_seed(0))
     tokens = random_tokens(shape=(4, 64), vocab_size=65)
-    loss = m.cross_entropy(model(tokens), random_tokens(1, (4, 64), 65)).item()
+    loss = layers.cross_entropy(model(tokens), random_tokens(1, (4, 64), 65)).item()
     tolerance = 1e-5 if config.init == "zero" else 0.2
     assert loss == pytest.approx(math.log(65), abs=tolerance)
     if config.init == "zero":  # the branches start closed, and gradients reach what opens them
-        m.cross_entropy(model(tokens), tokens).backward()
+        layers.cross_entropy(model(tokens), tokens).backward()
         assert model.w_out.grad.norm() > 0
 
 
@@ -76,7 +78,7 @@ def test_attention_is_the_formula_token_by_token():
                 scores = [sum(q[b, h, t] * k[b, h, j]).item() / math.sqrt(4) for j in range(t + 1)]
                 total = sum(map(math.exp, scores))
                 wanted = sum(math.exp(s) / total * v[b, h, j] for j, s in enumerate(scores))
-                torch.testing.assert_close(m.attention_plain(q, k, v)[b, h, t], wanted, rtol=0, atol=1e-12)
+                torch.testing.assert_close(layers.attention_plain(q, k, v)[b, h, t], wanted, rtol=0, atol=1e-12)
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.sampled_from([1, 2, 8]), st.integers(0, 99))
@@ -84,7 +86,7 @@ def test_attention_is_the_formula_token_by_token():
 def test_fused_attention_equals_plain_with_its_gradients(B, H, T, K, seed):
     inputs = [normal(B, H, T, K, seed=seed + s).requires_grad_() for s in range(3)]
     upstream = normal(B, H, T, K, seed=seed + 9)
-    fused, plain = m.attention(*inputs), m.attention_plain(*inputs)
+    fused, plain = layers.attention(*inputs), layers.attention_plain(*inputs)
     torch.testing.assert_close(fused, plain, rtol=0, atol=1e-12)
     for a, b in zip(
         torch.autograd.grad(fused, inputs, upstream), torch.autograd.grad(plain, inputs, upstream), strict=True
@@ -93,7 +95,7 @@ def test_fused_attention_equals_plain_with_its_gradients(B, H, T, K, seed):
 
 
 def test_weights_are_a_distribution_over_the_past():
-    weights = m.attention_weights(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1))
+    weights = layers.attention_weights(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1))
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 6, dtype=torch.float64))
     assert (weights.triu(1) == 0).all() and (weights.tril() > 0).sum() == 2 * 3 * 21
 
@@ -101,55 +103,57 @@ def test_weights_are_a_distribution_over_the_past():
 def test_relu_squared_equals_plain_with_its_gradient():
     x = normal(50).requires_grad_()
     upstream = normal(50, seed=1)
-    assert torch.equal(m.relu_squared(x), m.relu_squared_plain(x))
-    fast, plain = (torch.autograd.grad(f(x), x, upstream)[0] for f in (m.relu_squared, m.relu_squared_plain))
+    assert torch.equal(layers.relu_squared(x), layers.relu_squared_plain(x))
+    fast, plain = (torch.autograd.grad(f(x), x, upstream)[0] for f in (layers.relu_squared, layers.relu_squared_plain))
     torch.testing.assert_close(fast, plain, rtol=0, atol=1e-14)
-    assert torch.autograd.gradcheck(m.relu_squared, (x,))
+    assert torch.autograd.gradcheck(layers.relu_squared, (x,))
     with torch.inference_mode():
-        assert torch.equal(m.relu_squared(x), m.relu_squared_plain(x))
+        assert torch.equal(layers.relu_squared(x), layers.relu_squared_plain(x))
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 60), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_a_rotated_score_depends_on_the_signed_distance_alone(t, j, moved, seed):
-    cosine, sine = (table.double() for table in m.rope_tables(128, 8, 1000.0))
+    cosine, sine = (table.double() for table in layers.rope_tables(128, 8, 1000.0))
     q, k = normal(1, 1, 1, 8, seed=seed), normal(1, 1, 1, 8, seed=seed + 1)
 
     def score(a, b):
-        return (m.rotate(q, cosine[[a]], sine[[a]]) * m.rotate(k, cosine[[b]], sine[[b]])).sum()
+        return (layers.rotate(q, cosine[[a]], sine[[a]]) * layers.rotate(k, cosine[[b]], sine[[b]])).sum()
 
     torch.testing.assert_close(score(t, j), score(t + moved, j + moved), rtol=0, atol=1e-4)
-    torch.testing.assert_close(m.rotate(q, cosine[[t]], sine[[t]]).norm(), q.norm(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(layers.rotate(q, cosine[[t]], sine[[t]]).norm(), q.norm(), rtol=1e-6, atol=0)
 
 
 def test_rope_is_a_rotation_in_the_complex_plane():
-    cosine, sine = (table.double() for table in m.rope_tables(7, 6, 1000.0))
+    cosine, sine = (table.double() for table in layers.rope_tables(7, 6, 1000.0))
     x = normal(2, 3, 7, 6)
     speed = 1000.0 ** (-torch.arange(3, dtype=torch.float64) / 3)
     turned = torch.complex(x[..., :3], x[..., 3:]) * torch.polar(
         torch.ones(7, 3, dtype=torch.float64), torch.arange(7, dtype=torch.float64)[:, None] * speed
     )
-    torch.testing.assert_close(m.rotate(x, cosine, sine), torch.cat([turned.real, turned.imag], -1), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        layers.rotate(x, cosine, sine), torch.cat([turned.real, turned.imag], -1), rtol=0, atol=1e-5
+    )
 
 
 def test_token_shift_adds_the_token_before():
     x, s = normal(2, 4, 3), normal(3, seed=1)
-    shifted = m.shift_tokens(x, s)
+    shifted = layers.shift_tokens(x, s)
     torch.testing.assert_close(shifted[:, 0], x[:, 0])
     torch.testing.assert_close(shifted[:, 1:], x[:, 1:] + s * x[:, :-1])
 
 
 def test_layer_norm_has_mean_0_and_variance_1():
-    y = m.layer_norm(5 + 3 * normal(4, 64))
+    y = layers.layer_norm(5 + 3 * normal(4, 64))
     torch.testing.assert_close(y.mean(-1), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
     torch.testing.assert_close(y.var(-1, correction=0), torch.ones(4, dtype=torch.float64), rtol=0, atol=1e-5)
 
 
 def test_heads_are_blocks_of_columns():
     x = normal(2, 5, 6)
-    heads = m.split_heads(x, 3)
+    heads = layers.split_heads(x, 3)
     torch.testing.assert_close(heads[:, 1], x[:, :, 2:4])
-    assert torch.equal(m.merge_heads(heads), x)
+    assert torch.equal(layers.merge_heads(heads), x)
 
 
 @pytest.mark.parametrize("longest", [2, 3, 4])
@@ -164,14 +168,14 @@ def test_each_run_of_tokens_has_the_row_of_its_number(random_model, random_token
             wanted = model.token_embedding[past[-1]] + model.position_embedding[t]
             for n in range(2, longest + 1):
                 number = sum(token * vocab_size**i for i, token in enumerate(reversed(past[-n:])))
-                wanted = wanted + model.ngram_embedding[number % m.NGRAM_ROWS + (n - 2) * m.NGRAM_ROWS]
+                wanted = wanted + model.ngram_embedding[number % layers.NGRAM_ROWS + (n - 2) * layers.NGRAM_ROWS]
             torch.testing.assert_close(given_[b, t], wanted, rtol=0, atol=1e-12)
 
 
 def test_runs_are_left_out_half_of_the_time_while_training_and_never_else(random_model, random_tokens):
     model, tokens = random_model(dtype=torch.float64, ngrams=3), random_tokens()
     whole, single = model.embed(tokens), model.token_embedding[tokens]
-    pair, triple = model.ngram_embedding[m.ngram_rows(tokens, 11, 3)]
+    pair, triple = model.ngram_embedding[layers.ngram_rows(tokens, 11, 3)]
     torch.testing.assert_close(whole, single + pair + triple, rtol=0, atol=1e-12)
     torch.manual_seed(0)
     model.train()
@@ -184,41 +188,43 @@ def test_runs_are_left_out_half_of_the_time_while_training_and_never_else(random
     assert counts.sum() == 40 * tokens.numel()  # each place has lost both, one or none of its runs
     assert (counts / counts.sum() - 0.25).abs().max() < 0.05
     assert torch.equal(model.eval().embed(tokens), whole)
-    assert (m.initialise(model).ngram_embedding == 0).all() and model.token_embedding.abs().max() > 0
+    assert (transformer.initialise(model).ngram_embedding == 0).all() and model.token_embedding.abs().max() > 0
 
 
 def test_the_rows_of_runs_are_a_prime_number_and_large_vocabularies_do_not_overflow():
-    assert m.NGRAM_ROWS > 2 and all(m.NGRAM_ROWS % n for n in range(2, math.isqrt(m.NGRAM_ROWS) + 1))
-    rows = m.ngram_rows(torch.full((1, 6), 2**31 - 1), 2**31, 4)
+    assert layers.NGRAM_ROWS > 2 and all(layers.NGRAM_ROWS % n for n in range(2, math.isqrt(layers.NGRAM_ROWS) + 1))
+    rows = layers.ngram_rows(torch.full((1, 6), 2**31 - 1), 2**31, 4)
     assert rows.shape == (3, 1, 6) and rows.min() >= 0
-    assert (rows // m.NGRAM_ROWS == torch.arange(3)[:, None, None]).all()
+    assert (rows // layers.NGRAM_ROWS == torch.arange(3)[:, None, None]).all()
 
 
 @pytest.mark.parametrize("recipe", [dict(), dict(token_shift=False, positions="none")])
 def test_value_residuals_add_the_first_values_to_later_ones(random_model, random_tokens, monkeypatch, recipe):
     plain, tokens = random_model(dtype=torch.float64, n_layers=3, **recipe), random_tokens()
-    other = m.ValueResiduals(plain.config).to(torch.float64)
+    other = transformer.ValueResiduals(plain.config).to(torch.float64)
     other.load_state_dict(plain.state_dict() | {"value_shares": torch.zeros(3)})
     assert torch.equal(other(tokens), plain(tokens))
     with torch.no_grad():
         other.value_shares.copy_(torch.tensor([9.0, 0.75, -0.5]))
-    seen, fused = [], m.attention
+    seen, fused = [], layers.attention
 
     def with_the_first_values(q, k, v):
         seen.append(v)
         return fused(q, k, v + [0.0, 0.75, -0.5][len(seen) - 1] * seen[0])
 
     given_ = other(tokens)
-    monkeypatch.setattr(m, "attention", with_the_first_values)
+    monkeypatch.setattr(layers, "attention", with_the_first_values)
     torch.testing.assert_close(given_, plain(tokens), rtol=0, atol=1e-12)
-    assert (m.initialise(other).value_shares == 0).all()
+    assert (transformer.initialise(other).value_shares == 0).all()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_attention_maps_are_what_the_model_uses(random_model, random_tokens, monkeypatch, recipe):
     model, tokens = random_model(dtype=torch.float64, **recipe), random_tokens()
     used = []
-    monkeypatch.setattr(m, "attention", lambda q, k, v: used.append(m.attention_weights(q, k)) or used[-1] @ v)
+    monkeypatch.setattr(
+        layers, "attention", lambda q, k, v: used.append(layers.attention_weights(q, k)) or used[-1] @ v
+    )
     slow = model(tokens)
     monkeypatch.undo()
     torch.testing.assert_close(model(tokens), slow, rtol=0, atol=1e-12)
@@ -243,12 +249,12 @@ def test_a_text_longer_than_the_context_is_refused(random_model, random_tokens):
 def test_parameters_are_counted_by_the_formula():
     config = ModelConfig(vocab_size=65, d_model=64, n_layers=4, n_heads=2, d_ff=128, token_shift=True)
     by_formula = 2 * 65 * 64 + 4 * (4 * 64**2 + 2 * 64 * 128 + 2 * 64)
-    assert m.count_parameters(m.LanguageModel(config)) == by_formula
+    assert transformer.count_parameters(transformer.LanguageModel(config)) == by_formula
 
 
 def test_initial_spread_is_as_said():
     config, _ = preset("large", 256)
-    model = m.initialise(m.LanguageModel(config), torch.Generator().manual_seed(0))
+    model = transformer.initialise(transformer.LanguageModel(config), torch.Generator().manual_seed(0))
     block = model.blocks[2]
     assert block.attention.w_q.std().item() == pytest.approx(0.5 / math.sqrt(192), rel=0.03)
     assert block.mlp.w_up.std().item() == pytest.approx(0.5 / math.sqrt(192), rel=0.03)
@@ -260,7 +266,7 @@ def test_rope_scores_in_the_model_depend_on_distance(random_model):
     """A text of one repeated token: its queries and keys are equal everywhere, so scores tell the distance alone."""
     model = random_model(token_shift=False, n_layers=1, qk_norm=False, dtype=torch.float64)
     q, k = model.blocks[0].attention.queries_and_keys(
-        m.layer_norm(model.embed(torch.zeros(1, 12, dtype=int))), model.rotation(12)
+        layers.layer_norm(model.embed(torch.zeros(1, 12, dtype=int))), model.rotation(12)
     )
     scores = (q @ k.transpose(-2, -1))[0]
     for t in range(1, 12):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib import model_numpy as ours
-from bigmodel_lib import model_torch as theirs
+from bigmodel_lib.by_hand import model as ours
+from bigmodel_lib.model import layers
 
 
 def draw(seed, *shape):
@@ -60,14 +60,14 @@ def test_attention_is_the_formula_token_by_token(seed, shape):
 def test_the_twin_in_pytorch_agrees(seed):
     q, k, v = (draw(seed + i, 2, 3, 7, 4) for i in (0, 10, 20))
     mask, tensors = ours.causal_mask(7), [torch.tensor(array) for array in (q, k, v)]
-    assert np.abs(ours.attention_weights(q, k, mask) - theirs.attention_weights(*tensors[:2]).numpy()).max() < 1e-12
-    assert np.abs(ours.attention(q, k, v, mask) - theirs.attention_plain(*tensors).numpy()).max() < 1e-12
-    tables = ours.rope_tables(7, 4, 100.0), theirs.rope_tables(7, 4, 100.0)
+    assert np.abs(ours.attention_weights(q, k, mask) - layers.attention_weights(*tensors[:2]).numpy()).max() < 1e-12
+    assert np.abs(ours.attention(q, k, v, mask) - layers.attention_plain(*tensors).numpy()).max() < 1e-12
+    tables = ours.rope_tables(7, 4, 100.0), layers.rope_tables(7, 4, 100.0)
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(*tables, strict=True))
-    turned = theirs.rotate(tensors[0], *(torch.tensor(table) for table in tables[0]))
+    turned = layers.rotate(tensors[0], *(torch.tensor(table) for table in tables[0]))
     assert np.abs(ours.rotate(q, *tables[0]) - turned.numpy()).max() < 1e-12
     x = draw(seed, 2, 7, 12)
-    assert np.array_equal(ours.split_heads(x, 3), theirs.split_heads(torch.tensor(x), 3).numpy())
+    assert np.array_equal(ours.split_heads(x, 3), layers.split_heads(torch.tensor(x), 3).numpy())
     assert np.array_equal(ours.merge_heads(ours.split_heads(x, 3)), x)
 
 

@@ -12,21 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib import (
-    checkpoints,
-    compression,
-    corpora,
-    generation,
-    model_numpy,
-    model_torch,
-    pretraining,
-    reports,
-    sources,
-)
-from bigmodel_lib.config import CourseError, ModelConfig, preset
-from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.processes import Processes
-from bigmodel_lib.training import Pretraining, batch_for, evaluate
+from bigmodel_lib import generation
+from bigmodel_lib.cli import pretrain, reports
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring import compression
+from bigmodel_lib.model import layers
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text import batches, sources
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.distributed import Processes
+from bigmodel_lib.training.trainer import Pretraining, batch_for, evaluate
 
 TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
 
@@ -34,7 +31,7 @@ TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-lengt
 @pytest.fixture
 def text_file(tmp_path):
     path = tmp_path / "text.txt"
-    path.write_text(corpora.python_manual()[:20_000], encoding="utf-8")
+    path.write_text(sources.python_manual()[:20_000], encoding="utf-8")
     return path
 
 
@@ -43,7 +40,7 @@ def text_file(tmp_path):
 def test_targets_are_the_chosen_tokens_and_the_rest_is_untouched(B, T, mask_token, seed):
     tokens = np.random.default_rng(seed).integers(0, mask_token, (B, T))
     before = tokens.copy()
-    shown, targets = corpora.hide_tokens(tokens, mask_token, np.random.default_rng(seed))
+    shown, targets = batches.mask_tokens(tokens, mask_token, np.random.default_rng(seed))
     chosen = targets >= 0
     assert (tokens == before).all() and shown.shape == targets.shape == (B, T)
     assert (targets[chosen] == tokens[chosen]).all() and (targets[~chosen] == -1).all()
@@ -53,7 +50,7 @@ def test_targets_are_the_chosen_tokens_and_the_rest_is_untouched(B, T, mask_toke
 
 def test_shares_are_those_of_bert():
     tokens, mask_token = np.full((2000, 100), 7), 500
-    shown, targets = corpora.hide_tokens(tokens, mask_token, np.random.default_rng(0))
+    shown, targets = batches.mask_tokens(tokens, mask_token, np.random.default_rng(0))
     chosen = targets >= 0
     assert chosen.mean() == pytest.approx(0.15 + 0.85 / 100, abs=0.002)  # and one in each row
     assert (shown[chosen] == mask_token).mean() == pytest.approx(0.8, abs=0.01)
@@ -70,9 +67,9 @@ def test_an_encoder_sees_both_sides_and_so_does_its_twin(random_model, random_to
     maps = model.attention_maps(tokens)
     assert (maps > 0).all() and torch.allclose(maps.sum(-1), torch.ones(()).double())
     parameters = {name: w.detach().numpy() for name, w in model.named_parameters()}
-    tables = model_numpy.rope_tables(12, model.config.d_head, model.config.rope_base)
+    tables = model.rope_tables(12, model.config.d_head, model.config.rope_base)
     model.cosine, model.sine = map(torch.tensor, tables)
-    ours = model_numpy.language_model(tokens.numpy(), parameters, model.config)
+    ours = model.language_model(tokens.numpy(), parameters, model.config)
     np.testing.assert_allclose(model(tokens).detach().numpy(), ours, rtol=0, atol=1e-10)
 
 
@@ -188,7 +185,7 @@ def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tm
 def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, text_file, capsys):
     out = tmp_path / "run"
     options = ["--text", str(text_file), "--out", str(out), "--objective", "masked", "--steps", "20", *TINY]
-    assert pretraining.main(options) == 0
+    assert pretrain.main(options) == 0
     assert "nats per hidden token, after 20 steps" in capsys.readouterr().out
     metrics = checkpoints.read_json(out / "metrics.json")
     assert metrics["val_nats_per_char"] is None and math.isfinite(metrics["val_loss"])
@@ -201,7 +198,7 @@ def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, text_file
 def test_the_curve_is_a_table_that_grows_with_the_run(tmp_path, text_file):
     out = tmp_path / "run"
     options = ["--text", str(text_file), "--out", str(out), "--steps", "60", "--dropout", "0.1", *TINY]
-    assert pretraining.main(options) == 0
+    assert pretrain.main(options) == 0
     curve = checkpoints.read_json(out / "metrics.json")["curve"]
     with (out / "curve.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -223,8 +220,8 @@ def test_the_gradient_norm_is_that_of_the_first_step_since_the_last_look(random_
     look = next(iter(run))
     twin = LanguageModel(model_config)
     twin.load_state_dict(state)
-    x, y = map(torch.from_numpy, corpora.random_windows(np.arange(99) % 30, config.batch_size, 8, rng))
-    model_torch.cross_entropy(twin(x), y).backward()
+    x, y = map(torch.from_numpy, batches.random_windows(np.arange(99) % 30, config.batch_size, 8, rng))
+    layers.cross_entropy(twin(x), y).backward()
     by_hand = math.sqrt(sum((w.grad**2).sum().item() for w in twin.parameters()))
     assert look.gradient_norm == pytest.approx(by_hand, rel=1e-5)
 
@@ -258,13 +255,13 @@ def test_tensorboard_gets_the_same_numbers_or_says_how_to_get_it(tmp_path, text_
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
     out = tmp_path / "run"
     options = ["--steps", "20", "--tensorboard", *TINY]
-    assert pretraining.main(["--text", str(text_file), "--out", str(out), *options]) == 0
+    assert pretrain.main(["--text", str(text_file), "--out", str(out), *options]) == 0
     assert written[0] == (out, 1) and written[-1] == "closed"
     curve = json.loads((out / "metrics.json").read_text())["curve"]
     losses = [(value, step) for name, value, step in written[1:-1] if name == "loss"]
     assert losses == [(pytest.approx(row["loss"], rel=1e-5), row["step"]) for row in curve]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert pretraining.main(["--out", str(tmp_path / "other"), *options]) == 2
+    assert pretrain.main(["--out", str(tmp_path / "other"), *options]) == 2
     assert "TensorBoard is not installed: pip install tensorboard, or read curve.csv" in capsys.readouterr().err
 
 
@@ -288,7 +285,7 @@ def test_a_folder_and_a_large_file_are_read_from_disk_with_the_same_result(tmp_p
     for name, text, limit in (("memory", whole, 10**9), ("disk", whole, 100), ("folder", folder, 10**9)):
         monkeypatch.setattr(sources, "IN_MEMORY", limit)
         options = ["--text", str(text), "--out", str(tmp_path / name), "--steps", "30", *TINY]
-        assert pretraining.main(options) == 0
+        assert pretrain.main(options) == 0
         losses.append(checkpoints.read_json(tmp_path / name / "metrics.json")["val_loss"])
         assert len(list(own_cache.glob("*.tokens"))) == {"memory": 0, "disk": 1, "folder": 2}[name]
     assert losses[0] == losses[1] == losses[2]
@@ -298,8 +295,8 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
     path, out = tmp_path / "long.txt", tmp_path / "run"
     path.write_text("one two three four five six seven. " * 200)
     monkeypatch.setattr(sources, "IN_MEMORY", 100)
-    monkeypatch.setattr(pretraining, "finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
-    assert pretraining.main(["--text", str(path), "--out", str(out), "--steps", "20", *TINY]) == 130
+    monkeypatch.setattr(pretrain, "finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert pretrain.main(["--text", str(path), "--out", str(out), "--steps", "20", *TINY]) == 130
     monkeypatch.undo()
     monkeypatch.setattr(sources, "IN_MEMORY", 100)
     import pooch
@@ -307,21 +304,21 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     whole = path.read_text()
     path.write_text(whole.replace("seven", "eight"))
-    assert pretraining.main(["--out", str(out), "--resume"]) == 2
+    assert pretrain.main(["--out", str(out), "--resume"]) == 2
     assert "the text is not the one that the run in" in capsys.readouterr().err
     path.write_text(whole)
-    assert pretraining.main(["--out", str(out), "--resume"]) == 0
+    assert pretrain.main(["--out", str(out), "--resume"]) == 0
 
 
 def test_a_public_text_is_named_and_nothing_is_fetched_for_others(tmp_path, own_cache, monkeypatch, capsys):
-    from bigmodel_lib import text_store
+    from bigmodel_lib.text import cache
 
-    monkeypatch.setattr(text_store, "named_text", lambda name: asked.append(name) or path)
+    monkeypatch.setattr(cache, "named_text", lambda name: asked.append(name) or path)
     path, asked = tmp_path / "plays.txt", []
     path.write_text("To be, or not to be: that is the question. " * 100)
     options = ["--text", "shakespeare", "--out", str(tmp_path / "run"), "--steps", "10", *TINY]
-    assert pretraining.main(options) == 0 and set(asked) == {"shakespeare"}
+    assert pretrain.main(options) == 0 and set(asked) == {"shakespeare"}
     asked.clear()
-    assert pretraining.main(["--text", str(path), "--out", str(tmp_path / "other"), "--steps", "10", *TINY]) == 0
-    assert pretraining.main(["--text", "shakespear", "--out", str(tmp_path / "no"), "--steps", "10", *TINY]) == 2
+    assert pretrain.main(["--text", str(path), "--out", str(tmp_path / "other"), "--steps", "10", *TINY]) == 0
+    assert pretrain.main(["--text", "shakespear", "--out", str(tmp_path / "no"), "--steps", "10", *TINY]) == 2
     assert asked == [] and "shakespear does not exist" in capsys.readouterr().err

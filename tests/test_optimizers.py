@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from bigmodel_lib.config import TrainConfig
-from bigmodel_lib.optimizers_torch import POLAR_EXPRESS, Muon, Optimizers, orthogonalise, quintic, rate_factor
+from bigmodel_lib.training.optimizers import (
+    POLAR_EXPRESS,
+    Muon,
+    Optimizers,
+    lr_schedule,
+    orthogonalise,
+    quintic,
+)
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -59,7 +66,7 @@ def test_muon_is_its_equation():
 
 def test_adamw_is_its_equation(random_model, random_tokens):
     model = random_model(dtype=torch.float64)
-    config = TrainConfig(steps=9, optimizer="adamw", adamw_rate=0.01, eps=1e-8, weight_decay=0.1)
+    config = TrainConfig(steps=9, optimizer="adamw", adamw_lr=0.01, eps=1e-8, weight_decay=0.1)
     optimizers = Optimizers(model, config)
     value = model.blocks[0].mlp.w_up.detach().clone()
     m = v = torch.zeros_like(value)
@@ -102,12 +109,12 @@ def test_optimizer_state_survives_its_tensors(random_model, random_tokens):
 
 
 def test_the_rate_rises_and_falls_as_said():
-    assert rate_factor(0.0, 0, 10, "linear", 0.0) == pytest.approx(0.1)
-    assert rate_factor(0.5, 500, 10, "linear", 0.0) == pytest.approx(0.5)
-    assert rate_factor(1.0, 1000, 10, "linear", 0.0) == 0.0
-    assert rate_factor(0.25, 500, 0, "cosine", 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
-    assert rate_factor(1.0, 1000, 100, "cosine", 0.1) == pytest.approx(0.1)
-    assert rate_factor(0.0, 999, 0, "linear", 0.0) == 1.0
+    assert lr_schedule(0.0, 0, 10, "linear", 0.0) == pytest.approx(0.1)
+    assert lr_schedule(0.5, 500, 10, "linear", 0.0) == pytest.approx(0.5)
+    assert lr_schedule(1.0, 1000, 10, "linear", 0.0) == 0.0
+    assert lr_schedule(0.25, 500, 0, "cosine", 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert lr_schedule(1.0, 1000, 100, "cosine", 0.1) == pytest.approx(0.1)
+    assert lr_schedule(0.0, 999, 0, "linear", 0.0) == 1.0
 
 
 def test_a_quintic_turns_each_singular_value_by_itself():

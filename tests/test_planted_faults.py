@@ -167,7 +167,7 @@ FAULTS = [
           "test_optimizers.py::test_adamw_is_its_equation"),
     Fault("gradients are not clipped", "training:Pretraining.train_step", step_without_clipping,
           "test_pretraining.py::test_gradients_are_clipped_together_to_the_length_that_was_asked_for"),
-    Fault("the learning rate has no warm-up", "optimizers_torch:linear_rate",
+    Fault("the learning rate has no warm-up", "optimizers_torch:linear_lr",
           lambda right, fraction, *rest: 1.0 - fraction,
           "test_optimizers.py::test_the_rate_rises_and_falls_as_said"),
     Fault("a resumed run forgets what its optimizers knew", "optimizers_torch:Optimizers.load_state_tensors",

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from bigmodel_lib import plots
 from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.viz import plots
 
 
 @pytest.mark.parametrize("n_layers", [1, 2, 5])

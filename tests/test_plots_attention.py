@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from bigmodel_lib import plots, plots_attention
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.viz import attention, plots
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def words(axis):
 @pytest.mark.parametrize("T", [5, 64])
 def test_one_map_is_queries_by_keys_on_the_scale_0_to_1_with_all_its_tokens(T):
     weights, tokens = random_maps(T, T), [f"w{i}" for i in range(T)]
-    ax = plots_attention.show_attention(weights, tokens, "A map")
+    ax = attention.show_attention(weights, tokens, "A map")
     (image,) = ax.images
     assert (
         np.array_equal(image.get_array(), weights) and image.get_clim() == (0, 1) and image.get_cmap().name == "cividis"
@@ -43,7 +43,7 @@ def test_one_map_is_queries_by_keys_on_the_scale_0_to_1_with_all_its_tokens(T):
 @pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 6, 6)])
 def test_a_wall_has_every_head_in_its_place_on_one_scale(shape):
     weights, tokens = random_maps(*shape), list("abcdef")
-    corner = plots_attention.show_attention(weights, tokens)
+    corner = attention.show_attention(weights, tokens)
     axes = [ax for ax in corner.figure.axes if ax.images and ax.get_label() != "<colorbar>"]
     drawn = weights.reshape(-1, 6, 6)
     assert len(axes) == len(drawn)
@@ -59,30 +59,30 @@ def test_a_wall_has_every_head_in_its_place_on_one_scale(shape):
 
 def test_what_is_no_map_is_refused():
     with pytest.raises(CourseError, match="do not fit 4 tokens"):
-        plots_attention.show_attention(np.eye(3), list("abcd"))
+        attention.show_attention(np.eye(3), list("abcd"))
     with pytest.raises(CourseError, match="0 to 1 was wanted"):
-        plots_attention.show_attention(3 * np.eye(3), list("abc"))
+        attention.show_attention(3 * np.eye(3), list("abc"))
 
 
 def test_chinese_is_drawn_in_a_font_that_has_it_or_missed_with_a_clear_warning(monkeypatch):
     with monkeypatch.context() as without:
-        without.setattr(plots_attention, "chinese_font", lambda: None)
+        without.setattr(attention, "chinese_font", lambda: None)
         with pytest.warns(UserWarning, match="apt install fonts-noto-cjk"):
-            assert plots_attention.fonts_for(["小梅"]) == plots.plt.rcParams["font.family"]
+            assert attention.fonts_for(["小梅"]) == plots.plt.rcParams["font.family"]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            plots_attention.fonts_for(["Mei", "“a”", "␣", "é"])  # no warning where none is needed
-    if plots_attention.chinese_font() is None:
+            attention.fonts_for(["Mei", "“a”", "␣", "é"])  # no warning where none is needed
+    if attention.chinese_font() is None:
         pytest.skip("no font with Chinese characters on this machine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph is a warning
-        ax = plots_attention.show_attention(np.eye(2), ["小梅", "灯"])
+        ax = attention.show_attention(np.eye(2), ["小梅", "灯"])
         plots.png(ax.figure)
 
 
 def test_words_are_shaded_by_their_scores_line_by_line():
     rows = {"one": np.linspace(0, 1, 20), "two": np.zeros(20)}
-    ax = plots_attention.draw_words(rows, [f"w{i}" for i in range(20)])
+    ax = attention.draw_words(rows, [f"w{i}" for i in range(20)])
     shades = [patch.get_alpha() for patch in ax.patches]
     assert np.allclose(shades, np.concatenate([rows["one"], rows["two"]]))
     said = {text.get_text(): text.get_position() for text in ax.texts}
@@ -90,14 +90,14 @@ def test_words_are_shaded_by_their_scores_line_by_line():
 
 
 def test_a_ranking_has_the_best_on_top_with_its_interval():
-    ax = plots_attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05), "c": (0.5, 0.2)}, chance=("a",))
+    ax = attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05), "c": (0.5, 0.2)}, chance=("a",))
     assert words(ax.yaxis) == ["a", "c", "b"]
     means = [bars.lines[0].get_xdata()[0] for bars in ax.containers]
     assert means == [0.2, 0.5, 0.9] and ax.containers[0].lines[0].get_color() == plots.GREY
 
 
 def test_a_ranking_has_a_stroke_for_each_model_in_the_row_of_its_method():
-    ax = plots_attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05)}, each={"b": [0.8, 1.0], "a": [0.1, 0.3]})
+    ax = attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05)}, each={"b": [0.8, 1.0], "a": [0.1, 0.3]})
     strokes = [line for line in ax.lines if line.get_marker() == "|" and line.get_color() == "black"]
     assert [(list(line.get_xdata()), list(line.get_ydata())) for line in strokes] == [
         ([0.1, 0.3], [0, 0]),
@@ -106,16 +106,16 @@ def test_a_ranking_has_a_stroke_for_each_model_in_the_row_of_its_method():
 
 
 def test_squares_are_framed_where_they_stand():
-    ax = plots_attention.show_attention(np.eye(3), list("abc"))
+    ax = attention.show_attention(np.eye(3), list("abc"))
     on = np.zeros((3, 3), dtype=bool)
     on[2, 0] = on[1, 1] = True
-    frames = [patch for patch in plots_attention.outline(ax, on).patches if not patch.get_fill()]
+    frames = [patch for patch in attention.outline(ax, on).patches if not patch.get_fill()]
     assert [(*patch.get_xy(), patch.get_width()) for patch in frames] == [(0.5, 0.5, 1), (-0.5, 1.5, 1)]
 
 
 def test_patching_is_drawn_from_the_first_layer_up():
     shares = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    ax = plots_attention.draw_shares(shares, list("abc"))
+    ax = attention.draw_shares(shares, list("abc"))
     assert words(ax.yaxis) == ["0", "1", "output"] and ax.images[0].origin == "lower"
     assert ax.get_ylabel() == "before layer"
     assert np.array_equal(ax.images[0].get_array(), shares)

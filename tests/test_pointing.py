@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, interpretation, pointing, training
-from bigmodel_lib.corpora import data_path
+from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.interpretability import scores as pointing
 from bigmodel_lib.storyworld.story import START, words_of
-from bigmodel_lib.tokenizers import WordTokenizer
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.text.tokenizers import WordTokenizer
+from bigmodel_lib.training import checkpoints, trainer
 
 LETTERS = WordTokenizer(["start", *"ABCDEFG"])
 TEXT = [
@@ -202,7 +204,7 @@ def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(maker, monkey
 
 
 def test_a_model_of_the_table_can_be_trained(maker, monkeypatch):
-    monkeypatch.setattr(training.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 2))
+    monkeypatch.setattr(trainer.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 2))
     run, world, tokenizer = maker["build"](1)
     x, y = run.next_batch()[:2]
     assert x.shape == y.shape == (32, 80) and x.max() < tokenizer.vocab_size == run.model.config.vocab_size

@@ -11,12 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bigmodel_lib import checkpoints, generation, pretraining
-from bigmodel_lib.config import CourseError, TrainConfig, preset
-from bigmodel_lib.corpora import python_manual
-from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise
-from bigmodel_lib.tokenizers import ByteTokenizer, CharacterTokenizer
-from bigmodel_lib.training import Diverged, Pretraining, evaluate
+from bigmodel_lib import generation
+from bigmodel_lib.cli import pretrain
+from bigmodel_lib.config import TrainConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model.layers import cross_entropy
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.text.sources import python_manual
+from bigmodel_lib.text.tokenizers import ByteTokenizer, CharacterTokenizer
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Diverged, Pretraining, evaluate
 
 TINY = "--d-model 16 --n-layers 2 --n-heads 2 --context-length 16 --batch-size 4 --device cpu".split()  # noqa: SIM905
 
@@ -70,7 +75,7 @@ def assert_same(one, two):
 @pytest.mark.parametrize("recipe", ["small", "plain"])
 def test_one_batch_can_be_learned_by_heart(recipe):
     model_config, config = preset(recipe, 30, steps=120, d_model=32, n_layers=2, context_length=8, warmup_steps=10)
-    config = config.replace(weight_decay=0.0, adamw_rate=max(config.adamw_rate, 5e-3))
+    config = config.replace(weight_decay=0.0, adamw_lr=max(config.adamw_lr, 5e-3))
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
     run = Pretraining(model, np.zeros(99, dtype=np.int64), config)
     x, y = torch.randint(30, (2, 4, 8), generator=torch.Generator().manual_seed(1))
@@ -335,7 +340,7 @@ def test_damaged_checkpoints_get_one_line_and_exit_code_2(saved, how, words, cap
 def test_a_run_on_byte_pairs_counts_its_loss_in_characters(tmp_path):
     text, out = tmp_path / "text.txt", tmp_path / "out"
     text.write_text(python_manual()[:20_000] + "编程很有意思。" * 300, encoding="utf-8")
-    assert call(pretraining.main, "--text", text, "--out", out, "--steps", 10, "--tokenizer", "bpe", *TINY) == 0
+    assert call(pretrain.main, "--text", text, "--out", out, "--steps", 10, "--tokenizer", "bpe", *TINY) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     model, tokenizer = checkpoints.load_model(out)
     tokens = tokenizer.encode(text.read_text(encoding="utf-8"))
@@ -364,7 +369,7 @@ def test_a_run_leaves_files_whose_numbers_are_true(tmp_path, text_file, capsys):
     assert metrics["tokens"] == 30 * 4 * 16 and metrics["steps"] == 30 and metrics["device"] == "cpu"
     assert metrics["train_seconds"] > 0 and [row["step"] for row in metrics["curve"]] == [10, 20, 30]
     assert "val_loss" in metrics["curve"][0] and "tokens/s" in run.stderr and "left" in run.stderr
-    assert call(pretraining.main, "--text", text_file, "--out", out, *TINY) == 2
+    assert call(pretrain.main, "--text", text_file, "--out", out, *TINY) == 2
     assert_one_line(capsys.readouterr(), "exists already")
     written = run_module("generation", "--checkpoint", out, "--prompt", "编程 1 +", "--tokens", 20, "--top-k", 3)
     assert written.returncode == 0 and written.stdout.startswith("编程 1 +")
@@ -373,7 +378,7 @@ def test_a_run_leaves_files_whose_numbers_are_true(tmp_path, text_file, capsys):
 def test_characters_of_many_bytes_are_counted_as_characters(tmp_path):
     path, out = tmp_path / "zh.txt", tmp_path / "out"
     path.write_text("我爱编程，" * 400, encoding="utf-8")
-    assert call(pretraining.main, "--text", path, "--out", out, "--steps", 10, "--tokenizer", "bytes", *TINY) == 0
+    assert call(pretrain.main, "--text", path, "--out", out, "--steps", 10, "--tokenizer", "bytes", *TINY) == 0
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["val_nats_per_char"] == pytest.approx(3 * metrics["val_loss"], rel=0.01)
 
@@ -383,7 +388,7 @@ def test_a_signal_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file,
     """tests/test_stopping.py sends signals at any moment; this one says what a stopped run refuses."""
     whole, out = tmp_path / "whole", tmp_path / "out"
     options, save = ["--text", str(text_file), "--steps", "40", *TINY], Pretraining.save
-    assert pretraining.main([*options, "--out", str(whole)]) == 0
+    assert pretrain.main([*options, "--out", str(whole)]) == 0
 
     def save_and_signal(run, path, **notes):
         save(run, path, **notes)
@@ -391,18 +396,18 @@ def test_a_signal_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file,
             signal.raise_signal(number)
 
     monkeypatch.setattr(Pretraining, "save", save_and_signal)
-    assert pretraining.main([*options, "--out", str(out), "--save-every", "0"]) == 128 + number
+    assert pretrain.main([*options, "--out", str(out), "--save-every", "0"]) == 128 + number
     monkeypatch.undo()
     assert "pretraining: stopped at step 30: continue with " in capsys.readouterr().err
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.safetensors", "curve.csv"]
     for program, arguments, words in [
-        (pretraining, ["--out", str(out), "--resume", "--steps", "20"], "began with 40: leave --steps out"),
+        (pretrain, ["--out", str(out), "--resume", "--steps", "20"], "began with 40: leave --steps out"),
         (generation, ["--checkpoint", str(out), "--prompt", "1"], "is not finished: continue it with --resume"),
     ]:
         assert program.main(arguments) == 2 and words in capsys.readouterr().err
-    assert pretraining.main(["--out", str(out), "--resume"]) == 0
+    assert pretrain.main(["--out", str(out), "--resume"]) == 0
     assert_same(load_file(whole / "model.safetensors"), load_file(out / "model.safetensors"))
-    assert pretraining.main(["--out", str(out), "--resume"]) == 2 and "is finished" in capsys.readouterr().err
+    assert pretrain.main(["--out", str(out), "--resume"]) == 2 and "is finished" in capsys.readouterr().err
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monkeypatch, capsys):
@@ -410,8 +415,8 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monk
     monkeypatch.setattr(
         Pretraining, "train_step", lambda self, *given: step(self, *given) * (math.nan if self.step == 25 else 1)
     )
-    monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0.0)
-    assert pretraining.main(["--text", str(text_file), "--out", str(out), "--steps", "50", *TINY]) == 2
+    monkeypatch.setattr(pretrain, "CHECKPOINT_SECONDS", 0.0)
+    assert pretrain.main(["--text", str(text_file), "--out", str(out), "--steps", "50", *TINY]) == 2
     said = capsys.readouterr().err
     assert "at step 25: the last good checkpoint, of step 20, is kept" in said
     tensors, notes = checkpoints.load_tensors(out / "checkpoint.safetensors")
@@ -430,7 +435,7 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypa
     saved, save = [], Pretraining.save
     monkeypatch.setattr(Pretraining, "save", lambda run, *a, **k: (saved.append(run.step), save(run, *a, **k)))
     options = ["--text", str(text_file), "--out", str(tmp_path / "run"), *TINY, "--steps", "30"]
-    assert pretraining.main([*options, "--save-every", pause]) == 0
+    assert pretrain.main([*options, "--save-every", pause]) == 0
     assert sorted(set(saved)) == steps
 
 
@@ -442,14 +447,14 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypa
         ({"minutes": 3.0, "d_model": 32}, 64),
         ({"minutes": 3.0, "batch_size": 4}, 64),
         ({"minutes": 3.0, "ngrams": 2}, 64),
-        ({"minutes": 3.0, "muon_rate": 0.01}, 64),
+        ({"minutes": 3.0, "muon_lr": 0.01}, 64),
         ({"minutes": 3.0, "objective": "masked"}, 64),
         ({"steps": 9000}, 64),
         ({}, 64),
     ],
 )
 def test_minutes_without_a_wish_choose_the_size(given, width):
-    preset_name, sizes = pretraining.chosen_preset(given)
+    preset_name, sizes = pretrain.chosen_preset(given)
     model_config, _ = preset(preset_name, 100, steps=1, **sizes)
     assert model_config.d_model == width and (preset_name == "small") == (width == 64)
 
@@ -480,7 +485,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsy
         (tmp_path / "text.txt").write_bytes(given)
         given = ["--text", "text.txt"]
     before = sorted(tmp_path.iterdir())
-    assert call(pretraining.main, "--out", "out", *TINY, *given) == 2
+    assert call(pretrain.main, "--out", "out", *TINY, *given) == 2
     assert_one_line(capsys.readouterr(), words)
     assert sorted(tmp_path.iterdir()) == before
 
@@ -498,7 +503,7 @@ def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
     elif how == "foreign":
         checkpoints.save_tensors(checkpoint, {"a": torch.zeros(2)})
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    assert pretraining.main(["--out", str(out), "--resume"]) == 2
+    assert pretrain.main(["--out", str(out), "--resume"]) == 2
     said = capsys.readouterr().err
     words = {
         "cut short": "cut short",

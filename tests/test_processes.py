@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 import two_processes
 
-from bigmodel_lib import pretraining, reports, stopping
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.processes import Processes
+from bigmodel_lib.cli import pretrain, reports, stopping
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.training.distributed import Processes
 
 HERE = pathlib.Path(__file__).resolve().parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
@@ -67,9 +67,9 @@ def test_one_process_agrees_with_itself():
     alone.wait()
 
 
-def pretrain(*options, processes=2):
+def start_pretraining(*options, processes=2):
     start = TORCHRUN if processes == 2 else [sys.executable]
-    command = [*start, "-m", "bigmodel_lib.pretraining", *map(str, options)]
+    command = [*start, "-m", "bigmodel_lib.cli.pretrain", *map(str, options)]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen(command, env=environment(), start_new_session=True, **pipes)
 
@@ -88,7 +88,7 @@ def wait_for_step(folder, step, process):
 def test_the_program_writes_once_and_its_model_is_that_of_one_process(tmp_path):
     losses = []
     for n in (1, 2):
-        process = pretrain("--steps", 40, "--out", tmp_path / f"run{n}", *TINY, processes=n)
+        process = start_pretraining("--steps", 40, "--out", tmp_path / f"run{n}", *TINY, processes=n)
         said, told = process.communicate(timeout=200)
         assert process.returncode == 0, told[-3000:]
         assert said.count("validation loss") == 1 and told.count("parameters,") == 1
@@ -100,7 +100,7 @@ def test_the_program_writes_once_and_its_model_is_that_of_one_process(tmp_path):
 
 def test_a_killed_process_ends_the_other_and_one_process_goes_on(tmp_path):
     out = tmp_path / "run"
-    process = pretrain("--steps", 100_000, "--out", out, *TINY)
+    process = start_pretraining("--steps", 100_000, "--out", out, *TINY)
     wait_for_step(out, 30, process)
     ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     os.kill(int(ranks[-1]), signal.SIGKILL)
@@ -110,16 +110,16 @@ def test_a_killed_process_ends_the_other_and_one_process_goes_on(tmp_path):
     assert (out / "checkpoint.safetensors").exists() and not (out / "metrics.json").exists()
     (out / "curve.csv").unlink()  # the one that goes on writes it anew
     stop = forked.send({("StopSignal.among", 3): signal.SIGINT})
-    assert forked.end_of(forked.fork(pretraining, ["--out", out, "--resume"], tmp_path / "said", stop)) == 130
+    assert forked.end_of(forked.fork(pretrain, ["--out", out, "--resume"], tmp_path / "said", stop)) == 130
     assert "continue with" in (tmp_path / "said").read_text() and (out / "curve.csv").exists()
 
 
 def test_ctrl_c_stops_all_and_two_processes_go_on_where_one_stopped(tmp_path):
     out, stop = tmp_path / "run", forked.send({("StopSignal.among", 2): signal.SIGINT})
     options = ["--steps", 100_000, "--out", out, *TINY]
-    assert forked.end_of(forked.fork(pretraining, options, tmp_path / "said", stop)) == 130
+    assert forked.end_of(forked.fork(pretrain, options, tmp_path / "said", stop)) == 130
     assert "stopped at step 20: continue with" in (tmp_path / "said").read_text()
-    process = pretrain("--out", out, "--resume")
+    process = start_pretraining("--out", out, "--resume")
     wait_for_step(out, 40, process)
     os.killpg(process.pid, signal.SIGINT)  # torchrun hears it, too, and passes it on once more
     _, told = process.communicate(timeout=100)
@@ -149,7 +149,7 @@ class Pair:
         for rank, act in acts.items():
             names |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
             options, group = [*self.options, "--out", self.out], self.ranks.get(0, 0)
-            self.ranks[rank] = forked.fork(pretraining, options, self.folder / f"said{rank}", act, group, **names)
+            self.ranks[rank] = forked.fork(pretrain, options, self.folder / f"said{rank}", act, group, **names)
 
     def end(self) -> list:
         """The exit codes of all ranks, as a shell counts them."""
@@ -197,7 +197,7 @@ CHOSEN = [  # the rank, the moment, whom it signals; the exit code of both, what
 
 
 def test_a_signal_ends_two_processes_alike(pair, capsys):
-    assert pretraining.main([*map(str, pair.options), "--out", str(pair.folder / "0")]) == 0  # imports for all forks
+    assert pretrain.main([*map(str, pair.options), "--out", str(pair.folder / "0")]) == 0  # imports for all forks
     pair.begin({0: forked.write_down(pair.folder / "moments"), 1: None})
     assert pair.end() == [0, 0]
     moments, draws = forked.read_moments(pair.folder / "moments"), random.Random(0)
@@ -210,7 +210,7 @@ def test_a_signal_ends_two_processes_alike(pair, capsys):
         if left == "a checkpoint":
             lines = re.findall("^pretraining: stopped .* continue with torchrun … -m", pair.said, re.M)
             assert len(lines) == 1, pair.said
-            assert pretraining.main(["--out", str(pair.out), "--resume"]) == 0
+            assert pretrain.main(["--out", str(pair.out), "--resume"]) == 0
 
 
 def test_a_signal_that_reaches_one_process_later_ends_it_alike(pair, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import bigmodel_lib
-from bigmodel_lib import workspace
+from tools import workspace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))

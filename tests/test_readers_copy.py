@@ -7,8 +7,9 @@ import pytest
 from jupyter_server.extension.manager import ExtensionPackage
 from jupyter_server.services.contents.filemanager import FileContentsManager
 
-from bigmodel_lib import readers_copy, workspace
-from bigmodel_lib.readers_copy import PICTURE_NOTE, WIDGET, WIDGET_NOTE, WIDGET_STATE
+from bigmodel_lib.viz import readers_copy
+from bigmodel_lib.viz.readers_copy import PICTURE_NOTE, WIDGET, WIDGET_NOTE, WIDGET_STATE
+from tools import workspace
 
 VIEW = {"version_major": 2, "version_minor": 0, "model_id": "abc"}
 PICTURE = {"image/png": "iVBORw0KGgo=", "text/plain": "Picture: a slider"}

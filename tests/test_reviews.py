@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bigmodel_lib.corpora import data_path
+from bigmodel_lib.text.sources import data_path
 
 
 def words_of(text):

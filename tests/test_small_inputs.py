@@ -18,12 +18,17 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, finetuning, generation, pretraining, sources
-from bigmodel_lib.classification import read_labelled, split_labelled
-from bigmodel_lib.config import CourseError, ModelConfig
-from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.processes import Processes
-from bigmodel_lib.tokenizers import BPETokenizer, ByteTokenizer, CharacterTokenizer, token_labels, train_bpe
+from bigmodel_lib import generation
+from bigmodel_lib.cli import pretrain
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.finetuning import finetuning
+from bigmodel_lib.finetuning.classification import read_labelled, split_labelled
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.text import sources
+from bigmodel_lib.text.tokenizers import BPETokenizer, ByteTokenizer, CharacterTokenizer, token_labels, train_bpe
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.distributed import Processes
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +272,7 @@ def test_line_ends_change_no_loss(tmp_path):
     for name, content in spoiled("The cat sat on the mat.\n" * 20).items():
         (tmp_path / f"{name}.txt").write_bytes(content)
         out = tmp_path / name
-        assert pretraining.main(["--text", f"{tmp_path / name}.txt", "--out", str(out), *options]) == 0
+        assert pretrain.main(["--text", f"{tmp_path / name}.txt", "--out", str(out), *options]) == 0
         losses.append(json.loads((out / "metrics.json").read_text())["val_nats_per_char"])
     assert len(set(losses)) == 1 and losses[0] > 0
 
@@ -286,7 +291,7 @@ def test_a_stream_of_bytes_never_takes_back_what_it_has_written(monkeypatch, tai
 
 def test_the_explorer_groups_the_bytes_of_a_character(random_model):
     pytest.importorskip("anywidget")
-    from bigmodel_lib.explorer import AttentionExplorer
+    from bigmodel_lib.viz.explorer import AttentionExplorer
 
     explorer = AttentionExplorer(random_model(vocab_size=256), ByteTokenizer(), {"one": "我 é!"}, query=1)
     assert explorer.tokens == ["我 1/3", "我 2/3", "我 3/3", " ", "é 1/2", "é 2/2", "!"]
@@ -327,9 +332,9 @@ def test_labels_that_the_terminal_cannot_show_are_escaped(table, tmp_path, finet
 
 def test_without_a_compiler_compile_is_one_line_and_leaves_no_folder(tmp_path):
     (tmp_path / "text.txt").write_text("The cat sat on the mat.\n" * 20)
-    command = [sys.executable, "-m", "bigmodel_lib.pretraining", "--text", "text.txt", "--out", "out", "--compile"]
+    command = [sys.executable, "-m", "bigmodel_lib.cli.pretrain", "--text", "text.txt", "--out", "out", "--compile"]
     sizes = ["--steps", "1", "--d-model", "8", "--n-heads", "1", "--context-length", "8"]
-    library = str(pathlib.Path(pretraining.__file__).parents[1])
+    library = str(pathlib.Path(pretrain.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": library, "CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": "cache"}
     done = subprocess.run(
         [*command, *sizes], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300

@@ -13,12 +13,15 @@ import time
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, finetuning, pretraining, reports, sources, stopping
+from bigmodel_lib.cli import pretrain, reports, stopping
+from bigmodel_lib.cli.stopping import Stopped, StopSignal
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.processes import Processes
-from bigmodel_lib.stopping import Stopped, StopSignal
-from bigmodel_lib.tokenizers import ByteTokenizer
+from bigmodel_lib.finetuning import finetuning
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.text import sources
+from bigmodel_lib.text.tokenizers import ByteTokenizer
+from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.distributed import Processes
 
 if not hasattr(os, "fork"):
     pytest.skip("runs are forked, so that each starts at once", allow_module_level=True)
@@ -98,7 +101,7 @@ def test_after_the_end_a_signal_changes_nothing():
 
 def test_a_side_thread_can_run_a_program(tmp_path):
     codes, options = [], ["--text", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
-    thread = threading.Thread(target=lambda: codes.append(pretraining.main(options)))
+    thread = threading.Thread(target=lambda: codes.append(pretrain.main(options)))
     thread.start()
     thread.join()
     assert codes == [2]
@@ -205,11 +208,11 @@ def finetuning_options(folder):
     return ["--data", folder / "rows.tsv", "--checkpoint", folder / "model", "--batch-size", 4, "--dropout", 0.1]
 
 
-OPTIONS = {pretraining: pretraining_options, finetuning: finetuning_options}
-LOAD = {pretraining: checkpoints.load_model, finetuning: finetuning.load_classifier}
+OPTIONS = {pretrain: pretraining_options, finetuning: finetuning_options}
+LOAD = {pretrain: checkpoints.load_model, finetuning: finetuning.load_classifier}
 
 
-@pytest.fixture(scope="module", params=[pretraining, finetuning], ids=["pretraining", "finetuning"])
+@pytest.fixture(scope="module", params=[pretrain, finetuning], ids=["pretraining", "finetuning"])
 def shared_case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return Case(request.param, OPTIONS[request.param](folder), folder)
@@ -294,7 +297,7 @@ def test_a_second_signal_stops_at_once_and_leaves_order(case, monkeypatch):
     assert {"at once", "nothing", "a finished run"} <= seen
 
 
-@pytest.mark.parametrize("program", [pretraining, finetuning])
+@pytest.mark.parametrize("program", [pretrain, finetuning])
 def test_a_signal_in_the_last_evaluation_loses_no_training(tmp_path, monkeypatch, program):
     finish = program.finish
     monkeypatch.setattr(program, "finish", lambda *given: signal.raise_signal(signal.SIGTERM) or finish(*given))
@@ -313,7 +316,7 @@ def python(*arguments):
     return subprocess.Popen([sys.executable, *map(str, arguments)], **pipes)
 
 
-@pytest.mark.parametrize("program, number", [(pretraining, signal.SIGTERM), (finetuning, signal.SIGINT)])
+@pytest.mark.parametrize("program, number", [(pretrain, signal.SIGTERM), (finetuning, signal.SIGINT)])
 def test_a_stopped_program_says_the_command_that_continues(tmp_path, program, number):
     name = program.__name__.split(".")[1]
     options = OPTIONS[program](tmp_path)
@@ -329,7 +332,7 @@ def test_a_stopped_program_says_the_command_that_continues(tmp_path, program, nu
 
 
 def test_a_signal_while_python_still_imports_leaves_nothing(tmp_path):
-    process = python("-m", "bigmodel_lib.pretraining", *pretraining_options(tmp_path), "--out", tmp_path / "out")
+    process = python("-m", "bigmodel_lib.cli.pretrain", *pretraining_options(tmp_path), "--out", tmp_path / "out")
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM and not (tmp_path / "out").exists()
@@ -337,7 +340,7 @@ def test_a_signal_while_python_still_imports_leaves_nothing(tmp_path):
 
 def test_a_signal_while_python_ends_changes_nothing():
     program = (
-        "import os, signal, sys; from bigmodel_lib.processes import run_program\n"
+        "import os, signal, sys; from bigmodel_lib.training.distributed import run_program\n"
         "class Late:\n"
         "    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM): kill(me, number)\n"
         "sys.late = Late()  # it is deleted when Python's own handlers are gone already\n"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, training
-from bigmodel_lib.corpora import data_path
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.training import checkpoints, trainer
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def maker(monkeypatch):
 @pytest.fixture
 def few_steps(monkeypatch):
     """Runs end after three steps, whatever their budget."""
-    monkeypatch.setattr(training.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
+    monkeypatch.setattr(trainer.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
 
 
 def read(name):

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import END, NotInLanguage, StoryWorld, text_of, words_of
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
-from bigmodel_lib.widgets import GuessTheNextWord
+from bigmodel_lib.viz.widgets import GuessTheNextWord
 
 WORLD = StoryWorld()
 # few enough constructions that every story can be told

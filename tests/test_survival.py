@@ -12,8 +12,9 @@ import forked
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, pretraining, reports
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.cli import pretrain, reports
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.training import checkpoints
 
 TINY = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context-length", "16", "--batch-size", "4"]
 KILLS = 9
@@ -40,7 +41,7 @@ def forks(tmp_path, text_file, monkeypatch):
 
     def run(options, moment=None):
         act = forked.send({moment: signal.SIGKILL}) if moment else forked.write_down(tmp_path / "moments")
-        return forked.end_of(forked.fork(pretraining, options, tmp_path / "said", act))
+        return forked.end_of(forked.fork(pretrain, options, tmp_path / "said", act))
 
     run.moments = lambda: forked.read_moments(tmp_path / "moments")
     return run
@@ -54,7 +55,7 @@ def same_weights(*folders) -> bool:
 def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, text_file, forks):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     options = ["--dropout", "0.1", "--steps"]  # what is left out must be the same, too
-    assert pretraining.main(run_options(text_file, straight, *options, "200")) == 0
+    assert pretrain.main(run_options(text_file, straight, *options, "200")) == 0
     assert forks(run_options(text_file, tmp_path / "short", *options, "20")) == 0
     moments, draws, half_written = forks.moments(), random.Random(1), 0
     moments = moments[: moments.index(("finish", 1))]
@@ -68,7 +69,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, text_f
             checkpoints.load_tensors(killed / "checkpoint.safetensors")  # the last good one is whole
             (killed / ".mine.txt").write_text("a hidden file of the reader's")
     assert half_written > 0, "some of the kills fell into a write"
-    assert pretraining.main(["--out", str(killed), "--resume"]) == 0
+    assert pretrain.main(["--out", str(killed), "--resume"]) == 0
     assert same_weights(straight, killed)
     curves = [[row["loss"] for row in checkpoints.read_json(f / "metrics.json")["curve"]] for f in (straight, killed)]
     assert curves[0] == curves[1] and len(curves[0]) == 20
@@ -80,7 +81,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, text_f
 
 def test_killed_while_its_last_files_are_written_a_run_is_finished_or_goes_on(tmp_path, text_file, forks, capsys):
     straight, found = tmp_path / "straight", []
-    assert pretraining.main(run_options(text_file, tmp_path / "first", "--steps", "10")) == 0
+    assert pretrain.main(run_options(text_file, tmp_path / "first", "--steps", "10")) == 0
     assert forks(run_options(text_file, straight, "--steps", "10")) == 0
     moments = forks.moments()
     moments = moments[moments.index(("finish", 1)) :]
@@ -93,7 +94,7 @@ def test_killed_while_its_last_files_are_written_a_run_is_finished_or_goes_on(tm
             with pytest.raises(CourseError, match="is not finished: continue it with --resume"):
                 checkpoints.load_model(out)
         capsys.readouterr()
-        assert pretraining.main(["--out", str(out), "--resume"]) == (2 if finished else 0), moment
+        assert pretrain.main(["--out", str(out), "--resume"]) == (2 if finished else 0), moment
         assert not finished or "is finished, so there is nothing to resume" in capsys.readouterr().err
         checkpoints.load_model(out)
         assert same_weights(straight, out) and not (out / "checkpoint.safetensors").exists()
@@ -102,7 +103,7 @@ def test_killed_while_its_last_files_are_written_a_run_is_finished_or_goes_on(tm
 
 
 def test_without_room_the_last_good_checkpoint_stays(tmp_path, text_file, monkeypatch, capsys):
-    monkeypatch.setattr(pretraining, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(pretrain, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
     out, straight, whole, calls = tmp_path / "run", tmp_path / "straight", os.fsync, []
 
@@ -113,27 +114,27 @@ def test_without_room_the_last_good_checkpoint_stays(tmp_path, text_file, monkey
         whole(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    assert pretraining.main(run_options(text_file, out, "--steps", "60")) == 2
+    assert pretrain.main(run_options(text_file, out, "--steps", "60")) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("pretraining: ") and "cannot be written (no space left on device): make room" in said
     assert [p.name for p in out.glob(".*")] == []
     kept = checkpoints.load_tensors(out / "checkpoint.safetensors")[1]["state"]["step"]
     assert 0 < kept < 60
     monkeypatch.setattr(os, "fsync", whole)
-    assert pretraining.main(["--out", str(out), "--resume"]) == 0
-    assert pretraining.main(run_options(text_file, straight, "--steps", "60")) == 0
+    assert pretrain.main(["--out", str(out), "--resume"]) == 0
+    assert pretrain.main(run_options(text_file, straight, "--steps", "60")) == 0
     assert same_weights(straight, out)
 
 
 def test_a_full_disk_at_the_curve_is_said_in_one_line(tmp_path, text_file, monkeypatch, capsys):
-    from bigmodel_lib import reports
+    from bigmodel_lib.cli import reports
 
     def full(self, row):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(reports.csv.DictWriter, "writerow", full)
     monkeypatch.setattr(reports.csv.DictWriter, "writeheader", lambda self: None)
-    assert pretraining.main(run_options(text_file, tmp_path / "run", "--steps", "40")) == 2
+    assert pretrain.main(run_options(text_file, tmp_path / "run", "--steps", "40")) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "curve.csv cannot be written (no space left on device): make room and go on with --resume" in said
 
@@ -144,7 +145,7 @@ def test_a_real_limit_of_file_size_is_survived(tmp_path, text_file):
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        "from bigmodel_lib import pretraining; sys.exit(pretraining.main(sys.argv[1:]))"
+        "from bigmodel_lib import pretraining; sys.exit(pretrain.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, *run_options(text_file, tmp_path / "run", "--steps", "20")]
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).resolve().parent.parent)}

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib import checkpoints, corpora, training
-from bigmodel_lib.corpora import data_path
+from bigmodel_lib.text import sources
+from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.training import checkpoints, trainer
 
 
 @pytest.fixture
 def few_steps(monkeypatch):
     """Runs end after three steps, whatever their budget, and read a tenth of the manual."""
-    text = corpora.python_manual()[:35_000]
-    monkeypatch.setattr(corpora, "python_manual", lambda: text)
-    monkeypatch.setattr(training.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
+    text = sources.python_manual()[:35_000]
+    monkeypatch.setattr(sources, "python_manual", lambda: text)
+    monkeypatch.setattr(trainer.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
 
 

@@ -23,11 +23,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib import text_store
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.corpora import read_text
-from bigmodel_lib.text_store import content_hash, is_named, named_text, text_blocks, text_files, tokenised, whole_words
-from bigmodel_lib.tokenizers import TOKENIZERS, WORD, tokenizer_for
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.text import cache as text_store
+from bigmodel_lib.text.cache import content_hash, is_named, named_text, text_blocks, text_files, tokenised, whole_words
+from bigmodel_lib.text.sources import read_text
+from bigmodel_lib.text.tokenizers import TOKENIZERS, WORD, tokenizer_for
 
 BOM = b"\xef\xbb\xbf"
 PROSE = "The cat's tail — 编程 is fun 🙂.\r\n  It's 12,345 times\tas long, naïve_ly.\n\n\n" * 8
@@ -402,7 +402,7 @@ def test_tokens_that_outgrow_the_disk_leave_nothing(tmp_path, cache):
         text_store.BLOCK = 5_000
         try:
             text_store.tokenised(sys.argv[1], "bytes", sys.argv[2])
-        except text_store.CourseError as error:
+        except cache.CourseError as error:
             print(error)
     """
     said, problem = in_another_process(program, tmp_path / "text.txt", cache).communicate(timeout=300)
@@ -511,7 +511,7 @@ TINY = b"To be, or not to be"
 
 @pytest.fixture
 def tiny(monkeypatch):
-    entry = text_store.NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", 19, "a question")
+    entry = cache.NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", 19, "a question")
     monkeypatch.setitem(text_store.NAMED, "tiny", entry)
     monkeypatch.setenv("NO_PROXY", "*")
     return entry

@@ -9,12 +9,12 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib.config import CourseError
-from bigmodel_lib.corpora import python_manual
+from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld.judge import words_for
 from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES
-from bigmodel_lib.tokenizers import (
+from bigmodel_lib.text.sources import python_manual
+from bigmodel_lib.text.tokenizers import (
     WORD,
     BPETokenizer,
     ByteTokenizer,

@@ -7,14 +7,14 @@ import pytest
 from nbclient import NotebookClient
 
 from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.widgets import GuessTheNextWord
+from bigmodel_lib.viz.widgets import GuessTheNextWord
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 CELLS = [
     """
 import ipywidgets
-from bigmodel_lib.plots import new_axes, plt, show
-from bigmodel_lib.widgets import interact
+from bigmodel_lib.viz.plots import new_axes, plt, show
+from bigmodel_lib.viz.widgets import interact
 
 seen = []
 

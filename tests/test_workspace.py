@@ -18,8 +18,8 @@ import webbrowser
 import nbformat
 import pytest
 
-from bigmodel_lib import workspace
-from bigmodel_lib.workspace import Trouble
+from tools import workspace
+from tools.workspace import Trouble
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -182,7 +182,7 @@ def test_an_old_python_can_read_the_file_that_refuses_it():
 
 
 def test_the_commands_need_no_package():
-    command = [sys.executable, "-S", "-m", "bigmodel_lib.workspace", "nonsense"]
+    command = [sys.executable, "-S", "-m", "tools.workspace", "nonsense"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.strip() == "one of {} was wanted".format(", ".join(workspace.TARGETS))
@@ -244,7 +244,7 @@ def test_make_takes_a_python_that_is_new_enough(make, strange):
     pretend(strange, python3=(3, 10, 14), python3_11=(3, 11, 0))
     done = make("fresh", "NB=01", path=strange)
     assert done.returncode == 0, done.stderr
-    assert (strange / "called").read_text() == "-m bigmodel_lib.workspace fresh 01\n"
+    assert (strange / "called").read_text() == "-m tools.workspace fresh 01\n"
 
 
 # Installation
@@ -614,7 +614,7 @@ SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "anna"}
     (dict(DISPLAY="localhost:10.0", **SSH), ""),
     (dict(**SSH), "On your own computer run `ssh -L 8888:localhost:8888 anna@"),
     (dict(platform="darwin", **SSH), "On your own computer run `ssh -L 8888:localhost:8888 anna@"),
-    (dict(container=True), "publish port 8888 and run `python3 -m bigmodel_lib.workspace lab --ip=0.0.0.0`"),
+    (dict(container=True), "publish port 8888 and run `python3 -m tools.workspace lab --ip=0.0.0.0`"),
     (dict(), "No browser was found. Open the last address below in one."),
     (dict(DISPLAY=":0", found=False), "No browser was found. Open the last address below in one."),
 ])  # fmt: skip
@@ -647,7 +647,7 @@ def test_lab_finds_the_courses_settings_and_the_extension_that_keeps_pictures(co
         server = manager.get("jupyter_server_config")
     assert not error and settings["@jupyterlab/notebook-extension:tracker"]["windowingMode"] == "none"
     assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
-    assert server["ServerApp"]["jpserver_extensions"] == {"bigmodel_lib.readers_copy": True}
+    assert server["ServerApp"]["jpserver_extensions"] == {"bigmodel_lib.viz.readers_copy": True}
 
 
 def test_install_leaves_everything_that_a_plain_jupyter_lab_needs(course):

@@ -11,16 +11,16 @@ import sys
 import numpy as np
 import torch
 
-from bigmodel_lib import training
-from bigmodel_lib.config import preset
-from bigmodel_lib.model_torch import LanguageModel, initialise
-from bigmodel_lib.processes import join_processes, leave
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.recipes import preset
+from bigmodel_lib.training import trainer
+from bigmodel_lib.training.distributed import join_processes, leave
 
 RUNS = {
     "causal, 64 bits": (torch.float64, "small", dict(batch_size=5)),
     "masked, 64 bits": (torch.float64, "small", dict(batch_size=3, causal=False)),
     "causal, 32 bits, clipped": (torch.float32, "small", dict(batch_size=6, clip=0.5)),
-    "plain, 64 bits": (torch.float64, "plain", dict(batch_size=4, adamw_rate=1e-2, eps=1e-8)),
+    "plain, 64 bits": (torch.float64, "plain", dict(batch_size=4, adamw_lr=1e-2, eps=1e-8)),
     "by the clock, 64 bits": (torch.float64, "small", dict(batch_size=4, steps=None, minutes=5.0)),
 }
 
@@ -35,12 +35,12 @@ def curve(dtype, recipe, changes, processes):
     tokens = np.random.default_rng(0).integers(0, 19, 3000)
     readings = itertools.count()
     clock = lambda: next(readings) * (3.0 + processes.rank / 1000)  # noqa: E731 (clocks that differ)
-    return [look.loss for look in training.Pretraining(model, tokens, config, clock, processes)]
+    return [look.loss for look in trainer.Pretraining(model, tokens, config, clock, processes)]
 
 
 def main(folder: str) -> None:
     torch.set_num_threads(1)
-    training.LOOK_EVERY = 1
+    trainer.LOOK_EVERY = 1
     processes, _ = join_processes(torch.device("cpu"))
     curves = {name: curve(*run, processes) for name, run in RUNS.items()}
     if processes.first:

@@ -27,15 +27,18 @@ from torch.utils.checkpoint import checkpoint
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bigmodel_lib import generation, model_torch  # noqa: E402
-from bigmodel_lib.config import ModelConfig, TrainConfig, preset  # noqa: E402
-from bigmodel_lib.corpora import split_tokens  # noqa: E402
-from bigmodel_lib.costs import flops_formula, memory_formula  # noqa: E402
-from bigmodel_lib.devices import autocast  # noqa: E402
-from bigmodel_lib.model_torch import LanguageModel, cross_entropy, initialise  # noqa: E402
+from bigmodel_lib import generation  # noqa: E402
+from bigmodel_lib.config import ModelConfig, TrainConfig  # noqa: E402
+from bigmodel_lib.measuring.costs import flops_formula, memory_formula  # noqa: E402
+from bigmodel_lib.model import layers, streaming, transformer  # noqa: E402
+from bigmodel_lib.model.devices import autocast  # noqa: E402
+from bigmodel_lib.model.layers import cross_entropy  # noqa: E402
+from bigmodel_lib.model.transformer import LanguageModel, initialise  # noqa: E402
+from bigmodel_lib.recipes import preset  # noqa: E402
 from bigmodel_lib.storyworld import StoryWorld  # noqa: E402
-from bigmodel_lib.tokenizers import CharacterTokenizer  # noqa: E402
-from bigmodel_lib.training import Pretraining, evaluate  # noqa: E402
+from bigmodel_lib.text.batches import split_tokens  # noqa: E402
+from bigmodel_lib.text.tokenizers import CharacterTokenizer  # noqa: E402
+from bigmodel_lib.training.trainer import Pretraining, evaluate  # noqa: E402
 
 PEAKS = {  # 10¹² operations a second without sparsity, as NVIDIA's data sheets state them
     "H100 80GB HBM3": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
@@ -234,7 +237,7 @@ def errors(bench: Bench) -> dict:
 
 def underflow(bench: Bench) -> dict:
     """The share of a trained model's gradients that float16 turns into 0, as they are and scaled up (GradScaler)."""
-    from bigmodel_lib.checkpoints import load_model
+    from bigmodel_lib.training.checkpoints import load_model
 
     model, tokenizer = load_model(ROOT / "data/storyteller", bench.device)
     draws = np.random.default_rng(0)
@@ -252,8 +255,8 @@ def underflow(bench: Bench) -> dict:
 
 def attention_ways(bench: Bench, T: int) -> dict:
     """{name: a function of q, k, v} that fit this device."""
-    ways = {"naive": model_torch.attention_plain, "streaming": functools.partial(model_torch.attention_streaming)}
-    ways["streaming"] = lambda q, k, v: model_torch.attention_streaming(q, k, v, max(128, T // 16))
+    ways = {"naive": layers.attention_plain, "streaming": functools.partial(streaming.attention_streaming)}
+    ways["streaming"] = lambda q, k, v: streaming.attention_streaming(q, k, v, max(128, T // 16))
     for backend in ("MATH", "EFFICIENT_ATTENTION", "FLASH_ATTENTION", "CUDNN_ATTENTION"):
 
         def fused(q, k, v, backend=backend):
@@ -366,13 +369,13 @@ def ladder(bench: Bench) -> dict:
     for name, switch in LADDER:
         switches = {**switches, **switch}
         batch_rows = bench.size(16, 2) * (2 if "double" in switches else 1)
-        attend = model_torch.attention if switches.get("fused_attention") else model_torch.attention_plain
+        attend = layers.attention if switches.get("fused_attention") else layers.attention_plain
         row = {
             "row": name,
             "format": "bfloat16" if "bfloat16" in switches else "tf32" if "tf32" in switches else "float32",
         }
         try:
-            with mock.patch.object(model_torch, "attention", attend), tf32(bool(switches.get("tf32"))):
+            with mock.patch.object(layers, "attention", attend), tf32(bool(switches.get("tf32"))):
                 step, model = step_of(bench, switches, batch_rows)
                 start = time.perf_counter()
                 step()
@@ -487,11 +490,11 @@ def profiled(bench: Bench) -> dict:
 def relu_squared_kernels(bench: Bench) -> dict:
     """ReLU² over a large array: PyTorch's two kernels, one compiled, and one written in Triton; bytes a second."""
     x = torch.randn(bench.size(2**26, 2**12), device=bench.device)
-    ways = {"two kernels": model_torch.relu_squared_plain}
+    ways = {"two kernels": layers.relu_squared_plain}
     if bench.gpu:
-        ways["torch.compile"] = torch.compile(model_torch.relu_squared_plain)
+        ways["torch.compile"] = torch.compile(layers.relu_squared_plain)
         ways["Triton"] = triton_relu_squared()
-    wanted = model_torch.relu_squared_plain(x)
+    wanted = layers.relu_squared_plain(x)
     found = {}
     for name, way in ways.items():
         took = bench.seconds(lambda way=way: way(x))
@@ -531,7 +534,7 @@ def train(bench: Bench, name: str, tokens, vocab_size: int, **changes) -> dict:
     pace = (warm[-1][0] - warm[0][0]) / max(1e-9, warm[-1][1] - warm[0][1]) if len(warm) > 1 else None
     per_step = config.batch_size * model_config.context_length
     found = {"steps": run.step, "loss": loss, "seconds": run.seconds, "steps_per_second": pace}
-    return {**found, "tokens_per_second": pace and pace * per_step, "parameters": model_torch.count_parameters(model)}
+    return {**found, "tokens_per_second": pace and pace * per_step, "parameters": transformer.count_parameters(model)}
 
 
 def presets(bench: Bench) -> dict:
@@ -570,7 +573,7 @@ def race(bench: Bench) -> dict:
     common = {**sizes, "batch_size": bench.size(64, 4)}
     found: dict = {"plain": train(bench, "plain", tokens, vocab_size, steps=bench.size(2000, 6), **common)}
     for steps in bench.size((200, 400, 700), (3,)):
-        changes = dict(steps=steps, ngrams=1, muon_rate=0.015, **common)
+        changes = dict(steps=steps, ngrams=1, muon_lr=0.015, **common)
         found[f"recipe, {steps} steps"] = train(bench, "large", tokens, vocab_size, **changes)
     return found
 

@@ -11,7 +11,7 @@ import math
 import numbers
 from collections.abc import Callable
 
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
 
 
 class Wrong(Exception):

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from bigmodel_lib.by_hand.model import attention, attention_layer, block, formula_4_1, layer_norm, mlp, part
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
-from bigmodel_lib.model_numpy import attention, attention_layer, block, formula_4_1, layer_norm, mlp, part
 
 SMALL = ModelConfig(vocab_size=9, context_length=8, d_model=8, n_layers=1, n_heads=2, d_ff=12)
 
@@ -255,7 +255,7 @@ EXERCISES = [
          (_no_norm, "nobody normalises"), (_replace_both, "both branches replace"), (_no_mask, "tokens see the future"),
          (_normed_stream, "the stream itself is normalised"), (_only_attention, "the MLP is missing"),
          (lambda x, p, c, r, m: x[0], "the same shape must come out")),
-        ours="bigmodel_lib.model_numpy:block",
+        ours="bigmodel_lib.by_hand.model:block",
     ),
     Exercise(
         "03-reach", "how far back without attention?", 4, 2,

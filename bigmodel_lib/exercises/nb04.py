@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bigmodel_lib.backprop_numpy import softmax_backward
+from bigmodel_lib.by_hand.backprop import softmax_backward
+from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
-from bigmodel_lib.model_numpy import softmax
 
 
 def _check_chain(attempt):
@@ -177,7 +177,7 @@ EXERCISES = [
          (lambda dp, p: -softmax_backward(dp, p), "sign is turned round"),
          (lambda dp, p: (p * dp).sum(axis=-1), "so must the result"),
          (lambda dp, p: p * (dp - (p * dp).sum()) if p.ndim > 1 else softmax_backward(dp, p), "each row for itself")),
-        ours="bigmodel_lib.backprop_numpy:softmax_backward",
+        ours="bigmodel_lib.by_hand.backprop:softmax_backward",
     ),
     Exercise(
         "04-slips", "a wrong backward that looks right", 6, 3,

@@ -3,7 +3,7 @@
 import torch
 
 from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
-from bigmodel_lib.model_torch import merge_softmax, partial_softmax
+from bigmodel_lib.model.streaming import merge_softmax, partial_softmax
 
 
 def _check_accumulate(attempt):
@@ -155,7 +155,7 @@ EXERCISES = [
          (lambda a, b: (lambda m: (m, (a[1] * a[0].exp() + b[1] * b[0].exp()) / m.exp(), (a[2] * a[0].exp() + b[2] * b[0].exp()) / m.exp()))(torch.maximum(a[0], b[0])), "overflows"),
          (lambda a, b: (torch.maximum(a[0].max(), b[0].max()), a[1], a[2]), "one maximum for each query"),
          (lambda a, b: merge_softmax(a, b)[2], "three tensors were wanted")),
-        ours="bigmodel_lib.model_torch:merge_softmax",
+        ours="bigmodel_lib.model.streaming:merge_softmax",
     ),
     Exercise(
         "05-parallel", "is it faster?", 4, 2,

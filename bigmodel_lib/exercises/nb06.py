@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
-from bigmodel_lib.intervals import interval_of_mean
-from bigmodel_lib.optimizers_torch import linear_rate, quintic
+from bigmodel_lib.measuring.intervals import interval_of_mean
+from bigmodel_lib.training.optimizers import linear_lr, quintic
 
 
 def _check_first_loss(attempt):
@@ -40,7 +40,7 @@ def _check_rate(attempt):
     if close(at(0.2, 0), 0.1) or at(0.2, 0) > 0.1:
         raise Wrong("warm-up and fall are multiplied: at step 0 with a fifth used, 1/10 times 4/5")
     for fraction, step, warmup_steps in [(0.2, 0, 10), (0.5, 4, 10), (0.25, 99, 100), (0.7, 500, 10), (0.3, 7, 4)]:
-        wanted, given = linear_rate(fraction, step, warmup_steps), at(fraction, step, warmup_steps)
+        wanted, given = linear_lr(fraction, step, warmup_steps), at(fraction, step, warmup_steps)
         if not close(given, wanted):
             raise Wrong(
                 f"at fraction {fraction}, step {step}, warm-up {warmup_steps}: {wanted:g} was wanted, yours is {given:g}"
@@ -221,17 +221,17 @@ Build one: how large a step to take, as a share of the largest. It rises over th
 budget: $\min\bigl(1, \tfrac{\text{step} + 1}{\text{warmup steps}}\bigr) \cdot (1 - \text{fraction})$. The training run below uses
 yours if it passes, ours if not.""",
         stub="""
-def linear_rate(fraction, step, warmup_steps):
+def linear_lr(fraction, step, warmup_steps):
     # fraction: used share of the budget, 0 to 1; step: 0, 1, 2, … -> a number from 0 to 1
     return ...
 """,
-        name="linear_rate",
+        name="linear_lr",
         hints=(
             "Write the two factors down one by one: `warmup = min(…)` and `fall = …`.",
             "`min(1, (step + 1) / warmup_steps) * (1 - fraction)`",
         ),
         check=_check_rate,
-        answer=linear_rate,
+        answer=linear_lr,
         another=_another_rate,
         wrong=(
             (lambda f, s, w: 1 - f, "there is no warm-up"),
@@ -243,7 +243,7 @@ def linear_rate(fraction, step, warmup_steps):
             (lambda f, s, w: min((s + 1) / w, 1 - f), "are multiplied"),
             (lambda f, s, w: "up, then down", "a number was wanted"),
         ),
-        ours="bigmodel_lib.optimizers_torch:linear_rate",
+        ours="bigmodel_lib.training.optimizers:linear_lr",
     ),
     Exercise(
         id="06-leak",
@@ -349,7 +349,7 @@ def quintic(x, a, b, c):
             (lambda x, a, b, c: a * x + b * x.mT @ x @ x, "shapes do not fit"),
             (lambda x, a, b, c: x @ x.mT, "shape of x"),
         ),
-        ours="bigmodel_lib.optimizers_torch:quintic",
+        ours="bigmodel_lib.training.optimizers:quintic",
     ),
     Exercise(
         id="06-paired",
@@ -382,7 +382,7 @@ def interval_of_mean(values):
             (lambda v: (v.mean(), 1.96 * v.std(ddof=1) / 5**0.5), "for many values"),
             (lambda v: (v.mean(), 2.776 * v.std(ddof=1) / 5), "square root of n"),
         ),
-        ours="bigmodel_lib.intervals:interval_of_mean",
+        ours="bigmodel_lib.measuring.intervals:interval_of_mean",
     ),
     Exercise(
         id="06-hidden",

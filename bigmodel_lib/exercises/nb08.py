@@ -3,9 +3,9 @@
 import math
 
 from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
+from bigmodel_lib.finetuning.dpo import dpo_loss
 from bigmodel_lib.generation import attend_to_cache, keep_top_p
-from bigmodel_lib.model_torch import attention
-from bigmodel_lib.preferences import dpo_loss
+from bigmodel_lib.model.layers import attention
 
 
 def _check_temperature(attempt):
@@ -516,7 +516,7 @@ EXERCISES = [
          (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), reduce="sum"), "not the sum"),
          (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().log(), "one number was wanted"),
          (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().log().mean(), "use functional.logsigmoid")),
-        ours="bigmodel_lib.preferences:dpo_loss",
+        ours="bigmodel_lib.finetuning.dpo:dpo_loss",
     ),
     Exercise(
         "08-pull", "how hard does a pair pull?", 5, 2,

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
-from bigmodel_lib.interpretation import rollout
-from bigmodel_lib.pointing import Case, share_of_hits
+from bigmodel_lib.interpretability.interpretation import rollout
+from bigmodel_lib.interpretability.scores import Case, share_of_hits
 
 
 def _check_read(attempt):
@@ -297,7 +297,7 @@ def rollout(maps):
             (lambda maps: rollout(2 * maps), "added up, not averaged"),
             (lambda maps: list(rollout(maps)), "a tensor (L, T, T) was wanted"),
         ),
-        ours="bigmodel_lib.interpretation:rollout",
+        ours="bigmodel_lib.interpretability.interpretation:rollout",
     ),
     Exercise(
         id="09-sharp",
@@ -408,7 +408,7 @@ def share_of_hits(tops, cases):
                 "compare the word with the answer",
             ),
         ),
-        ours="bigmodel_lib.pointing:share_of_hits",
+        ours="bigmodel_lib.interpretability.scores:share_of_hits",
     ),
     Exercise(
         id="09-test",

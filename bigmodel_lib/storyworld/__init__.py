@@ -9,11 +9,11 @@ import itertools
 import math
 from typing import NamedTuple
 
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
 from bigmodel_lib.storyworld.story import END, START, Step, Story, words_of
-from bigmodel_lib.tokenizers import WordTokenizer, text_of
+from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
 
 __all__ = ["END", "START", "NotInLanguage", "Option", "Step", "Story", "StoryWorld", "text_of", "words_of"]
 DRAWS = 120  # random numbers set aside for one story, at most three a sentence

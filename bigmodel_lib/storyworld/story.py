@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bigmodel_lib.config import CourseError
+from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
-from bigmodel_lib.tokenizers import text_of
+from bigmodel_lib.text.tokenizers import text_of
 
 START, END = "<story>", "<end>"
 HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so

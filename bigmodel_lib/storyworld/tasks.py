@@ -7,7 +7,7 @@ import numpy as np
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
 from bigmodel_lib.storyworld.story import END, START, Story, words_of
-from bigmodel_lib.tokenizers import WordTokenizer, text_of
+from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
 MARKS = (QUESTION, ANSWER, SUMMARY, CHINESE)

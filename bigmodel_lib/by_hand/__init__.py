@@ -1,0 +1,1 @@
+"""The model, its backward passes and its optimizer by hand, in NumPy."""

@@ -1,0 +1,308 @@
+"""The model by hand, in NumPy: what `model_torch` has, under the same names and in the same order.
+
+Rows are tokens; leading axes (batch, heads) come along everywhere. A model's parameters are one flat dictionary
+{"blocks.0.attention.w_q": array, …}. Shapes: B (batch), T (tokens), D (d_model), H (heads), K (width of a head, d_k in
+papers), F (d_ff), V (vocabulary). How each part learns stands in `backprop_numpy`.
+"""
+
+import math
+
+import numpy as np
+from scipy.special import erf
+
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.errors import CourseError
+
+
+def entropy(weights):
+    """How undecided weights are: H(p) = -Σ p ln p, in nats, from 0 to ln T; 0 ln 0 counts as 0.
+
+    Shapes: (..., T) -> (...). Source: Shannon 1948, section 6. Taught in 01_attention_formula.
+    """
+    logs = np.log(np.where(weights > 0, weights, 1.0))
+    return -(weights * logs).sum(axis=-1)
+
+
+def softmax(scores):
+    """Positive weights that sum to 1: p_i = exp(s_i) / Σ_j exp(s_j) over the last axis.
+
+    The largest score is subtracted first, which changes nothing but keeps exp from overflowing. A score of -∞ gets
+    weight 0. Shapes: (..., T) -> (..., T). Built by the reader in 01_attention_formula.
+    """
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def softmax_jacobian(weights):
+    """How softmax's weights answer to the scores: ∂p_i/∂s_j = p_i (δ_ij - p_j).
+
+    Shapes: (T,) -> (T, T). Taught in 01_attention_formula.
+    """
+    return np.diag(weights) - np.outer(weights, weights)
+
+
+def causal_mask(n_tokens):
+    """0 where a token may look, at itself and before, and -∞ above the diagonal. Shape (T, T).
+
+    Source: Vaswani et al. 2017, section 3.2.3. Taught in 01_attention_formula.
+    """
+    return np.triu(np.full((n_tokens, n_tokens), -np.inf), k=1)
+
+
+def attention_weights(q, k, mask=0.0):
+    """How much each token looks at each token: softmax(q kᵀ / √K + mask).
+
+    Shapes: q and k (..., T, K), mask (T, T) -> (..., T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
+    Taught in 01_attention_formula.
+    """
+    scores = q @ k.swapaxes(-2, -1) / q.shape[-1] ** 0.5
+    return softmax(scores + mask)
+
+
+def attention(q, k, v, mask=0.0):
+    """Each token's weighted average of all values: softmax(q kᵀ / √K + mask) v.
+
+    Shapes: q and k (..., T, K), v (..., T, K') -> (..., T, K'). Source: Vaswani et al. 2017, eq. 1.
+    Taught in 01_attention_formula.
+    """
+    return attention_weights(q, k, mask) @ v
+
+
+def split_heads(x, n_heads):
+    """(T, D) -> (H, T, K): the columns in H blocks of K = D / H. Taught in 01_attention_formula.
+
+    Raises ValueError if D is not a multiple of H.
+    """
+    return x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(-3, -2)
+
+
+def merge_heads(x):
+    """(H, T, K) -> (T, D), undoing `split_heads`. Taught in 01_attention_formula."""
+    x = x.swapaxes(-3, -2)
+    return x.reshape(*x.shape[:-2], -1)
+
+
+def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask=0.0):
+    """H attentions side by side, each in its own K columns: concat(head_1 … head_H) W_o.
+
+    head_h = attention(x W_q, x W_k, x W_v) in block h of the columns.
+    Shapes: x (T, D), w_q, w_k, w_v, w_o (D, D) -> (T, D). Source: Vaswani et al. 2017, section 3.2.2.
+    Taught in 01_attention_formula.
+    """
+    q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
+    return merge_heads(attention(q, k, v, mask)) @ w_o
+
+
+def sinusoidal_positions(n_tokens, d_model):
+    """A fixed vector for each position, from slow and fast waves: sin(t ω_i) and cos(t ω_i), ω_i = 10000^(-2i/D).
+
+    Shape (T, D), D even: sines in the even columns. Source: Vaswani et al. 2017, section 3.5.
+    Taught in 01_attention_formula.
+    """
+    rates = 10000.0 ** (-np.arange(0, d_model, 2) / d_model)
+    angles = np.arange(n_tokens)[:, None] * rates
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(n_tokens, d_model)
+
+
+def rope_tables(n_tokens, d_head, base=10000.0):
+    """cos and sin of every position's angles, laid out for `rotate`.
+
+    angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Shapes: two of (T, K), K even.
+    Source: Su et al. 2021 (RoFormer), eq. 15, in halves rather than neighbours. Taught in 01_attention_formula.
+    """
+    angles = np.arange(n_tokens)[:, None] * base ** (-np.arange(0, d_head, 2) / d_head)
+    sine = np.sin(angles)
+    return np.concatenate([np.cos(angles)] * 2, axis=-1), np.concatenate([-sine, sine], axis=-1)
+
+
+def rotate(x, cosine, sine):
+    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
+
+    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin. Shapes: x (..., T, K), tables (T, K) -> as x.
+    Source: Su et al. 2021. Taught in 01_attention_formula.
+    """
+    return x * cosine + np.roll(x, x.shape[-1] // 2, axis=-1) * sine
+
+
+def formula_4_1(x, w1, b1, w2, b2, f, mask=0.0):
+    """The source text's (4.1) with its shapes repaired: f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2.
+
+    b1 is a gate: a number, or a vector (D,). Shapes: x (T, D), w1 and w2 (D, D), b2 (D,) -> (T, D).
+    Taught in 03_mlp_attention_numpy.
+    """
+    z = x @ w2 + b2
+    return f(x @ w1 + b1 * attention(z, z, z, mask))
+
+
+def layer_norm(x):
+    """Each token's vector, moved to mean 0 and scaled to variance 1.
+
+    y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis, without learned parameters.
+    Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4. Taught in 03_mlp_attention_numpy.
+    """
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
+
+
+def relu_squared(x):
+    """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4. Taught in 03_mlp_attention_numpy."""
+    positive = np.maximum(x, 0)
+    return positive * positive
+
+
+def normal_cdf(x):
+    """Φ(x) = (1 + erf(x/√2))/2: the share of a normal variable's values below x. Taught in 03_mlp_attention_numpy."""
+    return (1 + erf(x / 2**0.5)) / 2
+
+
+def gelu(x):
+    """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2.
+
+    Taught in 03_mlp_attention_numpy.
+    """
+    return x * normal_cdf(x)
+
+
+ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu}
+
+
+def shift_tokens(x, strength):
+    """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
+
+    Shapes: x (..., T, D), strength s (D,) -> (..., T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added
+    term. Taught in 03_mlp_attention_numpy.
+    """
+    y = x.copy()
+    y[..., 1:, :] += strength * x[..., :-1, :]
+    return y
+
+
+def cross_entropy(logits, targets):
+    """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
+
+    Shapes: logits (..., T, V), targets (..., T) -> (). Source: Shannon 1948, of the model's code for the text.
+    Taught in 03_mlp_attention_numpy.
+    """
+    counted = targets >= 0
+    rows = logits[counted]
+    rows = rows - rows.max(axis=-1, keepdims=True)
+    log_probabilities = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
+    return -log_probabilities[np.arange(len(rows)), targets[counted]].mean()
+
+
+def attention_layer(x, p, config, rotation=None, mask=0.0):
+    """Multi-head self-attention with its three projections in and one out, normalised and rotated as configured.
+
+    p holds w_q, w_k, w_v, w_o, each (D, D), and shift (D,) with config.token_shift; rotation is `rope_tables`' pair.
+    Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, section 3.2.2. Taught in 03_mlp_attention_numpy.
+    """
+    if config.token_shift:
+        x = shift_tokens(x, p["shift"])
+    q, k, v = (split_heads(x @ p[name], config.n_heads) for name in ("w_q", "w_k", "w_v"))
+    if config.qk_norm:
+        q, k = layer_norm(q), layer_norm(k)
+    if rotation is not None:
+        q, k = rotate(q, *rotation), rotate(k, *rotation)
+    return merge_heads(attention(q, k, v, mask)) @ p["w_o"]
+
+
+def mlp(x, p, config):
+    """activation(x W_up) W_down, each token for itself.
+
+    p holds w_up (D, F), w_down (F, D), and shift (D,) with config.token_shift. Shapes: (B, T, D) -> (B, T, D).
+    Source: Vaswani et al. 2017, eq. 2, without biases. Taught in 03_mlp_attention_numpy.
+    """
+    if config.token_shift:
+        x = shift_tokens(x, p["shift"])
+    return ACTIVATIONS[config.activation](x @ p["w_up"]) @ p["w_down"]
+
+
+def part(parameters, prefix):
+    """The entries whose names start with the prefix, without it. Taught in 03_mlp_attention_numpy."""
+    return {name.removeprefix(prefix): w for name, w in parameters.items() if name.startswith(prefix)}
+
+
+def block(x, p, config, rotation=None, mask=0.0):
+    """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the residual stream.
+
+    p holds attention.* and mlp.*. Shapes: (B, T, D) -> (B, T, D). Source: Xiong et al. 2020, figure 1b (pre-norm).
+    Built by the reader in 03_mlp_attention_numpy.
+    """
+    x = x + attention_layer(layer_norm(x), part(p, "attention."), config, rotation, mask)
+    return x + mlp(layer_norm(x), part(p, "mlp."), config)
+
+
+def embed(tokens, parameters, config):
+    """Each token's row of the embedding, plus its position's where positions are learned: (B, T) -> (B, T, D).
+
+    Raises CourseError for more tokens than the context holds. Taught in 03_mlp_attention_numpy.
+    """
+    T = tokens.shape[-1]
+    if T > config.context_length:
+        raise CourseError(f"{T} tokens do not fit a context of {config.context_length}: give the last ones only")
+    x = parameters["token_embedding"][tokens]
+    return x + parameters["position_embedding"][:T] if config.positions == "learned" else x
+
+
+def language_model(tokens, parameters, config, mask=None):
+    """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
+
+    mask is causal unless another one is given; 0.0 lets each token see all (an encoder).
+    Raises CourseError for more tokens than the context holds. Taught in 03_mlp_attention_numpy.
+    """
+    x = embed(tokens, parameters, config)
+    T = tokens.shape[-1]
+    if mask is None:
+        mask = causal_mask(T).astype(x.dtype) if config.causal else 0.0
+    tables = [table.astype(x.dtype) for table in rope_tables(T, config.d_head, config.rope_base)]
+    rotation = tables if config.positions == "rope" else None
+    for i in range(config.n_layers):
+        x = block(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
+    w_out = parameters["token_embedding"].T if config.tied else parameters["w_out"]
+    return layer_norm(x) @ w_out
+
+
+def parameter_shapes(config: ModelConfig) -> dict:
+    """{name: shape} of all that the model learns, in the twin's order. Taught in 03_mlp_attention_numpy."""
+    V, D, F = config.vocab_size, config.d_model, config.d_ff
+    shapes = {"token_embedding": (V, D)}
+    if config.positions == "learned":
+        shapes["position_embedding"] = (config.context_length, D)
+    if not config.tied:
+        shapes["w_out"] = (D, V)
+    for i in range(config.n_layers):
+        inside = {f"attention.w_{letter}": (D, D) for letter in "qkvo"}
+        inside |= {"attention.shift": (D,)} if config.token_shift else {}
+        inside |= {"mlp.w_up": (D, F), "mlp.w_down": (F, D)}
+        inside |= {"mlp.shift": (D,)} if config.token_shift else {}
+        shapes |= {f"blocks.{i}.{name}": shape for name, shape in inside.items()}
+    return shapes
+
+
+def initialise(config: ModelConfig, rng, dtype=np.float32) -> dict:
+    """First parameters, drawn from `rng`, with the spreads that the twin's `initialise` names.
+
+    init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
+    a branch or the model ends in (w_o, w_down, w_out) and for shifts: the first logits are all equal.
+    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
+    """
+    parameters = {}
+    for name, shape in parameter_shapes(config).items():
+        last = name.split(".")[-1]
+        if last == "shift" or (config.init == "zero" and last in ("w_o", "w_down", "w_out")):
+            value = np.zeros(shape)
+        elif config.init == "gpt2":
+            deep = last in ("w_o", "w_down")
+            value = rng.normal(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, shape)
+        elif last.endswith("embedding"):
+            value = rng.normal(0.0, 0.5, shape)
+        else:
+            bound = math.sqrt(3) * 0.5 / math.sqrt(shape[0])
+            value = rng.uniform(-bound, bound, shape)
+        parameters[name] = value.astype(dtype)
+    return parameters
+
+
+def count_parameters(parameters: dict) -> int:
+    """How many numbers the model learns."""
+    return sum(w.size for w in parameters.values())

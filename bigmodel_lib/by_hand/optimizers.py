@@ -1,0 +1,45 @@
+"""How a gradient becomes a step, by hand: AdamW on a dictionary of arrays, and the loop that takes the steps."""
+
+import numpy as np
+
+from bigmodel_lib.by_hand.backprop import block_backward, block_forward, loss_and_gradients
+
+
+class AdamW:
+    """Steps of about `rate` for each number, whatever its gradient's size, and a pull of the weights towards zero.
+
+    m ← β₁ m + (1 - β₁) g;  s ← β₂ s + (1 - β₂) g²;  w ← w - rate · weight_decay · w,
+    w ← w - rate · (m / (1 - β₁ⁿ)) / (sqrt(s / (1 - β₂ⁿ)) + eps) in step n = 1, 2, …
+    parameters {name: array} are changed in place. Source: Loshchilov & Hutter 2019, algorithm 2; Kingma & Ba 2015.
+    Taught in 04_backprop_numpy.
+    """
+
+    def __init__(self, parameters: dict, rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+        self.parameters, self.rate, self.eps, self.weight_decay = parameters, rate, eps, weight_decay
+        self.beta1, self.beta2, self.steps = beta1, beta2, 0
+        self.m = {name: np.zeros_like(w) for name, w in parameters.items()}
+        self.s = {name: np.zeros_like(w) for name, w in parameters.items()}
+
+    def step(self, gradients: dict, factor: float = 1.0) -> None:
+        """One update of every parameter, with the rate at `factor` times its peak."""
+        self.steps += 1
+        rate = self.rate * factor
+        for name, w in self.parameters.items():
+            g, m, s = gradients[name], self.m[name], self.s[name]
+            m += (1 - self.beta1) * (g - m)
+            s += (1 - self.beta2) * (g * g - s)
+            w -= rate * self.weight_decay * w
+            mean, square = m / (1 - self.beta1**self.steps), s / (1 - self.beta2**self.steps)
+            w -= rate * mean / (np.sqrt(square) + self.eps)
+
+
+def train(optimizer, next_batch, parameters, config, steps, one_block=(block_forward, block_backward)):
+    """Take `steps` steps on batches (x, y) from next_batch() and yield the loss of each, in nats per token.
+
+    The rate rises over the first 20 steps and falls to 0 over all of them. Taught in 04_backprop_numpy.
+    """
+    for step in range(steps):
+        x, y = next_batch()
+        loss, gradients = loss_and_gradients(x, y, parameters, config, one_block)
+        optimizer.step(gradients, min(1.0, (step + 1) / 20) * (1 - step / steps))
+        yield loss

@@ -1,0 +1,1 @@
+"""The programs: `bigmodel pretrain | finetune | generate | chat | evaluate`."""

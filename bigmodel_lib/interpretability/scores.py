@@ -1,0 +1,209 @@
+"""Which token does a method point at, and is it one that carries the answer? Scores against known truth.
+
+A case is a place in a text where a model guesses, what it should guess, and the tokens that are known to carry it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.storyworld import StoryWorld
+from bigmodel_lib.storyworld.story import START, words_of
+from bigmodel_lib.storyworld.tasks import ANSWER, MARKS, QUESTION
+from bigmodel_lib.text.tokenizers import WordTokenizer
+
+KINDS = ("person", "thing", "holder")  # of questions: where is who, where is what, who has what
+
+
+def small_world():
+    """(world, tokenizer) of short stories with few names, so that a small model learns to answer soon."""
+    world = StoryWorld(
+        people=("Anna", "Mei", "Lena", "Ben", "Omar", "Tom"), places=("kitchen", "hall", "garage", "attic"),
+        things=("lamp", "book", "cup", "ball", "shoes"), shortest=4, longest=24,
+    )  # fmt: skip
+    return world, WordTokenizer([*world.tokenizer().vocabulary, *MARKS])
+
+
+class Case(NamedTuple):
+    """One guess whose reasons are known."""
+
+    tokens: list  # the text up to the guess, as words
+    target: str  # the word that comes next
+    support: frozenset  # places of the words, in the sentences it follows from, that name what it is about or say it
+    candidates: int  # the places 0 … candidates - 1 may be named: those of the story
+
+
+def asked(story, question) -> Case:
+    """A question about a story, up to the word that answers it. Support is what the story world knows of it."""
+    answer = words_of(question.answer)
+    told = [START, *story.tokens]
+    text = [*told, QUESTION, *words_of(question.text), ANSWER, *answer[:-1]]
+    return Case(text, answer[-1], frozenset(place + 1 for place in question.support), len(told))
+
+
+def pronoun_cases(story, read=True) -> list:
+    """The pronouns of a story. Support: every earlier mention of the name that it stands for.
+
+    read: the guess is what follows the pronoun, and the pronoun looks. Otherwise the guess is the pronoun itself.
+    """
+    cases, told = [], [START, *story.tokens]
+    for place, source in story.antecedents.items():
+        here = place + 1 + read
+        named = frozenset(i for i in range(here) if told[i] == told[source + 1])
+        cases.append(Case(told[:here], told[here], named, place + 1))
+    return cases
+
+
+class Turned(NamedTuple):
+    """A question before and after a word of the story, and what hangs on it, is changed so that its answer changes."""
+
+    before: Case
+    after: Case
+    changed: frozenset  # places of `before` that hold another token in `after`; of two lengths, the word alone
+
+
+def turned(story, question) -> Turned | None:
+    """The counterfactual of a question: the last word that says its answer made another one; None if there is none."""
+    before = asked(story, question)
+    ends = np.cumsum([len(sentence) for sentence in story.sentences])
+    others = [token for token in dict.fromkeys(story.tokens) if token in _class_of(story, before.target)]
+    for place in sorted(question.support, reverse=True):
+        if story.tokens[place] != before.target:
+            continue
+        for other in others:
+            try:
+                new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), before.target, other)
+            except CourseError:
+                continue
+            same = [q for q in new.questions() if (q.kind, q.text) == (question.kind, question.text)]
+            if same and same[0].answer != question.answer:
+                after = asked(new, same[0])
+                differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=False)) if a != b}
+                alike = len(before.tokens) == len(after.tokens)
+                return Turned(before, after, frozenset(differ if alike else {place + 1}))
+    return None
+
+
+def _class_of(story, word) -> set:
+    """The other words of the story's world of which this is one: places, people or things."""
+    world = story.world
+    return next(({*names} - {word} for names in (world.places, world.people, world.things) if word in names), set())
+
+
+# What each method points at
+
+
+@torch.no_grad()
+def scores_of(model, tokenizer, case, others) -> dict:
+    """{method: scores of the n candidates}, the highest being what the method points at.
+
+    "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n): one has to be
+    chosen. Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another
+    text, {name: case}. Both are scored by how many nats more the target costs then.
+    """
+    ids, device = {word: i for i, word in enumerate(tokenizer.vocabulary)}, model.token_embedding.device
+    tokens = torch.tensor([ids[word] for word in case.tokens], device=device)
+    place, target, n = len(tokens) - 1, ids[case.target], case.candidates
+    maps = interpretation.recorded(model, tokens[None], "weights")[:, 0]
+
+    def costs(edit):
+        return -interpretation.run_with(model, tokens.expand(n, -1), edit)[:, place].log_softmax(dim=-1)[:, target]
+
+    where, put = torch.tensor([[place], [target]], device=device), interpretation.putting
+    scores = {
+        "attention": maps[:, :, place, :n],
+        "attention, all heads": maps[:, :, place, :n].mean(dim=(0, 1)),
+        "rollout": interpretation.rollout(maps)[-1, place, :n],
+        "gradient × input": interpretation.gradient_times_input(model, tokens[None], *where)[0, :n],
+        "hiding": costs(interpretation.knockout(torch.eye(n, len(tokens), dtype=torch.bool, device=device))),
+    }
+    for name, other in others.items():
+        strange = torch.tensor([[ids[word] for word in other.tokens]], device=device)
+        foreign = interpretation.recorded(model, strange, "stream")[1:-1, 0, torch.arange(n) % strange.shape[1]]
+        scores[name] = torch.stack([costs(put(layer, one)) for layer, one in enumerate(foreign, start=1)])
+    return scores
+
+
+def effects_of_heads(model, tokenizer, cases):
+    """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
+    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
+    total = 0.0
+    for case in cases:
+        tokens = torch.tensor([[ids[word] for word in case.tokens]], device=model.token_embedding.device)
+        targets = torch.full_like(tokens, -1)
+        targets[0, -1] = ids[case.target]
+        total = total + interpretation.head_effects(model, tokens, targets)
+    return total / len(cases)
+
+
+def places_by_rule(cases, world) -> dict:
+    """{rule: the place that it names in each case}, for two rules that read the words alone and ask no model.
+
+    "last room or name": the last of the story's rooms where the question says “Where”, of its people elsewhere. "last
+    mention of the word asked for": the name in the question, where all cases have one. Place 0 if the story has none.
+    """
+
+    def last(case, wanted):
+        return max((place for place, word in enumerate(case.tokens[: case.candidates]) if word in wanted), default=0)
+
+    asked_for, named = [case.tokens[case.candidates :] for case in cases], {*world.people, *world.things}
+    kinds = [world.places if "Where" in words else world.people for words in asked_for]
+    places = {"last room or name": [last(*pair) for pair in zip(cases, kinds, strict=True)]}
+    if all(QUESTION in words for words in asked_for):
+        wanted = [named & set(words) for words in asked_for]
+        places["last mention of the word asked for"] = [last(*pair) for pair in zip(cases, wanted, strict=True)]
+    return places
+
+
+def share_of_hits(tops, cases) -> np.ndarray:
+    """1 where the place pointed at is in the case's support, else 0: (N,)."""
+    return np.array([float(int(top) in case.support) for top, case in zip(tops, cases, strict=True)])
+
+
+def points(model, tokenizer, cases, others=None) -> tuple[dict, dict]:
+    """({method: (N/2,) places pointed at in the second half}, {what was chosen on the first half: which}).
+
+    Heads and the layers of patching are chosen by their hits on the first half of the cases, and a head once by what
+    its ablation costs there. others: for each case {name: what patching puts in}, or the next case as "another story".
+    """
+    named = others or [{"patching, another story": other} for other in cases[1:] + cases[:1]]
+    found = [scores_of(model, tokenizer, case, other) for case, other in zip(cases, named, strict=True)]
+    half, chosen = len(cases) // 2, {}
+
+    def tops(method, which=(), part=slice(half, None)):
+        return [int(scores[method][which].argmax()) for scores in found[part]]
+
+    def best(method, choices):
+        return max(choices, key=lambda one: share_of_hits(tops(method, one, slice(half)), cases[:half]).mean())
+
+    heads = [(layer, head) for layer in range(model.config.n_layers) for head in range(model.config.n_heads)]
+    effects = effects_of_heads(model, tokenizer, cases[:half])
+    chosen["best head"] = best("attention", heads)
+    chosen["head that matters"] = max(heads, key=lambda pair: effects[pair])
+    places = {
+        "first token": [0] * (len(cases) - half),
+        "previous token": [case.candidates - 1 for case in cases[half:]],
+        **{name: tops(name) for name in ("attention, all heads", "rollout", "gradient × input", "hiding")},
+        **{f"attention, {name}": tops("attention", pair) for name, pair in list(chosen.items())},
+    }
+    for name in named[0]:
+        chosen[name] = best(name, range(model.config.n_layers - 1))
+        places[name] = tops(name, chosen[name])
+    return places, chosen
+
+
+def chance(cases) -> np.ndarray:
+    """The share of hits of a random candidate, case by case."""
+    return np.array([len(case.support & set(range(case.candidates))) / case.candidates for case in cases])
+
+
+@torch.no_grad()
+def guesses(model, tokenizer, cases) -> list:
+    """The likeliest word at each case's place."""
+    ids, device = {word: i for i, word in enumerate(tokenizer.vocabulary)}, model.token_embedding.device
+    texts = (torch.tensor([[ids[word] for word in case.tokens]], device=device) for case in cases)
+    best = (model(text)[0, -1].argmax() for text in texts)
+    return [tokenizer.vocabulary[int(i)] for i in best]

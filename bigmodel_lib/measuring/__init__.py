@@ -1,0 +1,1 @@
+"""How much, how good, how sure."""

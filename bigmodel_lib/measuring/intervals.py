@@ -1,0 +1,21 @@
+"""How sure a mean over a few seeds or splits is."""
+
+import numpy as np
+
+from bigmodel_lib.errors import CourseError
+
+
+def interval_of_mean(values, confidence: float = 0.95) -> tuple[float, float]:
+    """(mean, half-width) of the confidence interval of a mean: m ± t · s / √n.
+
+    s is the standard deviation with n - 1 in its denominator, t Student's quantile with n - 1 degrees of freedom. For a
+    paired comparison, values are the differences, pair by pair. Raises CourseError for fewer than two values.
+    Source: Student 1908. Built by the reader in 06_pretraining.
+    """
+    from scipy.special import stdtrit
+
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise CourseError(f"an interval needs at least two numbers, {values.shape} was given: train with more seeds")
+    t = stdtrit(len(values) - 1, 0.5 + confidence / 2)
+    return float(values.mean()), float(t * values.std(ddof=1) / np.sqrt(len(values)))

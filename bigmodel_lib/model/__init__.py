@@ -1,0 +1,1 @@
+"""The model for real, in PyTorch, on any device."""

@@ -1,0 +1,60 @@
+"""Where numbers live: one `device` for cpu, cuda and mps, and the precision that suits it."""
+
+import contextlib
+
+import numpy as np
+import torch
+
+from bigmodel_lib.errors import CourseError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to train on; "auto" takes cuda, then mps, then cpu. Raises CourseError for one that is not there."""
+    there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if "cuda" in there else there[-1])
+    if name.split(":")[0] not in there:
+        raise CourseError(
+            f"device {name} is not there, this PyTorch sees {', '.join(there)}: choose one of these, or auto"
+        )
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str):
+    """The context in which a forward pass runs: bfloat16 for matrix products where asked or, on CUDA, by default."""
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+
+
+def compiled(model):
+    """`torch.compile(model)`, after a try on something small: it would fail in mid-run otherwise.
+
+    Raises CourseError where this machine cannot compile, for want of a C++ compiler as a rule.
+    """
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=next(model.parameters()).device))
+    except Exception as error:  # it may end in any of many, also of packages that do the compiling
+        reason = str(error).strip().split("\n")[0][:150]
+        raise CourseError(
+            f"this machine cannot compile the model ({reason}): install a C++ compiler, or leave out --compile"
+        ) from None
+    return torch.compile(model)
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Inside, the model leaves nothing out (dropout); afterwards it is in the mode that it was found in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield model
+    finally:
+        model.train(was_training)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A batch on its device; on CUDA through pinned memory, so that the copy waits for nothing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

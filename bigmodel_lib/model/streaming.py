@@ -1,0 +1,95 @@
+"""Attention block by block: the softmax of a whole row, without the row ever standing in memory."""
+
+import math
+
+import torch
+
+
+def partial_softmax(q, k, v, hidden=None):
+    """What a block of keys alone says: (m, s, y) = (max score, Σ e^(score - m), Σ e^(score - m) v) for each query.
+
+    y / s is the attention over this block. hidden: True where a query must not look; it must see one key at least.
+    Shapes: q (..., n, K), k and v (..., b, K), hidden (n, b) -> (..., n, 1), (..., n, 1), (..., n, K).
+    Taught in 05_pytorch_gpu.
+    """
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if hidden is not None:
+        scores = scores.masked_fill(hidden, -math.inf)
+    highest = scores.amax(dim=-1, keepdim=True)
+    powers = (scores - highest).exp()
+    return highest, powers.sum(dim=-1, keepdim=True), powers @ v
+
+
+def merge_softmax(first, second):
+    """Two partial softmaxes over different keys as one: each (m, s, y) is brought to the common maximum, then added.
+
+    m = max(m₁, m₂);  s = s₁ e^(m₁-m) + s₂ e^(m₂-m);  y = y₁ e^(m₁-m) + y₂ e^(m₂-m).
+    Source: Milakov & Gimelshein 2018, section 3.1; Rabe & Staats 2021. Built by the reader in 05_pytorch_gpu.
+    """
+    (m1, s1, y1), (m2, s2, y2) = first, second
+    highest = torch.maximum(m1, m2)
+    share1, share2 = (m1 - highest).exp(), (m2 - highest).exp()
+    return highest, share1 * s1 + share2 * s2, share1 * y1 + share2 * y2
+
+
+def streaming_forward(q, k, v, block_size, merge=merge_softmax):
+    """Causal attention over blocks of keys, with no more than block_size² weights of a head in memory at once.
+
+    Shapes: q, k, v (..., T, K) -> out (..., T, K) and log Σ e^score (..., T, 1), all that the way back needs.
+    Source: Dao et al. 2022 (FlashAttention), algorithm 1. Taught in 05_pytorch_gpu.
+    """
+    out, log_sums = torch.empty_like(v), torch.empty_like(v[..., :1])
+    future = torch.ones(block_size, block_size, dtype=torch.bool, device=q.device).triu(1)
+    blocks = [slice(start, start + block_size) for start in range(0, q.shape[-2], block_size)]
+    for i, rows in enumerate(blocks):
+        n = q[..., rows, :].shape[-2]
+        state = partial_softmax(q[..., rows, :], k[..., rows, :], v[..., rows, :], future[:n, :n])
+        for keys in blocks[:i]:
+            state = merge(state, partial_softmax(q[..., rows, :], k[..., keys, :], v[..., keys, :]))
+        highest, total, weighted = state
+        out[..., rows, :] = weighted / total
+        log_sums[..., rows, :] = highest + total.log()
+    return out, log_sums
+
+
+def streaming_backward(dout, q, k, v, out, log_sums, block_size):
+    """The gradients of q, k and v; each block of weights is computed again as e^(score - log Σ e^score).
+
+    dS = A ⊙ (dout vᵀ - Σ dout ⊙ out) / √K, since Σ_j A_ij dA_ij = dout_i · out_i.
+    Source: Dao et al. 2022, algorithm 4. Taught in 05_pytorch_gpu.
+    """
+    dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
+    means, scale = (dout * out).sum(dim=-1, keepdim=True), math.sqrt(q.shape[-1])
+    future = torch.ones(block_size, block_size, dtype=torch.bool, device=q.device).triu(1)
+    blocks = [slice(start, start + block_size) for start in range(0, q.shape[-2], block_size)]
+    for i, rows in enumerate(blocks):
+        q_i, dout_i = q[..., rows, :], dout[..., rows, :]
+        for j, keys in enumerate(blocks[: i + 1]):
+            weights = (q_i @ k[..., keys, :].mT / scale - log_sums[..., rows, :]).exp()
+            if i == j:
+                weights = weights.masked_fill(future[: weights.shape[-2], : weights.shape[-1]], 0.0)
+            dscores = weights * (dout_i @ v[..., keys, :].mT - means[..., rows, :]) / scale
+            dq[..., rows, :] += dscores @ k[..., keys, :]
+            dk[..., keys, :] += dscores.mT @ q_i
+            dv[..., keys, :] += weights.mT @ dout_i
+    return dq, dk, dv
+
+
+class _Streaming(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, k, v, block_size):
+        out, log_sums = streaming_forward(q, k, v, block_size)
+        ctx.save_for_backward(q, k, v, out, log_sums)
+        ctx.block_size = block_size
+        return out
+
+    @staticmethod
+    def backward(ctx, dout):
+        return *streaming_backward(dout, *ctx.saved_tensors, ctx.block_size), None
+
+
+def attention_streaming(q, k, v, block_size=128):
+    """`attention_plain` in blocks, forward and back: memory grows with T, not T². Shapes: (..., T, K) -> (..., T, K).
+
+    Source: Dao et al. 2022, here without its fast kernel."""
+    return _Streaming.apply(q, k, v, block_size)

@@ -1,0 +1,60 @@
+"""Recipes that were tried: sizes and settings that train well together, by name and by budget."""
+
+import dataclasses
+import math
+
+from bigmodel_lib.config import ModelConfig, TrainConfig, _require
+
+_SMALL = dict(context_length=64, d_model=64, n_layers=4, n_heads=2)
+_MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3, ngrams=4)
+_LARGE = dict(context_length=128, d_model=192, n_layers=4, n_heads=6, ngrams=4)
+_PLAIN = dict(
+    context_length=64, d_model=128, n_layers=4, n_heads=4, positions="learned", qk_norm=False,
+    activation="gelu", token_shift=False, tied=True, init="gpt2",
+)  # fmt: skip
+_LONG = dict(muon_lr=0.015, momentum=0.95, warmup_steps=20)
+_COSINE = dict(
+    batch_size=12, optimizer="adamw", adamw_lr=1e-3, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1,
+    warmup_steps=100, decay="cosine", final_lr=0.1, clip=1.0,
+)  # fmt: skip
+# name: (fields of ModelConfig, d_ff in units of d_model, steps unless told, fields of TrainConfig)
+PRESETS = {
+    "small": (_SMALL, 2, 240, {}),
+    "medium": (_MEDIUM, 4, 800, _LONG),
+    "large": (_LARGE, 4, 720, _LONG),
+    "plain": (_PLAIN, 4, 2000, _COSINE),
+}
+
+
+def preset(name: str, vocab_size: int, **changes) -> tuple[ModelConfig, TrainConfig]:
+    """Both configurations of a named recipe, with any field of either changed.
+
+    "small", "medium" and "large" are the course's recipe; "plain" is a plain GPT with AdamW, as nanoGPT's
+    documentation sets it for a CPU. d_ff follows d_model unless it is given.
+    Raises CourseError for an unknown name, an unknown field or an impossible value.
+    """
+    _require(name in PRESETS, f"preset {name!r} is not known: choose one of {', '.join(PRESETS)}")
+    sizes, ratio, steps, training = PRESETS[name]
+    model_fields = {field.name for field in dataclasses.fields(ModelConfig)}
+    model_values = {**sizes, **{k: v for k, v in changes.items() if k in model_fields}}
+    d_model = model_values["d_model"]
+    if isinstance(d_model, int):
+        model_values.setdefault("d_ff", ratio * d_model)
+    train_values = {**training, **{k: v for k, v in changes.items() if k not in model_fields}}
+    if train_values.get("steps") is None and train_values.get("minutes") is None:
+        train_values["steps"] = steps
+    return ModelConfig.from_dict({**model_values, "vocab_size": vocab_size}), TrainConfig.from_dict(train_values)
+
+
+BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of training: what won in data/budget.json
+
+
+def preset_for_minutes(minutes: float) -> tuple[str, dict]:
+    """(preset, changes) that were best at the nearest budget that was measured, near meaning in proportion.
+
+    Raises CourseError for minutes that are no number above 0.
+    """
+    real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and math.isfinite(minutes)
+    _require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
+    width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
+    return "medium", {"d_model": width, "n_heads": width // 32}

@@ -1,0 +1,1 @@
+"""The loop, its optimizers, its processes and its checkpoints."""

@@ -1,0 +1,149 @@
+"""How a gradient becomes a step: Muon for matrices, AdamW for the rest, and the rate over time."""
+
+import math
+
+import torch
+
+from bigmodel_lib.config import TrainConfig
+
+
+def linear_lr(fraction, step, warmup_steps):
+    """The share of the peak rate to use now: up over the first steps, down to zero over the whole budget.
+
+    min(1, (step + 1)/warmup_steps) · (1 - fraction), with `fraction` of the budget used. Returns a number from 0 to 1.
+    Built by the reader in 06_pretraining.
+    """
+    return min(1.0, (step + 1) / max(1, warmup_steps)) * (1.0 - fraction)
+
+
+def lr_schedule(fraction, step, warmup_steps, decay="linear", final_lr=0.0):
+    """`linear_lr`, or with a cosine fall, and down to `final_lr` rather than zero.
+
+    Source of the cosine (1 + cos πf)/2: Loshchilov & Hutter 2017, eq. 5.
+    """
+    warmup = linear_lr(0.0, step, warmup_steps)
+    fall = 1.0 - fraction if decay == "linear" else (1.0 + math.cos(math.pi * fraction)) / 2
+    return warmup * (final_lr + (1.0 - final_lr) * fall)
+
+
+# Each row (a, b, c) is one polynomial a·s + b·s³ + c·s⁵, best for what the rows before it leave.
+# Amsel et al. 2025 ("The Polar Express"), the first three of their list for singular values from 1e-3 to 1.
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+)
+
+
+def quintic(x, a, b, c):
+    """One odd polynomial of a matrix: a·X + b·(X Xᵀ) X + c·(X Xᵀ)² X.
+
+    With X = U Σ Vᵀ, X Xᵀ X is U Σ³ Vᵀ: each singular value s becomes a·s + b·s³ + c·s⁵, the singular vectors stay.
+    Shapes: (..., n, m) -> (..., n, m). Source: Jordan et al. 2024 (Muon). Built by the reader in 06_pretraining.
+    """
+    gram = x @ x.mT
+    return a * x + (b * gram + c * gram @ gram) @ x
+
+
+def orthogonalise(gradient):
+    """The same singular vectors with singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
+
+    X₀ = G / (1.01 ‖G‖), then X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c) of POLAR_EXPRESS:
+    a singular value above 0.003 ‖G‖ ends between 0.18 and 1.87, a smaller one below that.
+    Shapes: (..., n, m) -> (..., n, m). Source: Jordan et al. 2024 (Muon); Amsel et al. 2025, algorithm 1.
+    """
+    tall = gradient.shape[-2] > gradient.shape[-1]
+    x = gradient.mT if tall else gradient
+    x = x / (1.01 * x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for a, b, c in POLAR_EXPRESS:
+        x = quintic(x, a, b, c)
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps of equal size in every direction of a matrix: momentum, orthogonalised.
+
+    M ← μ M + (1 - μ) G;  N = μ M + (1 - μ) G (Nesterov);  W ← W - rate · √max(1, out/in) · orthogonalise(N).
+    μ grows from 0.85 to `momentum` over the first 100 steps. Matrices (in, out) of one shape are stepped together.
+    Source: Jordan et al. 2024; the scale from Bernstein & Newhouse 2024.
+    """
+
+    def __init__(self, parameters, rate: float, momentum: float = 0.9):
+        super().__init__(list(parameters), {"lr": rate, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            by_shape: dict = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
+            for shape, parameters in by_shape.items():
+                self._step_together(parameters, shape, group["lr"], group["momentum"])
+
+    def _step_together(self, parameters, shape, rate, momentum):
+        states = [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state.update(steps=0, average=torch.zeros_like(parameter))
+        mu = momentum - (momentum - min(0.85, momentum)) * max(0.0, 1 - states[0]["steps"] / 100)
+        gradients = [parameter.grad for parameter in parameters]
+        averages = [state["average"] for state in states]
+        torch._foreach_lerp_(averages, gradients, 1 - mu)
+        nesterov = torch.stack(gradients).lerp_(torch.stack(averages), mu)
+        update = orthogonalise(nesterov)
+        torch._foreach_add_(parameters, list(update.unbind()), alpha=-rate * math.sqrt(max(1.0, shape[1] / shape[0])))
+        for state in states:
+            state["steps"] += 1
+
+
+class Optimizers:
+    """The one or two optimizers of a run, behind one handle.
+
+    Muon takes the matrices inside the blocks, AdamW (Loshchilov & Hutter 2019, algorithm 2) embeddings, output, shifts.
+    """
+
+    def __init__(self, model, config: TrainConfig):
+        self.names = {parameter: name for name, parameter in model.named_parameters()}
+        muon = [
+            p for p, n in self.names.items() if config.optimizer == "muon" and n.startswith("blocks.") and p.ndim == 2
+        ]
+        chosen = set(muon)
+        rest = [parameter for parameter in self.names if parameter not in chosen]
+        fused = all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in rest)
+        adamw = torch.optim.AdamW(
+            rest, lr=config.adamw_lr, betas=(config.beta1, config.beta2), eps=config.eps,
+            weight_decay=config.weight_decay, fused=fused,
+        )  # fmt: skip
+        self.parts = [adamw] + ([Muon(muon, config.muon_lr, config.momentum)] if muon else [])
+        self.peaks = [part.param_groups[0]["lr"] for part in self.parts]
+
+    def step(self, factor: float) -> None:
+        """One update with every rate at `factor` times its peak; the gradients are forgotten."""
+        for part, peak in zip(self.parts, self.peaks, strict=True):
+            part.param_groups[0]["lr"] = peak * factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_tensors(self) -> dict:
+        """All that the optimizers remember, by name: "blocks.0.mlp.w_up/average" and the like."""
+        return {
+            f"{self.names[parameter]}/{key}": torch.as_tensor(value)
+            for part in self.parts
+            for parameter, state in part.state.items()
+            for key, value in state.items()
+        }
+
+    def load_state_tensors(self, tensors: dict) -> None:
+        """Put back what `state_tensors` gave."""
+        for part in self.parts:
+            on_the_host = () if part.param_groups[0].get("fused") else ("step",)  # where AdamW looks for its count
+            for parameter in part.param_groups[0]["params"]:
+                prefix = self.names[parameter] + "/"
+                values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+                if "steps" in values:
+                    values["steps"] = int(values["steps"])
+                part.state[parameter] = {
+                    k: v.to(parameter.device) if torch.is_tensor(v) and k not in on_the_host else v
+                    for k, v in values.items()
+                }

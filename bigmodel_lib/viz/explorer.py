@@ -1,0 +1,156 @@
+"""The interactive map: a text, all heads as thumbnails, one large, and where each token looks, by four methods.
+
+A widget whose script and style lie beside this file and are sent from here: nothing comes from the network.
+"""
+
+import pathlib
+
+import anywidget
+import numpy as np
+import torch
+import traitlets
+
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.text.tokenizers import token_labels
+
+METHODS = ("weights", "rollout", "gradient × input", "ablation")
+FOLDER = pathlib.Path(__file__).resolve().parent
+
+
+def maps_by(method, model, tokens):
+    """What a method says about every pair of tokens: (rows, columns, T, T), each from 0 to 1, queries × keys.
+
+    "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient × input": (1, 1), each row's
+    absolute shares. "ablation": (L, H), how many nats the token after each query (for an encoder: the query itself)
+    costs more without what this head brings from that key, cut off at 0 and 1. tokens: (T,).
+    Raises CourseError for another method.
+    """
+    if method not in METHODS:
+        raise CourseError(f"method {method!r} was given: choose one of {', '.join(METHODS)}")
+    T, config = len(tokens), model.config
+    weights = interpretation.recorded(model, tokens[None], "weights")[:, 0]
+    if method == "weights":
+        return weights
+    if method == "rollout":
+        return interpretation.rollout(weights)[:, None]
+    targets = tokens.clone()
+    if config.causal:
+        best = model(tokens[None])[0, -1].argmax()
+        targets = torch.cat([tokens[1:], best[None]])
+    if method == "gradient × input":
+        given = interpretation.gradient_times_input(model, tokens.expand(T, T), torch.arange(T), targets).abs()
+        return (given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12))[None, None]
+    heads = [(layer, head) for layer in range(config.n_layers) for head in range(config.n_heads)]
+    effects = torch.stack([interpretation.knockout_effects(model, tokens, targets, {pair}) for pair in heads])
+    return effects.clamp(0, 1).view(config.n_layers, config.n_heads, T, T)
+
+
+class AttentionExplorer(anywidget.AnyWidget):
+    """What a model looks at, to play with: `AttentionExplorer(model, tokenizer, {"title": "text", …})`.
+
+    Pick a text or type one; click a head; move over a token, or use the arrow keys; change the method. What is chosen
+    can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`. Where scripts do
+    not run, a picture stands in its place.
+    """
+
+    _esm = (FOLDER / "explorer.js").read_text(encoding="utf-8")
+    _css = (FOLDER / "explorer.css").read_text(encoding="utf-8")
+    titles = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    tokens = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    grid = traitlets.List(traitlets.Int(), [1, 1]).tag(sync=True)  # rows and columns of maps
+    maps = traitlets.Bytes(b"").tag(sync=True)  # rows × columns × T × T, 0 to 255
+    method = traitlets.Enum(METHODS, "weights").tag(sync=True)
+    layer = traitlets.Int(0, min=0).tag(sync=True)
+    head = traitlets.Int(0, min=0).tag(sync=True)
+    query = traitlets.Int(0, min=0).tag(sync=True)
+    story = traitlets.Int(0, min=0).tag(sync=True)
+    text = traitlets.Unicode("").tag(sync=True)
+    message = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, model, tokenizer, texts, **chosen):
+        self.model, self.tokenizer, self.texts = model, tokenizer, dict(texts)
+        super().__init__(titles=list(self.texts))
+        self.read(next(iter(self.texts.values())))
+        self.observe(self._story, "story")
+        self.observe(self._text, "text")
+        self.observe(self._draw, "method")
+        for name, value in chosen.items():
+            setattr(self, name, value)
+
+    def _story(self, change):
+        self.read(list(self.texts.values())[min(change["new"], len(self.texts) - 1)])
+
+    def _text(self, change):
+        if change["new"].strip():
+            self.read(change["new"])
+
+    def read(self, text) -> None:
+        """Show another text. One that the tokenizer or the context cannot hold leaves a message and the old text."""
+        try:
+            ids = torch.as_tensor(np.asarray(self.tokenizer.encode(text)), dtype=torch.long)
+            if not 2 <= len(ids) <= self.model.config.context_length:
+                raise CourseError(f"{len(ids)} tokens were given: 2 to {self.model.config.context_length} were wanted")
+        except CourseError as error:
+            self.message = str(error)
+            return
+        self.ids, self.found, self.message = ids.to(self.model.token_embedding.device), {}, ""
+        with self.hold_sync():
+            self.tokens = token_labels(self.tokenizer, ids.tolist())
+            self.query = len(ids) - 1
+            self._draw()
+
+    def _draw(self, _=None):
+        if self.method not in self.found:
+            self.found[self.method] = maps_by(self.method, self.model, self.ids).float().cpu().numpy()
+        shown = self.found[self.method]
+        with self.hold_sync():
+            self.grid = list(shown.shape[:2])
+            self.maps = np.rint(255 * shown.clip(0, 1)).astype(np.uint8).tobytes()
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The map that stands large, (T, T)."""
+        rows, columns, _, _ = self.found[self.method].shape
+        return self.found[self.method][min(self.layer, rows - 1), min(self.head, columns - 1)]
+
+    @property
+    def selection(self) -> dict:
+        """What is chosen: method, layer, head, the query's place and token, and the three keys it looks at most."""
+        place = min(self.query, len(self.tokens) - 1)
+        row = self.shown[place]
+        best = [int(i) for i in np.argsort(-row, kind="stable")[:3]]
+        return {
+            "method": self.method, "layer": self.layer, "head": self.head, "query": place, "token": self.tokens[place],
+            "looks at": [(i, self.tokens[i], round(float(row[i]), 3)) for i in best],
+        }  # fmt: skip
+
+    def picture(self):
+        """(figure, alt) of a picture of what is shown, for pages without scripts."""
+        from bigmodel_lib.viz.attention import draw_explorer
+
+        chosen = self.selection
+        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen)
+        alt = (
+            f"Explorer of attention maps: {self.method}, layer {self.layer}, head {self.head}; the token "
+            f"{chosen['token']!r} of a text of {len(self.tokens)} looks most at {chosen['looks at'][0][1]!r}."
+        )
+        return figure, alt
+
+    def _ipython_display_(self) -> None:
+        import matplotlib.pyplot as plt
+        from IPython.display import Markdown, display
+
+        from bigmodel_lib.viz.plots import bundle
+
+        caption = (
+            "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
+        )
+        figure, alt = self.picture()
+        data, metadata = bundle(figure, caption, alt)
+        plt.close(figure)
+        data |= {"application/vnd.jupyter.widget-view+json": {
+            "version_major": 2, "version_minor": 0, "model_id": self.model_id}}  # fmt: skip
+        data["text/plain"] = "AttentionExplorer: an interactive map, with a picture where scripts do not run"
+        display(data, raw=True, metadata=metadata)
+        display(Markdown(f"*{caption}*"))
