@@ -20,6 +20,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model's weights are, and so where its tokens have to be."""
+    return next(model.parameters()).device
+
+
 def autocast(device: torch.device, precision: str):
     """The context in which a forward pass runs: bfloat16 for matrix products where asked or, on CUDA, by default."""
     bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
