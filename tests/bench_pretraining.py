@@ -15,7 +15,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.recipes import preset
-from bigmodel_lib.text import batches, sources
+from bigmodel_lib.text import batches, reader, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.trainer import Pretraining, evaluate
 
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--plain-steps", type=int, default=2000, help="fewer for a quick look; the targets mean 2000")
     options = parser.parse_args()
     try:
-        text = sources.read_text(options.text) if options.text else sources.python_manual()
+        text = reader.read_text(options.text) if options.text else sources.python_manual()
     except CourseError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

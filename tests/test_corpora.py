@@ -12,31 +12,7 @@ from bigmodel_lib.text.batches import (
     shared_ngrams,
     split_tokens,
 )
-from bigmodel_lib.text.sources import data_path, python_manual, read_text
-
-
-def test_a_text_is_read_without_its_mark_and_with_line_ends_of_one_kind(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_bytes(b"\xef\xbb\xbf" + "ligne é\r\n编程\r\rone\u2028two\n".encode())
-    assert read_text(path) == "ligne é\n编程\n\none\u2028two\n"
-
-
-@pytest.mark.parametrize("content, words", [
-    (None, "does not exist"), (b"", "is empty"), (b"\xef\xbb\xbf", "is empty"),
-    (b"one\ntwo \xff", "byte 8 (line 2) is 0xff"),
-])  # fmt: skip
-def test_bad_files_are_refused_in_words(tmp_path, content, words):
-    path = tmp_path / "text.txt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(CourseError) as error:
-        read_text(path)
-    assert words in str(error.value) and "text.txt" in str(error.value)
-
-
-def test_a_folder_is_not_a_text(tmp_path):
-    with pytest.raises(CourseError, match="cannot be read"):
-        read_text(tmp_path)
+from bigmodel_lib.text.sources import data_path, python_manual
 
 
 def test_the_manual_is_english_prose():

@@ -311,9 +311,7 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
 
 
 def test_a_public_text_is_named_and_nothing_is_fetched_for_others(tmp_path, own_cache, monkeypatch, capsys):
-    from bigmodel_lib.text import cache
-
-    monkeypatch.setattr(cache, "named_text", lambda name: asked.append(name) or path)
+    monkeypatch.setattr(sources, "named_text", lambda name, **_: asked.append(name) or path)
     path, asked = tmp_path / "plays.txt", []
     path.write_text("To be, or not to be: that is the question. " * 100)
     options = ["--text", "shakespeare", "--out", str(tmp_path / "run"), "--steps", "10", *TINY]

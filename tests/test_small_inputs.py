@@ -28,7 +28,6 @@ from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.text import sources
 from bigmodel_lib.text.tokenizers import BPETokenizer, ByteTokenizer, CharacterTokenizer, token_labels, train_bpe
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.distributed import Processes
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +257,7 @@ def test_line_ends_change_neither_vocabulary_nor_tokens(tmp_path, monkeypatch, k
     found = []
     for name, content in spoiled("The cat sat on the mat.\n\n" * 20).items():
         (tmp_path / name).write_bytes(content)
-        found.append(sources.read_source(tmp_path / name, kind, 8, Processes()))
+        found.append(sources.open_text(tmp_path / name, kind, 8))
     for other in found[1:]:
         assert other.tokenizer.to_dict() == found[0].tokenizer.to_dict()
         assert other.train.tolist() == found[0].train.tolist()

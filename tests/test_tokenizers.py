@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 import tokenizers as hf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib.errors import CourseError
@@ -23,8 +23,9 @@ from bigmodel_lib.text.tokenizers import (
     count_pairs,
     encode_word,
     merge_pair,
+    pieces,
     text_of,
-    tokenizer_for,
+    tokenizer_class,
     tokenizer_from_dict,
     train_bpe,
 )
@@ -89,7 +90,7 @@ def test_half_a_surrogate_pair_is_refused_by_bytes():
 
 @pytest.mark.parametrize("kind", ["characters", "bytes"])
 def test_a_tokenizer_survives_its_description(kind):
-    tokenizer = tokenizer_for(kind, "I love 编程")
+    tokenizer = tokenizer_class(kind).train(["I love", " 编程"])
     again = tokenizer_from_dict(tokenizer.to_dict())
     assert again.encode("编程").tolist() == tokenizer.encode("编程").tolist()
 
@@ -195,6 +196,45 @@ def test_bpe_refuses_what_cannot_be():
         learned_tokenizer().encode("a \ud800 b")
     with pytest.raises(CourseError, match="surrogate"):
         train_bpe("a \ud800 b", 300)
+
+
+# where a text may be cut
+
+PIECES = ["a", "B", "é", "编", "🙂", " ", "  ", "\n", "\r\n", "\t", "'", "'l", "'ll", "7", "_", ".", "\u3000", "\x1c"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*PIECES, "a" * 127, "7" * 128, "'" * 129, " " * 128, "\n" * 129, "编" * 300]), max_size=30
+    ),
+    st.sampled_from([1, 2, 3, 50, 127, 131, 400]),
+)
+@example(["a", "'l", "l", "b"], 3)
+@example([" " * 128, "\n", "a"], 131)
+@example(["\r\n", "编" * 300], 2)
+@example(["a", " " * 128, "\n", "编" * 300], 131)
+def test_texts_are_cut_between_words_only(parts, size):
+    text = "".join(parts)
+    blocks = list(pieces(BPETokenizer({}), (text[i : i + size] for i in range(0, len(text), size))))
+    assert "".join(blocks) == text
+    assert [word for block in blocks for word in WORD.findall(block)] == WORD.findall(text)
+
+
+@pytest.mark.parametrize("piece", ["ACGT", "编程", "'", " ", "a b\n"])
+def test_even_a_text_without_blanks_is_given_away_in_blocks(piece):
+    waiting, given_in, given_out = 0, 0, 0
+
+    def blocks():
+        nonlocal given_in
+        for _ in range(20):
+            given_in += 1000
+            yield (piece * 1000)[:1000]
+
+    for block in pieces(BPETokenizer({}), blocks()):
+        given_out += len(block)
+        waiting = max(waiting, given_in - given_out)
+    assert given_out == 20_000 and waiting < 4096 + 130
 
 
 # words of a closed vocabulary

@@ -19,7 +19,8 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import PRESETS, preset, preset_for_minutes
-from bigmodel_lib.text.sources import read_source
+from bigmodel_lib.text.reader import Progress
+from bigmodel_lib.text.sources import Source, open_text, prepare_text
 from bigmodel_lib.text.tokenizers import TOKENIZERS, tokenizer_from_dict
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes, join_processes, run_program
@@ -159,6 +160,30 @@ def chosen_preset(given: dict) -> tuple[str, dict]:
     return ("small", {}) if minutes is None or other else preset_for_minutes(minutes)
 
 
+def reading_bars() -> Progress:
+    """A function (bytes done, bytes in all, what is done) that draws a bar on the terminal for each thing done."""
+    from tqdm import tqdm
+
+    bars: dict = {}
+
+    def show(done: int, total: int, what: str) -> None:
+        if what not in bars:
+            bars[what] = tqdm(total=total, desc=what, unit="B", unit_scale=True, file=sys.stderr)
+        bars[what].update(done - bars[what].n)
+        if done >= total:
+            bars[what].close()
+
+    return show
+
+
+def read_source(name, kind: str, context_length: int, processes: Processes, tokenizer=None) -> Source:
+    """The text that --text names. One process fetches and tokenises it, the others find that done."""
+    if processes.first:
+        prepare_text(name, kind, reading_bars())
+    processes.wait()
+    return open_text(name, kind, context_length, tokenizer)
+
+
 def new_run(options, given: dict, folder: pathlib.Path, device, processes: Processes):
     """(run, text, notes) of a fresh run, whose folder has still to be made."""
     if folder.exists():
@@ -205,7 +230,7 @@ def resumed_run(options, given: dict, folder: pathlib.Path, device, processes: P
                 )
         model_config, train_config = ModelConfig.from_dict(notes["model"]), TrainConfig.from_dict(notes["train"])
         tokenizer, name = tokenizer_from_dict(notes["tokenizer"]), options.text or notes["source"]
-        text = read_source(name, tokenizer.to_dict()["kind"], model_config.context_length, processes, tokenizer)
+        text = read_source(name, tokenizer.kind, model_config.context_length, processes, tokenizer)
         if text.fingerprint != notes["fingerprint"]:
             raise CourseError(f"the text is not the one that the run in {folder} began with: name that one with --text")
         run = Pretraining(LanguageModel(model_config).to(device), text.train, train_config, processes=processes)

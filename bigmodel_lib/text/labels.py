@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.sources import read_text
+from bigmodel_lib.text.reader import read_text
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment")  # names in a header, the best first
 TEXT_COLUMNS = ("text", "texts", "sentence", "review", "message", "comment", "content")

@@ -1,16 +1,18 @@
-"""What a run reads: the manual, a file, a folder, text larger than memory, or a public text by name."""
+"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in."""
 
 import dataclasses
 import hashlib
 import pathlib
-import sys
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text import batches, cache
-from bigmodel_lib.text.tokenizers import tokenizer_for
-from bigmodel_lib.training.distributed import Processes
+from bigmodel_lib.text.batches import split_tokens
+from bigmodel_lib.text.cache import cache_folder, tokenised
+from bigmodel_lib.text.reader import Path, Progress, text_blocks, text_size
+from bigmodel_lib.text.tokenizers import Tokenizer, tokenizer_class
 
 IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, is tokenised once into a cache on disk
 
@@ -41,90 +43,135 @@ def python_manual() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
-def read_text(path) -> str:
-    """The text of a UTF-8 file without a byte-order mark; however its lines end, here they end in "\\n".
-
-    Raises CourseError for a file that is missing, unreadable, empty, or not UTF-8 (saying where).
-    """
-    path = pathlib.Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise CourseError(f"the text file {path} does not exist: check its name and folder") from None
-    except OSError as error:
-        reason = (error.strerror or "unknown").lower()
-        raise CourseError(f"the text file {path} cannot be read ({reason}): name a file that can") from None
-    if not raw.removeprefix(b"\xef\xbb\xbf"):
-        raise CourseError(f"the text file {path} is empty: name a file with text in it")
-    try:
-        text = raw.decode("utf-8").removeprefix("\ufeff")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise CourseError(
-            f"the text file {path} is not UTF-8: byte {error.start} (line {line}) is 0x{raw[error.start]:02x}; "
-            f"save it as UTF-8 in your editor, or convert it with iconv"
-        ) from None
+# One way in
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A text that is split and in tokens: its name for a later run, and the fingerprint to know it again."""
 
-    train: np.ndarray
-    validation: np.ndarray
-    tokenizer: object
-    name: str | None
+    train: np.ndarray  # (N,) integers
+    validation: np.ndarray  # (N',) integers
+    tokenizer: Tokenizer
+    name: str | None  # None: the Python manual
     fingerprint: str
 
 
-def fingerprint(text: str) -> str:
-    """SHA-256 of the text, by which a resumed run knows it again."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def open_text(
+    text: Path | None,
+    kind: str,
+    context_length: int,
+    tokenizer: Tokenizer | None = None,
+    progress: Progress | None = None,
+) -> Source:
+    """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
-
-def read_source(text, kind: str, context_length: int, processes: Processes, tokenizer=None) -> Source:
-    """The text that --text names, in tokens of a kind. A run that goes on gives the tokenizer that it began with.
-
+    A run that goes on gives the `tokenizer` that it began with. A long text is read from the cache on disk.
     Raises CourseError for a text that is not there, not UTF-8, or too short for one window.
     """
-    if text is None:
-        return _in_memory(python_manual(), None, kind, context_length, tokenizer)
-    if cache.is_named(str(text)):
-        if processes.first:
-            cache.named_text(str(text))
-        processes.wait()
-        path = cache.named_text(str(text))
+    path = _located(text, progress)
+    if _is_long(path):
+        stored = tokenised(path, kind, progress=progress)
+        tokens, tokenizer, mark = stored.tokens, stored.tokenizer, stored.fingerprint
     else:
-        path = pathlib.Path(text).resolve()
-    if not path.is_dir() and not (path.is_file() and path.stat().st_size > IN_MEMORY):
-        name = str(text) if cache.is_named(str(text)) else str(path)
-        return _in_memory(read_text(path), name, kind, context_length, tokenizer)
-    if processes.first:
-        cache.tokenised(path, kind, progress=_progress())
-    processes.wait()  # the others find it made
-    stored = cache.tokenised(path, kind)
-    train, validation = batches.split_tokens(stored.tokens, context_length)
-    return Source(train, validation, stored.tokenizer, str(path), stored.fingerprint)
+        blocks = [python_manual()] if path is None else list(text_blocks([path]))
+        size = None if path is None else text_size([path])
+        tokenizer = tokenizer or tokenizer_class(kind).train(blocks, size)
+        tokens, mark = tokenizer.encode("".join(blocks)), _fingerprint(blocks)
+    train, validation = split_tokens(tokens, context_length)
+    name = None if text is None else str(text if is_named(text) else path)
+    return Source(train, validation, tokenizer, name, mark)
 
 
-def _in_memory(text: str, name, kind: str, context_length: int, tokenizer) -> Source:
-    tokenizer = tokenizer or tokenizer_for(kind, text)
-    train, validation = batches.split_tokens(tokenizer.encode(text), context_length)
-    return Source(train, validation, tokenizer, name, fingerprint(text))
+def prepare_text(text: Path | None, kind: str, progress: Progress | None = None) -> None:
+    """Fetch a public text and fill the cache with a long one: what one of several processes does for all."""
+    path = _located(text, progress)
+    if _is_long(path):
+        tokenised(path, kind, progress=progress)
 
 
-def _progress():
-    """A function (done, total, what) that draws a bar on the terminal."""
-    from tqdm import tqdm
+def _located(text: Path | None, progress: Progress | None) -> pathlib.Path | None:
+    if text is None:
+        return None
+    return named_text(str(text), progress=progress) if is_named(text) else pathlib.Path(text).resolve()
 
-    bars: dict = {}
 
-    def show(done: int, total: int, what: str) -> None:
-        if what not in bars:
-            bars[what] = tqdm(total=total, desc=what, unit="B", unit_scale=True, file=sys.stderr)
-        bars[what].update(done - bars[what].n)
-        if done >= total:
-            bars[what].close()
+def _is_long(path: pathlib.Path | None) -> bool:
+    """Whether a text goes through the cache on disk."""
+    return path is not None and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY))
 
-    return show
+
+def _fingerprint(blocks: Iterable[str]) -> str:
+    """SHA-256 of the text, by which a resumed run knows it again."""
+    checksum = hashlib.sha256()
+    for block in blocks:
+        checksum.update(block.encode("utf-8", "surrogatepass"))
+    return checksum.hexdigest()
+
+
+# Public texts
+
+
+class NamedText(NamedTuple):
+    """A public text: where it is, and how to know the right file."""
+
+    url: str
+    sha256: str
+    file_name: str
+    size: int  # bytes
+    description: str
+
+
+NAMED = {
+    "shakespeare": NamedText(
+        url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        file_name="tinyshakespeare.txt",
+        size=1_115_394,
+        description="40,000 lines of Shakespeare's plays, the input.txt of Andrej Karpathy's tinyshakespeare",
+    )
+}
+
+
+def is_named(text: Path) -> bool:
+    """Whether this is the name of a text in NAMED; a file or folder that is called so goes first."""
+    return str(text) in NAMED and not pathlib.Path(text).exists()
+
+
+def named_text(name: str, cache: Path | None = None, progress: Progress | None = None) -> pathlib.Path:
+    """The file of a text in NAMED, fetched unless `cache` has it.
+
+    Raises CourseError for an unknown name, and where the right file does not come (saying which one is wanted).
+    """
+    if name not in NAMED:
+        raise CourseError(f"no text is named {name!r}: choose one of {', '.join(NAMED)}, or name a file")
+    import pooch
+
+    text, folder = NAMED[name], pathlib.Path(cache or cache_folder(), "texts")
+    bar = _FetchBar(progress, text.size) if progress else False
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return pathlib.Path(pooch.retrieve(text.url, f"sha256:{text.sha256}", text.file_name, folder, progressbar=bar))
+    except (OSError, ValueError) as error:  # ValueError: the checksum
+        reason = (getattr(error, "strerror", "another file came") or "no connection, or it is not there").lower()
+    raise CourseError(
+        f"the text {name!r} could not be fetched ({reason}): put {text.file_name} ({text.description}; "
+        f"{text.size:,} bytes, SHA-256 {text.sha256}) into the folder {folder}"
+    )
+
+
+class _FetchBar:
+    """The progress bar that pooch wants, which tells a `Progress` function."""
+
+    def __init__(self, progress: Progress, size: int):
+        self.progress, self.size, self.done = progress, size, 0
+
+    def update(self, n: int) -> None:
+        self.done = min(self.done + n, self.size)
+        self.progress(self.done, self.size, "fetching")
+
+    def reset(self) -> None:
+        self.done = 0
+
+    def close(self) -> None:
+        self.progress(self.size, self.size, "fetching")

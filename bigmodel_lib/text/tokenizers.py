@@ -1,10 +1,7 @@
-"""Text to token ids and back. Every tokenizer has the same five members:
+"""Text to token ids and back. All that a tokenizer is stands in its class; `Tokenizer` says what that has to offer.
 
-vocab_size                  how many ids there are
-encode(text) -> (N,) int32  the ids of a text
-decode(tokens) -> str       the text of ids
-count_characters(tokens)    how many characters begin in these tokens
-to_dict()                   what `tokenizer_from_dict` needs to rebuild it
+A new one is a class in this file under `@register`: from then on `--tokenizer` offers its kind, texts of any size are
+encoded with it, and checkpoints keep it.
 """
 
 import collections
@@ -13,10 +10,87 @@ import heapq
 import itertools
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
+
+Ids = Sequence[int] | np.ndarray
+Pair = tuple[int, int]
+
+
+class Tokenizer(Protocol):
+    """What every tokenizer has. (`WordTokenizer` is given its words, so it lacks `train`.)"""
+
+    kind: ClassVar[str]  # its name on the command line and in tokenizer.json
+    vocab_size: int  # how many ids there are
+
+    @classmethod
+    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+        """Learn from a text that comes in blocks. size: its bytes, if only a sample of a long text is to be learned."""
+
+    def encode(self, text: str) -> np.ndarray:
+        """(N,) int32, the ids of a text. Raises CourseError for what has no id."""
+
+    def decode(self, tokens: Ids) -> str:
+        """The text of ids."""
+
+    def count_characters(self, tokens: Ids) -> int:
+        """How many characters begin in these tokens."""
+
+    def last_cut(self, text: str) -> int:
+        """The last place where a text may be cut, whatever comes after it: both parts give the tokens of the whole."""
+
+    def to_dict(self) -> dict:
+        """What `from_dict` needs to rebuild it, its kind included: numbers, texts, lists."""
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        """The tokenizer that `to_dict` described."""
+
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {}  # by kind, those that learn from any text
+
+
+def register(tokenizer: type) -> type:
+    """Class decorator: put a tokenizer on the list of those that can be chosen."""
+    TOKENIZERS[tokenizer.kind] = tokenizer
+    return tokenizer
+
+
+def _unknown(kind: Any) -> CourseError:
+    return CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")
+
+
+def tokenizer_class(kind: str) -> type[Tokenizer]:
+    """The class of that kind. Raises CourseError for an unknown one."""
+    if kind not in TOKENIZERS:
+        raise _unknown(kind)
+    return TOKENIZERS[kind]
+
+
+def tokenizer_from_dict(values: dict) -> Tokenizer:
+    """The tokenizer that `to_dict` described. Raises CourseError for a description of no known kind."""
+    kind = values.get("kind") if isinstance(values, dict) else values
+    try:
+        return {**TOKENIZERS, WordTokenizer.kind: WordTokenizer}[kind].from_dict(values)
+    except CourseError:
+        raise
+    except (KeyError, TypeError, ValueError):
+        raise _unknown(kind) from None
+
+
+def pieces(tokenizer: Tokenizer, blocks: Iterable[str]) -> Iterator[str]:
+    """Yield the same text, cut where the tokenizer allows: encoded piece by piece it gives the same tokens."""
+    rest = ""
+    for text in blocks:
+        rest += text
+        cut = tokenizer.last_cut(rest)
+        yield rest[:cut]
+        rest = rest[cut:]
+    yield rest
 
 
 def name_of(character: str) -> str:
@@ -24,45 +98,21 @@ def name_of(character: str) -> str:
     return f"{character!r} (U+{ord(character):04X} {unicodedata.name(character, 'without a name')})"
 
 
-def _check_ids(tokens, vocab_size: int) -> np.ndarray:
+def _check_ids(tokens: Ids, vocab_size: int) -> np.ndarray:
     ids = np.asarray(tokens).reshape(-1)
     if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= vocab_size):
         raise CourseError(f"token ids from 0 to {vocab_size - 1} were wanted, {ids.min()} … {ids.max()} were given")
     return ids.astype(np.int64)
 
 
-class ByteTokenizer:
-    """A text is its UTF-8 bytes: 256 ids, and nothing is unknown. A Chinese character takes three of them."""
-
-    vocab_size = 256
-
-    def encode(self, text: str) -> np.ndarray:
-        """(N,) int32, one id a byte. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
-        try:
-            return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int32)
-        except UnicodeEncodeError as error:
-            raise CourseError(
-                f"position {error.start} holds {name_of(text[error.start])}, half of a surrogate pair, "
-                f"which is not Unicode text: remove it"
-            ) from None
-
-    def decode(self, tokens) -> str:
-        """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
-        return _check_ids(tokens, 256).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
-
-    def count_characters(self, tokens) -> int:
-        """Bytes 10xxxxxx continue a character; all others begin one."""
-        return int(np.count_nonzero((np.asarray(tokens) & 0b1100_0000) != 0b1000_0000))
-
-    def to_dict(self) -> dict:
-        return {"kind": "bytes"}
-
-
+@register
 class CharacterTokenizer:
     """Every character that the given text uses has an id, in the order of Unicode; no other has one.
 
     Raises CourseError for an alphabet that is empty.
     """
+
+    kind = "characters"
 
     def __init__(self, text: str):
         if not text:
@@ -70,6 +120,13 @@ class CharacterTokenizer:
         self.alphabet = "".join(sorted(set(text)))
         self.vocab_size = len(self.alphabet)
         self._codes = self._code_points(self.alphabet)
+
+    @classmethod
+    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+        alphabet: set[str] = set()
+        for text in blocks:
+            alphabet.update(text)
+        return cls("".join(alphabet))
 
     @staticmethod
     def _code_points(text: str) -> np.ndarray:
@@ -87,26 +144,75 @@ class CharacterTokenizer:
             )
         return ids.astype(np.int32)
 
-    def decode(self, tokens) -> str:
+    def decode(self, tokens: Ids) -> str:
         return "".join(self.alphabet[i] for i in _check_ids(tokens, self.vocab_size))
 
-    def count_characters(self, tokens) -> int:
+    def count_characters(self, tokens: Ids) -> int:
         return int(np.asarray(tokens).size)
 
+    def last_cut(self, text: str) -> int:
+        return len(text)
+
     def to_dict(self) -> dict:
-        return {"kind": "characters", "alphabet": self.alphabet}
+        return {"kind": self.kind, "alphabet": self.alphabet}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        return cls(values["alphabet"])
 
 
-# byte-level byte-pair encoding
+@register
+class ByteTokenizer:
+    """A text is its UTF-8 bytes: 256 ids, and nothing is unknown. A Chinese character takes three of them."""
+
+    kind = "bytes"
+    vocab_size = 256
+
+    @classmethod
+    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+        return cls()  # there is nothing to learn
+
+    def encode(self, text: str) -> np.ndarray:
+        """(N,) int32, one id a byte. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
+        try:
+            return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int32)
+        except UnicodeEncodeError as error:
+            raise CourseError(
+                f"position {error.start} holds {name_of(text[error.start])}, half of a surrogate pair, "
+                f"which is not Unicode text: remove it"
+            ) from None
+
+    def decode(self, tokens: Ids) -> str:
+        """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
+        return _check_ids(tokens, 256).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+
+    def count_characters(self, tokens: Ids) -> int:
+        """Bytes 10xxxxxx continue a character; all others begin one."""
+        return int(np.count_nonzero((np.asarray(tokens) & 0b1100_0000) != 0b1000_0000))
+
+    def last_cut(self, text: str) -> int:
+        return len(text)
+
+    def to_dict(self) -> dict:
+        return {"kind": self.kind}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        return cls()
+
+
+# Byte-level byte-pair encoding
 
 # GPT-2's split into words: a contraction; a blank with letters, digits or signs after it; other blanks. Here no word is
 # longer than 128 characters, so that a text without blanks costs no more than another one.
 WORD = re.compile(
     r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]{1,128}| ?\d{1,128}| ?(?:[^\w\s]|_){1,128}|\s{1,128}(?!\S)|\s{1,128}"
 )
+BPE_SIZE = 1024  # tokens that `--tokenizer bpe` learns from its text
+SAMPLE = 4_000_000  # bytes, at most, from which byte-pair merges are learned: of a longer text, pieces all over it
 
 
-def count_pairs(words):
+def count_pairs(words: Mapping[tuple[int, ...], int]) -> collections.Counter:
     """How often each pair of neighbours stands in words {tuple of ids: how often}. Taught in 02_data_input."""
     pairs = collections.Counter()
     for word, times in words.items():
@@ -115,7 +221,7 @@ def count_pairs(words):
     return pairs
 
 
-def merge_pair(word, pair, token):
+def merge_pair(word: tuple[int, ...], pair: Pair, token: int) -> tuple[int, ...]:
     """The word with each `pair` replaced by `token`, from left to right. Taught in 02_data_input."""
     merged, i = [], 0
     while i < len(word):
@@ -128,7 +234,7 @@ def merge_pair(word, pair, token):
     return tuple(merged)
 
 
-def encode_word(word, merges, order):
+def encode_word(word: bytes, merges: Mapping[Pair, int], order: Mapping[Pair, int]) -> list[int]:
     """The ids of a word's bytes after all merges, the earliest learned first. Taught in 02_data_input.
 
     merges {pair: token}; order {pair: place among the merges}. Sennrich et al. 2016, algorithm 1, on bytes.
@@ -142,7 +248,7 @@ def encode_word(word, merges, order):
     return ids
 
 
-def train_bpe(text: str, vocab_size: int) -> dict:
+def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     """{pair: token} of the merges that a text asks for, in order: each time the pair that stands there most often.
 
     Of pairs that stand there equally often the one with the smaller ids is merged. It ends at vocab_size tokens, 256
@@ -153,43 +259,72 @@ def train_bpe(text: str, vocab_size: int) -> dict:
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
     ByteTokenizer().encode(text)  # refuses what is not Unicode text
-    words = collections.Counter(word.encode("utf-8") for word in WORD.findall(text))
-    times, words = list(words.values()), [tuple(word) for word in words]
-    pairs, where = collections.Counter(), collections.defaultdict(set)
-    for i, word in enumerate(words):
-        for pair in itertools.pairwise(word):
-            pairs[pair] += times[i]
-            where[pair].add(i)
-    heap = [(-count, pair) for pair, count in pairs.items()]
-    heapq.heapify(heap)
-    merges, ids = {}, {bytes([i]): i for i in range(256)}
-    names = list(ids)
-    while heap and len(names) < vocab_size:
-        count, pair = heapq.heappop(heap)
-        if -count != pairs[pair] or pair in merges:
-            continue  # it has changed since, and stands in the heap once more
-        if count > -2:
-            break
+    pairs = _PairCounts(collections.Counter(word.encode("utf-8") for word in WORD.findall(text)))
+    names = [bytes([i]) for i in range(256)]
+    ids, merges = {name: i for i, name in enumerate(names)}, {}
+    while len(names) < vocab_size and (pair := pairs.most_frequent(merges)):
         name = names[pair[0]] + names[pair[1]]
         if name not in ids:
             ids[name] = len(names)
             names.append(name)
         merges[pair] = ids[name]
-        changed = set()
-        for i in where.pop(pair):
-            old, words[i] = words[i], merge_pair(words[i], pair, ids[name])
-            for word, sign in ((old, -times[i]), (words[i], times[i])):
-                for neighbours in itertools.pairwise(word):
-                    pairs[neighbours] += sign
-                    changed.add(neighbours)
-            for neighbours in itertools.pairwise(words[i]):
-                where[neighbours].add(i)
-        for neighbours in changed:
-            if pairs[neighbours] > 0:
-                heapq.heappush(heap, (-pairs[neighbours], neighbours))
+        pairs.merge(pair, ids[name])
     return merges
 
 
+class _PairCounts:
+    """How often each pair of neighbours stands in words {bytes: how often}; a merge changes the words."""
+
+    def __init__(self, words: Mapping[bytes, int]):
+        self.words, self.times = [tuple(word) for word in words], list(words.values())
+        self.counts: collections.Counter = collections.Counter()
+        self.where: dict = collections.defaultdict(set)  # which words have the pair, or had it once
+        for i in range(len(self.words)):
+            self._count(i, 1)
+        self.heap = [(-count, pair) for pair, count in self.counts.items()]
+        heapq.heapify(self.heap)
+
+    def _count(self, i: int, sign: int) -> set[Pair]:
+        """Count the pairs of one word in (1) or out (-1); returns them."""
+        pairs = list(itertools.pairwise(self.words[i]))
+        for pair in pairs:
+            self.counts[pair] += sign * self.times[i]
+            if sign > 0:
+                self.where[pair].add(i)
+        return set(pairs)
+
+    def most_frequent(self, merged: Mapping[Pair, int]) -> Pair | None:
+        """The pair to merge next, none of those merged before; None where no pair stands there twice."""
+        while self.heap:
+            count, pair = heapq.heappop(self.heap)
+            if -count == self.counts[pair] and pair not in merged:  # else it stands in the heap once more
+                return pair if count < -1 else None
+        return None
+
+    def merge(self, pair: Pair, token: int) -> None:
+        """Replace the pair in all words, and count again what that changes."""
+        changed = set()
+        for i in self.where.pop(pair):
+            changed |= self._count(i, -1)
+            self.words[i] = merge_pair(self.words[i], pair, token)
+            changed |= self._count(i, 1)
+        for neighbours in changed:
+            if self.counts[neighbours] > 0:
+                heapq.heappush(self.heap, (-self.counts[neighbours], neighbours))
+
+
+def _sample(blocks: Iterable[str], size: int) -> str:
+    """At most SAMPLE bytes of a text of that size, in pieces from all over it."""
+    sample, owed, share = bytearray(), 0.0, min(1.0, SAMPLE / max(1, size))
+    for content in map(str.encode, blocks):
+        owed += share * len(content)
+        if share == 1 or owed >= SAMPLE // 64:
+            sample += content[: int(owed)]
+            owed -= min(int(owed), len(content))
+    return sample.decode("utf-8", errors="ignore")  # without a character that a piece cuts in two
+
+
+@register
 class BPETokenizer:
     """Bytes, and longer runs of bytes that often stand together: nothing is unknown, and common words are one token.
 
@@ -198,7 +333,9 @@ class BPETokenizer:
     Raises CourseError for merges of tokens that are not there yet.
     """
 
-    def __init__(self, merges: dict):
+    kind = "bpe"
+
+    def __init__(self, merges: Mapping[Pair, int]):
         self.merges, self.names = dict(merges), [bytes([i]) for i in range(256)]
         for (left, right), token in self.merges.items():
             n = len(self.names)
@@ -213,6 +350,11 @@ class BPETokenizer:
             lambda word: encode_word(word.encode("utf-8"), self.merges, self._order)
         )
 
+    @classmethod
+    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+        """Learn BPE_SIZE tokens from all blocks, or from SAMPLE bytes of them where `size` is more."""
+        return cls(train_bpe("".join(blocks) if size is None else _sample(blocks, size), BPE_SIZE))
+
     def encode(self, text: str) -> np.ndarray:
         """(N,) int32. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
         try:
@@ -222,18 +364,37 @@ class BPETokenizer:
             ByteTokenizer().encode(text)  # says where it stands
             raise
 
-    def decode(self, tokens) -> str:
+    def decode(self, tokens: Ids) -> str:
         """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
         return b"".join(self.names[i] for i in _check_ids(tokens, self.vocab_size)).decode("utf-8", errors="replace")
 
-    def count_characters(self, tokens) -> int:
+    def count_characters(self, tokens: Ids) -> int:
         return int(self._begins[np.asarray(tokens)].sum())
 
+    def last_cut(self, text: str) -> int:
+        """A place where WORD cuts too: after a sign before a blank, else between words that no later sign can change.
+
+        A word asks for 130 characters at most: a blank, 128 more, and the one after them.
+        """
+        edge = re.compile(r"\S(?=\s)").search(text, max(0, len(text) - 4096))
+        if edge:  # no word goes on from a sign to a blank
+            return edge.end()
+        starts = (word.start() for word in WORD.finditer(text) if word.start() <= len(text) - 130)
+        # blanks are split by what follows: a cut from a blank to a sign would hide it
+        return max((i for i in starts if text[i].isspace() or not text[i - 1 : i].isspace()), default=0)
+
     def to_dict(self) -> dict:
-        return {"kind": "bpe", "merges": [[*pair, token] for pair, token in self.merges.items()]}
+        return {"kind": self.kind, "merges": [[*pair, token] for pair, token in self.merges.items()]}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        return cls({(left, right): token for left, right, token in values["merges"]})
 
 
-def text_of(words) -> str:
+# Words of a closed vocabulary
+
+
+def text_of(words: Iterable[str]) -> str:
     """The text that English words and signs make: no blank before a closing sign or after an opening quotation mark."""
     return re.sub(r" ([.,:?”])", r"\1", " ".join(words)).replace("“ ", "“")
 
@@ -245,7 +406,9 @@ class WordTokenizer:
     (Chinese). Raises CourseError for a vocabulary with a repeated or empty word.
     """
 
-    def __init__(self, vocabulary, blanks: bool = True):
+    kind = "words"
+
+    def __init__(self, vocabulary: Iterable[str], blanks: bool = True):
         self.vocabulary, self.blanks = tuple(vocabulary), blanks
         self._ids = {word: i for i, word in enumerate(self.vocabulary)}
         if len(self._ids) < len(self.vocabulary) or not all(self.vocabulary) or not self.vocabulary:
@@ -271,21 +434,28 @@ class WordTokenizer:
             position = found.end()
         return np.array(ids, dtype=np.int32)
 
-    def decode(self, tokens) -> str:
+    def decode(self, tokens: Ids) -> str:
         words = [self.vocabulary[i] for i in _check_ids(tokens, self.vocab_size)]
         return text_of(words) if self.blanks else "".join(words)
 
-    def count_characters(self, tokens) -> int:
+    def count_characters(self, tokens: Ids) -> int:
         return len(self.decode(tokens))
 
+    def last_cut(self, text: str) -> int:
+        return 0  # what follows may make a longer word of the last one
+
     def to_dict(self) -> dict:
-        return {"kind": "words", "vocabulary": list(self.vocabulary), "blanks": self.blanks}
+        return {"kind": self.kind, "vocabulary": list(self.vocabulary), "blanks": self.blanks}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Self:
+        return cls(values["vocabulary"], bool(values.get("blanks", True)))
 
 
 LONGEST_GROUP = 8  # tokens; more of them in a row that share characters are labelled one by one
 
 
-def token_labels(tokenizer, tokens) -> list[str]:
+def token_labels(tokenizer: Tokenizer, tokens: Ids) -> list[str]:
     """What to call each of some ids in a picture: its text, or that of the tokens that make up characters with it.
 
     So the three bytes of 我 are "我 1/3", "我 2/3", "我 3/3". Bytes that are no text at all are "\ufffd".
@@ -299,28 +469,3 @@ def token_labels(tokenizer, tokens) -> list[str]:
         labels += [texts[end] + (f" {part}/{size}" if size > 1 else "") for part in range(1, size + 1)]
         start = end
     return labels
-
-
-TOKENIZERS = ("characters", "bytes", "bpe")
-BPE_SIZE = 1024  # tokens that `--tokenizer bpe` learns from its text
-
-
-def tokenizer_for(kind: str, text: str):
-    """The tokenizer of that kind for a text. Raises CourseError for an unknown kind."""
-    if kind == "bpe":
-        return BPETokenizer(train_bpe(text, BPE_SIZE))
-    return tokenizer_from_dict({"kind": kind, "alphabet": text})
-
-
-def tokenizer_from_dict(values: dict):
-    """The tokenizer that `to_dict` described. Raises CourseError for a description of no known kind."""
-    kind = values.get("kind") if isinstance(values, dict) else values
-    if kind == "bytes":
-        return ByteTokenizer()
-    if kind == "characters" and isinstance(values.get("alphabet"), str):
-        return CharacterTokenizer(values["alphabet"])
-    if kind == "bpe" and isinstance(values.get("merges"), list):
-        return BPETokenizer({(left, right): token for left, right, token in values["merges"]})
-    if kind == "words" and isinstance(values.get("vocabulary"), list):
-        return WordTokenizer(values["vocabulary"], bool(values.get("blanks", True)))
-    raise CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")

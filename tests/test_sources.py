@@ -24,10 +24,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text import cache as text_store
-from bigmodel_lib.text.cache import content_hash, is_named, named_text, text_blocks, text_files, tokenised, whole_words
-from bigmodel_lib.text.sources import read_text
-from bigmodel_lib.text.tokenizers import TOKENIZERS, WORD, tokenizer_for
+from bigmodel_lib.text import cache as token_cache
+from bigmodel_lib.text import reader, sources, tokenizers
+from bigmodel_lib.text.cache import tokenised
+from bigmodel_lib.text.reader import content_hash, read_text, text_blocks, text_files
+from bigmodel_lib.text.sources import NamedText, is_named, named_text, open_text, prepare_text
+from bigmodel_lib.text.tokenizers import TOKENIZERS, BPETokenizer, CharacterTokenizer, tokenizer_class
+from bigmodel_lib.training import checkpoints
 
 BOM = b"\xef\xbb\xbf"
 PROSE = "The cat's tail — 编程 is fun 🙂.\r\n  It's 12,345 times\tas long, naïve_ly.\n\n\n" * 8
@@ -68,7 +71,7 @@ def names_in(folder):
 
 def in_another_process(program, *arguments, **options):
     """Python that imports the same library as this test does."""
-    library = pathlib.Path(text_store.__file__).parents[1]
+    library = pathlib.Path(token_cache.__file__).parents[2]
     command = [sys.executable, "-c", program, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(library)}
     return subprocess.Popen(
@@ -111,7 +114,7 @@ def test_sources_that_are_no_text_are_refused_in_words(tmp_path, monkeypatch):
         with pytest.raises(CourseError, match=words):
             text_files(tmp_path / name)
     forbidden = mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied", "secret"))
-    for where, name in ((text_store, "open"), (os, "scandir")):
+    for where, name in ((reader, "open"), (os, "scandir")):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, forbidden, raising=False)
             with pytest.raises(CourseError, match=r"secret cannot be read \(permission denied\)"):
@@ -139,9 +142,33 @@ def test_the_hash_is_of_the_contents_and_of_where_files_end(tmp_path):
 
 
 def test_no_file_is_read_whole(text, monkeypatch):
-    monkeypatch.setattr(text_store, "BLOCK", 64)
-    assert max(len(block) for _, block in text_store._blocks([text], None, "")) == 64
+    monkeypatch.setattr(reader, "BLOCK", 64)
+    assert max(len(block) for _, block in reader._blocks([text])) == 64
     assert max(map(len, text_blocks([text]))) <= 64
+
+
+def test_a_text_is_read_without_its_mark_and_with_line_ends_of_one_kind(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "ligne é\r\n编程\r\rone\u2028two\n".encode())
+    assert read_text(path) == "ligne é\n编程\n\none\u2028two\n"
+
+
+@pytest.mark.parametrize("content, words", [
+    (None, "does not exist"), (b"", "is empty"), (b"\xef\xbb\xbf", "is empty"),
+    (b"one\ntwo \xff", "byte 8 (line 2) is 0xff"),
+])  # fmt: skip
+def test_bad_files_are_refused_in_words(tmp_path, content, words):
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CourseError) as error:
+        read_text(path)
+    assert words in str(error.value) and "text.txt" in str(error.value)
+
+
+def test_a_folder_is_not_one_text(tmp_path):
+    with pytest.raises(CourseError, match="cannot be read"):
+        read_text(tmp_path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -150,7 +177,7 @@ def test_no_file_is_read_whole(text, monkeypatch):
 def test_blocks_are_the_texts_with_two_line_ends_between(texts, size):
     assume(any(text for _, text in texts) and not any(text[:1] == "\ufeff" for mark, text in texts if not mark))
     contents = [BOM * mark + text.encode() for mark, text in texts]
-    with folder_of(*contents) as folder, mock.patch.object(text_store, "BLOCK", size):
+    with folder_of(*contents) as folder, mock.patch.object(reader, "BLOCK", size):
         found = "".join(text_blocks(text_files(folder)))
     assert found == "\n\n".join(as_read(text) for _, text in texts if text)
 
@@ -158,16 +185,20 @@ def test_blocks_are_the_texts_with_two_line_ends_between(texts, size):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\xe4", b"\xbd", b"\xff", "é🙂".encode(), BOM]), max_size=12), SIZES)
 @example([BOM, b"\n", b"\xe4", b"a"], 2)
-def test_what_is_not_utf8_is_refused_as_for_a_text_in_memory(parts, size):
-    with folder_of(b"fine \xc3\xa9\n", b"".join(parts)) as folder, mock.patch.object(text_store, "BLOCK", size):
+def test_what_is_not_utf8_is_refused_with_its_byte_and_line(parts, size):
+    content = b"".join(parts)
+    with folder_of(b"fine \xc3\xa9\n", content) as folder, mock.patch.object(reader, "BLOCK", size):
         try:
-            assume(read_text(folder / "1.txt"))
-        except CourseError as error:
-            assume("is empty" not in str(error))
-            with pytest.raises(CourseError) as found:
-                list(text_blocks(text_files(folder)))
-            assert str(found.value) == str(error) and "1.txt" in str(error)
+            whole = content.decode()
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+            where = f"1.txt is not UTF-8: byte {error.start} (line {line}) is 0x{content[error.start]:02x}; save it"
+            for read in (lambda: read_text(folder / "1.txt"), lambda: list(text_blocks(text_files(folder)))):
+                with pytest.raises(CourseError) as found:
+                    read()
+                assert where in str(found.value)
         else:
+            assume(whole.removeprefix("\ufeff"))
             assert "".join(text_blocks(text_files(folder))) == "fine é\n\n\n" + read_text(folder / "1.txt")
 
 
@@ -181,43 +212,6 @@ def test_a_text_without_text_is_refused(tmp_path, cache):
     assert names_in(tmp_path) == ["a.txt", "b.txt", "cache"]
 
 
-# Words
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from([*PIECES, "a" * 127, "7" * 128, "'" * 129, " " * 128, "\n" * 129, "编" * 300]), max_size=30
-    ),
-    st.sampled_from([1, 2, 3, 50, 127, 131, 400]),
-)
-@example(["a", "'l", "l", "b"], 3)
-@example([" " * 128, "\n", "a"], 131)
-@example(["\r\n", "编" * 300], 2)
-@example(["a", " " * 128, "\n", "编" * 300], 131)
-def test_texts_are_cut_between_words_only(parts, size):
-    text = "".join(parts)
-    blocks = list(whole_words(text[i : i + size] for i in range(0, len(text), size)))
-    assert "".join(blocks) == text
-    assert [word for block in blocks for word in WORD.findall(block)] == WORD.findall(text)
-
-
-@pytest.mark.parametrize("piece", ["ACGT", "编程", "'", " ", "a b\n"])
-def test_even_a_text_without_blanks_is_given_away_in_blocks(piece):
-    waiting, given_in, given_out = 0, 0, 0
-
-    def blocks():
-        nonlocal given_in
-        for _ in range(20):
-            given_in += 1000
-            yield (piece * 1000)[:1000]
-
-    for block in whole_words(blocks()):
-        given_out += len(block)
-        waiting = max(waiting, given_in - given_out)
-    assert given_out == 20_000 and waiting < 4096 + 130
-
-
 # Tokens
 
 
@@ -229,9 +223,9 @@ def test_tokens_are_those_of_the_text_in_memory(kind, contents, size):
     whole = "\n\n".join(as_read(text) for text in contents if text)
     assume(whole)
     with folder_of(*(BOM + text.encode() for text in contents)) as folder:
-        with mock.patch.object(text_store, "BLOCK", size):
+        with mock.patch.object(reader, "BLOCK", size):
             found = tokenised(folder, kind, folder / "cache")
-        wanted = tokenizer_for(kind, whole)
+        wanted = tokenizer_class(kind).train([whole])
         assert found.tokens.tolist() == wanted.encode(whole).tolist()
         assert found.tokenizer.to_dict() == wanted.to_dict() and found.characters == len(whole)
         assert found.fingerprint == content_hash(text_files(folder))
@@ -257,16 +251,17 @@ def test_merges_of_a_long_text_are_learned_from_pieces_all_over_it(tmp_path, cac
     for i in range(n_files):
         (tmp_path / f"{i:03}.txt").write_bytes(text[i * step : (i + 1) * step].encode())
     samples = []
-    monkeypatch.setattr(text_store, "SAMPLE", 6400)
-    monkeypatch.setattr(text_store, "BLOCK", 999)
-    monkeypatch.setattr(text_store, "tokenizer_for", lambda *given: samples.append(given[1]) or tokenizer_for(*given))
+    monkeypatch.setattr(tokenizers, "SAMPLE", 6400)
+    monkeypatch.setattr(reader, "BLOCK", 999)
+    train_bpe = tokenizers.train_bpe
+    monkeypatch.setattr(tokenizers, "train_bpe", lambda *given: samples.append(given[0]) or train_bpe(*given))
     found = tokenised(tmp_path, "bpe", cache)
     (sample,) = samples
     assert 6000 <= len(sample.encode()) <= 6400
     times = collections.Counter(sample)
     assert min(times[letter] for letter in "abcdefghéi") > 300  # of 430, were the sample spread with no grain
     whole = "".join(text_blocks(text_files(tmp_path)))
-    assert found.tokens.tolist() == tokenizer_for("bpe", sample).encode(whole).tolist()
+    assert found.tokens.tolist() == BPETokenizer(train_bpe(sample, 1024)).encode(whole).tolist()
 
 
 def test_an_unknown_kind_is_refused_at_once(text, cache):
@@ -280,7 +275,7 @@ def test_an_unknown_kind_is_refused_at_once(text, cache):
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_text_is_encoded_once_and_known_again_by_what_it_holds(tmp_path, text, cache, kind, monkeypatch):
-    monkeypatch.setattr(text_store, "BLOCK", 100)
+    monkeypatch.setattr(reader, "BLOCK", 100)
     calls = []
     first = tokenised(text, kind, cache, lambda *call: calls.append(call))
     size = len(PROSE.encode())
@@ -291,13 +286,13 @@ def test_a_text_is_encoded_once_and_known_again_by_what_it_holds(tmp_path, text,
 
     calls.clear()
     shutil.copy(text, tmp_path / "copy.txt")
-    monkeypatch.setattr(text_store, "text_blocks", None)  # a second reading would fail
+    monkeypatch.setattr(token_cache, "text_blocks", None)  # a second reading would fail
     again = tokenised(tmp_path / "copy.txt", kind, cache, lambda *call: calls.append(call))
     assert calls == [(done, size, "checking") for done in blocks]
     assert again.tokens.tolist() == first.tokens.tolist() and again.fingerprint == first.fingerprint
     assert again.tokenizer.to_dict() == first.tokenizer.to_dict() and again.characters == first.characters
     assert first.characters == len(as_read(PROSE))
-    name = f"{first.fingerprint[:16]}-{kind}-{text_store.FORMAT}"
+    name = f"{first.fingerprint[:16]}-{kind}-{token_cache.FORMAT}"
     assert names_in(cache) == [f"{name}.json", f"{name}.tokens"]
 
 
@@ -354,10 +349,10 @@ def test_a_damaged_entry_is_made_again(text, cache, damage, kind):
 def test_an_entry_is_ignored_if_its_maker_ended_between_the_two_files(text, cache):
     program = """if True:
         import os, sys
-        from bigmodel_lib import text_store
+        from bigmodel_lib.text import cache, reader
         replace = os.replace
         os.replace = lambda old, new: os._exit(9) if str(new).endswith(".json") else replace(old, new)
-        text_store.tokenised(sys.argv[1], "bytes", sys.argv[2])
+        cache.tokenised(sys.argv[1], "bytes", sys.argv[2])
     """
     process = in_another_process(program, text, cache)
     process.communicate(timeout=300)
@@ -396,12 +391,12 @@ def test_tokens_that_outgrow_the_disk_leave_nothing(tmp_path, cache):
     (tmp_path / "text.txt").write_bytes(PROSE.encode() * 100)
     program = """if True:
         import resource, signal, sys
-        from bigmodel_lib import text_store
+        from bigmodel_lib.text import cache, reader
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        text_store.BLOCK = 5_000
+        reader.BLOCK = 5_000
         try:
-            text_store.tokenised(sys.argv[1], "bytes", sys.argv[2])
+            cache.tokenised(sys.argv[1], "bytes", sys.argv[2])
         except cache.CourseError as error:
             print(error)
     """
@@ -437,8 +432,8 @@ def test_an_entry_that_another_process_made_and_holds_is_taken(text, cache, monk
     held = mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
     monkeypatch.setattr(os, "replace", held)
     monkeypatch.setattr(pathlib.Path, "unlink", held)
-    answers = iter([lambda *_: None, text_store._read_entry])
-    monkeypatch.setattr(text_store, "_read_entry", lambda *given: next(answers)(*given))
+    answers = iter([lambda *_: None, token_cache._read_entry])
+    monkeypatch.setattr(token_cache, "_read_entry", lambda *given: next(answers)(*given))
     assert tokenised(text, "bpe", cache).tokens.tolist() == wanted and held.call_count == 2
 
 
@@ -446,14 +441,14 @@ def test_two_processes_may_make_one_entry_at_once(tmp_path, cache):
     (tmp_path / "text.txt").write_bytes(PROSE.encode() * 40)
     program = """if True:
         import sys
-        from bigmodel_lib import text_store
-        text_store.BLOCK = 50
+        from bigmodel_lib.text import cache, reader
+        reader.BLOCK = 50
         ready = []
         def wait(done, total, what):  # both have seen that there is no entry
             if what == "encoding" and not ready:
                 ready.append(print("ready", flush=True))
                 input()
-        print(text_store.tokenised(sys.argv[1], "characters", sys.argv[2], wait).tokens.sum())
+        print(cache.tokenised(sys.argv[1], "characters", sys.argv[2], wait).tokens.sum())
     """
     processes = [in_another_process(program, tmp_path / "text.txt", cache, stdin=subprocess.PIPE) for _ in range(2)]
     assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
@@ -469,7 +464,7 @@ def test_two_processes_may_make_one_entry_at_once(tmp_path, cache):
 MEMORY = """if True:
     import pathlib, resource, sys
     import numpy, pooch
-    from bigmodel_lib import text_store
+    from bigmodel_lib.text import cache, reader
 
     def peak():  # in MB, of this process alone
         status = pathlib.Path("/proc/self/status")
@@ -477,10 +472,10 @@ MEMORY = """if True:
             return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
-    text_store.BLOCK = 50_000
+    reader.BLOCK = 50_000
     start = peak()
     for kind in sys.argv[3:]:
-        found = text_store.tokenised(sys.argv[1], kind, sys.argv[2])
+        found = cache.tokenised(sys.argv[1], kind, sys.argv[2])
         print(kind, found.tokens.dtype, found.characters, len(found.tokens), round(peak() - start))
 """
 
@@ -511,8 +506,8 @@ TINY = b"To be, or not to be"
 
 @pytest.fixture
 def tiny(monkeypatch):
-    entry = cache.NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", 19, "a question")
-    monkeypatch.setitem(text_store.NAMED, "tiny", entry)
+    entry = NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", 19, "a question")
+    monkeypatch.setitem(sources.NAMED, "tiny", entry)
     monkeypatch.setenv("NO_PROXY", "*")
     return entry
 
@@ -538,11 +533,19 @@ def server(tmp_path):
         thread.join()
 
 
-def test_a_named_text_is_fetched_once(tiny, server, cache, capfd):
+def from_now_on_at(monkeypatch, url):
+    monkeypatch.setitem(sources.NAMED, "tiny", sources.NAMED["tiny"]._replace(url=url))
+
+
+def test_a_named_text_is_fetched_once(tiny, server, cache, capfd, monkeypatch):
     address, asked = server
-    path = named_text("tiny", cache, {"tiny": f"{address}/right"})
+    from_now_on_at(monkeypatch, f"{address}/right")
+    calls = []
+    path = named_text("tiny", cache, lambda *call: calls.append(call))
     assert path == cache / "texts/tiny.txt" and path.read_bytes() == TINY and asked == ["/right"]
-    assert named_text("tiny", cache, {"tiny": f"{address}/wrong"}) == path and asked == ["/right"]
+    assert set(calls) == {(19, 19, "fetching")}
+    from_now_on_at(monkeypatch, f"{address}/wrong")
+    assert named_text("tiny", cache) == path and asked == ["/right"]
     assert tokenised(path, "bytes", cache).tokens.tobytes() == TINY
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "") and not pooch.get_logger().isEnabledFor(logging.INFO)
@@ -551,9 +554,10 @@ def test_a_named_text_is_fetched_once(tiny, server, cache, capfd):
 @pytest.mark.parametrize(
     "place, reason", [("wrong", "another file came"), ("missing", "no connection, or it is not there")]
 )
-def test_another_file_is_refused_and_the_right_one_described(tiny, server, cache, place, reason):
+def test_another_file_is_refused_and_the_right_one_described(tiny, server, cache, place, reason, monkeypatch):
+    from_now_on_at(monkeypatch, f"{server[0]}/{place}")
     with pytest.raises(CourseError) as error:
-        named_text("tiny", cache, {"tiny": f"{server[0]}/{place}"})
+        named_text("tiny", cache)
     check_message(str(error.value), tiny, cache, reason)
 
 
@@ -597,11 +601,123 @@ def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
 
 
 def test_shakespeare_is_described_in_full():
-    entry = text_store.NAMED["shakespeare"]
+    entry = sources.NAMED["shakespeare"]
     assert len(entry.sha256) == 64 and int(entry.sha256, 16) and entry.url.startswith("https://")
     assert entry.size > 0 and entry.file_name.endswith(".txt") and "Shakespeare" in entry.description
 
 
+# One way in
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("pooch.os_cache", lambda name: tmp_path / "home" / name)
+    return tmp_path / "home/bigmodel"
+
+
+def same(one, other):
+    assert one.train.tolist() == other.train.tolist() and one.validation.tolist() == other.validation.tolist()
+    assert one.tokenizer.to_dict() == other.tokenizer.to_dict() and one.name == other.name
+    return True
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_text_gives_the_same_tokens_from_memory_and_from_disk(text, own_cache, monkeypatch, kind):
+    monkeypatch.setattr(reader, "BLOCK", 100)
+    monkeypatch.setattr(tokenizers, "SAMPLE", 640)  # the merges come from a part of the text, either way
+    in_memory = open_text(text, kind, 8)
+    assert not own_cache.exists()
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
+    prepare_text(text, kind)
+    assert len(names_in(own_cache)) == 2
+    monkeypatch.setattr(token_cache, "_write_entry", None)  # there is nothing left to do
+    calls = []
+    from_disk = open_text(str(text), kind, 8, progress=lambda done, total, what: calls.append(what))
+    assert same(in_memory, from_disk) and set(calls) == {"checking"}
+    tokens = tokenizer_class(kind).train(text_blocks([text]), reader.text_size([text])).encode(read_text(text))
+    assert [*in_memory.train, *in_memory.validation] == tokens.tolist() and isinstance(from_disk.train, np.memmap)
+
+
+def test_the_manual_a_public_text_and_a_file_have_the_names_by_which_they_are_found_again(
+    tiny, text, own_cache, server, monkeypatch
+):
+    from_now_on_at(monkeypatch, f"{server[0]}/right")
+    monkeypatch.setattr(sources, "python_manual", lambda: PROSE)
+    monkeypatch.chdir(text.parent)
+    manual, public, file = (open_text(name, "bytes", 0) for name in (None, "tiny", "text.txt"))
+    assert (manual.name, public.name, file.name) == (None, "tiny", str(text.resolve()))
+    assert manual.train.tolist() == list(PROSE.encode())[: len(manual.train)]
+    assert same(open_text(public.name, "bytes", 0), public) and same(open_text(file.name, "bytes", 0), file)
+    assert public.fingerprint == hashlib.sha256(TINY).hexdigest() and server[1] == ["/right"]
+
+
+def test_a_run_that_goes_on_keeps_its_tokenizer(text):
+    given = CharacterTokenizer(read_text(text) + "!")
+    assert open_text(text, "characters", 8, given).tokenizer is given
+
+
+def test_a_text_that_is_too_short_or_of_an_unknown_kind_is_refused(text):
+    with pytest.raises(CourseError, match="or a shorter context"):
+        open_text(text, "bytes", 1000)
+    with pytest.raises(CourseError, match="'letters' is not known: choose one of characters, bytes, bpe"):
+        open_text(text, "letters", 8)
+
+
+@pytest.fixture
+def pairs_of_letters():
+    """A tokenizer that is made here: a token is two characters, or the last one."""
+
+    @tokenizers.register
+    class PairsOfLetters:
+        kind = "pairs of letters"
+
+        def __init__(self, known):
+            self.known = list(known)
+            self.vocab_size = len(self.known)
+
+        @classmethod
+        def train(cls, blocks, size=None):
+            whole = "".join(blocks)
+            return cls(sorted({whole[i : i + 2] for i in range(0, len(whole), 2)}))
+
+        def encode(self, text):
+            return np.array([self.known.index(text[i : i + 2]) for i in range(0, len(text), 2)], dtype=np.int32)
+
+        def decode(self, tokens):
+            return "".join(self.known[i] for i in tokens)
+
+        def count_characters(self, tokens):
+            return len(self.decode(tokens))
+
+        def last_cut(self, text):
+            return len(text) // 2 * 2
+
+        def to_dict(self):
+            return {"kind": self.kind, "known": self.known}
+
+        @classmethod
+        def from_dict(cls, values):
+            return cls(values["known"])
+
+    yield PairsOfLetters
+    del TOKENIZERS[PairsOfLetters.kind]
+
+
+def test_a_new_tokenizer_is_one_class(pairs_of_letters, text, own_cache, monkeypatch, random_model, tmp_path):
+    kind, whole = pairs_of_letters.kind, read_text(text)
+    in_memory = open_text(text, kind, 8)
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(reader, "BLOCK", 7)  # an odd number: pieces have to be cut where the class says
+    from_disk = open_text(text, kind, 8)
+    assert same(in_memory, from_disk) and type(from_disk.tokenizer) is pairs_of_letters
+    tokens = [*from_disk.train, *from_disk.validation]
+    assert from_disk.tokenizer.decode(tokens) == whole and len(tokens) == -(-len(whole) // 2)
+    model = random_model(vocab_size=from_disk.tokenizer.vocab_size)
+    checkpoints.save_model(tmp_path / "model", model, from_disk.tokenizer)
+    _, loaded = checkpoints.load_model(tmp_path / "model")
+    assert type(loaded) is pairs_of_letters and loaded.encode(whole).tolist() == tokens
+
+
 def test_importing_the_library_loads_nothing_that_fetches():
-    program = "import bigmodel_lib.text_store, sys; print({'pooch', 'requests', 'torch'} & set(sys.modules))"
+    program = "import bigmodel_lib.text.sources, sys; print({'pooch', 'requests', 'torch'} & set(sys.modules))"
     assert in_another_process(program).communicate(timeout=300)[0] == "set()\n"
