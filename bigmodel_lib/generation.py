@@ -1,26 +1,23 @@
-"""Output: from logits to text.
+"""Output: from logits to a token, from tokens to text."""
 
-python -m bigmodel_lib.generation --checkpoint DIR --prompt "I love programming"
-"""
-
+import collections
 import math
-import sys
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import nn
 from torch.nn import functional
 
-from bigmodel_lib.cli.pretrain import OneLineParser
-from bigmodel_lib.cli.reports import say
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.model.devices import choose_device, evaluating
-from bigmodel_lib.model.layers import attention, layer_norm, merge_heads, ngram_rows, rope_tables, split_heads
+from bigmodel_lib.model.cache import KVCache
+from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
-from bigmodel_lib.training.checkpoints import load_model
+from bigmodel_lib.text.tokenizers import Tokenizer
 
 # From logits to a token
 
 
-def keep_top_k(logits, k):
+def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
     """The logits with all but the k largest at -∞; k = 0 keeps all. Shapes: (..., V) -> (..., V).
 
     Those that tie with the k-th stay, too. Source: Fan et al. 2018, section 5.4. Taught in 08_generation.
@@ -30,7 +27,7 @@ def keep_top_k(logits, k):
     return logits.masked_fill(logits < logits.topk(k).values[..., -1:], -math.inf)
 
 
-def keep_top_p(logits, p):
+def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     """The logits with all at -∞ but the fewest, likeliest tokens whose probabilities reach p together.
 
     A token stays while the likelier ones have not reached p, so the one that crosses p stays. The likeliest stays at
@@ -46,12 +43,14 @@ def keep_top_p(logits, p):
     return logits.masked_fill(torch.zeros_like(leaves).scatter(-1, order, leaves), -math.inf)
 
 
-def forbid(logits, token):
+def forbid(logits: torch.Tensor, token: int) -> torch.Tensor:
     """The logits with one token at -∞: so a text cannot end too early. Taught in 08_generation."""
     return logits.index_fill(-1, torch.tensor([token], device=logits.device), -math.inf)
 
 
-def sampling_distribution(logits, temperature=1.0, top_k=0, top_p=1.0):
+def sampling_distribution(
+    logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> torch.Tensor:
     """What one draws from: softmax(logits / temperature), cut to top k, then to top p; one-hot at temperature 0.
 
     Shapes: (..., V) -> (..., V). Taught in 08_generation.
@@ -61,7 +60,9 @@ def sampling_distribution(logits, temperature=1.0, top_k=0, top_p=1.0):
     return keep_top_p(keep_top_k(logits / temperature, top_k), top_p).softmax(dim=-1)
 
 
-def sample_next(logits, temperature, top_k, generator, top_p=1.0):
+def sample_next(
+    logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator, top_p: float = 1.0
+) -> torch.Tensor:
     """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
@@ -70,118 +71,12 @@ def sample_next(logits, temperature, top_k, generator, top_p=1.0):
     return drawn.reshape(logits.shape[:-1])
 
 
-# The cache
-
-
-def attend_to_cache(q, k, v, keys, values, position):
-    """The attention of the token at `position` to itself and those before it, whose keys and values lie in two rings.
-
-    A ring has T slots, and the token at position t writes to slot t mod T, where that of t - T lay. So all slots up to
-    min(position + 1, T) are full, in whatever order, which a weighted sum does not see.
-    Shapes: q, k, v (B, H, 1, K), keys and values (B, H, T, K), changed in place -> (B, H, 1, K).
-    Equals the last row of a causal attention in which each token sees the last T. Built by the reader in 08_generation.
-    """
-    T = keys.shape[-2]
-    slot, full = position % T, min(position + 1, T)
-    keys[..., slot : slot + 1, :], values[..., slot : slot + 1, :] = k, v
-    return attention(q, keys[..., :full, :], values[..., :full, :], causal=False)
-
-
-class Cache:
-    """What the next token needs of those before it: rings of keys and values (B, H, T, K) for each layer; what token
-    shift adds, (B, 1, D) for each branch; the last tokens, with which runs begin. Taught in 08_generation."""
-
-    def __init__(self, model, batch_size=1):
-        c, like = model.config, model.token_embedding
-        ring = batch_size, c.n_heads, c.context_length, c.d_head
-        self.keys, self.values = ([like.new_empty(ring) for _ in range(c.n_layers)] for _ in "kv")
-        self.shifted = [like.new_zeros(batch_size, 1, c.d_model)] * (2 * c.n_layers)
-        self.tokens = torch.zeros(batch_size, c.ngrams - 1, dtype=torch.long, device=like.device)
-        self.position, self.tables = 0, (model.cosine, model.sine)
-
-    def keep(self, rows):
-        """Go on with some rows of the batch, named by index or by a mask."""
-        for parts in (self.keys, self.values, self.shifted):
-            parts[:] = [part[rows] for part in parts]
-        self.tokens = self.tokens[rows]
-
-    def count_numbers(self):
-        return sum(part.numel() for part in (*self.keys, *self.values, *self.shifted))
-
-
-def embed_next(model, tokens, cache):
-    """As `LanguageModel.embed`, for tokens (B, n) that follow those in the cache -> (B, n, D).
-
-    Raises CourseError for more tokens at once than the mask of `read` is for: T to an empty cache, then 1.
-    """
-    most = 1 if cache.position else model.config.context_length
-    if tokens.shape[1] > most:
-        raise CourseError(
-            f"{tokens.shape[1]} tokens were given after {cache.position} others: the cache reads {most} at once here"
-        )
-    x, n = functional.embedding(tokens, model.token_embedding), tokens.shape[1]
-    if model.ngram_embedding is not None:
-        run = torch.cat([cache.tokens, tokens], dim=1)
-        rows = ngram_rows(run, model.config.vocab_size, model.config.ngrams)[..., -n:]
-        x = x + functional.embedding(rows, model.ngram_embedding).sum(dim=0)
-        cache.tokens = run[:, run.shape[1] - cache.tokens.shape[1] :]
-    if model.position_embedding is not None:
-        x = x + model.position_embedding[cache.position : cache.position + n]
-    return x
-
-
-def rotation_next(model, n, cache):
-    """RoPE's two tables for the n positions after those in the cache; beyond T they are computed on."""
-    if model.config.positions != "rope":
-        return None
-    end = cache.position + n
-    if end > len(cache.tables[0]):
-        config, like = model.config, model.token_embedding
-        longer = rope_tables(2 * end, config.d_head, config.rope_base, like.device)
-        cache.tables = tuple(table.to(like.dtype) for table in longer)
-    return tuple(table[cache.position : end] for table in cache.tables)
-
-
-def shift_next(y, strength, cache, branch):
-    """As `shift_tokens`, the token before the first of these coming from the cache. Taught in 08_generation."""
-    if strength is None:
-        return y
-    before, last = cache.shifted[branch], y
-    if y.shape[1] > 1:
-        before, last = torch.cat([before, y[:, :-1]], dim=1), y[:, -1:]
-    cache.shifted[branch] = last
-    return torch.addcmul(y, strength, before)
-
-
-@torch.inference_mode()
-def read(model, tokens, cache, attend=attend_to_cache):
-    """Let the model read tokens (B, n) that follow those in the cache, and remember them -> the last logits (B, V).
-
-    Many tokens at once only at the start of the cache, and T at most; afterwards one by one. To change the logits
-    in place, take a clone. Taught in 08_generation.
-    """
-    n = tokens.shape[1]
-    x, rotation = embed_next(model, tokens, cache), rotation_next(model, n, cache)
-    for i, block in enumerate(model.blocks):
-        layer, y = block.attention, shift_next(layer_norm(x), block.attention.shift, cache, 2 * i)
-        q, k = layer.queries_and_keys(y, rotation)
-        v = split_heads(y @ layer.w_v, layer.n_heads)
-        keys, values = cache.keys[i], cache.values[i]
-        if cache.position == 0:
-            out, keys[..., :n, :], values[..., :n, :] = attention(q, k, v), k, v
-        else:
-            out = attend(q, k, v, keys, values, cache.position)
-        x = x + merge_heads(out) @ layer.w_o
-        y = shift_next(layer_norm(x), block.mlp.shift, cache, 2 * i + 1)
-        x = x + block.mlp.activation(y @ block.mlp.w_up) @ block.mlp.w_down
-    cache.position += n
-    return layer_norm(x[:, -1]) @ (model.token_embedding.T if model.w_out is None else model.w_out)
-
-
 # Writing
 
 
-def check_settings(model, tokens, n_tokens, temperature, top_k, top_p) -> None:
+def check_settings(
+    model: LanguageModel, tokens: Sequence[int], n_tokens: int, temperature: float, top_k: int, top_p: float
+) -> None:
     """Raises CourseError for a model that cannot write, an empty prompt or an impossible setting."""
     if not model.config.causal:
         raise CourseError(
@@ -199,8 +94,26 @@ def check_settings(model, tokens, n_tokens, temperature, top_k, top_p) -> None:
         raise CourseError(f"top_p {top_p} is not above 0 and up to 1: choose 0.9, or 1 to keep all tokens")
 
 
-@torch.no_grad()
-def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop=None, min_tokens=0):
+@torch.inference_mode()
+def next_logits(model: LanguageModel, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+    """The logits after the last of tokens (B, n), which follow those in the cache: (B, V), float32, on the CPU."""
+    with evaluating(model):
+        last = model.states(tokens, cache)[:, -1]
+        return model.unembed(last).float().cpu()
+
+
+def generate(
+    model: LanguageModel,
+    tokens: Sequence[int],
+    n_tokens: int,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    seed: int = 0,
+    *,
+    top_p: float = 1.0,
+    stop: int | None = None,
+    min_tokens: int = 0,
+) -> Iterator[int]:
     """Yield up to n_tokens ids that follow `tokens` (N,), one at a time; after `stop`, which is yielded, none.
 
     The last T tokens of the prompt are read at once, each later one alone, with a cache. Beyond T tokens each sees the
@@ -209,18 +122,14 @@ def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0, *, top_p
     Raises CourseError for an empty prompt or impossible settings.
     """
     check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
-    device, T = model.token_embedding.device, model.config.context_length
-    generator = torch.Generator().manual_seed(seed)
+    T, generator = model.config.context_length, torch.Generator().manual_seed(seed)
     window = [int(token) for token in tokens][-T:]
-    cache, unread = Cache(model), window
-    cached = type(model).forward is LanguageModel.forward
+    cache, unread = KVCache(model), window
     for place in range(n_tokens):
-        if cached and (cache.position < T or model.config.positions != "learned"):
-            logits = read(model, torch.tensor([unread], device=device), cache)[0]
+        if model.config.positions == "learned" and cache.position == T:
+            logits = next_logits(model, torch.tensor([window], device=model.device))[0]
         else:
-            with evaluating(model):
-                logits = model(torch.tensor([window], device=device))[0, -1]
-        logits = logits.float().cpu()
+            logits = next_logits(model, torch.tensor([unread], device=model.device), cache)[0]
         if stop is not None and place < min_tokens:
             logits = forbid(logits, stop)
         token = int(sample_next(logits, temperature, top_k, generator, top_p))
@@ -230,48 +139,71 @@ def generate(model, tokens, n_tokens, temperature=0.8, top_k=0, seed=0, *, top_p
         window, unread = [*window, token][-T:], [token]
 
 
-@torch.no_grad()
 def generate_many(
-    model, tokens, n_samples, n_tokens, generator, *, temperature=1.0, top_k=0, top_p=1.0, stop=None, min_tokens=0
-) -> list:
+    model: LanguageModel,
+    tokens: Sequence[int],
+    n_samples: int,
+    n_tokens: int,
+    generator: torch.Generator,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop: int | None = None,
+    min_tokens: int = 0,
+) -> list[list[int]]:
     """n_samples lists of up to n_tokens ids that follow `tokens` (N,), N up to T, drawn side by side in one batch.
 
     A list ends with `stop` if it came; rows that have ended leave the batch. Raises CourseError as `generate` does,
     and where learned positions do not reach.
     """
     check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
-    if model.config.positions == "learned" and len(tokens) + n_tokens - 1 > model.config.context_length:
-        raise CourseError(
-            f"{len(tokens)} tokens and {n_tokens} more do not fit {model.config.context_length} learned positions: "
-            f"ask for fewer"
-        )
-    device, cache, written = model.token_embedding.device, Cache(model, n_samples), [[] for _ in range(n_samples)]
-    unread, alive = torch.tensor([[int(t) for t in tokens]], device=device).expand(n_samples, -1), range(n_samples)
+    check_positions(model, len(tokens), n_tokens)
+    cache, written, alive = KVCache(model, n_samples), [[] for _ in range(n_samples)], list(range(n_samples))
+    unread = torch.tensor([[int(t) for t in tokens]], device=model.device).expand(n_samples, -1)
     for place in range(n_tokens):
-        logits = read(model, unread, cache).float().cpu()
+        logits = next_logits(model, unread, cache)
         if stop is not None and place < min_tokens:
             logits = forbid(logits, stop)
         drawn = sample_next(logits, temperature, top_k, generator, top_p)
         for row, token in zip(alive, drawn.tolist(), strict=True):
             written[row].append(token)
-        if stop is not None:
-            going = drawn != stop
-            alive = [row for row, goes in zip(alive, going.tolist(), strict=True) if goes]
-            if not alive:
-                break
-            if len(alive) < len(drawn):
-                cache.keep(going.to(device))
-                drawn = drawn[going]
-        unread = drawn[:, None].to(device)
+        going = torch.ones_like(drawn, dtype=torch.bool) if stop is None else drawn != stop
+        alive = [row for row, goes in zip(alive, going.tolist(), strict=True) if goes]
+        if not alive:
+            break
+        if len(alive) < len(drawn):
+            cache.keep(going.to(model.device))
+        unread = drawn[going][:, None].to(model.device)
     return written
 
 
-def stream(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop=""):
+def check_positions(model: LanguageModel, n_prompt: int, n_tokens: int) -> None:
+    """Raises CourseError where a prompt and what is to follow it do not fit learned positions."""
+    if model.config.positions == "learned" and n_prompt + n_tokens - 1 > model.config.context_length:
+        raise CourseError(
+            f"{n_prompt} tokens and {n_tokens} more do not fit {model.config.context_length} learned positions: "
+            f"ask for fewer"
+        )
+
+
+def stream(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    n_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    seed: int = 0,
+    *,
+    top_p: float = 1.0,
+    stop: str = "",
+) -> Iterator[str]:
     """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given.
 
     Each text begins with the one before it: bytes that may be the start of a character wait for the rest of it.
     """
-    written = []
+    written: list[int] = []
     for token in generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed, top_p=top_p):
         written.append(token)
         text = tokenizer.decode(written)
@@ -281,19 +213,29 @@ def stream(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, see
         yield text if len(written) == n_tokens else text.removesuffix("\ufffd")
 
 
-def write(model, tokenizer, prompt, n_tokens=200, temperature=0.8, top_k=0, seed=0, *, top_p=1.0, stop="") -> str:
+def write(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    n_tokens: int = 200,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    seed: int = 0,
+    *,
+    top_p: float = 1.0,
+    stop: str = "",
+) -> str:
     """The text that follows a prompt. Raises CourseError for a prompt with a character that the tokenizer lacks."""
-    if stop:
-        *_, text = ["", *stream(model, tokenizer, prompt, n_tokens, temperature, top_k, seed, top_p=top_p, stop=stop)]
-        return text
-    drawn = generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed, top_p=top_p)
-    return tokenizer.decode(list(drawn))
+    growing = stream(model, tokenizer, prompt, n_tokens, temperature, top_k, seed, top_p=top_p, stop=stop)
+    return collections.deque(growing, maxlen=1).pop() if n_tokens else ""
 
 
 # Whole continuations
 
 
-def batch_of(prompt, rows, device="cpu"):
+def batch_of(
+    prompt: Sequence[int], rows: list[list[int]], device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(x, y) of one prompt with different continuations: y is the next token in these, -1 in the prompt and after them.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
@@ -308,7 +250,7 @@ def batch_of(prompt, rows, device="cpu"):
     return x.to(device), y.to(device)
 
 
-def log_probability(model, x, y):
+def log_probability(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) over the targets that are not -1.
 
     Shapes: x and y (B, T) -> (B,). With a gradient, unless told not to. Taught in 08_generation.
@@ -318,67 +260,29 @@ def log_probability(model, x, y):
 
 
 @torch.no_grad()
-def beam_search(model, tokens, width, n_tokens, stop) -> list:
+def beam_search(
+    model: LanguageModel, tokens: Sequence[int], width: int, n_tokens: int, stop: int
+) -> list[tuple[float, list[int]]]:
     """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
 
     Returns [(ln p, ids)], the best first; none if nothing ended. Source: Lowerre 1976. Taught in 08_generation.
     """
-    cache, beams, ended, device = Cache(model), [(0.0, [])], [], model.token_embedding.device
-    logits = read(model, torch.tensor([[int(token) for token in tokens]], device=device), cache)
+    cache, beams, ended = KVCache(model), [(0.0, [])], []
+    logits = next_logits(model, torch.tensor([[int(token) for token in tokens]], device=model.device), cache)
     for _ in range(n_tokens):
-        totals = torch.tensor([[total] for total, _ in beams], device=device) + logits.log_softmax(dim=-1)
+        totals = torch.tensor([[total] for total, _ in beams]) + logits.log_softmax(dim=-1)
         best = totals.flatten().topk(min(2 * width, totals.numel()))
-        found = [(t, i // logits.shape[1], i % logits.shape[1]) for t, i in zip(*map(list, best), strict=True)]
-        ended += [(float(t), [*beams[row][1], stop]) for t, row, token in found if token == stop]
-        found = [(float(t), int(row), int(token)) for t, row, token in found if token != stop][:width]
+        found = [(float(t), *divmod(int(i), logits.shape[1])) for t, i in zip(*best, strict=True)]
+        ended += [(total, [*beams[row][1], stop]) for total, row, token in found if token == stop]
         ended = sorted(ended, reverse=True)[:width]
+        found = [(total, row, token) for total, row, token in found if token != stop][:width]
         if len(ended) == width and ended[-1][0] >= found[0][0]:
             break  # a longer text is never likelier than its beginning
         beams = [(total, [*beams[row][1], token]) for total, row, token in found]
         cache.keep([row for _, row, _ in found])
-        logits = read(model, torch.tensor([[token] for _, _, token in found], device=device), cache)
+        logits = next_logits(model, torch.tensor([[token] for _, _, token in found], device=model.device), cache)
     return ended
 
 
-# The command
-
-
-def parse_options(argv):
-    """The options of the command line; an impossible one ends the program with one line and code 2."""
-    parser = OneLineParser(prog="generation", description="Write text with a pretrained model.")
-    parser.add_argument("--checkpoint", metavar="DIR", required=True, help="folder of a finished pretraining run")
-    parser.add_argument("--prompt", required=True, help="the text to continue")
-    parser.add_argument("--tokens", type=int, default=300, help="how many tokens to write (default: 300)")
-    parser.add_argument(
-        "--temperature", type=float, default=0.8, help="0: always the likeliest; 1: as learned (default: 0.8)"
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=0, help="choose among the k likeliest only; 0: among all (default)"
-    )
-    parser.add_argument(
-        "--top-p", type=float, default=1.0, help="choose among the likeliest that reach p together; 1: all (default)"
-    )
-    parser.add_argument("--stop", metavar="TEXT", default="", help="end after the first TEXT (default: never)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute")
-    return parser.parse_args(argv)
-
-
-def main(argv=None) -> int:
-    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
-    try:
-        options = parse_options(argv)
-        model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
-        rest = (options.tokens, options.temperature, options.top_k, options.seed)
-        cuts = dict(top_p=options.top_p, stop=options.stop)
-        say(options.prompt + write(model, tokenizer, options.prompt, *rest, **cuts))
-        return 0
-    except CourseError as error:
-        print(f"generation: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit("this is now `bigmodel generate`: try `bigmodel generate --help`")

@@ -13,6 +13,7 @@ import tempfile
 import torch
 
 from bigmodel_lib.cli import pretrain
+from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.viz import plots
 
@@ -33,7 +34,7 @@ def draw_map() -> None:
     """The attention map of one head of the first layer, as a picture."""
     model, tokenizer = checkpoints.load_model(DATA / "first_model")
     tokens = tokenizer.encode("I love programming").tolist()
-    weights = model.attention_maps(torch.tensor([tokens]))[LAYER, 0, HEAD]
+    weights = record(model, torch.tensor([tokens]), "weights")[LAYER, 0, HEAD]
     labels = [tokenizer.decode([token]) for token in tokens]
     ax = plots.draw_attention(weights, labels, title=f"Where the first model looks (layer {LAYER}, head {HEAD})")
     checkpoints.write_whole(DATA / "attention_map.png", plots.png(ax.figure))

@@ -14,7 +14,8 @@ import time
 import torch
 
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.generation import Cache, read
+from bigmodel_lib.generation import next_logits
+from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 
@@ -31,14 +32,14 @@ def plain(model, tokens):
 def both(model, tokens, n: int, rounds: int):
     """(median seconds a token with the cache, without) for the STRETCH tokens up to place n, both in turn."""
     took, places = ([], []), range(n - STRETCH, n)
-    cache = Cache(model)
-    read(model, tokens[:, : n - STRETCH], cache)
+    cache = KVCache(model)
+    next_logits(model, tokens[:, : n - STRETCH], cache)
     shifted = cache.shifted
     for _ in range(rounds):
         cache.position, cache.shifted = n - STRETCH, [*shifted]  # the rings are written over
         start = time.perf_counter()
         for place in places:
-            read(model, tokens[:, place : place + 1], cache)
+            next_logits(model, tokens[:, place : place + 1], cache)
         middle = time.perf_counter()
         for place in places:
             plain(model, tokens[:, : place + 1])

@@ -21,7 +21,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.finetuning import classification, dpo, finetuning
-from bigmodel_lib.interpretability import interpretation, scores
+from bigmodel_lib.interpretability import interventions, maps, scores
 from bigmodel_lib.measuring import compression
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.storyworld import StoryWorld
@@ -166,7 +166,7 @@ def looking(device) -> dict:
     """{name: call}: what a model looked at, and what changes without it."""
     model, text, after = put(random_model(11), device), ids(device, 1, 5, 2, 6, 5, 2), ids(device, 5, 2, 6, 5, 2, 7)
     other = ids(device, 1, 5, 3, 6, 5, 2)
-    maps = interpretation.recorded(model, text[None], "weights")[:, 0]
+    weights = maps.record(model, text[None], "weights")[:, 0]
     two, where = torch.stack([text, after]), (ids(device, 3, 4), ids(device, 1, 2))
     one_head = [(0, 1)]
 
@@ -174,20 +174,20 @@ def looking(device) -> dict:
         return logits[:, -1, 4]
 
     return {
-        "entropy_of_rows": lambda: interpretation.entropy_of_rows(maps),
-        "mean_distance": lambda: interpretation.mean_distance(maps),
-        "pattern_scores": lambda: list(interpretation.pattern_scores(maps, text).values()),
-        "rollout": lambda: interpretation.rollout(maps),
-        "gradient_times_input": lambda: interpretation.gradient_times_input(model, two, *where),
-        "knockout_effects": lambda: interpretation.knockout_effects(model, text, after),
-        "knockout_effects, one head": lambda: interpretation.knockout_effects(model, text, after, one_head),
-        "ablate, zero": lambda: interpretation.ablate(model, text[None], one_head),
-        "ablate, mean": lambda: interpretation.ablate(model, text[None], one_head, "mean", after[None]),
-        "ablate, resample": lambda: interpretation.ablate(model, text[None], one_head, "resample", after[None]),
-        "head_effects": lambda: interpretation.head_effects(model, text[None], after[None]),
-        "patch": lambda: interpretation.patch(model, text, other, measure),
-        "logit_lens": lambda: interpretation.logit_lens(model, text[None]),
-        "attention_maps": lambda: model.attention_maps(text[None]),
+        "entropy_of_rows": lambda: maps.entropy_of_rows(weights),
+        "mean_distance": lambda: maps.mean_distance(weights),
+        "pattern_scores": lambda: list(maps.pattern_scores(weights, text).values()),
+        "rollout": lambda: maps.rollout(weights),
+        "gradient_times_input": lambda: maps.gradient_times_input(model, two, *where),
+        "knockout_effects": lambda: interventions.knockout_effects(model, text, after),
+        "knockout_effects, one head": lambda: interventions.knockout_effects(model, text, after, one_head),
+        "ablate, zero": lambda: interventions.ablate(model, text[None], one_head),
+        "ablate, mean": lambda: interventions.ablate(model, text[None], one_head, "mean", after[None]),
+        "ablate, resample": lambda: interventions.ablate(model, text[None], one_head, "resample", after[None]),
+        "head_effects": lambda: interventions.head_effects(model, text[None], after[None]),
+        "patch": lambda: interventions.patch(model, text, other, measure),
+        "logit_lens": lambda: maps.logit_lens(model, text[None]),
+        "record": lambda: maps.record(model, text[None], "activations"),
     }
 
 

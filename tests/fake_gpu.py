@@ -76,10 +76,10 @@ def notebook(path, fault: str = "") -> None:
     with contextlib.ExitStack() as stack:
         if fault == "table on the cpu":
 
-            def on_the_cpu(T, K, base, device=None):
+            def on_the_cpu(T, K, base, device=None, start=0):
                 return (torch.zeros(T, K, device="cpu"),) * 2
 
-            stack.enter_context(mock.patch.object(layers_module, "rope_tables", on_the_cpu))
+            stack.enter_context(mock.patch.object(transformer, "rope_tables", on_the_cpu))
         stack.enter_context(FakeTensorMode())
         path(there)
 

@@ -13,7 +13,8 @@ from IPython.core.interactiveshell import InteractiveShell
 pytest.importorskip("anywidget", reason="the explorer needs anywidget: pip install -e .[course]")
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.interpretability import constructed, interventions
+from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.text.tokenizers import WordTokenizer
 from bigmodel_lib.viz import plots
 from bigmodel_lib.viz.explorer import METHODS, AttentionExplorer, maps_by
@@ -48,19 +49,19 @@ def test_every_method_gives_maps_of_its_own_shape_from_0_to_1(random_model, rand
 
 
 def test_the_maps_of_the_model_by_hand_say_what_is_known_of_it():
-    model, text = interpretation.induction_by_hand(), torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])
+    model, text = constructed.induction_by_hand(), torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])
     assert maps_by("weights", model, text)[1, 0, 5].argmax() == 2
     assert maps_by("gradient × input", model, text)[0, 0, 5].argmax() == 2
     effects = maps_by("ablation", model, text)
     assert effects[0, 1].max() < 0.01  # the head that writes nothing
     for layer, head in ((0, 0), (1, 1)):
-        one = interpretation.knockout_effects(model, text, torch.cat([text[1:], torch.tensor([6])]), {(layer, head)})
+        one = interventions.knockout_effects(model, text, torch.cat([text[1:], torch.tensor([6])]), {(layer, head)})
         assert torch.allclose(effects[layer, head], one.clamp(0, 1))
 
 
 def test_what_is_sent_are_the_models_weights_queries_by_keys(explorer, random_model):
     model = random_model(0)
-    wanted = model.attention_maps(torch.tensor(WORDS.encode(TEXTS["Anna and the lamp"])).long()[None])[:, 0]
+    wanted = record(model, torch.tensor(WORDS.encode(TEXTS["Anna and the lamp"])).long()[None], "weights")[:, 0]
     assert explorer.grid == [2, 2] and np.abs(sent(explorer) - wanted.numpy()).max() <= 0.5 / 255 + 1e-6
     assert explorer.tokens == TEXTS["Anna and the lamp"].split() and explorer.titles == list(TEXTS)
 

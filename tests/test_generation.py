@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib import generation
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.exercises.nb08 import attend_to_cache
 from bigmodel_lib.finetuning.dpo import Preferring, dpo_loss, kl_to, log_probabilities
 from bigmodel_lib.generation import (
-    Cache,
-    attend_to_cache,
     batch_of,
     beam_search,
     forbid,
@@ -23,13 +21,13 @@ from bigmodel_lib.generation import (
     keep_top_k,
     keep_top_p,
     log_probability,
-    read,
     sample_next,
     sampling_distribution,
     stream,
     write,
 )
-from bigmodel_lib.model.layers import layer_norm, rope_tables, shift_tokens, split_heads
+from bigmodel_lib.model.cache import KVCache
+from bigmodel_lib.model.layers import layer_norm, rms_norm, rope_tables, shift_tokens, split_heads
 from bigmodel_lib.model.transformer import ValueResiduals
 from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld
 from bigmodel_lib.storyworld import judge as judging
@@ -42,9 +40,17 @@ RECIPES = [
     dict(), dict(token_shift=False), dict(qk_norm=False), dict(activation="gelu"), dict(ngrams=3), dict(ngrams=4),
     dict(tied=True, init="gpt2"), dict(positions="none"), dict(n_heads=1, rope_base=50.0),
     dict(dropout=0.3, ngrams=2),
+    dict(norm="rms"), dict(norm_gain=True), dict(activation="swiglu"), dict(n_heads=4, n_kv_heads=2),
+    dict(norm="rms", norm_gain=True, activation="swiglu", n_kv_heads=1, qk_norm=False, token_shift=False),  # Llama's
     dict(positions="learned", qk_norm=False, activation="gelu", token_shift=False, tied=True, init="gpt2"),
 ]  # fmt: skip
 SLIDING = [recipe for recipe in RECIPES if recipe.get("positions") != "learned"]
+
+
+@torch.no_grad()
+def read(model, tokens, cache):
+    """The logits after the last of the tokens, (B, V)."""
+    return model(tokens, cache=cache)[:, -1]
 
 
 def each_recipe(recipes):
@@ -145,7 +151,7 @@ def test_the_cache_changes_nothing_up_to_the_context(random_model, random_tokens
         tokens = random_tokens(seed)
         whole = model(tokens)
         for first in (1, 5, 12):
-            cache = Cache(model, 3)
+            cache = KVCache(model, 3)
             logits = read(model, tokens[:, :first], cache)
             for t in range(first, 13):
                 scale = whole[:, t - 1].abs().max()
@@ -171,15 +177,19 @@ def banded_logits(model, tokens):
                 token = int(tokens[b, place]) if place >= 0 else 0
                 row = token if place == t - n + 1 else (row * c.vocab_size + token) % 16_381
             x[b, t] += model.ngram_embedding[row + (n - 2) * 16_381]
+    norm = layer_norm if c.norm == "layer" else rms_norm
     for block in model.blocks:
-        y = layer_norm(x)
+        y = norm(x) if block.attention.norm_gain is None else norm(x) * block.attention.norm_gain
         y = y if block.attention.shift is None else shift_tokens(y, block.attention.shift)
         q, k = block.attention.queries_and_keys(y, rotation)
+        v = split_heads(y @ block.attention.w_v, c.n_key_heads)
+        k, v = (part.repeat_interleave(c.n_heads // c.n_key_heads, dim=1) for part in (k, v))
         scores = (q @ k.mT / math.sqrt(c.d_head)).masked_fill(hidden, -math.inf)
-        out = scores.softmax(dim=-1) @ split_heads(y @ block.attention.w_v, c.n_heads)
+        out = scores.softmax(dim=-1) @ v
         x = x + out.transpose(1, 2).flatten(2) @ block.attention.w_o
-        x = x + block.mlp(layer_norm(x))
-    return layer_norm(x) @ (model.token_embedding.T if model.w_out is None else model.w_out)
+        x = x + block.mlp(norm(x))
+    x = norm(x) if model.norm_gain is None else norm(x) * model.norm_gain
+    return x @ (model.token_embedding.T if model.w_out is None else model.w_out)
 
 
 @torch.no_grad()
@@ -190,7 +200,7 @@ def test_beyond_the_context_the_cache_is_a_band_and_not_the_last_tokens_encoded_
     for seed in range(2):
         model = random_model(seed, 0.3, torch.float64, **recipe).eval()
         tokens = random_tokens(seed, (2, 40))
-        banded, cache = banded_logits(model, tokens), Cache(model, 2)
+        banded, cache = banded_logits(model, tokens), KVCache(model, 2)
         torch.testing.assert_close(banded[:, :12], model(tokens[:, :12]), rtol=0, atol=1e-10)
         for t in range(8, 41):
             stretch = tokens[:, :8] if t == 8 else tokens[:, t - 1 : t]
@@ -199,7 +209,8 @@ def test_beyond_the_context_the_cache_is_a_band_and_not_the_last_tokens_encoded_
         again = model(tokens[:, -12:])[:, -1]
         assert (again - logits).abs().max() > 1e-3
         assert all(
-            ring.shape == (2, model.config.n_heads, 12, model.config.d_head) for ring in (*cache.keys, *cache.values)
+            ring.shape == (2, model.config.n_key_heads, 12, model.config.d_head)
+            for ring in (*cache.keys, *cache.values)
         )
 
 
@@ -209,7 +220,7 @@ def rings_of(*caches):
 
 def test_the_cache_holds_what_the_formula_counts_at_once_and_for_good(random_model, random_tokens):
     model = random_model()
-    cache = Cache(model, 3)
+    cache = KVCache(model, 3)
     places = [ring.data_ptr() for ring in rings_of(cache)]
     for t in range(30):
         assert cache.count_numbers() == 3 * (2 * 2 * 12 * 16 + 2 * 2 * 16)  # B (2 L T D + 2 L D), after any t
@@ -223,7 +234,7 @@ def test_the_cache_holds_what_the_formula_counts_at_once_and_for_good(random_mod
 def test_what_lies_in_slots_not_yet_written_never_matters(random_model, random_tokens, recipe, filling):
     model, tokens = random_model(1, 0.3, torch.float64, **recipe).eval(), random_tokens()
     for first in (1, 5, 12):
-        clean, filled = Cache(model, 3), Cache(model, 3)
+        clean, filled = KVCache(model, 3), KVCache(model, 3)
         for ring in rings_of(clean):
             ring.zero_()
         for ring in rings_of(filled):
@@ -239,15 +250,15 @@ def test_what_lies_in_slots_not_yet_written_never_matters(random_model, random_t
 
 def test_no_two_rings_share_memory_and_two_texts_can_be_written_in_turn(random_model, random_tokens):
     model, (one, other) = random_model(1, 0.3, torch.float64), random_tokens(shape=(2, 1, 30))
-    caches = Cache(model), Cache(model)
+    caches = KVCache(model), KVCache(model)
     assert len({ring.untyped_storage().data_ptr() for ring in rings_of(*caches)}) == 2 * 2 * 2
-    alone, cache = [], Cache(model)
+    alone, cache = [], KVCache(model)
     for t in range(30):
         alone.append(read(model, one[:, t : t + 1], cache))
     for t in range(30):
         assert torch.equal(read(model, one[:, t : t + 1], caches[0]), alone[t])
         read(model, other[:, t : t + 1], caches[1])
-    kept = Cache(model)
+    kept = KVCache(model)
     for parts in (kept.keys, kept.values):
         parts[:] = [ring.fill_(1.0) for ring in parts]
     before = list(kept.keys)
@@ -258,7 +269,7 @@ def test_no_two_rings_share_memory_and_two_texts_can_be_written_in_turn(random_m
 
 def test_the_logits_that_were_read_can_be_drawn_from_and_a_clone_of_them_changed(random_model, random_tokens):
     model, draw = random_model(), torch.Generator().manual_seed(0)
-    logits = read(model, random_tokens(), Cache(model, 3))
+    logits = read(model, random_tokens(), KVCache(model, 3))
     assert not logits.requires_grad and model.token_embedding.requires_grad
     for temperature, top_k, top_p in itertools.product((0, 0.7), (0, 3), (0.5, 1.0)):
         assert sample_next(logits, temperature, top_k, draw, top_p).shape == (3,)
@@ -273,7 +284,7 @@ def test_the_logits_that_were_read_can_be_drawn_from_and_a_clone_of_them_changed
 
 def test_a_row_that_is_kept_goes_on_as_if_alone(random_model, random_tokens):
     model, tokens = random_model(dtype=torch.float64, ngrams=3), random_tokens()
-    cache = Cache(model, 3)
+    cache = KVCache(model, 3)
     read(model, tokens[:, :5], cache)
     cache.keep([2, 0])
     logits = read(model, tokens[[2, 0], 5:6], cache)
@@ -325,16 +336,10 @@ def test_generation_is_the_plain_loop_up_to_the_context(random_model, recipe):
 
 
 @torch.no_grad()
-def test_learned_positions_and_other_models_encode_the_last_tokens_again(random_model):
+def test_learned_positions_encode_the_last_tokens_again(random_model):
     learned = random_model(1, 0.3, positions="learned", token_shift=False).eval()
-    config = random_model().config
-    other = ValueResiduals(config)
-    for parameter in other.parameters():
-        parameter.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(parameter.numel()))
-    other.value_shares.fill_(3.0)
-    for model in (learned, other.eval()):
-        settings = dict(seed=3, temperature=1.0, top_k=0, top_p=1.0)
-        assert list(generate(model, [3, 1, 4], 30, **settings)) == naive(model, [3, 1, 4], 30, **settings)
+    settings = dict(seed=3, temperature=1.0, top_k=0, top_p=1.0)
+    assert list(generate(learned, [3, 1, 4], 30, **settings)) == naive(learned, [3, 1, 4], 30, **settings)
 
 
 def test_generation_sees_the_last_context_and_repeats_with_its_seed(random_model):
@@ -408,21 +413,6 @@ def test_many_rows_refuse_what_learned_positions_cannot_hold(random_model):
     assert len(generate_many(model, [1, 2], 2, 11, torch.Generator())[0]) == 11
     with pytest.raises(CourseError, match="2 tokens and 12 more do not fit 12 learned positions"):
         generate_many(model, [1, 2], 2, 12, torch.Generator())
-
-
-def test_the_command_takes_top_p_and_stop(random_model, tmp_path, capsys):
-    checkpoints.save_model(tmp_path, random_model(vocab_size=256), ByteTokenizer())
-    asked = ["--checkpoint", str(tmp_path), "--prompt", "x", "--tokens", "30", "--seed", "5"]
-    assert generation.main([*asked, "--top-p", "1e-9"]) == 0
-    narrow = capsys.readouterr().out
-    assert generation.main([*asked, "--temperature", "0"]) == 0
-    assert capsys.readouterr().out == narrow, "a tiny p leaves the likeliest token alone"
-    assert generation.main(asked) == 0
-    free = capsys.readouterr().out[1:-1]
-    assert generation.main([*asked, "--stop", free[8]]) == 0
-    assert capsys.readouterr().out[1:-1] == free[: free.index(free[8]) + 1]
-    assert generation.main([*asked, "--top-p", "2"]) == 2
-    assert capsys.readouterr().err.startswith("generation: top_p 2.0 is not above 0 and up to 1")
 
 
 # Whole continuations
@@ -690,10 +680,36 @@ def test_the_sentences_that_go_on_from_i_love_are_all_different():
 
 
 def test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for(random_model, random_tokens):
-    model, cache = random_model(), generation.Cache(random_model(), 2)
-    with pytest.raises(CourseError, match="13 tokens were given after 0 others: the cache reads 12"):
-        generation.read(model, random_tokens(shape=(2, 13)), generation.Cache(model, 2))
-    generation.read(model, random_tokens(shape=(2, 5)), cache)
-    with pytest.raises(CourseError, match="2 tokens were given after 5 others: the cache reads 1"):
-        generation.read(model, random_tokens(shape=(2, 2)), cache)
+    model, cache = random_model(), KVCache(random_model(), 2)
+    with pytest.raises(CourseError, match="13 tokens were given after 0 others, and the context holds 12: give those"):
+        read(model, random_tokens(shape=(2, 13)), KVCache(model, 2))
+    read(model, random_tokens(shape=(2, 5)), cache)
+    with pytest.raises(CourseError, match="8 tokens were given after 5 others"):
+        read(model, random_tokens(shape=(2, 8)), cache)
     assert cache.position == 5
+    learned = random_model(positions="learned")
+    full = KVCache(learned, 3)
+    read(learned, random_tokens(), full)
+    with pytest.raises(CourseError, match="1 tokens were given after 12 others, and the model has 12 learned"):
+        read(learned, random_tokens()[:, :1], full)
+
+
+@each_recipe(RECIPES)
+def test_a_text_read_in_pieces_is_the_text_read_at_once(random_model, random_tokens, recipe):
+    model, tokens = random_model(2, 0.3, torch.float64, **recipe).eval(), random_tokens()
+    whole, cache = model(tokens), KVCache(model, 3)
+    for start, end in ((0, 3), (3, 4), (4, 9), (9, 12)):
+        with torch.no_grad():
+            piece = model(tokens[:, start:end], cache=cache)
+        torch.testing.assert_close(piece, whole[:, start:end], rtol=0, atol=1e-9 * max(1.0, whole.abs().max().item()))
+
+
+def test_value_residuals_write_with_the_cache_what_they_write_without(random_model, random_tokens):
+    model, tokens = ValueResiduals(random_model().config).double().eval(), random_tokens()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(parameter.numel()))
+    whole, cache = model(tokens), KVCache(model, 3)
+    for t in range(12):
+        logits = read(model, tokens[:, t : t + 1], cache)
+        torch.testing.assert_close(logits, whole[:, t], rtol=0, atol=1e-9)

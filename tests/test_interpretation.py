@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.interpretability import interpretation as looked
+from bigmodel_lib.interpretability import constructed, interventions
+from bigmodel_lib.interpretability import maps as looked
+from bigmodel_lib.model.transformer import HOOKS
 
 #                    0  1  2  3  4  5  6  7  8  9
 TEXT = torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])  # by the rule, 5 follows place 5, 2 follows 6, and 6 follows 9
@@ -18,10 +20,10 @@ KINDS = [dict(), dict(causal=False), dict(positions="learned", qk_norm=False, to
 
 @pytest.fixture(scope="module")
 def by_hand():
-    return looked.induction_by_hand()
+    return constructed.induction_by_hand()
 
 
-def nothing(what, layer, value):
+def nothing(layer, value):
     return value
 
 
@@ -30,25 +32,49 @@ def nothing(what, layer, value):
 
 @pytest.mark.parametrize("changes", KINDS, ids=str)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_run_without_an_edit_is_the_model_and_its_maps(random_model, random_tokens, changes, seed):
-    model, tokens = random_model(seed, **changes).eval(), random_tokens(seed)
-    with torch.no_grad():
-        assert torch.allclose(looked.run_with(model, tokens, nothing), model(tokens), atol=1e-4)
-    assert torch.allclose(looked.recorded(model, tokens, "weights"), model.attention_maps(tokens), atol=1e-5)
+def test_hooks_that_change_nothing_change_nothing(random_model, random_tokens, changes, seed):
+    model, tokens = random_model(seed, dtype=torch.float64, **changes).eval(), random_tokens(seed)
+    torch.testing.assert_close(model(tokens, hooks=dict.fromkeys(HOOKS, nothing)), model(tokens), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("changes", [*KINDS, dict(n_heads=4, n_kv_heads=2, activation="swiglu", norm="rms")], ids=str)
+def test_every_hook_sees_its_value_once_a_layer_and_what_it_gives_back_goes_on(random_model, random_tokens, changes):
+    model, tokens = random_model(1, 0.3, torch.float64, **changes).eval(), random_tokens()
+    H, H_kv = model.config.n_heads, model.config.n_key_heads
+    K, every, ends = 16 // H, [0, 1], {"stream": [0, 1, 2], "logits": [2]}
+    shapes = dict(stream=(3, 12, 16), middle=(3, 12, 16), attention=(3, 12, 16), mlp=(3, 12, 16),
+                  q=(3, H, 12, K), k=(3, H_kv, 12, K), v=(3, H_kv, 12, K), heads=(3, H, 12, K),
+                  scores=(3, H, 12, 12), weights=(3, H, 12, 12), activations=(3, 12, 24),
+                  logits=(3, 12, 11))  # fmt: skip
+    assert shapes.keys() == HOOKS.keys()
+    whole = model(tokens)
+    for name, shape in shapes.items():
+        for chosen in ends.get(name, every):
+            seen = []
+
+            def spoil(layer, value, chosen=chosen, seen=seen):
+                seen.append((layer, tuple(value.shape)))
+                spoiled = value * torch.linspace(0.5, 2.0, value.shape[-1], dtype=value.dtype)
+                return spoiled if layer == chosen else value
+
+            found = model(tokens, hooks={name: spoil})
+            assert seen == [(layer, shape) for layer in ends.get(name, every)], name
+            assert (found - whole).abs().max() > 1e-6, (name, chosen)
+
+
+def test_an_unknown_hook_is_refused_by_name(random_model, random_tokens):
+    with pytest.raises(CourseError, match="no hook is named 'head': choose one of stream, q, k"):
+        random_model()(random_tokens(), hooks={"head": nothing})
 
 
 def test_what_is_recorded_are_the_parts_that_add_up_to_the_stream(random_model, random_tokens):
     model, tokens = random_model(3, scale=0.2), random_tokens()
-    stream, heads, mlp, weights = (
-        looked.recorded(model, tokens, part) for part in ("stream", "heads", "mlp", "weights")
-    )
+    stream, heads, mlp, weights = (looked.record(model, tokens, part) for part in ("stream", "heads", "mlp", "weights"))
     assert stream.shape == (3, 3, 12, 16) and heads.shape == (2, 3, 2, 12, 8) and weights.shape == (2, 3, 2, 12, 12)
     assert torch.allclose(stream[0], model.embed(tokens))
     for layer, block in enumerate(model.blocks):
         added = sum(heads[layer, :, h] @ block.attention.w_o[8 * h : 8 * h + 8] for h in range(2))  # head by head
         assert torch.allclose(stream[layer] + added + mlp[layer], stream[layer + 1], atol=1e-5)
-    with pytest.raises(CourseError, match="'head' is no part of a run"):
-        looked.recorded(model, tokens, "head")
 
 
 def test_the_lens_ends_in_the_models_own_answer_and_begins_with_the_embedding(random_model, random_tokens):
@@ -74,10 +100,10 @@ def test_the_lens_reads_the_answer_after_the_layer_that_writes_it(by_hand):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_model_by_hand_says_what_followed_the_last_times_and_looks_where_it_says(sizes, seed):
     V, T = sizes
-    model, generator = looked.induction_by_hand(V, T), torch.Generator().manual_seed(seed)
+    model, generator = constructed.induction_by_hand(V, T), torch.Generator().manual_seed(seed)
     once = torch.randperm(V - 1, generator=generator) + 1
     text = torch.cat([torch.tensor([0]), once, once])[:T]
-    maps = looked.recorded(model, text[None], "weights")[:, 0]
+    maps = looked.record(model, text[None], "weights")[:, 0]
     n, best = len(once), model(text[None])[0].argmax(dim=-1)
     for place in range(n + 1, len(text)):  # from here on every token comes for the second time
         assert best[place] == once[(place - n) % n]
@@ -88,7 +114,7 @@ def test_the_model_by_hand_says_what_followed_the_last_times_and_looks_where_it_
 def test_a_context_too_long_for_the_hand_made_model_is_refused():
     for sizes in ((4, 12), (5, 8)):
         with pytest.raises(CourseError, match="an even width"):
-            looked.induction_by_hand(*sizes)
+            constructed.induction_by_hand(*sizes)
 
 
 # Maps
@@ -101,7 +127,7 @@ def test_entropy_and_distance_of_rows_that_can_be_counted():
 
 
 def test_each_kind_of_head_has_the_highest_score_of_its_kind(by_hand):
-    scores = looked.pattern_scores(looked.recorded(by_hand, TEXT[None], "weights")[:, 0], TEXT)
+    scores = looked.pattern_scores(looked.record(by_hand, TEXT[None], "weights")[:, 0], TEXT)
     for kind, heads in {"previous": [(0, 0)], "first": [(0, 1)], "induction": [(1, 0), (1, 1)]}.items():
         for layer, head in itertools.product(range(2), range(2)):
             assert (scores[kind][layer, head] > 0.99) == ((layer, head) in heads), (kind, layer, head)
@@ -158,15 +184,15 @@ def test_gradient_times_input_is_the_slope_of_making_one_token_longer(random_mod
     found = looked.gradient_times_input(model, tokens, places, targets)
 
     def lead(row, token, size):
-        def longer(what, layer, value):
-            if (what, layer) != ("stream", 0):
+        def longer(layer, value):
+            if layer > 0:
                 return value
             value = value.clone()
             value[0, token] *= size
             return value
 
         with torch.no_grad():
-            logits = looked.run_with(model, tokens[row : row + 1], longer)[0, places[row]]
+            logits = model(tokens[row : row + 1], hooks={"stream": longer})[0, places[row]]
         return logits[targets[row]] - logits.mean()
 
     for row, token in itertools.product(range(2), range(6)):
@@ -190,8 +216,8 @@ def test_hiding_a_token_equals_setting_its_weights_to_zero_by_hand(random_model,
     model, tokens = random_model(6, n_layers=1), random_tokens(2, (1, 5))
     keys = torch.zeros(1, 5, dtype=torch.bool)
     keys[0, 2] = True
-    found = looked.run_with(model, tokens, looked.knockout(keys, {(0, 1)}))
-    weights, values = looked.recorded(model, tokens, "weights")[0], None
+    found = model(tokens, hooks=interventions.knockout(keys, {(0, 1)}))
+    weights, values = looked.record(model, tokens, "weights")[0], None
     block, y = model.blocks[0].attention, functional.layer_norm(model.embed(tokens), (16,))
     y = y + block.shift * functional.pad(y, (0, 0, 1, -1))
     values = (y @ block.w_v).view(1, 5, 2, 8).transpose(1, 2)
@@ -206,29 +232,29 @@ def test_hiding_effects_point_at_what_the_answer_needs(by_hand):
     targets = torch.full_like(TEXT, -1)
     for place, source in KNOWN.items():
         targets[place] = TEXT[source]
-    effects = looked.knockout_effects(by_hand, TEXT, targets)
+    effects = interventions.knockout_effects(by_hand, TEXT, targets)
     for place in range(len(TEXT)):
         if place in KNOWN:
             assert effects[place].argmax() == KNOWN[place] and effects[place, KNOWN[place]] > 1
         else:
             assert effects[place].abs().max() == 0
     for head in [{(0, 1)}, {(1, 0)}, {(1, 1)}]:
-        assert looked.knockout_effects(by_hand, TEXT, targets, head).abs().max() < 0.01
-    both = looked.knockout_effects(by_hand, TEXT, targets, {(1, 0), (1, 1)})
+        assert interventions.knockout_effects(by_hand, TEXT, targets, head).abs().max() < 0.01
+    both = interventions.knockout_effects(by_hand, TEXT, targets, {(1, 0), (1, 1)})
     assert both[9].argmax() == 4 and both[9, 4] > 1 and both[9, :4].abs().max() < 0.01
 
 
-@pytest.mark.parametrize("how", looked.HOW)
+@pytest.mark.parametrize("how", interventions.HOW)
 def test_taking_away_heads_of_the_model_by_hand_does_what_its_weights_say(by_hand, how):
     other = torch.tensor([[0, 7, 1, 4, 2, 5, 6, 3, 2, 1]])
 
     def worst(*heads):
-        probs = looked.ablate(by_hand, TEXT[None], heads, how, other)[0].softmax(dim=-1)
+        probs = interventions.ablate(by_hand, TEXT[None], heads, how, other)[0].softmax(dim=-1)
         return min(probs[place, TEXT[source]].item() for place, source in KNOWN.items())
 
     whole = by_hand(TEXT[None])
-    assert torch.allclose(looked.ablate(by_hand, TEXT[None], []), whole, atol=1e-5)
-    assert torch.allclose(looked.ablate(by_hand, TEXT[None], [(0, 1)], how, other), whole, atol=1e-5)  # the sharp one
+    assert torch.allclose(interventions.ablate(by_hand, TEXT[None], []), whole, atol=1e-5)
+    assert torch.allclose(interventions.ablate(by_hand, TEXT[None], [(0, 1)], how, other), whole, atol=1e-5)
     assert worst() > 0.999 and worst((1, 0)) > 0.45 and worst((1, 1)) > 0.45  # each stands in for the other
     assert worst((1, 0), (1, 1)) < 0.4 and worst((0, 0)) < 0.4
 
@@ -236,7 +262,7 @@ def test_taking_away_heads_of_the_model_by_hand_does_what_its_weights_say(by_han
 @pytest.mark.parametrize("seed", range(3))
 def test_ablation_replaces_exactly_that_heads_output(random_model, random_tokens, seed):
     model, tokens, other = random_model(seed, n_layers=1), random_tokens(seed), random_tokens(seed + 9)
-    heads, others = looked.recorded(model, tokens, "heads")[0], looked.recorded(model, other, "heads")[0]
+    heads, others = looked.record(model, tokens, "heads")[0], looked.record(model, other, "heads")[0]
     puts = {"zero": 0.0, "mean": others[:, 1].flatten(0, 1).mean(dim=0), "resample": others[:, 1]}
     w_o = model.blocks[0].attention.w_o
     for how, put in puts.items():
@@ -245,14 +271,14 @@ def test_ablation_replaces_exactly_that_heads_output(random_model, random_tokens
         x = model.embed(tokens) + ours.transpose(1, 2).reshape(3, 12, 16) @ w_o
         x = x + model.blocks[0].mlp(functional.layer_norm(x, (16,)))
         wanted = functional.layer_norm(x, (16,)) @ model.w_out
-        assert torch.allclose(looked.ablate(model, tokens, [(0, 1)], how, other), wanted, atol=1e-4), how
+        assert torch.allclose(interventions.ablate(model, tokens, [(0, 1)], how, other), wanted, atol=1e-4), how
 
 
 def test_effects_of_heads_are_rises_of_the_loss_on_the_targets_alone(by_hand):
     targets = torch.full_like(TEXT, -1)[None]
     targets[0, 9] = TEXT[KNOWN[9]]
-    effects = looked.head_effects(by_hand, TEXT[None], targets)
-    right = looked.ablate(by_hand, TEXT[None], [(0, 0)])[0, 9].log_softmax(dim=-1)[TEXT[KNOWN[9]]]
+    effects = interventions.head_effects(by_hand, TEXT[None], targets)
+    right = interventions.ablate(by_hand, TEXT[None], [(0, 0)])[0, 9].log_softmax(dim=-1)[TEXT[KNOWN[9]]]
     assert abs(effects[0, 0] + right) < 1e-3 and effects[0, 0] > 0.5
     assert effects[0, 1].abs() < 1e-5 and effects[1].abs().max() < 0.2
 
@@ -260,7 +286,7 @@ def test_effects_of_heads_are_rises_of_the_loss_on_the_targets_alone(by_hand):
 def test_impossible_ablations_are_refused(by_hand):
     for how in ("none", "mean", "resample"):
         with pytest.raises(CourseError, match="choose zero"):
-            looked.ablate(by_hand, TEXT[None], [(0, 0)], how)
+            interventions.ablate(by_hand, TEXT[None], [(0, 0)], how)
 
 
 # Patching
@@ -269,7 +295,7 @@ def test_impossible_ablations_are_refused(by_hand):
 def test_patching_follows_the_answer_from_the_token_that_is_copied_to_the_place_that_says_it(by_hand):
     clean, corrupt = TEXT[:6], TEXT[:6].clone()
     corrupt[2] = 4
-    shares = looked.patch(by_hand, clean, corrupt, lambda logits: logits[:, -1].log_softmax(dim=-1)[:, 5])
+    shares = interventions.patch(by_hand, clean, corrupt, lambda logits: logits[:, -1].log_softmax(dim=-1)[:, 5])
     wanted = torch.zeros(3, 6)
     wanted[0, 2] = wanted[1, 2] = wanted[2, 5] = 1.0
     assert torch.allclose(shares, wanted, atol=1e-4)
@@ -279,7 +305,7 @@ def test_patching_follows_the_answer_from_the_token_that_is_copied_to_the_place_
 def test_patching_one_place_equals_a_run_with_that_place_replaced(random_model, random_tokens, seed):
     model = random_model(seed, scale=0.3)
     clean, corrupt = random_tokens(seed, (2, 7))
-    shares = looked.patch(model, clean, corrupt, lambda logits: logits[:, -1, 0] - logits[:, -1, 3])
+    shares = interventions.patch(model, clean, corrupt, lambda logits: logits[:, -1, 0] - logits[:, -1, 3])
     assert shares.shape == (3, 7) and abs(shares[2, 6] - 1) < 1e-4 and shares[2, :6].abs().max() < 1e-4
     low, high = (model(t[None])[0, -1, 0] - model(t[None])[0, -1, 3] for t in (corrupt, clean))
     for t in range(7):  # at layer 0 patching is nothing but another token
@@ -291,24 +317,23 @@ def test_patching_one_place_equals_a_run_with_that_place_replaced(random_model, 
 
 def test_putting_replaces_one_place_a_row_before_one_layer_and_nothing_else(random_model, random_tokens):
     model, tokens, foreign = random_model(2), random_tokens(1, (1, 7)).expand(4, -1), torch.randn(4, 16)
-    edit = looked.putting(1, foreign)
-    seen = []
+    put, seen = interventions.putting(1, foreign)["stream"], {}
 
-    def watch(what, layer, value):
-        before, after = value.clone(), edit(what, layer, value)
-        assert torch.equal(value, before) and (after is value) == ((what, layer) != ("stream", 1))
-        seen.append((what, layer, before, after))
+    def watch(layer, value):
+        before, after = value.clone(), put(layer, value)
+        assert torch.equal(value, before) and (after is value) == (layer != 1)
+        seen[layer] = before, after
         return after
 
     with torch.no_grad():
-        looked.run_with(model, tokens, watch)
-    ((before, after),) = [parts for what, layer, *parts in seen if (what, layer) == ("stream", 1)]
+        model(tokens, hooks={"stream": watch})
+    before, after = seen[1]
     for row, place in itertools.product(range(4), range(7)):
         assert torch.equal(after[row, place], foreign[row] if row == place else before[row, place])
 
 
 def test_texts_that_cannot_be_patched_are_refused(by_hand):
     with pytest.raises(CourseError, match="10 and 4 tokens"):
-        looked.patch(by_hand, TEXT, TEXT[:4], lambda logits: logits[:, -1, 0])
+        interventions.patch(by_hand, TEXT, TEXT[:4], lambda logits: logits[:, -1, 0])
     with pytest.raises(CourseError, match="measure alike"):
-        looked.patch(by_hand, TEXT, TEXT, lambda logits: logits[:, -1, 0])
+        interventions.patch(by_hand, TEXT, TEXT, lambda logits: logits[:, -1, 0])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.model import layers, transformer
 from bigmodel_lib.recipes import preset
 
@@ -228,7 +229,7 @@ def test_attention_maps_are_what_the_model_uses(random_model, random_tokens, mon
     slow = model(tokens)
     monkeypatch.undo()
     torch.testing.assert_close(model(tokens), slow, rtol=0, atol=1e-12)
-    torch.testing.assert_close(model.attention_maps(tokens), torch.stack(used), rtol=0, atol=1e-12)
+    torch.testing.assert_close(record(model, tokens, "weights"), torch.stack(used), rtol=0, atol=1e-12)
 
 
 def test_order_matters_with_rope_and_not_without_positions(random_model, random_tokens):

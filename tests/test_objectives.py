@@ -16,6 +16,7 @@ from bigmodel_lib import generation
 from bigmodel_lib.cli import pretrain, reports
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.measuring import compression
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -64,7 +65,7 @@ def test_an_encoder_sees_both_sides_and_so_does_its_twin(random_model, random_to
     changed = tokens.clone()
     changed[:, -1] = (changed[:, -1] + 1) % 11
     assert ((model(tokens) - model(changed)).abs().amax(dim=(0, 2)) > 1e-9).all()
-    maps = model.attention_maps(tokens)
+    maps = record(model, tokens, "weights")
     assert (maps > 0).all() and torch.allclose(maps.sum(-1), torch.ones(()).double())
     parameters = {name: w.detach().numpy() for name, w in model.named_parameters()}
     tables = model.rope_tables(12, model.config.d_head, model.config.rope_base)
@@ -118,9 +119,9 @@ def test_a_model_in_training_writes_and_compresses_without_dropout(random_model)
         model = random_model(scale=0.3, **changes)
         said = list(generation.generate(model.eval(), [3, 1, 4], 30, temperature=1.0))
         prices = compression.model_probabilities(model)([3, 1, 4])
-        maps = model.attention_maps(torch.tensor([[3, 1, 4]]))
+        maps = record(model, torch.tensor([[3, 1, 4]]), "weights")
         model.train()
-        assert torch.equal(model.attention_maps(torch.tensor([[3, 1, 4]])), maps) and model.training
+        assert torch.equal(record(model, torch.tensor([[3, 1, 4]]), "weights"), maps) and model.training
         assert list(generation.generate(model, [3, 1, 4], 30, temperature=1.0)) == said and model.training
         assert np.array_equal(compression.model_probabilities(model)([3, 1, 4]), prices) and model.training
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.interpretability import constructed
 from bigmodel_lib.interpretability import scores as pointing
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.text.sources import data_path
@@ -82,7 +82,7 @@ def test_a_counterfactual_changes_the_answer_and_names_what_differs(told):
 
 def test_scores_name_the_copied_token_on_the_model_by_hand():
     model, other = (
-        interpretation.induction_by_hand(),
+        constructed.induction_by_hand(),
         pointing.Case(["start", "G", "A", "D", "B", "G", "C", "F", "E"], "A", frozenset(), 9),
     )
     for case in CASES:
@@ -102,7 +102,7 @@ def test_scores_name_the_copied_token_on_the_model_by_hand():
 
 
 def test_a_head_is_chosen_on_the_first_half_and_scored_on_the_second():
-    model = interpretation.induction_by_hand()
+    model = constructed.induction_by_hand()
     places, chosen = pointing.points(model, LETTERS, CASES)
     assert chosen["best head"] in ((1, 0), (1, 1)) and chosen["head that matters"] == (0, 0)
     assert places["attention, best head"] == places["hiding"] == [4, 2]
@@ -113,7 +113,7 @@ def test_a_head_is_chosen_on_the_first_half_and_scored_on_the_second():
 
 
 def test_effects_of_heads_are_means_over_the_cases():
-    model = interpretation.induction_by_hand()
+    model = constructed.induction_by_hand()
     effects = pointing.effects_of_heads(model, LETTERS, CASES)
     single = [pointing.effects_of_heads(model, LETTERS, [case]) for case in CASES]
     assert torch.allclose(effects, torch.stack(single).mean(dim=0), atol=1e-5)
@@ -155,7 +155,7 @@ def test_hits_and_chance_are_counted_by_hand():
 
 
 def test_guesses_are_the_models_likeliest_words():
-    assert pointing.guesses(interpretation.induction_by_hand(), LETTERS, CASES) == [case.target for case in CASES]
+    assert pointing.guesses(constructed.induction_by_hand(), LETTERS, CASES) == [case.target for case in CASES]
 
 
 # The table

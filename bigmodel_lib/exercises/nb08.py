@@ -4,7 +4,7 @@ import math
 
 from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
 from bigmodel_lib.finetuning.dpo import dpo_loss
-from bigmodel_lib.generation import attend_to_cache, keep_top_p
+from bigmodel_lib.generation import keep_top_p
 from bigmodel_lib.model.layers import attention
 
 
@@ -237,6 +237,23 @@ def _cache_indexed(q, k, v, keys, values, position):
     return _plain(q, keys[..., : position + 1, :], values[..., : position + 1, :])
 
 
+def attend_to_cache(q, k, v, keys, values, position):
+    """The attention of the token at `position` to itself and those before it, whose keys and values are in two rings.
+
+    What `KVCache.extend` and `attention` do together for one token. Built by the reader in 08_generation.
+    """
+    T = keys.shape[-2]
+    slot, full = position % T, min(position + 1, T)
+    keys[..., slot : slot + 1, :], values[..., slot : slot + 1, :] = k, v
+    return attention(q, keys[..., :full, :], values[..., :full, :], causal=False)
+
+
+def _first_key_alone(q, keys, values):
+    from torch.nn import functional
+
+    return functional.scaled_dot_product_attention(q, keys, values, is_causal=True)
+
+
 def _cache_axes(q, k, v, keys, values, position):
     keys[..., position, :] = k
     return attend_to_cache(q, k, v, keys, values, position)
@@ -454,7 +471,7 @@ EXERCISES = [
         ((_wrong_cache(slot=lambda t, T: t), "nothing was written: there is no slot 5"), (_cache_indexed, "take the position modulo T"),
          (_cache_axes, "Mind the axes"), (_wrong_cache(full=lambda t, T: min(t, T)), "does not see itself"),
          (_cache_late, "you attend before you write"), (_wrong_cache(full=lambda t, T: T), "empty slots"), (_cache_masked, "0 · NaN is NaN"),
-         (_wrong_cache(full=lambda t, T: t % T + 1), "from the second turn on"), (_wrong_cache(attend=attention), "causal=False"),
+         (_wrong_cache(full=lambda t, T: t % T + 1), "from the second turn on"), (_wrong_cache(attend=_first_key_alone), "causal=False"),
          (_wrong_cache(attend=lambda *given: _plain(*given, scale=1.0)), "not divided by √K"),
          (_wrong_cache(attend=lambda *given: _plain(*given, scale=4.0)), "its root was wanted"),
          (_wrong_cache(both=lambda k, v: (k, k)), "the key to both rings"), (_wrong_cache(both=lambda k, v: (k, None)), "the value is missing"),
@@ -465,7 +482,7 @@ EXERCISES = [
          (_cache_rolled, "have changed: only slot 0"), (_cache_joined, "leaves the ring as it was"), (_cache_copied, "in place. `keys"),
          (_cache_returned, "that is a longer ring"), (lambda *given: (attend_to_cache(*given), *given[3:5]), "3 things were given"),
          (lambda *given: attend_to_cache(*given).float(), "the inputs are float64")),
-        ours="bigmodel_lib.generation:attend_to_cache",
+        ours="bigmodel_lib.exercises.nb08:attend_to_cache",
     ),
     Exercise(
         "08-reach", "how far back?", 5, 2,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
-from bigmodel_lib.interpretability.interpretation import rollout
+from bigmodel_lib.interpretability.maps import rollout
 from bigmodel_lib.interpretability.scores import Case, share_of_hits
 
 
@@ -297,7 +297,7 @@ def rollout(maps):
             (lambda maps: rollout(2 * maps), "added up, not averaged"),
             (lambda maps: list(rollout(maps)), "a tensor (L, T, T) was wanted"),
         ),
-        ours="bigmodel_lib.interpretability.interpretation:rollout",
+        ours="bigmodel_lib.interpretability.maps:rollout",
     ),
     Exercise(
         id="09-sharp",

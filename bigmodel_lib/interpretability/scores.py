@@ -3,22 +3,24 @@
 A case is a place in a text where a model guesses, what it should guess, and the tokens that are known to carry it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.interpretability import interventions, maps
+from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.storyworld.story import START, words_of
+from bigmodel_lib.storyworld.story import START, Question, Story, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, MARKS, QUESTION
 from bigmodel_lib.text.tokenizers import WordTokenizer
 
 KINDS = ("person", "thing", "holder")  # of questions: where is who, where is what, who has what
 
 
-def small_world():
+def small_world() -> tuple[StoryWorld, WordTokenizer]:
     """(world, tokenizer) of short stories with few names, so that a small model learns to answer soon."""
     world = StoryWorld(
         people=("Anna", "Mei", "Lena", "Ben", "Omar", "Tom"), places=("kitchen", "hall", "garage", "attic"),
@@ -36,7 +38,7 @@ class Case(NamedTuple):
     candidates: int  # the places 0 … candidates - 1 may be named: those of the story
 
 
-def asked(story, question) -> Case:
+def asked(story: Story, question: Question) -> Case:
     """A question about a story, up to the word that answers it. Support is what the story world knows of it."""
     answer = words_of(question.answer)
     told = [START, *story.tokens]
@@ -44,7 +46,7 @@ def asked(story, question) -> Case:
     return Case(text, answer[-1], frozenset(place + 1 for place in question.support), len(told))
 
 
-def pronoun_cases(story, read=True) -> list:
+def pronoun_cases(story: Story, read: bool = True) -> list[Case]:
     """The pronouns of a story. Support: every earlier mention of the name that it stands for.
 
     read: the guess is what follows the pronoun, and the pronoun looks. Otherwise the guess is the pronoun itself.
@@ -65,7 +67,7 @@ class Turned(NamedTuple):
     changed: frozenset  # places of `before` that hold another token in `after`; of two lengths, the word alone
 
 
-def turned(story, question) -> Turned | None:
+def turned(story: Story, question: Question) -> Turned | None:
     """The counterfactual of a question: the last word that says its answer made another one; None if there is none."""
     before = asked(story, question)
     ends = np.cumsum([len(sentence) for sentence in story.sentences])
@@ -96,50 +98,60 @@ def _class_of(story, word) -> set:
 # What each method points at
 
 
+def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> torch.Tensor:
+    """The tokens of a case as ids, (T,)."""
+    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
+    return torch.tensor([ids[word] for word in case.tokens], device=device)
+
+
 @torch.no_grad()
-def scores_of(model, tokenizer, case, others) -> dict:
+def scores_of(
+    model: LanguageModel, tokenizer: WordTokenizer, case: Case, others: dict[str, Case]
+) -> dict[str, torch.Tensor]:
     """{method: scores of the n candidates}, the highest being what the method points at.
 
     "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n): one has to be
     chosen. Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another
     text, {name: case}. Both are scored by how many nats more the target costs then.
     """
-    ids, device = {word: i for i, word in enumerate(tokenizer.vocabulary)}, model.token_embedding.device
-    tokens = torch.tensor([ids[word] for word in case.tokens], device=device)
-    place, target, n = len(tokens) - 1, ids[case.target], case.candidates
-    maps = interpretation.recorded(model, tokens[None], "weights")[:, 0]
+    tokens = ids_of(case, tokenizer, model.device)
+    place, target, n = len(tokens) - 1, tokenizer.vocabulary.index(case.target), case.candidates
+    weights = maps.record(model, tokens[None], "weights")[:, 0]
 
-    def costs(edit):
-        return -interpretation.run_with(model, tokens.expand(n, -1), edit)[:, place].log_softmax(dim=-1)[:, target]
+    def costs(hooks):
+        return -model(tokens.expand(n, -1), hooks=hooks)[:, place].log_softmax(dim=-1)[:, target]
 
-    where, put = torch.tensor([[place], [target]], device=device), interpretation.putting
+    where = torch.tensor([[place], [target]], device=model.device)
+    one_each = torch.eye(n, len(tokens), dtype=torch.bool, device=model.device)
     scores = {
-        "attention": maps[:, :, place, :n],
-        "attention, all heads": maps[:, :, place, :n].mean(dim=(0, 1)),
-        "rollout": interpretation.rollout(maps)[-1, place, :n],
-        "gradient × input": interpretation.gradient_times_input(model, tokens[None], *where)[0, :n],
-        "hiding": costs(interpretation.knockout(torch.eye(n, len(tokens), dtype=torch.bool, device=device))),
+        "attention": weights[:, :, place, :n],
+        "attention, all heads": weights[:, :, place, :n].mean(dim=(0, 1)),
+        "rollout": maps.rollout(weights)[-1, place, :n],
+        "gradient × input": maps.gradient_times_input(model, tokens[None], *where)[0, :n],
+        "hiding": costs(interventions.knockout(one_each)),
     }
     for name, other in others.items():
-        strange = torch.tensor([[ids[word] for word in other.tokens]], device=device)
-        foreign = interpretation.recorded(model, strange, "stream")[1:-1, 0, torch.arange(n) % strange.shape[1]]
-        scores[name] = torch.stack([costs(put(layer, one)) for layer, one in enumerate(foreign, start=1)])
+        strange = ids_of(other, tokenizer, model.device)[None]
+        places = torch.arange(n, device=model.device) % strange.shape[1]
+        foreign = maps.record(model, strange, "stream")[1:-1, 0, places]
+        scores[name] = torch.stack(
+            [costs(interventions.putting(layer, one)) for layer, one in enumerate(foreign, start=1)]
+        )
     return scores
 
 
-def effects_of_heads(model, tokenizer, cases):
+def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> torch.Tensor:
     """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
-    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
-    total = 0.0
+    total = torch.zeros(model.config.n_layers, model.config.n_heads)
     for case in cases:
-        tokens = torch.tensor([[ids[word] for word in case.tokens]], device=model.token_embedding.device)
+        tokens = ids_of(case, tokenizer, model.device)[None]
         targets = torch.full_like(tokens, -1)
-        targets[0, -1] = ids[case.target]
-        total = total + interpretation.head_effects(model, tokens, targets)
+        targets[0, -1] = tokenizer.vocabulary.index(case.target)
+        total = total + interventions.head_effects(model, tokens, targets)
     return total / len(cases)
 
 
-def places_by_rule(cases, world) -> dict:
+def places_by_rule(cases: list[Case], world: StoryWorld) -> dict[str, list[int]]:
     """{rule: the place that it names in each case}, for two rules that read the words alone and ask no model.
 
     "last room or name": the last of the story's rooms where the question says “Where”, of its people elsewhere. "last
@@ -158,12 +170,14 @@ def places_by_rule(cases, world) -> dict:
     return places
 
 
-def share_of_hits(tops, cases) -> np.ndarray:
+def share_of_hits(tops: Sequence[int], cases: Sequence[Case]) -> np.ndarray:
     """1 where the place pointed at is in the case's support, else 0: (N,)."""
     return np.array([float(int(top) in case.support) for top, case in zip(tops, cases, strict=True)])
 
 
-def points(model, tokenizer, cases, others=None) -> tuple[dict, dict]:
+def points(
+    model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case], others: list[dict[str, Case]] | None = None
+) -> tuple[dict, dict]:
     """({method: (N/2,) places pointed at in the second half}, {what was chosen on the first half: which}).
 
     Heads and the layers of patching are chosen by their hits on the first half of the cases, and a head once by what
@@ -195,15 +209,13 @@ def points(model, tokenizer, cases, others=None) -> tuple[dict, dict]:
     return places, chosen
 
 
-def chance(cases) -> np.ndarray:
+def chance(cases: list[Case]) -> np.ndarray:
     """The share of hits of a random candidate, case by case."""
     return np.array([len(case.support & set(range(case.candidates))) / case.candidates for case in cases])
 
 
 @torch.no_grad()
-def guesses(model, tokenizer, cases) -> list:
+def guesses(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> list[str]:
     """The likeliest word at each case's place."""
-    ids, device = {word: i for i, word in enumerate(tokenizer.vocabulary)}, model.token_embedding.device
-    texts = (torch.tensor([[ids[word] for word in case.tokens]], device=device) for case in cases)
-    best = (model(text)[0, -1].argmax() for text in texts)
+    best = [model(ids_of(case, tokenizer, model.device)[None])[0, -1].argmax() for case in cases]
     return [tokenizer.vocabulary[int(i)] for i in best]

@@ -1,6 +1,7 @@
 """Where numbers live: one `device` for cpu, cuda and mps, and the precision that suits it."""
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,13 +26,13 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def autocast(device: torch.device, precision: str):
+def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which a forward pass runs: bfloat16 for matrix products where asked or, on CUDA, by default."""
     bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
 
 
-def compiled(model):
+def compiled(model: torch.nn.Module) -> torch.nn.Module:
     """`torch.compile(model)`, after a try on something small: it would fail in mid-run otherwise.
 
     Raises CourseError where this machine cannot compile, for want of a C++ compiler as a rule.
@@ -47,14 +48,16 @@ def compiled(model):
 
 
 @contextlib.contextmanager
-def evaluating(model):
+def evaluating(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """Inside, the model leaves nothing out (dropout); afterwards it is in the mode that it was found in."""
-    was_training = model.training
+    if not model.training:
+        yield model
+        return
     model.eval()
     try:
         yield model
     finally:
-        model.train(was_training)
+        model.train()
 
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:

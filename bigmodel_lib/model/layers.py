@@ -1,20 +1,25 @@
-"""The decoder in PyTorch: short functions first, then the four modules that use them.
+"""What the language model is made of: short functions first, then attention and the MLP that use them.
 
 Rows are tokens: every linear map is `x @ W` with W of shape (in, out). Shapes use B (batch), T (tokens), D (d_model),
-H (heads), K (width of a head), F (d_ff), V (vocabulary)."""
+H (heads), K (width of a head), F (d_ff), V (vocabulary).
+"""
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.model.cache import KVCache
 
 NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
+Tables = tuple[torch.Tensor, torch.Tensor]  # RoPE's cosine and sine, (T, K) each
+Hooks = Mapping[str, Callable[[int, torch.Tensor], torch.Tensor]]
 
 
-def layer_norm(x):
+def layer_norm(x: torch.Tensor) -> torch.Tensor:
     """Each token's vector with mean 0 and variance 1: y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis.
 
     Without learned parameters. Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
@@ -22,7 +27,18 @@ def layer_norm(x):
     return torch.layer_norm(x, x.shape[-1:])
 
 
-def relu_squared_plain(x):
+def rms_norm(x: torch.Tensor) -> torch.Tensor:
+    """Each token's vector with a mean square of 1: y = x / sqrt(mean(x²) + 1e-5) over the last axis.
+
+    Without learned parameters. Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
+    """
+    return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
+
+
+NORMS = {"layer": layer_norm, "rms": rms_norm}
+
+
+def relu_squared_plain(x: torch.Tensor) -> torch.Tensor:
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
     positive = torch.relu(x)
     return positive * positive
@@ -43,37 +59,43 @@ class _ReluSquared(torch.autograd.Function):
         return torch.addcmul(positive.new_zeros(()), positive, dy, value=2.0)
 
 
-def relu_squared(x):
+def relu_squared(x: torch.Tensor) -> torch.Tensor:
     """`relu_squared_plain` with its derivative 2·max(x, 0), where one is wanted, in one pass over memory."""
     return _ReluSquared.apply(x) if torch.is_grad_enabled() else relu_squared_plain(x)
 
 
-def gelu(x):
+def gelu(x: torch.Tensor) -> torch.Tensor:
     """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2."""
     return functional.gelu(x)
 
 
-def shift_tokens(x, strength):
-    """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
+ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu, "swiglu": functional.silu}  # swiglu: of its gate
 
-    Shapes: x (B, T, D), strength s (D,) -> (B, T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
+
+def shift_tokens(x: torch.Tensor, strength: torch.Tensor, before: torch.Tensor | None = None) -> torch.Tensor:
+    """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1).
+
+    before: x_(-1), (B, 1, D), or None for 0. Shapes: x (B, T, D), strength s (D,) -> (B, T, D).
+    Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
     """
-    return x + strength * functional.pad(x, (0, 0, 1, -1))
+    if before is None:
+        return x + strength * functional.pad(x, (0, 0, 1, -1))
+    return x + strength * torch.cat([before, x[:, :-1]], dim=1)
 
 
-def rope_tables(context_length, d_head, base, device=None):
-    """cos and sin of every position's angles, laid out for `rotate`.
+def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int = 0) -> Tables:
+    """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`.
 
     angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated.
     Shapes: two of (T, K). Source: Su et al. 2021 (RoFormer), eq. 15, in halves rather than neighbours.
     """
     exponents = torch.arange(0, d_head, 2, device=device) / d_head
-    angles = torch.arange(context_length, device=device)[:, None] * base**-exponents
+    angles = torch.arange(start, start + n_tokens, device=device)[:, None] * base**-exponents
     sine = angles.sin()
     return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-sine, sine], dim=-1)
 
 
-def rotate(x, cosine, sine):
+def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
 
     y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin, so the score of two rotated vectors depends
@@ -82,41 +104,63 @@ def rotate(x, cosine, sine):
     return x * cosine + x.roll(x.shape[-1] // 2, dims=-1) * sine
 
 
-def attention_weights(q, k, causal=True):
-    """How much each token looks at each one up to itself, or at all of them: softmax(q kᵀ / √K + mask).
+def attention_scores(q: torch.Tensor, k: torch.Tensor, causal: bool = True) -> torch.Tensor:
+    """How well each query fits each key, before the softmax: q kᵀ / √K + mask.
 
-    mask: -∞ above the diagonal if causal, else 0.
-    Shapes: q and k (B, H, T, K) -> (B, H, T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1, section 3.2.3.
+    mask: -∞ for later keys if causal, else 0; the last query stands at the last key.
+    Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T). Source: Vaswani et al. 2017, section 3.2.3.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    if causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(future, -math.inf)
-    return scores.softmax(dim=-1)
+    if not causal:
+        return scores
+    n, T = scores.shape[-2:]
+    future = torch.ones(n, T, dtype=torch.bool, device=q.device).triu(1 + T - n)
+    return scores.masked_fill(future, -math.inf)
 
 
-def attention_plain(q, k, v, causal=True):
-    """softmax(q kᵀ / √K + mask) v, step by step. Shapes: q, k, v (B, H, T, K) -> (B, H, T, K)."""
+def attention_weights(q: torch.Tensor, k: torch.Tensor, causal: bool = True) -> torch.Tensor:
+    """How much each token looks at each one up to itself, or at all of them: softmax(q kᵀ / √K + mask).
+
+    Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
+    """
+    return attention_scores(q, k, causal).softmax(dim=-1)
+
+
+def attention_plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = True) -> torch.Tensor:
+    """softmax(q kᵀ / √K + mask) v, step by step. Shapes: q (B, H, n, K), k and v (B, H, T, K) -> (B, H, n, K)."""
     return attention_weights(q, k, causal) @ v
 
 
-def attention(q, k, v, causal=True):
-    """`attention_plain`, fused: the (T, T) weights never stand in memory. Source: Dao et al. 2022."""
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = True) -> torch.Tensor:
+    """`attention_plain`, fused: the (n, T) weights never stand in memory. Source: Dao et al. 2022."""
+    n, T = q.shape[-2], k.shape[-2]
+    if causal and 1 < n < T:  # PyTorch would put the first query at the first key
+        seen = torch.ones(n, T, dtype=torch.bool, device=q.device).tril(T - n)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal and n == T)
 
 
-def split_heads(x, n_heads):
+def share_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
+    """Each head of keys or values as often as there are queries that share it, side by side.
+
+    Shapes: (B, H', T, K) -> (B, H, T, K). Source: Ainslie et al. 2023 (grouped-query attention).
+    """
+    copies = n_heads // x.shape[1]
+    return x if copies == 1 else x.repeat_interleave(copies, dim=1)
+
+
+def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
     """(B, T, D) -> (B, H, T, K): the columns in H blocks of K."""
     B, T, D = x.shape
     return x.view(B, T, n_heads, D // n_heads).transpose(1, 2)
 
 
-def merge_heads(x):
+def merge_heads(x: torch.Tensor) -> torch.Tensor:
     """(B, H, T, K) -> (B, T, D), undoing `split_heads`."""
     return x.transpose(1, 2).flatten(2)
 
 
-def ngram_rows(tokens, vocab_size, longest):
+def ngram_rows(tokens: torch.Tensor, vocab_size: int, longest: int) -> torch.Tensor:
     """Where the runs of 2, 3, … `longest` tokens that end at each place stand in a table.
 
     h₁(t) = token_t, h_n(t) = (h_(n-1)(t-1) · V + token_t) mod R, R = NGRAM_ROWS; a run of n has the row h_n + (n-2) R.
@@ -129,7 +173,7 @@ def ngram_rows(tokens, vocab_size, longest):
     return torch.stack(rows)
 
 
-def cross_entropy(logits, targets):
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
 
     Shapes: logits (B, T, V), targets (B, T) -> (). Source: Shannon 1948, of the model's code for the text.
@@ -137,44 +181,108 @@ def cross_entropy(logits, targets):
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention, causal or not: three projections (D, D) in, one out. Taught in 05_pytorch_gpu."""
+def hooked(hooks: Hooks | None, name: str, layer: int, value: torch.Tensor) -> torch.Tensor:
+    """The value, or what the hook of that name makes of it."""
+    return value if hooks is None or name not in hooks else hooks[name](layer, value)
 
-    def __init__(self, config: ModelConfig):
+
+class Branch(nn.Module):
+    """What both branches of a block begin with: a learned gain for the norm before them, and token shift."""
+
+    kind = ""
+
+    def __init__(self, config: ModelConfig, layer: int = 0):
         super().__init__()
-        self.n_heads, self.qk_norm, self.causal = config.n_heads, config.qk_norm, config.causal
-        size = (config.d_model, config.d_model)
-        self.w_q, self.w_k, self.w_v, self.w_o = (nn.Parameter(torch.empty(size)) for _ in range(4))
-        self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
+        self.layer = layer
 
-    def queries_and_keys(self, x, rotation):
+    def add_small_parameters(self, config: ModelConfig) -> None:
+        """The vectors (D,) that are there if the configuration asks for them; they come after the matrices."""
+        self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
+        self.norm_gain = nn.Parameter(torch.empty(config.d_model)) if config.norm_gain else None
+
+    def enter(self, x: torch.Tensor, cache: KVCache | None) -> torch.Tensor:
+        """(B, T, D) -> (B, T, D): the normalised stream with its gain and shift."""
+        if self.norm_gain is not None:
+            x = x * self.norm_gain
+        if self.shift is None:
+            return x
+        before = None if cache is None else cache.previous((self.kind, self.layer), x)
+        return shift_tokens(x, self.shift, before)
+
+
+class Attention(Branch):
+    """Multi-head self-attention, causal or not: three projections in, one out. Taught in 05_pytorch_gpu.
+
+    Its hooks: q, k, v (B, H, T, K), scores and weights (B, H, T, T), and heads (B, H, T, K), before w_o.
+    """
+
+    kind = "attention"
+
+    def __init__(self, config: ModelConfig, layer: int = 0):
+        super().__init__(config, layer)
+        self.n_heads, self.n_key_heads = config.n_heads, config.n_key_heads
+        self.norm = NORMS[config.norm] if config.qk_norm else None
+        self.causal = config.causal
+        D, narrow = config.d_model, config.n_key_heads * config.d_head
+        self.w_q, self.w_k, self.w_v, self.w_o = (
+            nn.Parameter(torch.empty(size)) for size in ((D, D), (D, narrow), (D, narrow), (D, D))
+        )
+        self.add_small_parameters(config)
+
+    def queries_and_keys(self, x: torch.Tensor, rotation: Tables | None) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, T, D) -> two of (B, H, T, K), normalised and rotated as the configuration says."""
-        q, k = split_heads(x @ self.w_q, self.n_heads), split_heads(x @ self.w_k, self.n_heads)
-        if self.qk_norm:
-            q, k = layer_norm(q), layer_norm(k)
+        q, k = split_heads(x @ self.w_q, self.n_heads), split_heads(x @ self.w_k, self.n_key_heads)
+        if self.norm is not None:
+            q, k = self.norm(q), self.norm(k)
         if rotation is not None:
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         return q, k
 
-    def forward(self, x, rotation):
-        if self.shift is not None:
-            x = shift_tokens(x, self.shift)
+    def forward(
+        self,
+        x: torch.Tensor,
+        rotation: Tables | None = None,
+        cache: KVCache | None = None,
+        hooks: Hooks | None = None,
+    ) -> torch.Tensor:
+        x = self.enter(x, cache)
         q, k = self.queries_and_keys(x, rotation)
-        v = split_heads(x @ self.w_v, self.n_heads)
-        return merge_heads(attention(q, k, v) if self.causal else attention(q, k, v, causal=False)) @ self.w_o
+        v = split_heads(x @ self.w_v, self.n_key_heads)
+        q, k, v = (hooked(hooks, name, self.layer, part) for name, part in (("q", q), ("k", k), ("v", v)))
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
+        heads = self.attend(q, share_heads(k, self.n_heads), share_heads(v, self.n_heads), hooks)
+        return merge_heads(hooked(hooks, "heads", self.layer, heads)) @ self.w_o
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hooks: Hooks | None) -> torch.Tensor:
+        """What each head brings: fused, or step by step where a hook wants to see the steps."""
+        if hooks is None or not hooks.keys() & {"scores", "weights"}:
+            return attention(q, k, v) if self.causal else attention(q, k, v, causal=False)
+        scores = hooked(hooks, "scores", self.layer, attention_scores(q, k, self.causal))
+        return hooked(hooks, "weights", self.layer, scores.softmax(dim=-1)) @ v
 
 
-class MLP(nn.Module):
-    """activation(x @ w_up) @ w_down, with w_up (D, F) and w_down (F, D). Taught in 05_pytorch_gpu."""
+class MLP(Branch):
+    """activation(x @ w_up) @ w_down, with w_up (D, F) and w_down (F, D). Taught in 05_pytorch_gpu.
 
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.activation = {"relu_squared": relu_squared, "gelu": gelu}[config.activation]
+    SwiGLU: (silu(x @ w_gate) ⊙ (x @ w_up)) @ w_down (Shazeer 2020, eq. 6). Its hook is activations (B, T, F).
+    """
+
+    kind = "mlp"
+
+    def __init__(self, config: ModelConfig, layer: int = 0):
+        super().__init__(config, layer)
+        self.activation = ACTIVATIONS[config.activation]
+        gated = config.activation == "swiglu"
         self.w_up = nn.Parameter(torch.empty(config.d_model, config.d_ff))
+        self.w_gate = nn.Parameter(torch.empty(config.d_model, config.d_ff)) if gated else None
         self.w_down = nn.Parameter(torch.empty(config.d_ff, config.d_model))
-        self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
+        self.add_small_parameters(config)
 
-    def forward(self, x):
-        if self.shift is not None:
-            x = shift_tokens(x, self.shift)
-        return self.activation(x @ self.w_up) @ self.w_down
+    def forward(self, x: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+        x = self.enter(x, cache)
+        if self.w_gate is None:
+            inside = self.activation(x @ self.w_up)
+        else:
+            inside = self.activation(x @ self.w_gate) * (x @ self.w_up)
+        return hooked(hooks, "activations", self.layer, inside) @ self.w_down

@@ -1,4 +1,4 @@
-"""The language model: blocks on one residual stream, from tokens to logits."""
+"""The language model: blocks on one residual stream, from tokens to logits. There is one walk through it, `forward`."""
 
 import math
 
@@ -8,133 +8,186 @@ from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.layers import (
     MLP,
     NGRAM_DROPOUT,
     NGRAM_ROWS,
+    NORMS,
     Attention,
-    attention,
-    attention_weights,
-    layer_norm,
-    merge_heads,
+    Hooks,
+    Tables,
+    hooked,
     ngram_rows,
     rope_tables,
-    shift_tokens,
-    split_heads,
 )
+
+HOOKS = {  # what a hook sees, in the order of the walk
+    "stream": "the residual stream before each block and, with layer = L, after the last: (B, T, D)",
+    "q": "queries (B, H, T, K)",
+    "k": "keys (B, H', T, K), with H' = n_kv_heads",
+    "v": "values (B, H', T, K)",
+    "scores": "q kᵀ / √K + mask (B, H, T, T)",
+    "weights": "their softmax (B, H, T, T)",
+    "heads": "what each head brings, before w_o (B, H, T, K)",
+    "attention": "what attention adds to the stream (B, T, D)",
+    "middle": "the stream between a block's two parts (B, T, D)",
+    "activations": "inside the MLP (B, T, F)",
+    "mlp": "what the MLP adds to the stream (B, T, D)",
+    "logits": "with layer = L (B, T, V)",
+}
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the stream. Taught in 05_pytorch_gpu."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, layer: int = 0):
         super().__init__()
-        self.attention, self.mlp = Attention(config), MLP(config)
+        self.layer, self.norm = layer, NORMS[config.norm]
+        self.attention, self.mlp = Attention(config, layer), MLP(config, layer)
         self.dropout = nn.Dropout(config.dropout)  # while training, and 0 unless asked for
 
-    def forward(self, x, rotation):
-        x = x + self.dropout(self.attention(layer_norm(x), rotation))
-        return x + self.dropout(self.mlp(layer_norm(x)))
+    def forward(
+        self,
+        x: torch.Tensor,
+        rotation: Tables | None = None,
+        cache: KVCache | None = None,
+        hooks: Hooks | None = None,
+    ) -> torch.Tensor:
+        added = self.dropout(self.attention(self.norm(x), rotation, cache, hooks))
+        x = hooked(hooks, "middle", self.layer, x + hooked(hooks, "attention", self.layer, added))
+        added = self.dropout(self.mlp(self.norm(x), cache, hooks))
+        return x + hooked(hooks, "mlp", self.layer, added)
 
 
 class LanguageModel(nn.Module):
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
     With causal False an encoder instead: what should stand at each place, given all places (Devlin et al. 2019).
-    Its parameters are uninitialised until `initialise` or `load_state_dict`. Raises CourseError for too many tokens."""
+    Its parameters are uninitialised until `initialise` or `load_state_dict`.
+
+    cache: a KVCache; the tokens then follow those that it has kept, and are added to it.
+    hooks: {name: function}; the walk goes on with function(layer, value) in the place of each value of that name, which
+    `HOOKS` lists with their shapes. So a function can look, or replace.
+    Raises CourseError for too many tokens, or a hook of another name.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        V, D = config.vocab_size, config.d_model
+        V, D, T = config.vocab_size, config.d_model, config.context_length
         self.token_embedding = nn.Parameter(torch.empty(V, D))
-        self.position_embedding = (
-            nn.Parameter(torch.empty(config.context_length, D)) if config.positions == "learned" else None
-        )
+        self.position_embedding = nn.Parameter(torch.empty(T, D)) if config.positions == "learned" else None
         rows = (config.ngrams - 1) * NGRAM_ROWS, D
         self.ngram_embedding = nn.Parameter(torch.empty(rows)) if config.ngrams > 1 else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.w_out = None if config.tied else nn.Parameter(torch.empty(D, V))
-        cosine, sine = rope_tables(config.context_length, config.d_head, config.rope_base)
+        self.norm_gain = nn.Parameter(torch.empty(D)) if config.norm_gain else None
+        cosine, sine = rope_tables(T, config.d_head, config.rope_base)
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
 
-    def rotation(self, T):
-        """RoPE's two tables (T, K), or None where positions are learned or absent."""
-        return (self.cosine[:T], self.sine[:T]) if self.config.positions == "rope" else None
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.token_embedding.device
 
-    def embed(self, tokens):
+    def rotation(self, n_tokens: int, start: int = 0) -> Tables | None:
+        """RoPE's two tables (T, K) from a position on, or None where positions are learned or absent."""
+        config, end = self.config, start + n_tokens
+        if config.positions != "rope":
+            return None
+        if end <= config.context_length:
+            return self.cosine[start:end], self.sine[start:end]
+        cosine, sine = rope_tables(n_tokens, config.d_head, config.rope_base, self.device, start)
+        return cosine.to(self.cosine.dtype), sine.to(self.sine.dtype)
+
+    def embed(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """(B, T) -> (B, T, D): each token's row of the embedding, plus its position's and its runs' where there are."""
-        T = tokens.shape[1]
-        if T > self.config.context_length:
+        T, start = tokens.shape[1], 0 if cache is None else cache.position
+        x = functional.embedding(tokens, self.token_embedding)
+        if self.ngram_embedding is not None:
+            run = tokens if cache is None else cache.run_of(tokens)
+            rows = ngram_rows(run, self.config.vocab_size, self.config.ngrams)[..., -T:]
+            kept = functional.dropout(x.new_ones(rows.shape), NGRAM_DROPOUT, self.training)
+            x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
+        return x if self.position_embedding is None else x + self.position_embedding[start : start + T]
+
+    def norm(self, x: torch.Tensor) -> torch.Tensor:
+        """The norm before the output matrix. Shapes: (..., D) -> (..., D)."""
+        x = NORMS[self.config.norm](x)
+        return x if self.norm_gain is None else x * self.norm_gain
+
+    def unembed(self, states: torch.Tensor) -> torch.Tensor:
+        """The logits that the output matrix reads from a normalised stream. Shapes: (..., D) -> (..., V)."""
+        return states @ (self.token_embedding.T if self.w_out is None else self.w_out)
+
+    def states(self, tokens: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+        """(B, T) -> (B, T, D): the stream after the last block, normalised, which the output matrix reads."""
+        self._check(tokens.shape[1], cache, hooks)
+        T, start, L = tokens.shape[1], 0 if cache is None else cache.position, len(self.blocks)
+        x, rotation = self.embed(tokens, cache), self.rotation(T, start)
+        for layer, block in enumerate(self.blocks):
+            x = block(hooked(hooks, "stream", layer, x), rotation, cache, hooks)
+        if cache is not None:
+            cache.position += T
+        return self.norm(hooked(hooks, "stream", L, x))
+
+    def forward(self, tokens: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+        logits = self.unembed(self.states(tokens, cache, hooks))
+        return hooked(hooks, "logits", len(self.blocks), logits)
+
+    def _check(self, T: int, cache: KVCache | None, hooks: Hooks | None) -> None:
+        if cache is not None:
+            cache.check_room(T)
+        elif T > self.config.context_length:
             raise CourseError(
                 f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones only"
             )
-        x = functional.embedding(tokens, self.token_embedding)
-        if self.ngram_embedding is not None:
-            rows = ngram_rows(tokens, self.config.vocab_size, self.config.ngrams)
-            kept = functional.dropout(x.new_ones(rows.shape), NGRAM_DROPOUT, self.training)
-            x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
-        return x if self.position_embedding is None else x + self.position_embedding[:T]
-
-    def states(self, tokens):
-        """(B, T) -> (B, T, D): the stream after the last block, normalised, which the output matrix reads."""
-        x, rotation = self.embed(tokens), self.rotation(tokens.shape[1])
-        for block in self.blocks:
-            x = block(x, rotation)
-        return layer_norm(x)
-
-    def forward(self, tokens):
-        return self.states(tokens) @ (self.token_embedding.T if self.w_out is None else self.w_out)
-
-    @torch.no_grad()
-    def attention_maps(self, tokens):
-        """The weights of every layer and head for tokens (B, T), as (n_layers, B, H, T, T); nothing is left out."""
-        with evaluating(self):
-            x, rotation, maps = self.embed(tokens), self.rotation(tokens.shape[1]), []
-            for block in self.blocks:
-                y, layer = layer_norm(x), block.attention
-                y = y if layer.shift is None else shift_tokens(y, layer.shift)
-                maps.append(attention_weights(*layer.queries_and_keys(y, rotation), layer.causal))
-                x = block(x, rotation)
-        return torch.stack(maps)
+        for name in hooks or ():
+            if name not in HOOKS:
+                raise CourseError(f"no hook is named {name!r}: choose one of {', '.join(HOOKS)}")
 
 
 class ValueResiduals(LanguageModel):
     """A decoder whose blocks can also look at the first block's values: v ← v + λ v₁, with λ learned, from 0.
 
-    Without dropout or tying. Source: Zhou et al. 2024, here added, not mixed. Taught in 06_pretraining."""
+    Source: Zhou et al. 2024, here added, not mixed. Taught in 06_pretraining.
+    """
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
         self.value_shares = nn.Parameter(torch.empty(config.n_layers))
 
-    def forward(self, tokens):
-        x, rotation, first = self.embed(tokens), self.rotation(tokens.shape[1]), 0.0
-        for block, share in zip(self.blocks, self.value_shares, strict=True):
-            layer, y = block.attention, layer_norm(x)
-            y = y if layer.shift is None else shift_tokens(y, layer.shift)
-            v = split_heads(y @ layer.w_v, layer.n_heads) + share * first
-            first = v if block is self.blocks[0] else first
-            x = x + merge_heads(attention(*layer.queries_and_keys(y, rotation), v)) @ layer.w_o
-            x = x + block.mlp(layer_norm(x))
-        return layer_norm(x) @ self.w_out
+    def states(self, tokens: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+        first = []
+
+        def add_first(layer, v):
+            first.append(v)
+            v = v + self.value_shares[layer] * first[0] if layer else v
+            return hooked(hooks, "v", layer, v)
+
+        return super().states(tokens, cache, {**(hooks or {}), "v": add_first})
 
 
 @torch.no_grad()
-def initialise(model: LanguageModel, generator=None) -> LanguageModel:
+def initialise(model: LanguageModel, generator: torch.Generator | None = None) -> LanguageModel:
     """Fill the parameters from a generator and return the model.
 
     init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
     a branch or the model ends in (w_o, w_down, w_out), for shifts and n-grams: the first logits are all equal.
-    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3)."""
+    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
+    Gains of norms begin at 1.
+    """
     config = model.config
-    zero = ["shift", "ngram_embedding", "value_shares", *(("w_o", "w_down", "w_out") if config.init == "zero" else ())]
+    zero = {"shift", "ngram_embedding", "value_shares"}
+    zero |= {"w_o", "w_down", "w_out"} if config.init == "zero" else set()
     for name, parameter in model.named_parameters():
         last = name.split(".")[-1]
         if last in zero:
             parameter.zero_()
+        elif last == "norm_gain":
+            parameter.fill_(1.0)
         elif config.init == "gpt2":
             deep = last in ("w_o", "w_down")
             parameter.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, generator=generator)

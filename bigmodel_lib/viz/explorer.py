@@ -11,7 +11,7 @@ import torch
 import traitlets
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.interpretability import interpretation
+from bigmodel_lib.interpretability import interventions, maps
 from bigmodel_lib.text.tokenizers import token_labels
 
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
@@ -29,20 +29,20 @@ def maps_by(method, model, tokens):
     if method not in METHODS:
         raise CourseError(f"method {method!r} was given: choose one of {', '.join(METHODS)}")
     T, config = len(tokens), model.config
-    weights = interpretation.recorded(model, tokens[None], "weights")[:, 0]
+    weights = maps.record(model, tokens[None], "weights")[:, 0]
     if method == "weights":
         return weights
     if method == "rollout":
-        return interpretation.rollout(weights)[:, None]
+        return maps.rollout(weights)[:, None]
     targets = tokens.clone()
     if config.causal:
         best = model(tokens[None])[0, -1].argmax()
         targets = torch.cat([tokens[1:], best[None]])
     if method == "gradient × input":
-        given = interpretation.gradient_times_input(model, tokens.expand(T, T), torch.arange(T), targets).abs()
+        given = maps.gradient_times_input(model, tokens.expand(T, T), torch.arange(T), targets).abs()
         return (given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12))[None, None]
     heads = [(layer, head) for layer in range(config.n_layers) for head in range(config.n_heads)]
-    effects = torch.stack([interpretation.knockout_effects(model, tokens, targets, {pair}) for pair in heads])
+    effects = torch.stack([interventions.knockout_effects(model, tokens, targets, {pair}) for pair in heads])
     return effects.clamp(0, 1).view(config.n_layers, config.n_heads, T, T)
 
 

@@ -152,11 +152,11 @@ class WriteWithMe:
         """What the next token is drawn from, by the settings of now, (V,); the model sees the last T tokens."""
         import torch
 
-        from bigmodel_lib.generation import Cache, read, sampling_distribution
+        from bigmodel_lib.generation import next_logits, sampling_distribution
 
         window = [*self.start, *self.written][-self.model.config.context_length :]
         tokens = torch.tensor([window], device=self.model.token_embedding.device)
-        logits = read(self.model, tokens, Cache(self.model))[0].float().cpu()
+        logits = next_logits(self.model, tokens)[0]
         return sampling_distribution(logits, self.temperature, self.top_k, self.top_p)
 
     def candidates(self) -> list:

@@ -1,0 +1,155 @@
+"""Whether a model depends on what it looked at: hide tokens from it, take heads away, put parts of another run in.
+
+Each intervention is a hook, `model(tokens, hooks=…)`. Shapes as in `maps`.
+"""
+
+from collections.abc import Callable, Collection
+
+import torch
+
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability.maps import record
+from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.layers import Hooks, cross_entropy
+from bigmodel_lib.model.transformer import LanguageModel
+
+HOW = ("zero", "mean", "resample")
+Heads = Collection[tuple[int, int]]  # pairs (layer, head)
+
+
+def chosen_heads(heads: Heads | None, layer: int, value: torch.Tensor) -> torch.Tensor:
+    """(H, 1, 1), True for the heads of a layer that are among `heads`; None means all."""
+    chosen = [heads is None or (layer, head) in heads for head in range(value.shape[1])]
+    return torch.tensor(chosen, device=value.device)[:, None, None]
+
+
+# Knockout: hide a token
+
+
+def knockout(keys: torch.Tensor, heads: Heads | None = None) -> Hooks:
+    """A hook that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
+
+    keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all heads of all layers; what is left in a
+    row is not made to sum to 1. Source: Geva et al. 2023, section 5. Taught in 09_attention_maps.
+    """
+
+    def hide(layer, weights):
+        hidden = weights.masked_fill(keys[:, None, None, :], 0.0)
+        return torch.where(chosen_heads(heads, layer, weights), hidden, weights)
+
+    return {"weights": hide}
+
+
+@torch.no_grad()
+def knockout_effects(
+    model: LanguageModel, tokens: torch.Tensor, targets: torch.Tensor, heads: Heads | None = None
+) -> torch.Tensor:
+    """How many nats more each target costs when a token is hidden from all heads, or from some.
+
+    Shapes: tokens (T,), targets (T,) with -1 for none -> (T, T): row = the place that guesses, column = what is hidden.
+    """
+    T, wanted = len(tokens), targets.clamp(min=0)
+
+    def costs(logits):
+        return -logits.log_softmax(dim=-1)[:, torch.arange(T, device=logits.device), wanted]
+
+    one_each = torch.eye(T, dtype=torch.bool, device=tokens.device)
+    with evaluating(model):
+        hidden = costs(model(tokens.expand(T, T), hooks=knockout(one_each, heads)))
+        whole = costs(model(tokens[None]))
+    return ((hidden - whole) * (targets >= 0)).T
+
+
+# Ablation: take a head away
+
+
+def replacing(heads: Heads, outputs: torch.Tensor) -> Hooks:
+    """A hook that puts other outputs in the place of some heads'; outputs (L, B, H, T, K), or what fits that shape."""
+
+    def put(layer, value):
+        return torch.where(chosen_heads(heads, layer, value), outputs[layer], value)
+
+    return {"heads": put}
+
+
+@torch.no_grad()
+def ablate(
+    model: LanguageModel,
+    tokens: torch.Tensor,
+    heads: Heads,
+    how: str = "zero",
+    reference: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The logits without what some heads bring. heads: pairs (layer, head).
+
+    how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what the head
+    brings at the same place of `reference`, tokens of the same shape. Raises CourseError for another how, or without
+    a reference where one is needed. Taught in 09_attention_maps.
+    """
+    if how not in HOW or (how != "zero" and reference is None):
+        raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")
+    outputs = record(model, tokens if how == "zero" else reference, "heads")
+    if how == "zero":
+        outputs = torch.zeros_like(outputs)
+    if how == "mean":
+        outputs = outputs.mean(dim=(1, 3), keepdim=True)
+    with evaluating(model):
+        return model(tokens, hooks=replacing(heads, outputs))
+
+
+def head_effects(
+    model: LanguageModel,
+    tokens: torch.Tensor,
+    targets: torch.Tensor,
+    how: str = "zero",
+    reference: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """How many nats more the targets cost without each head, one at a time; targets (B, T), -1 where none -> (L, H)."""
+    config = model.config
+    heads = [(layer, head) for layer in range(config.n_layers) for head in range(config.n_heads)]
+    whole = cross_entropy(ablate(model, tokens, []), targets)
+    costs = [cross_entropy(ablate(model, tokens, [one], how, reference), targets) - whole for one in heads]
+    return torch.stack(costs).view(config.n_layers, config.n_heads).float().cpu()
+
+
+# Patching: put a part of one run into another
+
+
+def putting(layer: int, foreign: torch.Tensor) -> Hooks:
+    """A hook that puts, in row t of the batch, `foreign[t]` in the place t of the stream before a layer.
+
+    Shapes: foreign (n, D), for the first n places, in a batch of n. Taught in 09_attention_maps.
+    """
+
+    def put(where, value):
+        if where != layer:
+            return value
+        value, places = value.clone(), torch.arange(len(foreign), device=value.device)
+        value[places, places] = foreign
+        return value
+
+    return {"stream": put}
+
+
+@torch.no_grad()
+def patch(
+    model: LanguageModel,
+    clean: torch.Tensor,
+    corrupt: torch.Tensor,
+    measure: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """How much of what two texts differ in comes back when one place of the stream is copied from one to the other.
+
+    share(l, t) = (m(corrupt with the clean stream at layer l, place t) - m(corrupt)) / (m(clean) - m(corrupt)).
+    measure: logits (B, T, V) -> (B,). Shapes: clean and corrupt (T,) -> (L + 1, T). Raises CourseError for texts of two
+    lengths, or that measure alike. Source: Vig et al. 2020; Meng et al. 2022. Taught in 09_attention_maps.
+    """
+    if clean.shape != corrupt.shape:
+        raise CourseError(f"{len(clean)} and {len(corrupt)} tokens were given: patching needs texts of one length")
+    with evaluating(model):
+        low, high = measure(model(corrupt[None])), measure(model(clean[None]))
+        if torch.equal(low, high):
+            raise CourseError("both texts measure alike, so nothing can come back: change a word that matters")
+        streams, rows = record(model, clean[None], "stream")[:, 0], corrupt.expand(len(clean), -1)
+        patched = [measure(model(rows, hooks=putting(layer, stream))) for layer, stream in enumerate(streams)]
+    return (torch.stack(patched) - low) / (high - low)

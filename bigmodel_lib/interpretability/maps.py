@@ -1,0 +1,122 @@
+"""What a model looked at: attention maps and how to read them, rollout, gradients, and the stream read early.
+
+Shapes: B (batch), T (tokens), D (d_model), L (layers), H (heads), K (width of a head), V (vocabulary). A map's row is
+the token that looks (query), its column the token that is looked at (key).
+"""
+
+import torch
+
+from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.transformer import LanguageModel
+
+
+@torch.no_grad()
+def record(model: LanguageModel, tokens: torch.Tensor, name: str) -> torch.Tensor:
+    """One value of every layer, as a hook sees it: "weights" as (L, B, H, T, T), "stream" as (L + 1, B, T, D), …
+
+    Shapes: tokens (B, T). Raises CourseError for a name that no hook has. Taught in 09_attention_maps.
+    """
+    kept = []
+
+    def keep(layer, value):
+        kept.append(value)
+        return value
+
+    with evaluating(model):
+        model(tokens, hooks={name: keep})
+    return torch.stack(kept)
+
+
+def entropy_of_rows(maps: torch.Tensor) -> torch.Tensor:
+    """How spread each row is, in nats: H_i = -Σ_j A_ij ln A_ij; 0 for one token, ln n for n alike.
+
+    Shapes: (..., T, T) -> (..., T). Source: Shannon 1948.
+    """
+    return torch.special.entr(maps).sum(dim=-1)
+
+
+def mean_distance(maps: torch.Tensor) -> torch.Tensor:
+    """How far back or ahead each row looks, in tokens: Σ_j A_ij |i - j|. Shapes: (..., T, T) -> (..., T)."""
+    place = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    return (maps * (place[:, None] - place).abs()).sum(dim=-1)
+
+
+def habit_squares(tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Where in a map a known habit would show: {habit: (T, T), True there}.
+
+    "first": token 0. "previous": the token before. "same": earlier copies of this token. "induction": the tokens that
+    followed those copies (Olsson et al. 2022). Shape: tokens (T,).
+    """
+    place = torch.arange(len(tokens), device=tokens.device)
+    earlier = place[None, :] < place[:, None]
+    same = (tokens[:, None] == tokens[None, :]) & earlier
+    after_same = torch.zeros_like(same)
+    after_same[:, 1:] = same[:, :-1]
+    return {
+        "first": earlier & (place == 0),
+        "previous": place[None, :] == place[:, None] - 1,
+        "same": same,
+        "induction": after_same,
+    }
+
+
+def pattern_scores(maps: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+    """How much each head has of each habit: the mean weight on its squares, over the rows that have one.
+
+    NaN for "same" and "induction" where no token comes twice. Shapes: maps (L, H, T, T), tokens (T,) -> four of (L, H).
+    """
+    kinds = habit_squares(tokens)
+    return {kind: (maps * on).sum(dim=-1)[..., on.any(dim=-1)].mean(dim=-1) for kind, on in kinds.items()}
+
+
+# Methods that name tokens
+
+
+def rollout(maps: torch.Tensor) -> torch.Tensor:
+    """How much of each token may stand in each place after every layer, if heads are averaged and half is kept.
+
+    R_0 = I, R_(l+1) = (A_l / 2 + I / 2) R_l for l = 0 … L - 1, with A_l the mean over the heads of layer l; what comes
+    back are R_1 … R_L.
+    Shapes: maps (L, ..., H, T, T) -> (L, ..., T, T), rows sum to 1. Source: Abnar & Zuidema 2020, eq. 1 and section 3.
+    Built by the reader in 09_attention_maps.
+    """
+    eye = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    joint, after = eye, []
+    for layer in maps.mean(dim=-3):
+        joint = (layer + eye) / 2 @ joint
+        after.append(joint)
+    return torch.stack(after)
+
+
+def gradient_times_input(
+    model: LanguageModel, tokens: torch.Tensor, places: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """What each token's embedding x_j adds to the target's lead z at one place, to first order: Σ_c x_jc · ∂z / ∂x_jc.
+
+    z is the target's logit less the mean logit, which grows on where ln p is as good as 0 and its gradient gone.
+    Shapes: tokens (B, T), places (B,), targets (B,) -> (B, T), signed. Source: Shrikumar et al. 2016.
+    Taught in 09_attention_maps.
+    """
+    embedded = []
+
+    def watch(layer, value):
+        if layer > 0:
+            return value
+        embedded.append(value.detach().requires_grad_())
+        return embedded[0]
+
+    with torch.enable_grad(), evaluating(model):
+        rows = torch.arange(len(tokens), device=tokens.device)
+        logits = model(tokens, hooks={"stream": watch})[rows, places]
+        lead = logits.gather(1, targets[:, None]).sum() - logits.mean(dim=-1).sum()
+        (gradient,) = torch.autograd.grad(lead, embedded)
+    return (gradient * embedded[0]).sum(dim=-1).detach()
+
+
+@torch.no_grad()
+def logit_lens(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    """What the stream would say if the model ended there: log-probabilities after 0, 1, … L layers.
+
+    ln p_l = ln softmax(norm(x_l) W_out). Shapes: (B, T) -> (L + 1, B, T, V). Source: nostalgebraist 2020.
+    """
+    return model.unembed(model.norm(record(model, tokens, "stream"))).log_softmax(dim=-1)

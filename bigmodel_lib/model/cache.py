@@ -1,0 +1,75 @@
+"""What a model keeps of the tokens that it has read, so that the next one costs one token and not all of them."""
+
+import torch
+
+from bigmodel_lib.errors import CourseError
+
+
+class KVCache:
+    """Keys and values of the last T tokens, for each layer, and the little else that the next token needs.
+
+    `model(tokens, cache=cache)` reads tokens that follow those in the cache, and adds them. Keys and values are rings
+    (B, H, T, K): beyond T tokens the oldest make room, so each token sees the T last ones. Token shift needs the last
+    state of each branch, (B, 1, D), and n-grams the last tokens. Taught in 08_generation.
+    """
+
+    def __init__(self, model: torch.nn.Module, batch_size: int = 1):
+        c, like = model.config, model.token_embedding
+        ring = (batch_size, c.n_key_heads, c.context_length, c.d_head)
+        self.keys = [like.new_empty(ring) for _ in range(c.n_layers)]
+        self.values = [like.new_empty(ring) for _ in range(c.n_layers)]
+        branches = [(kind, layer) for kind in ("attention", "mlp") for layer in range(c.n_layers) if c.token_shift]
+        self.last = {branch: like.new_zeros(batch_size, 1, c.d_model) for branch in branches}
+        self.tokens = torch.zeros(batch_size, c.ngrams - 1, dtype=torch.long, device=like.device)
+        self.position = 0  # how many tokens have been read
+        self.context_length, self.learned = c.context_length, c.positions == "learned"
+
+    def check_room(self, n: int) -> None:
+        """Raises CourseError for more tokens at once than can be read: up to T in all, then one by one.
+
+        Learned positions end at T.
+        """
+        beyond = self.position + n > self.context_length
+        if beyond and self.learned:
+            raise CourseError(
+                f"{n} tokens were given after {self.position} others, and the model has {self.context_length} learned "
+                "positions: start a new cache with the last tokens"
+            )
+        if beyond and n > 1:
+            raise CourseError(
+                f"{n} tokens were given after {self.position} others, and the context holds {self.context_length}: "
+                "give those beyond it one by one"
+            )
+
+    def extend(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep the keys and values of n new tokens, (B, H, n, K); returns all that the last of them may look at."""
+        n, full = k.shape[-2], min(self.position + k.shape[-2], self.context_length)
+        slot = self.position % self.context_length
+        keys, values = self.keys[layer], self.values[layer]
+        keys[..., slot : slot + n, :] = k
+        values[..., slot : slot + n, :] = v
+        return keys[..., :full, :], values[..., :full, :]
+
+    def previous(self, branch: tuple[str, int], x: torch.Tensor) -> torch.Tensor:
+        """The state before the first of x (B, n, D) in a branch, (B, 1, D), 0 at the start; x's last one is kept."""
+        before = self.last[branch]
+        self.last[branch] = x[:, -1:]
+        return before
+
+    def run_of(self, tokens: torch.Tensor) -> torch.Tensor:
+        """The tokens (B, n) with those before them that n-grams reach back to, which are 0 before the first."""
+        run = torch.cat([self.tokens, tokens], dim=1)
+        self.tokens = run[:, run.shape[1] - self.tokens.shape[1] :]
+        return run
+
+    def keep(self, rows: list[int] | torch.Tensor) -> None:
+        """Go on with some rows of the batch, named by index or by a mask."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+        self.last = {branch: state[rows] for branch, state in self.last.items()}
+        self.tokens = self.tokens[rows]
+
+    def count_numbers(self) -> int:
+        """How many numbers the cache holds."""
+        parts = [*self.keys, *self.values, *self.last.values()]
+        return sum(part.numel() for part in parts)
