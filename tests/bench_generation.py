@@ -15,8 +15,8 @@ import torch
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.generation import next_logits
-from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 
 SIZES = dict(vocab_size=256, context_length=512, d_model=128, n_layers=4, n_heads=4, d_ff=512, init="gpt2")
@@ -34,9 +34,9 @@ def both(model, tokens, n: int, rounds: int):
     took, places = ([], []), range(n - STRETCH, n)
     cache = KVCache(model)
     next_logits(model, tokens[:, : n - STRETCH], cache)
-    shifted = cache.shifted
+    last = dict(cache.last)
     for _ in range(rounds):
-        cache.position, cache.shifted = n - STRETCH, [*shifted]  # the rings are written over
+        cache.position, cache.last = n - STRETCH, dict(last)  # the rings are written over
         start = time.perf_counter()
         for place in places:
             next_logits(model, tokens[:, place : place + 1], cache)
