@@ -26,7 +26,7 @@ METADATA = {
 
 def expand_exercises(cells: list) -> list:
     """Replace placeholders by cells, and refresh cells made from entries before."""
-    from bigmodel_lib import exercises
+    from bigmodel_lib.exercises import engine as exercises
 
     expanded = []
     for cell in cells:

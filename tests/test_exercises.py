@@ -7,12 +7,12 @@ import types
 
 import pytest
 
-from bigmodel_lib import exercises
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.exercises import engine
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBERS = sorted(path.stem[2:] for path in (ROOT / "bigmodel_lib/exercises").glob("nb*.py"))
-ALL = [exercise for number in NUMBERS for exercise in exercises.entries(number).values()]
+ALL = [exercise for number in NUMBERS for exercise in engine.entries(number).values()]
 
 
 def each(values):
@@ -22,7 +22,7 @@ def each(values):
 @each(ALL)
 def test_the_model_answer_and_another_right_one_pass(exercise):
     for attempt in (exercise.answer, exercise.another):
-        verdict, words = exercises.judge(exercise.id, attempt)
+        verdict, words = engine.judge(exercise.id, attempt)
         assert verdict == "right" and len(words) > 10, words
 
 
@@ -31,8 +31,8 @@ def test_the_stub_is_blank_and_says_so(exercise):
     namespace = types.SimpleNamespace()
     exec(exercise.stub, vars(namespace))  # noqa: S102 (the project's own stub)
     attempt = getattr(namespace, exercise.name)
-    assert exercises.judge(exercise.id, attempt)[0] == "not attempted"
-    assert exercises.judge(exercise.id, ...)[0] == "not attempted"
+    assert engine.judge(exercise.id, attempt)[0] == "not attempted"
+    assert engine.judge(exercise.id, ...)[0] == "not attempted"
     assert "..." in exercise.stub
 
 
@@ -40,7 +40,7 @@ def test_the_stub_is_blank_and_says_so(exercise):
 def test_typical_wrong_answers_each_get_their_own_diagnosis(exercise):
     said = []
     for attempt, fragment in exercise.wrong:
-        verdict, words = exercises.judge(exercise.id, attempt)
+        verdict, words = engine.judge(exercise.id, attempt)
         assert verdict == "wrong" and fragment in words, (attempt, words)
         said.append(words)
     assert len(set(said)) == len(said) > 1
@@ -51,17 +51,17 @@ def test_an_attempt_that_crashes_is_diagnosed(exercise):
     def crash(*_):
         raise ZeroDivisionError("by zero")
 
-    verdict, words = exercises.judge(exercise.id, crash)
+    verdict, words = engine.judge(exercise.id, crash)
     assert verdict == "wrong" and words
 
 
 @each([exercise for exercise in ALL if exercise.ours])
 def test_yours_is_used_if_right_and_ours_if_not(exercise, capsys):
-    assert exercises.yours_or_ours(exercise.id, exercise.another) is exercise.another
+    assert engine.yours_or_ours(exercise.id, exercise.another) is exercise.another
     assert "uses yours" in capsys.readouterr().out
-    ours = exercises.yours_or_ours(exercise.id, ...)
-    assert exercises.judge(exercise.id, ours)[0] == "right" and ours.__name__ == exercise.name
-    assert exercises.yours_or_ours(exercise.id, exercise.wrong[0][0]) is ours
+    ours = engine.yours_or_ours(exercise.id, ...)
+    assert engine.judge(exercise.id, ours)[0] == "right" and ours.__name__ == exercise.name
+    assert engine.yours_or_ours(exercise.id, exercise.wrong[0][0]) is ours
     assert capsys.readouterr().out.count("uses ours") == 2
 
 
@@ -75,7 +75,7 @@ def test_a_notebooks_exercises_can_be_told_apart_and_some_ask_to_build(number):
 
 @each(ALL)
 def test_an_exercise_shows_its_task_with_every_hint_folded_away(exercise):
-    cell = exercises.task_cell(exercise)
+    cell = engine.task_cell(exercise)
     assert exercise.hints and all(hint in cell for hint in exercise.hints)
     assert cell.count("<details>") == cell.count("</details>") == len(exercise.hints)
     assert exercise.minutes > 0 and exercise.difficulty in (1, 2, 3)
@@ -83,30 +83,30 @@ def test_an_exercise_shows_its_task_with_every_hint_folded_away(exercise):
 
 
 def test_a_check_that_runs_twice_does_not_call_ours_yours(capsys):
-    ours = exercises.yours_or_ours("00-words", ...)
+    ours = engine.yours_or_ours("00-words", ...)
     capsys.readouterr()
-    assert exercises.yours_or_ours("00-words", ours) is ours
+    assert engine.yours_or_ours("00-words", ours) is ours
     said = capsys.readouterr().out
     assert "not attempted" in said and "is ours by now" in said and "right" not in said
 
 
 @pytest.mark.parametrize("guess, among", [(90, (0, 1)), (-1, (0, 1)), ("0.9", (0, 1)), ("maybe", ["yes", "no"])])
 def test_a_prediction_that_cannot_be_is_not_kept(guess, among, capsys):
-    exercises.predict("it", among[0], among=among)
-    exercises.predict("it", guess, among=among)
-    exercises.compare("it", among[1])
+    engine.predict("it", among[0], among=among)
+    engine.predict("it", guess, among=among)
+    engine.compare("it", among[1])
     kept, refused, result = capsys.readouterr().out.splitlines()
     assert "you say" in kept and f"was wanted, {guess!r} was given" in refused and "you made no prediction" in result
 
 
 def test_predictions_are_kept_and_compared(capsys):
-    exercises.predict("loss", 4.0)
-    exercises.compare("loss", 4.5)
-    exercises.predict("letter", "e")
-    exercises.compare("letter", "t")
-    exercises.predict("nothing")
-    exercises.compare("nothing", 1)
-    exercises.compare("never asked", 1)
+    engine.predict("loss", 4.0)
+    engine.compare("loss", 4.5)
+    engine.predict("letter", "e")
+    engine.compare("letter", "t")
+    engine.predict("nothing")
+    engine.compare("nothing", 1)
+    engine.compare("never asked", 1)
     said = capsys.readouterr().out.splitlines()
     assert said[1] == "loss: you said 4, it is 4.5, off by 0.5"
     assert said[3] == "letter: you said e, it is t: not as predicted"
@@ -118,6 +118,6 @@ def test_predictions_are_kept_and_compared(capsys):
 
 def test_unknown_exercises_are_refused():
     with pytest.raises(CourseError, match="choose one of .*00-words"):
-        exercises.find("00-nothing")
+        engine.find("00-nothing")
     with pytest.raises(CourseError, match="notebook 99 has no exercises"):
-        exercises.find("99-x")
+        engine.find("99-x")

@@ -80,7 +80,7 @@ def test_every_picture_has_alt_text_and_a_caption(path):
 
 @each_notebook
 def test_every_exercise_is_there_in_order_and_in_step_with_its_entry(path):
-    from bigmodel_lib import exercises
+    from bigmodel_lib.exercises import engine as exercises
 
     wanted = exercises.entries(path.name[:2])
     parts: dict = {}

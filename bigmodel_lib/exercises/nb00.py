@@ -2,7 +2,7 @@
 
 import re
 
-from bigmodel_lib.exercises import Exercise, Wrong, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise, Wrong, diagnose, number, number_given
 
 LOVE = "I love 编程"
 

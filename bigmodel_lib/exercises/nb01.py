@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bigmodel_lib.by_hand.model import softmax
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.exercises.engine import Exercise, Wrong, close, diagnose, number
 
 
 def _array(value, shape):

@@ -2,7 +2,7 @@
 
 import math
 
-from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, diagnose, number, number_given
 
 
 def kl_divergence(p, q):

@@ -6,7 +6,7 @@ import numpy as np
 
 from bigmodel_lib.by_hand.model import attention, attention_layer, block, formula_4_1, layer_norm, mlp, part
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.exercises.engine import Exercise, Wrong, close, diagnose, number
 
 SMALL = ModelConfig(vocab_size=9, context_length=8, d_model=8, n_layers=1, n_heads=2, d_ff=12)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from bigmodel_lib.by_hand.backprop import softmax_backward
 from bigmodel_lib.by_hand.model import softmax
-from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
+from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number
 
 
 def _check_chain(attempt):

@@ -2,7 +2,7 @@
 
 import torch
 
-from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
+from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number
 from bigmodel_lib.model.streaming import merge_softmax, partial_softmax
 
 

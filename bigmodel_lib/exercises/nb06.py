@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
 from bigmodel_lib.measuring.intervals import interval_of_mean
 from bigmodel_lib.training.optimizers import linear_lr, quintic
 

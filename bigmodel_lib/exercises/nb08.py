@@ -2,7 +2,7 @@
 
 import math
 
-from bigmodel_lib.exercises import Exercise, Wrong, close, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise, Wrong, close, diagnose, number, number_given
 from bigmodel_lib.finetuning.dpo import dpo_loss
 from bigmodel_lib.generation import keep_top_p
 from bigmodel_lib.model.layers import attention

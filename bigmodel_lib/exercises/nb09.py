@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises import Exercise, Wrong, choose_letter, close, diagnose, number
+from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number
 from bigmodel_lib.interpretability.maps import rollout
 from bigmodel_lib.interpretability.scores import Case, share_of_hits
 
