@@ -15,7 +15,7 @@ import torch
 from bigmodel_lib.cli import pretrain
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.viz import plots
+from bigmodel_lib.viz import attention, plots
 
 DATA = pathlib.Path(__file__).resolve().parent
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
@@ -36,7 +36,7 @@ def draw_map() -> None:
     tokens = tokenizer.encode("I love programming").tolist()
     weights = record(model, torch.tensor([tokens]), "weights")[LAYER, 0, HEAD]
     labels = [tokenizer.decode([token]) for token in tokens]
-    ax = plots.draw_attention(weights, labels, title=f"Where the first model looks (layer {LAYER}, head {HEAD})")
+    ax = attention.draw_attention(weights, labels, title=f"Where the first model looks (layer {LAYER}, head {HEAD})")
     checkpoints.write_whole(DATA / "attention_map.png", plots.png(ax.figure))
 
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz import attention, plots
@@ -27,7 +28,7 @@ def words(axis):
 @pytest.mark.parametrize("T", [5, 64])
 def test_one_map_is_queries_by_keys_on_the_scale_0_to_1_with_all_its_tokens(T):
     weights, tokens = random_maps(T, T), [f"w{i}" for i in range(T)]
-    ax = attention.show_attention(weights, tokens, "A map")
+    ax = attention.draw_attention(weights, tokens, "A map")
     (image,) = ax.images
     assert (
         np.array_equal(image.get_array(), weights) and image.get_clim() == (0, 1) and image.get_cmap().name == "cividis"
@@ -43,7 +44,7 @@ def test_one_map_is_queries_by_keys_on_the_scale_0_to_1_with_all_its_tokens(T):
 @pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 6, 6)])
 def test_a_wall_has_every_head_in_its_place_on_one_scale(shape):
     weights, tokens = random_maps(*shape), list("abcdef")
-    corner = attention.show_attention(weights, tokens)
+    corner = attention.draw_attention(weights, tokens)
     axes = [ax for ax in corner.figure.axes if ax.images and ax.get_label() != "<colorbar>"]
     drawn = weights.reshape(-1, 6, 6)
     assert len(axes) == len(drawn)
@@ -57,11 +58,42 @@ def test_a_wall_has_every_head_in_its_place_on_one_scale(shape):
     )
 
 
+def test_several_maps_are_drawn_side_by_side_on_axes_that_are_given():
+    _, axes = plots.plt.subplots(1, 2)
+    axes[1].set(title="kept", xlabel="mine")
+    for ax, T in zip(axes, (3, 30), strict=True):
+        assert attention.draw_attention(random_maps(T, T), ["word"] * T, ax=ax) is ax and len(ax.images) == 1
+    assert (axes[1].get_title(), axes[1].get_xlabel()) == ("kept", "mine")
+    large, small = (ax.xaxis.get_ticklabels()[0] for ax in axes)
+    assert large.get_fontsize() > small.get_fontsize()  # as large as fits
+    assert (large.get_rotation(), small.get_rotation()) == (0, 90)
+
+
+def test_tensors_are_maps_in_any_type_and_while_they_learn():
+    weights = torch.tensor(random_maps(4, 4), dtype=torch.bfloat16, requires_grad=True)
+    (image,) = attention.draw_attention(weights, list("abcd")).images
+    assert np.array_equal(image.get_array(), weights.detach().double().numpy())
+
+
+def test_the_still_picture_of_the_explorer_has_all_maps_small_and_one_large_with_its_row():
+    maps, tokens = random_maps(2, 3, 6, 6), list("abcdef")
+    chosen = dict(token="c", query=2, method="weights", layer=1, head=2)
+    figure = attention.draw_explorer(maps, maps[1, 2], tokens, chosen)
+    text, *rest = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    assert np.allclose([patch.get_alpha() for patch in text.patches], maps[1, 2, 2])
+    assert "weights, layer 1, head 2" in text.get_title(loc="left") and "“c”" in text.texts[0].get_text()
+    assert [ax.get_title() for ax in rest[:6]] == ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
+    assert all(np.array_equal(ax.images[0].get_array(), maps[divmod(i, 3)]) for i, ax in enumerate(rest[:6]))
+    (large,) = rest[6:]
+    assert np.array_equal(large.images[0].get_array(), maps[1, 2]) and words(large.yaxis) == tokens
+    assert [patch.get_xy() for patch in large.patches if not patch.get_fill()] == [(-0.5, 1.5)]
+
+
 def test_what_is_no_map_is_refused():
     with pytest.raises(CourseError, match="do not fit 4 tokens"):
-        attention.show_attention(np.eye(3), list("abcd"))
+        attention.draw_attention(np.eye(3), list("abcd"))
     with pytest.raises(CourseError, match="0 to 1 was wanted"):
-        attention.show_attention(3 * np.eye(3), list("abc"))
+        attention.draw_attention(3 * np.eye(3), list("abc"))
 
 
 def test_chinese_is_drawn_in_a_font_that_has_it_or_missed_with_a_clear_warning(monkeypatch):
@@ -76,17 +108,17 @@ def test_chinese_is_drawn_in_a_font_that_has_it_or_missed_with_a_clear_warning(m
         pytest.skip("no font with Chinese characters on this machine")
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph is a warning
-        ax = attention.show_attention(np.eye(2), ["小梅", "灯"])
+        ax = attention.draw_attention(np.eye(2), ["小梅", "灯"])
         plots.png(ax.figure)
 
 
 def test_words_are_shaded_by_their_scores_line_by_line():
-    rows = {"one": np.linspace(0, 1, 20), "two": np.zeros(20)}
-    ax = attention.draw_words(rows, [f"w{i}" for i in range(20)])
-    shades = [patch.get_alpha() for patch in ax.patches]
-    assert np.allclose(shades, np.concatenate([rows["one"], rows["two"]]))
+    scores = np.linspace(-0.1, 1.1, 20)
+    ax = attention.draw_words(scores, [f"w{i}" for i in range(20)], plots.new_axes("", "", ""), "a name")
+    assert np.allclose([patch.get_alpha() for patch in ax.patches], scores.clip(0, 1))
     said = {text.get_text(): text.get_position() for text in ax.texts}
-    assert said["w19"][1] < said["w0"][1] and said["one"][1] > said["two"][1]
+    assert said["w19"][1] < said["w0"][1] == said["w17"][1] == said["a name"][1]
+    assert said["a name"][0] < said["w0"][0] and said["w18"][0] < said["w1"][0]
 
 
 def test_a_ranking_has_the_best_on_top_with_its_interval():
@@ -106,7 +138,7 @@ def test_a_ranking_has_a_stroke_for_each_model_in_the_row_of_its_method():
 
 
 def test_squares_are_framed_where_they_stand():
-    ax = attention.show_attention(np.eye(3), list("abc"))
+    ax = attention.draw_attention(np.eye(3), list("abc"))
     on = np.zeros((3, 3), dtype=bool)
     on[2, 0] = on[1, 1] = True
     frames = [patch for patch in attention.outline(ax, on).patches if not patch.get_fill()]

@@ -4,46 +4,70 @@ A widget whose script and style lie beside this file and are sent from here: not
 """
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import anywidget
 import numpy as np
 import torch
 import traitlets
+from matplotlib.figure import Figure
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability import interventions, maps
+from bigmodel_lib.model.devices import device_of, evaluating
+from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import token_labels
+from bigmodel_lib.viz.attention import draw_explorer
+from bigmodel_lib.viz.widgets import display_with_picture
 
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
 FOLDER = pathlib.Path(__file__).resolve().parent
 
 
-def maps_by(method, model, tokens):
+def maps_by(method: str, model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
     """What a method says about every pair of tokens: (rows, columns, T, T), each from 0 to 1, queries × keys.
 
     "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient × input": (1, 1), each row's
     absolute shares. "ablation": (L, H), how many nats the token after each query (for an encoder: the query itself)
-    costs more without what this head brings from that key, cut off at 0 and 1. tokens: (T,).
+    costs more without what this head brings from that key, cut off at 0 and 1.
+    tokens: (T,), on any device; the maps are on the model's.
     Raises CourseError for another method.
     """
     if method not in METHODS:
         raise CourseError(f"method {method!r} was given: choose one of {', '.join(METHODS)}")
-    T, config = len(tokens), model.config
-    weights = maps.record(model, tokens[None], "weights")[:, 0]
-    if method == "weights":
-        return weights
-    if method == "rollout":
-        return maps.rollout(weights)[:, None]
-    targets = tokens.clone()
-    if config.causal:
-        best = model(tokens[None])[0, -1].argmax()
-        targets = torch.cat([tokens[1:], best[None]])
+    tokens = tokens.to(device_of(model))
+    if method in ("weights", "rollout"):
+        weights = maps.record(model, tokens[None], "weights")[:, 0]
+        return weights if method == "weights" else maps.rollout(weights)[:, None]
     if method == "gradient × input":
-        given = maps.gradient_times_input(model, tokens.expand(T, T), torch.arange(T), targets).abs()
-        return (given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12))[None, None]
-    heads = [(layer, head) for layer in range(config.n_layers) for head in range(config.n_heads)]
+        return _gradient_shares(model, tokens)[None, None]
+    return _ablation_effects(model, tokens)
+
+
+def _targets(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    """What the model is asked for at each place, (T,): the next token, after the last its best; or the token itself."""
+    if not model.config.causal:
+        return tokens
+    with evaluating(model), torch.no_grad():
+        best = model(tokens[None])[0, -1].argmax()
+    return torch.cat([tokens[1:], best[None]])
+
+
+def _gradient_shares(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    T = len(tokens)
+    places = torch.arange(T, device=tokens.device)
+    targets = _targets(model, tokens)
+    given = maps.gradient_times_input(model, tokens.expand(T, T), places, targets).abs()
+    return given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
+def _ablation_effects(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+    L, H, T = model.config.n_layers, model.config.n_heads, len(tokens)
+    heads = [(layer, head) for layer in range(L) for head in range(H)]
+    targets = _targets(model, tokens)
     effects = torch.stack([interventions.knockout_effects(model, tokens, targets, {pair}) for pair in heads])
-    return effects.clamp(0, 1).view(config.n_layers, config.n_heads, T, T)
+    return effects.clamp(0, 1).view(L, H, T, T)
 
 
 class AttentionExplorer(anywidget.AnyWidget):
@@ -68,8 +92,10 @@ class AttentionExplorer(anywidget.AnyWidget):
     text = traitlets.Unicode("").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, model, tokenizer, texts, **chosen):
-        self.model, self.tokenizer, self.texts = model, tokenizer, dict(texts)
+    def __init__(self, model: LanguageModel, tokenizer: Any, texts: Mapping[str, str], **chosen: Any):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.texts = dict(texts)
         super().__init__(titles=list(self.texts))
         self.read(next(iter(self.texts.values())))
         self.observe(self._story, "story")
@@ -85,7 +111,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         if change["new"].strip():
             self.read(change["new"])
 
-    def read(self, text) -> None:
+    def read(self, text: str) -> None:
         """Show another text. One that the tokenizer or the context cannot hold leaves a message and the old text."""
         try:
             ids = torch.as_tensor(np.asarray(self.tokenizer.encode(text)), dtype=torch.long)
@@ -94,7 +120,9 @@ class AttentionExplorer(anywidget.AnyWidget):
         except CourseError as error:
             self.message = str(error)
             return
-        self.ids, self.found, self.message = ids.to(self.model.token_embedding.device), {}, ""
+        self.ids = ids.to(device_of(self.model))
+        self.found: dict[str, np.ndarray] = {}  # maps by method
+        self.message = ""
         with self.hold_sync():
             self.tokens = token_labels(self.tokenizer, ids.tolist())
             self.query = len(ids) - 1
@@ -110,7 +138,7 @@ class AttentionExplorer(anywidget.AnyWidget):
 
     @property
     def shown(self) -> np.ndarray:
-        """The map that stands large, (T, T)."""
+        """The map that is shown large, (T, T)."""
         rows, columns, _, _ = self.found[self.method].shape
         return self.found[self.method][min(self.layer, rows - 1), min(self.head, columns - 1)]
 
@@ -125,10 +153,8 @@ class AttentionExplorer(anywidget.AnyWidget):
             "looks at": [(i, self.tokens[i], round(float(row[i]), 3)) for i in best],
         }  # fmt: skip
 
-    def picture(self):
+    def picture(self) -> tuple[Figure, str]:
         """(figure, alt) of a picture of what is shown, for pages without scripts."""
-        from bigmodel_lib.viz.attention import draw_explorer
-
         chosen = self.selection
         figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen)
         alt = (
@@ -138,19 +164,8 @@ class AttentionExplorer(anywidget.AnyWidget):
         return figure, alt
 
     def _ipython_display_(self) -> None:
-        import matplotlib.pyplot as plt
-        from IPython.display import Markdown, display
-
-        from bigmodel_lib.viz.plots import bundle
-
         caption = (
             "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
         )
         figure, alt = self.picture()
-        data, metadata = bundle(figure, caption, alt)
-        plt.close(figure)
-        data |= {"application/vnd.jupyter.widget-view+json": {
-            "version_major": 2, "version_minor": 0, "model_id": self.model_id}}  # fmt: skip
-        data["text/plain"] = "AttentionExplorer: an interactive map, with a picture where scripts do not run"
-        display(data, raw=True, metadata=metadata)
-        display(Markdown(f"*{caption}*"))
+        display_with_picture(self, figure, caption, alt)

@@ -3,13 +3,15 @@
 Standard library only: the commands use this before anything is installed. Jupyter Server loads it as an extension.
 """
 
+from collections.abc import Collection
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 PICTURE_NOTE = "*This is a picture of the widget. Run the cell to use it.*"
 WIDGET_NOTE = "*A widget was shown here. Run the cell to get it back.*"
 
 
-def clear_outputs(notebook):
+def clear_outputs(notebook: dict) -> None:
     """Take the outputs and execution counts out of a notebook; everything else stays as it is."""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
@@ -17,11 +19,11 @@ def clear_outputs(notebook):
             cell["execution_count"] = None
 
 
-def _note(text):
+def _note(text: str) -> dict:
     return {"output_type": "display_data", "data": {"text/markdown": text, "text/plain": text}, "metadata": {}}
 
 
-def _without_widgets(outputs, saved):
+def _without_widgets(outputs: list[dict], saved: Collection[str]) -> list[dict]:
     """The outputs with pictures for widgets. saved: the ids of those that the notebook can show without a kernel."""
     kept = []
     for output in outputs:
@@ -37,7 +39,7 @@ def _without_widgets(outputs, saved):
     return kept
 
 
-def keep_pictures(model, **_):
+def keep_pictures(model: dict, **_: object) -> None:
     """Before a notebook is saved: keep the picture beside each widget, and not the widget, which lives in the kernel.
 
     Opened again without that kernel, JupyterLab would prefer the widget to the picture and show an error.

@@ -2,24 +2,46 @@
 
 import html
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.viz.plots import bundle, draw_bars, new_axes, readable
+
+if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
+    import torch
+
+    from bigmodel_lib.model.transformer import LanguageModel
+    from bigmodel_lib.storyworld import StoryWorld
+
+# A widget and what is shown where no kernel runs
 
 
-def display_with_twin(widget, data: dict, metadata: dict | None = None) -> None:
-    """Display a widget, and beside it what stands for it where no kernel runs: data by type, such as "image/png"."""
+def display_with_twin(widget: Any, data: dict, metadata: dict | None = None) -> None:
+    """Display a widget, and beside it its twin for pages where no kernel runs: data by type, such as "image/png"."""
     from IPython.display import display
 
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     display({**data, "application/vnd.jupyter.widget-view+json": view}, raw=True, metadata=metadata)
 
 
-def interact(draw, **controls) -> None:
+def display_with_picture(widget: Any, figure: Figure, caption: str, alt: str) -> None:
+    """Display a widget with a picture of it as its twin, and a caption below; the figure is closed."""
+    from IPython.display import Markdown, display
+
+    display_with_twin(widget, *bundle(figure, alt))
+    display(Markdown(f"*{caption}*"))
+
+
+def interact(draw: Callable[..., None], **controls: Any) -> None:
     """`ipywidgets.interact`, with its first picture as the twin for pages where no kernel runs.
 
     draw(**values) shows a picture; controls are as in ipywidgets.interact, such as tau=(0.1, 10.0, 0.1).
+    Raises CourseError if draw shows no picture.
     """
     import ipywidgets
     from IPython.display import Markdown, display
@@ -35,6 +57,15 @@ def interact(draw, **controls) -> None:
     display(Markdown(f"*In JupyterLab, change {', '.join(controls)}, and the picture follows.*"))
 
 
+def _bar(p: float, longest: float) -> str:
+    """HTML for a probability: a bar of at most `longest` letters' width, and the number."""
+    style = f"display:inline-block;height:0.7em;background:#0072B2;width:{longest * p:.2f}em"
+    return f'<span style="{style}"></span> {p:.2f}'
+
+
+# A game on the story world
+
+
 class GuessTheNextWord:
     """A game on the story world: the reader guesses the next word, beside one who knows the exact distribution.
 
@@ -42,16 +73,20 @@ class GuessTheNextWord:
     sentence, and words that can only be one, are told without asking. After Shannon 1951, who had people guess English.
     """
 
-    def __init__(self, world, seed: int = 0):
-        self.world, self.story = world, world.sample(np.random.default_rng(seed))
+    def __init__(self, world: "StoryWorld", seed: int = 0):
+        self.world = world
+        self.story = world.sample(np.random.default_rng(seed))
         self.position = len(self.story.sentences[0])
-        self.turns, self.hits, self.best_hits, self.nats = 0, 0, 0, 0.0
+        self.turns = 0
+        self.hits = 0
+        self.best_hits = 0
+        self.nats = 0.0
         self._skip()
 
     def _skip(self) -> None:
         """Go on to the next word that could be another one."""
-        self.probs = {}
-        while self.position < len(self.story.tokens):
+        self.probs: dict[str, float] = {}
+        while not self.over:
             self.probs = self.world.next_token_probs(self.story.tokens[: self.position])
             if len(self.probs) > 1:
                 break
@@ -71,8 +106,10 @@ class GuessTheNextWord:
         """Play one turn: what came, how probable it was, and the score so far."""
         if self.over:
             return "The story is over: start another with another seed."
-        came, best = self.story.tokens[self.position], max(self.probs, key=self.probs.get)
-        p, word = self.probs[came], word.strip()
+        word = word.strip()
+        came = self.story.tokens[self.position]
+        best = max(self.probs, key=self.probs.__getitem__)
+        p = self.probs[came]
         self.turns += 1
         self.hits += word == came
         self.best_hits += best == came
@@ -86,38 +123,45 @@ class GuessTheNextWord:
             f"Surprise on average: {self.nats / self.turns:.2f} nats."
         )
 
-    def _bars(self, probs: dict) -> str:
-        rows = sorted(probs.items(), key=lambda row: -row[1])[:6]
-        cells = "".join(
-            f'<div><span style="display:inline-block;width:6em">{html.escape(word)}</span>'
-            f'<span style="display:inline-block;height:0.7em;background:#0072B2;'
-            f'width:{12 * p:.2f}em"></span> {p:.2f}</div>'
-            for word, p in rows
-        )
-        return f"<div>What could have come:</div>{cells}"
-
     def _ipython_display_(self) -> None:
+        twin = {"text/markdown": f"{self.told()} **…?**", "text/plain": f"{self.told()} …?"}
+        display_with_twin(_GamePanel(self).box, twin)
+
+
+class _GamePanel:
+    """The game's field and button."""
+
+    def __init__(self, game: GuessTheNextWord):
         import ipywidgets
 
-        text, answer = ipywidgets.HTML(), ipywidgets.HTML()
-        words = sorted(set(self.world.tokenizer().vocabulary))
-        field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
-        button = ipywidgets.Button(description="guess")
+        self.game = game
+        self.text = ipywidgets.HTML()
+        self.answer = ipywidgets.HTML()
+        words = sorted(set(game.world.tokenizer().vocabulary))
+        self.field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
+        self.button = ipywidgets.Button(description="guess")
+        self.button.on_click(self.play)
+        self.box = ipywidgets.VBox([self.text, ipywidgets.HBox([self.field, self.button]), self.answer])
+        self.tell()
 
-        def draw(said: str = "", probs: dict | None = None):
-            text.value = f"<p>{html.escape(self.told())} <b>{'' if self.over else '…?'}</b></p>"
-            answer.value = f"<p>{html.escape(said)}</p>{self._bars(probs) if probs else ''}"
-            field.value, button.disabled = "", self.over
+    def tell(self) -> None:
+        over = self.game.over
+        self.text.value = f"<p>{html.escape(self.game.told())} <b>{'' if over else '…?'}</b></p>"
+        self.field.value = ""
+        self.button.disabled = over
 
-        def play(_):
-            if field.value.strip() and not self.over:
-                probs = self.probs
-                draw(self.guess(field.value), probs)
+    def play(self, _: Any) -> None:
+        if self.field.value.strip() and not self.game.over:
+            probs = self.game.probs
+            said = self.game.guess(self.field.value)
+            rows = sorted(probs.items(), key=lambda row: -row[1])[:6]
+            style = "display:inline-block;width:6em"
+            bars = [f'<div><span style="{style}">{html.escape(word)}</span>{_bar(p, 12)}</div>' for word, p in rows]
+            self.answer.value = f"<p>{html.escape(said)}</p><div>What could have come:</div>{''.join(bars)}"
+            self.tell()
 
-        button.on_click(play)
-        draw()
-        twin = {"text/markdown": f"{self.told()} **…?**", "text/plain": f"{self.told()} …?"}
-        display_with_twin(ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer]), twin)
+
+# Writing with a model
 
 
 class WriteWithMe:
@@ -128,7 +172,7 @@ class WriteWithMe:
     -ln of their probabilities, in nats. Raises CourseError for an empty prompt.
     """
 
-    def __init__(self, model, tokenizer, prompt: str, seed: int = 0, shown: int = 8):
+    def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, seed: int = 0, shown: int = 8):
         import torch
 
         from bigmodel_lib.generation import check_settings
@@ -138,7 +182,8 @@ class WriteWithMe:
         check_settings(model, self.start, 1, 1.0, 0, 1.0)
         self.generator = torch.Generator().manual_seed(seed)
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
-        self.written, self.prices = [], []
+        self.written: list[int] = []
+        self.prices: list[float] = []
 
     @property
     def text(self) -> str:
@@ -148,18 +193,18 @@ class WriteWithMe:
     def price(self) -> float:
         return math.fsum(self.prices)
 
-    def distribution(self):
+    def distribution(self) -> "torch.Tensor":
         """What the next token is drawn from, by the settings of now, (V,); the model sees the last T tokens."""
         import torch
 
         from bigmodel_lib.generation import next_logits, sampling_distribution
 
         window = [*self.start, *self.written][-self.model.config.context_length :]
-        tokens = torch.tensor([window], device=self.model.token_embedding.device)
+        tokens = torch.tensor([window], device=self.model.device)
         logits = next_logits(self.model, tokens)[0]
         return sampling_distribution(logits, self.temperature, self.top_k, self.top_p)
 
-    def candidates(self) -> list:
+    def candidates(self) -> list[tuple[int, str, float]]:
         """[(token, its text, its probability)], the likeliest first; none of those that the settings cut off."""
         best = self.distribution().topk(min(self.shown, self.model.config.vocab_size))
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -187,12 +232,11 @@ class WriteWithMe:
 
     def undo(self) -> None:
         """Take the last token back, if there is one."""
-        self.written, self.prices = self.written[:-1], self.prices[:-1]
+        self.written = self.written[:-1]
+        self.prices = self.prices[:-1]
 
-    def draw_on(self, ax=None):
+    def draw_on(self, ax: Axes | None = None) -> Axes:
         """The candidates as bars, with the end of the text so far as title."""
-        from bigmodel_lib.viz.plots import draw_bars, new_axes, readable
-
         end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
         title = end.replace("\n", "⏎") + " …?"
         ax = ax or new_axes(title, "probability", "next token (␣ blank, ⏎ line end)", height=3)
@@ -200,46 +244,60 @@ class WriteWithMe:
         return draw_bars([f"“{readable(text)}”" for _, text, _ in shown], [p for _, _, p in shown], ax)
 
     def _ipython_display_(self) -> None:
-        import ipywidgets
-        import matplotlib.pyplot as plt
-        from IPython.display import Markdown, display
-
-        from bigmodel_lib.viz.plots import bundle, readable
-
-        text, slider = ipywidgets.HTML(), ipywidgets.FloatSlider
-        rows = [(ipywidgets.Button(), ipywidgets.HTML()) for _ in range(self.shown)]
-        settings = [
-            slider(value=self.temperature, min=0.0, max=2.0, step=0.1, description="temperature"),
-            ipywidgets.IntSlider(value=self.top_k, min=0, max=50, description="top k"),
-            slider(value=self.top_p, min=0.05, max=1.0, step=0.05, description="top p"),
-        ]
-
-        def show(_=None):
-            self.temperature, self.top_k, self.top_p = (setting.value for setting in settings)
-            text.value = f"<p>{html.escape(self.text)}▏</p><p>what the choices cost: {self.price:.2f} nats</p>"
-            shown = self.candidates()
-            for place, (button, bar) in enumerate(rows):
-                word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
-                button.description, button.disabled = readable(word), p == 0
-                style = f"display:inline-block;height:0.8em;background:#0072B2;width:{14 * p:.2f}em"
-                bar.value = f'<span style="{style}"></span> {p:.2f}' if p else ""
-
-        def after(action, *given):
-            return lambda _: (action(*given), show())
-
-        for place, (button, _) in enumerate(rows):
-            button.on_click(after(self.choose, place))
-        actions = []
-        for name, action in (("draw 1", (self.draw,)), ("draw 20", (self.draw, 20)), ("undo", (self.undo,))):
-            actions.append(ipywidgets.Button(description=name))
-            actions[-1].on_click(after(*action))
-        for setting in settings:
-            setting.observe(show, "value")
-        show()
-        bars = [ipywidgets.HBox(row) for row in rows]
-        figure = self.draw_on().figure
         caption = "Choose the next word by its button, or let the model draw it; the sliders change what it draws from."
-        twin = bundle(figure, caption, "Bar chart of the likeliest next words after the text in the title.")
-        plt.close(figure)
-        display_with_twin(ipywidgets.VBox([text, *bars, ipywidgets.HBox(actions), *settings]), *twin)
-        display(Markdown(f"*{caption}*"))
+        alt = "Bar chart of the likeliest next words after the text in the title."
+        box = _WritingPanel(self).box
+        display_with_picture(box, self.draw_on().figure, caption, alt)
+
+
+class _WritingPanel:
+    """The buttons and sliders of one who writes with a model."""
+
+    def __init__(self, pen: WriteWithMe):
+        import ipywidgets
+
+        self.pen = pen
+        self.text = ipywidgets.HTML()
+        self.rows = []
+        for place in range(pen.shown):
+            self.rows.append((self._button("", pen.choose, place), ipywidgets.HTML()))
+        actions = [self._button("draw 1", pen.draw), self._button("draw 20", pen.draw, 20)]
+        actions.append(self._button("undo", pen.undo))
+        self.settings = {
+            "temperature": ipywidgets.FloatSlider(min=0.0, max=2.0, step=0.1, description="temperature"),
+            "top_k": ipywidgets.IntSlider(min=0, max=50, description="top k"),
+            "top_p": ipywidgets.FloatSlider(min=0.05, max=1.0, step=0.05, description="top p"),
+        }
+        for name, slider in self.settings.items():
+            slider.value = getattr(pen, name)
+            slider.observe(self.set_and_show, "value")
+        bars = [ipywidgets.HBox(row) for row in self.rows]
+        self.box = ipywidgets.VBox([self.text, *bars, ipywidgets.HBox(actions), *self.settings.values()])
+        self.show()
+
+    def _button(self, name: str, action: Callable, *given: int) -> Any:
+        """A button that does something and shows what has become of the text."""
+        import ipywidgets
+
+        def act(_):
+            action(*given)
+            self.show()
+
+        button = ipywidgets.Button(description=name)
+        button.on_click(act)
+        return button
+
+    def set_and_show(self, _: Any) -> None:
+        for name, slider in self.settings.items():
+            setattr(self.pen, name, slider.value)
+        self.show()
+
+    def show(self) -> None:
+        cost = f"what the choices cost: {self.pen.price:.2f} nats"
+        self.text.value = f"<p>{html.escape(self.pen.text)}▏</p><p>{cost}</p>"
+        shown = self.pen.candidates()
+        for place, (button, bar) in enumerate(self.rows):
+            word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
+            button.description = readable(word)
+            button.disabled = p == 0
+            bar.value = _bar(p, 14) if p else ""
