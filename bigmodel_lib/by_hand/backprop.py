@@ -1,20 +1,27 @@
 """How the model learns, by hand: each layer as `…_forward(...) -> (out, cache)` and `…_backward(dout, cache)`.
 
 `dout` is the loss's gradient with respect to what the layer gave, and the backward turns it into the gradients with
-respect to what the layer was given, in the same order and of the same shapes. The values are those of `model_numpy`.
+respect to what the layer was given, in the same order and of the same shapes. The values are those of `model`.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from bigmodel_lib.by_hand.model import (
+    Mask,
+    Parameters,
+    Rotation,
     attention_weights,
     causal_mask,
     embed,
     merge_heads,
     normal_cdf,
     part,
+    repeat_heads,
     rope_tables,
     rotate,
     shift_tokens,
@@ -23,8 +30,12 @@ from bigmodel_lib.by_hand.model import (
 )
 from bigmodel_lib.config import ModelConfig
 
+Cache = Any  # what a backward needs to know of its forward
+Forward = Callable[..., tuple[np.ndarray, Cache]]
+Backward = Callable[..., Any]
 
-def linear_forward(x, w):
+
+def linear_forward(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y = x W, all tokens of all batches as the rows of one product.
 
     Shapes: x (..., n_in), w (n_in, n_out) -> (..., n_out). Taught in 04_backprop_numpy.
@@ -32,19 +43,19 @@ def linear_forward(x, w):
     return (x.reshape(-1, w.shape[0]) @ w).reshape(*x.shape[:-1], w.shape[1]), (x, w)
 
 
-def linear_backward(dy, cache):
+def linear_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     """dx = dy Wᵀ,  dW = xᵀ dy summed over all rows. Returns dx, dw. Taught in 04_backprop_numpy."""
     x, w = cache
     rows = dy.reshape(-1, w.shape[1])
     return (rows @ w.T).reshape(x.shape), x.reshape(-1, w.shape[0]).T @ rows
 
 
-def embedding_forward(tokens, table):
+def embedding_forward(tokens: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y = table[tokens]. Shapes: tokens (B, T), table (V, D) -> (B, T, D). Taught in 04_backprop_numpy."""
     return table[tokens], (tokens, table)
 
 
-def embedding_backward(dy, cache):
+def embedding_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
     """dtable[v] = Σ of dy over the places where token v stands, as a product with a 1 at each of them (V, B T).
 
     Returns dtable. Taught in 04_backprop_numpy.
@@ -54,7 +65,7 @@ def embedding_backward(dy, cache):
     return places.astype(dy.dtype) @ dy.reshape(-1, table.shape[1])
 
 
-def layer_norm_forward(x):
+def layer_norm_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y = (x - mean) / σ over the last axis, σ = sqrt(var + 1e-5). Taught in 04_backprop_numpy."""
     centred = x - x.mean(axis=-1, keepdims=True)
     sigma = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
@@ -62,19 +73,79 @@ def layer_norm_forward(x):
     return y, (y, sigma)
 
 
-def layer_norm_backward(dy, cache):
+def layer_norm_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
     """dx = (dy - mean(dy) - y · mean(dy · y)) / σ over the last axis. Taught in 04_backprop_numpy."""
     y, sigma = cache
     return (dy - dy.mean(axis=-1, keepdims=True) - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
 
 
-def softmax_forward(scores):
+def rms_norm_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    """y = x / σ over the last axis, σ = sqrt(mean(x²) + 1e-5)."""
+    sigma = np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
+    y = x / sigma
+    return y, (y, sigma)
+
+
+def rms_norm_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+    """dx = (dy - y · mean(dy · y)) / σ over the last axis: no mean was taken away, so none is taken away here."""
+    y, sigma = cache
+    return (dy - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
+
+
+NORMS = {
+    "layer": (layer_norm_forward, layer_norm_backward),
+    "rms": (rms_norm_forward, rms_norm_backward),
+}
+
+
+def norm_forward(x: np.ndarray, kind: str) -> tuple[np.ndarray, Cache]:
+    """The norm of this kind, a name in `NORMS`."""
+    y, cache = NORMS[kind][0](x)
+    return y, (kind, cache)
+
+
+def norm_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+    """The backward of whichever norm it was."""
+    kind, cache = cache
+    return NORMS[kind][1](dy, cache)
+
+
+def gain_forward(x: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, Cache]:
+    """y = g ⊙ x, a learned factor for each column. Shapes: x (..., D), gain (D,) -> (..., D)."""
+    return x * gain, (x, gain)
+
+
+def gain_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
+    """dx = g ⊙ dy;  dg = Σ of dy ⊙ x over all axes but the last."""
+    x, gain = cache
+    return dy * gain, (dy * x).reshape(-1, len(gain)).sum(axis=0)
+
+
+def normalise_forward(x: np.ndarray, p: Parameters, config: ModelConfig) -> tuple[np.ndarray, Cache]:
+    """`model.normalise` that keeps what its backward needs."""
+    y, norm = norm_forward(x, config.norm)
+    if not config.norm_gain:
+        return y, (norm, None)
+    y, gain = gain_forward(y, p["norm_gain"])
+    return y, (norm, gain)
+
+
+def normalise_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
+    """The same road back. Returns dx and {"norm_gain": gradient}, or an empty dictionary where there is no gain."""
+    norm, gain = cache
+    gradients = {}
+    if gain is not None:
+        dy, gradients["norm_gain"] = gain_backward(dy, gain)
+    return norm_backward(dy, norm), gradients
+
+
+def softmax_forward(scores: np.ndarray) -> tuple[np.ndarray, Cache]:
     """p = softmax(scores) over the last axis. Taught in 04_backprop_numpy."""
     p = softmax(scores)
     return p, p
 
 
-def softmax_backward(dp, p):
+def softmax_backward(dp: np.ndarray, p: np.ndarray) -> np.ndarray:
     """ds_i = p_i (dp_i - Σ_j p_j dp_j): the Jacobian diag(p) - p pᵀ, times dp, without the matrix.
 
     Shapes: (..., T) -> (..., T). Built by the reader in 04_backprop_numpy.
@@ -82,13 +153,13 @@ def softmax_backward(dp, p):
     return p * (dp - (p * dp).sum(axis=-1, keepdims=True))
 
 
-def attention_forward(q, k, v, mask=0.0):
+def attention_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Mask = 0.0) -> tuple[np.ndarray, Cache]:
     """y = A v with A = softmax(q kᵀ / √K + mask). Shapes: (..., T, K) each. Taught in 04_backprop_numpy."""
     weights = attention_weights(q, k, mask)
     return weights @ v, (q, k, v, weights)
 
 
-def attention_backward(dy, cache):
+def attention_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dv = Aᵀ dy; dS = softmax's backward of dA = dy vᵀ; dq = dS k / √K; dk = dSᵀ q / √K.
 
     A masked pair has weight 0, so its dS is 0 by itself. Returns dq, dk, dv. Taught in 04_backprop_numpy.
@@ -98,38 +169,50 @@ def attention_backward(dy, cache):
     return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
 
 
-def rotate_forward(x, cosine, sine):
+def rotate_forward(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y = x turned by each position's angles. Shapes: x (..., T, K), tables (T, K). Taught in 04_backprop_numpy."""
     return rotate(x, cosine, sine), (cosine, sine)
 
 
-def rotate_backward(dy, cache):
+def rotate_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
     """dx = dy turned back: a rotation's transpose is its inverse. Taught in 04_backprop_numpy."""
     cosine, sine = cache
     return rotate(dy, cosine, -sine)
 
 
-def relu_squared_forward(x):
+def relu_squared_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y = max(x, 0)². Taught in 04_backprop_numpy."""
     positive = np.maximum(x, 0)
     return positive * positive, positive
 
 
-def relu_squared_backward(dy, positive):
+def relu_squared_backward(dy: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """dx = 2 max(x, 0) dy. Taught in 04_backprop_numpy."""
     return 2 * positive * dy
 
 
-def gelu_forward(x):
+def gelu_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y = x Φ(x). Taught in 04_backprop_numpy."""
     below, density = normal_cdf(x), np.exp(-x * x / 2) / (2 * math.pi) ** 0.5
     return x * below, (x, below, density)
 
 
-def gelu_backward(dy, cache):
+def gelu_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
     """dx = (Φ(x) + x φ(x)) dy, φ(x) = exp(-x²/2)/√(2π) being Φ's derivative. Taught in 04_backprop_numpy."""
     x, below, density = cache
     return (below + x * density) * dy
+
+
+def silu_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
+    """y = x σ(x), σ(x) = 1 / (1 + exp(-x))."""
+    share = expit(x)
+    return x * share, (x, share)
+
+
+def silu_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+    """dx = (σ + x σ (1 - σ)) dy, σ' = σ (1 - σ) being σ's derivative."""
+    x, share = cache
+    return share * (1 + x * (1 - share)) * dy
 
 
 ACTIVATIONS = {
@@ -138,12 +221,42 @@ ACTIVATIONS = {
 }
 
 
-def shift_tokens_forward(x, strength):
+def swiglu_forward(x: np.ndarray, p: Parameters) -> tuple[np.ndarray, Cache]:
+    """h = silu(x W_gate) ⊙ (x W_up). Shapes: x (..., D), p holds w_gate and w_up (D, F) -> (..., F)."""
+    up, w_up = linear_forward(x, p["w_up"])
+    gate, w_gate = linear_forward(x, p["w_gate"])
+    opened, silu = silu_forward(gate)
+    return opened * up, (w_up, w_gate, silu, opened, up)
+
+
+def swiglu_backward(dh: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
+    """dup = dh ⊙ silu(gate);  dgate = silu's backward of dh ⊙ up; x went in twice, so two gradients add up.
+
+    Returns dx and {name: gradient}.
+    """
+    w_up, w_gate, silu, opened, up = cache
+    dx_up, dw_up = linear_backward(dh * opened, w_up)
+    dx_gate, dw_gate = linear_backward(silu_backward(dh * up, silu), w_gate)
+    return dx_up + dx_gate, {"w_up": dw_up, "w_gate": dw_gate}
+
+
+def repeat_heads_forward(x: np.ndarray, n_heads: int) -> tuple[np.ndarray, Cache]:
+    """Each head as often as queries share it. Shapes: (..., H_kv, T, K) -> (..., H, T, K)."""
+    return repeat_heads(x, n_heads), x.shape
+
+
+def repeat_heads_backward(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A head served several queries, so their gradients add up. Shapes: (..., H, T, K) -> (..., H_kv, T, K)."""
+    *rest, n_key_heads, T, K = shape
+    return dy.reshape(*rest, n_key_heads, -1, T, K).sum(axis=-3)
+
+
+def shift_tokens_forward(x: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, Cache]:
     """y_t = x_t + s ⊙ x_(t-1). Shapes: x (B, T, D), strength (D,). Taught in 04_backprop_numpy."""
     return shift_tokens(x, strength), (x, strength)
 
 
-def shift_tokens_backward(dy, cache):
+def shift_tokens_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     """dx_t = dy_t + s ⊙ dy_(t+1);  ds = Σ over batch and t of dy_t ⊙ x_(t-1). Taught in 04_backprop_numpy."""
     x, strength = cache
     dx = dy.copy()
@@ -151,7 +264,7 @@ def shift_tokens_backward(dy, cache):
     return dx, (dy[:, 1:] * x[:, :-1]).sum(axis=(0, 1))
 
 
-def dropout_forward(x, rate, rng):
+def dropout_forward(x: np.ndarray, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, Cache]:
     """Set a share `rate` of the numbers to 0 and divide the rest by 1 - rate, so that the mean stays.
 
     Source: Srivastava et al. 2014, section 10, in the "inverted" form. Taught in 04_backprop_numpy.
@@ -160,12 +273,12 @@ def dropout_forward(x, rate, rng):
     return x * kept, kept
 
 
-def dropout_backward(dy, kept):
+def dropout_backward(dy: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """dx = dy where a number was kept, over 1 - rate. Taught in 04_backprop_numpy."""
     return dy * kept
 
 
-def cross_entropy_forward(logits, targets):
+def cross_entropy_forward(logits: np.ndarray, targets: np.ndarray) -> tuple[float, Cache]:
     """Mean of -ln softmax(logits)[target] over the targets that are not -1. Taught in 04_backprop_numpy."""
     p = softmax(logits)
     counted = targets >= 0
@@ -173,7 +286,7 @@ def cross_entropy_forward(logits, targets):
     return -np.log(chosen[counted]).mean(), (p, targets)
 
 
-def cross_entropy_backward(dloss, cache):
+def cross_entropy_backward(dloss: float, cache: Cache) -> np.ndarray:
     """dlogits = (p - 1 at the target) / how many count, 0 where none does; times dloss. Taught in 04_backprop_numpy."""
     p, targets = cache
     counted = targets >= 0
@@ -183,36 +296,42 @@ def cross_entropy_backward(dloss, cache):
     return dlogits * dloss
 
 
-def attention_layer_forward(x, p, config, rotation=None, mask=0.0):
-    """`model_numpy.attention_layer` that keeps what its backward needs. Taught in 04_backprop_numpy."""
+def attention_layer_forward(
+    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> tuple[np.ndarray, Cache]:
+    """`model.attention_layer` that keeps what its backward needs. Taught in 04_backprop_numpy."""
     caches = {}
     if config.token_shift:
         x, caches["shift"] = shift_tokens_forward(x, p["shift"])
     heads = []
     for letter in "qkv":
         h, caches[f"w_{letter}"] = linear_forward(x, p[f"w_{letter}"])
-        h = split_heads(h, config.n_heads)
+        h = split_heads(h, config.n_heads if letter == "q" else config.n_key_heads)
         if letter != "v" and config.qk_norm:
-            h, caches[f"norm_{letter}"] = layer_norm_forward(h)
+            h, caches[f"norm_{letter}"] = norm_forward(h, config.norm)
         if letter != "v" and rotation is not None:
             h, caches[f"turn_{letter}"] = rotate_forward(h, *rotation)
+        if letter != "q" and config.n_key_heads < config.n_heads:
+            h, caches[f"repeat_{letter}"] = repeat_heads_forward(h, config.n_heads)
         heads.append(h)
     y, caches["attention"] = attention_forward(*heads, mask)
     y, caches["w_o"] = linear_forward(merge_heads(y), p["w_o"])
     return y, caches
 
 
-def attention_layer_backward(dy, caches):
+def attention_layer_backward(dy: np.ndarray, caches: Cache) -> tuple[np.ndarray, Parameters]:
     """The same road back. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
     gradients = {}
     dy, gradients["w_o"] = linear_backward(dy, caches["w_o"])
     n_heads = caches["attention"][0].shape[-3]
     dx = 0
     for letter, dh in zip("qkv", attention_backward(split_heads(dy, n_heads), caches["attention"]), strict=True):
+        if f"repeat_{letter}" in caches:
+            dh = repeat_heads_backward(dh, caches[f"repeat_{letter}"])
         if f"turn_{letter}" in caches:
             dh = rotate_backward(dh, caches[f"turn_{letter}"])
         if f"norm_{letter}" in caches:
-            dh = layer_norm_backward(dh, caches[f"norm_{letter}"])
+            dh = norm_backward(dh, caches[f"norm_{letter}"])
         dh, gradients[f"w_{letter}"] = linear_backward(merge_heads(dh), caches[f"w_{letter}"])
         dx = dx + dh
     if "shift" in caches:
@@ -220,50 +339,65 @@ def attention_layer_backward(dy, caches):
     return dx, gradients
 
 
-def mlp_forward(x, p, config):
-    """`model_numpy.mlp` that keeps what its backward needs. Taught in 04_backprop_numpy."""
+def mlp_forward(x: np.ndarray, p: Parameters, config: ModelConfig) -> tuple[np.ndarray, Cache]:
+    """`model.mlp` that keeps what its backward needs. Taught in 04_backprop_numpy."""
     caches = {"activation_name": config.activation}
     if config.token_shift:
         x, caches["shift"] = shift_tokens_forward(x, p["shift"])
-    h, caches["w_up"] = linear_forward(x, p["w_up"])
-    h, caches["activation"] = ACTIVATIONS[config.activation][0](h)
+    if config.activation == "swiglu":
+        h, caches["swiglu"] = swiglu_forward(x, p)
+    else:
+        h, caches["w_up"] = linear_forward(x, p["w_up"])
+        h, caches["activation"] = ACTIVATIONS[config.activation][0](h)
     y, caches["w_down"] = linear_forward(h, p["w_down"])
     return y, caches
 
 
-def mlp_backward(dy, caches):
+def mlp_backward(dy: np.ndarray, caches: Cache) -> tuple[np.ndarray, Parameters]:
     """The same road back. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
     gradients = {}
     dh, gradients["w_down"] = linear_backward(dy, caches["w_down"])
-    dh = ACTIVATIONS[caches["activation_name"]][1](dh, caches["activation"])
-    dx, gradients["w_up"] = linear_backward(dh, caches["w_up"])
+    if "swiglu" in caches:
+        dx, inside = swiglu_backward(dh, caches["swiglu"])
+        gradients |= inside
+    else:
+        dh = ACTIVATIONS[caches["activation_name"]][1](dh, caches["activation"])
+        dx, gradients["w_up"] = linear_backward(dh, caches["w_up"])
     if "shift" in caches:
         dx, gradients["shift"] = shift_tokens_backward(dx, caches["shift"])
     return dx, gradients
 
 
-def block_forward(x, p, config, rotation=None, mask=0.0):
+def block_forward(
+    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> tuple[np.ndarray, Cache]:
     """x + attention(norm(x)), then x + mlp(norm(x)). Taught in 04_backprop_numpy."""
-    y, norm_1 = layer_norm_forward(x)
-    y, attention = attention_layer_forward(y, part(p, "attention."), config, rotation, mask)
+    weights = part(p, "attention.")
+    y, norm_1 = normalise_forward(x, weights, config)
+    y, attention = attention_layer_forward(y, weights, config, rotation, mask)
     x = x + y
-    y, norm_2 = layer_norm_forward(x)
-    y, mlp = mlp_forward(y, part(p, "mlp."), config)
+    weights = part(p, "mlp.")
+    y, norm_2 = normalise_forward(x, weights, config)
+    y, mlp = mlp_forward(y, weights, config)
     return x + y, (norm_1, attention, norm_2, mlp)
 
 
-def block_backward(dy, cache):
+def block_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
     """Through a sum x + f(x) the gradient goes twice: as it is, and back through f. Taught in 04_backprop_numpy."""
     norm_1, attention, norm_2, mlp = cache
     dbranch, dmlp = mlp_backward(dy, mlp)
-    dx = dy + layer_norm_backward(dbranch, norm_2)
+    dbranch, dgain_2 = normalise_backward(dbranch, norm_2)
+    dx = dy + dbranch
     dbranch, dattention = attention_layer_backward(dx, attention)
-    dx = dx + layer_norm_backward(dbranch, norm_1)
-    gradients = {f"attention.{name}": dw for name, dw in dattention.items()}
-    return dx, gradients | {f"mlp.{name}": dw for name, dw in dmlp.items()}
+    dbranch, dgain_1 = normalise_backward(dbranch, norm_1)
+    gradients = {f"attention.{name}": dw for name, dw in (dattention | dgain_1).items()}
+    gradients |= {f"mlp.{name}": dw for name, dw in (dmlp | dgain_2).items()}
+    return dx + dbranch, gradients
 
 
-def formula_4_1_forward(x, p, config, rotation=None, mask=0.0):
+def formula_4_1_forward(
+    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> tuple[np.ndarray, Cache]:
     """f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2, in the place of a block; p holds w1, b1, w2, b2.
 
     b1 is a number in an array of shape (1,). The rotation is not used. Taught in 04_backprop_numpy.
@@ -276,7 +410,7 @@ def formula_4_1_forward(x, p, config, rotation=None, mask=0.0):
     return y, (inner, attention, a, outer, p["b1"], activation, config.activation)
 
 
-def formula_4_1_backward(dy, cache):
+def formula_4_1_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
     """z went in thrice, so three gradients add up. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
     inner, attention, a, outer, b1, activation, name = cache
     dh = ACTIVATIONS[name][1](dy, activation)
@@ -287,8 +421,14 @@ def formula_4_1_backward(dy, cache):
     return dx + dx_inner, {"w1": dw1, "b1": db1, "w2": dw2, "b2": dz.sum(axis=(0, 1))}
 
 
-def language_model_forward(tokens, parameters, config: ModelConfig, mask=None, one_block=block_forward):
-    """`model_numpy.language_model` that keeps what its backward needs. Taught in 04_backprop_numpy.
+def language_model_forward(
+    tokens: np.ndarray,
+    parameters: Parameters,
+    config: ModelConfig,
+    mask: Mask | None = None,
+    one_block: Forward = block_forward,
+) -> tuple[np.ndarray, Cache]:
+    """`model.language_model` that keeps what its backward needs. Taught in 04_backprop_numpy.
 
     one_block: another forward in the place of the standard block.
     """
@@ -302,18 +442,17 @@ def language_model_forward(tokens, parameters, config: ModelConfig, mask=None, o
     for i in range(config.n_layers):
         x, cache = one_block(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
         blocks.append(cache)
-    x, norm = layer_norm_forward(x)
+    x, norm = normalise_forward(x, parameters, config)
     w_out = parameters["token_embedding"].T if config.tied else parameters["w_out"]
     logits, out = linear_forward(x, w_out)
     return logits, ((tokens, parameters["token_embedding"]), blocks, norm, out, parameters.keys(), config)
 
 
-def language_model_backward(dlogits, cache, one_block=block_backward):
+def language_model_backward(dlogits: np.ndarray, cache: Cache, one_block: Backward = block_backward) -> Parameters:
     """The whole road back. Returns {name: gradient} in the parameters' order. Taught in 04_backprop_numpy."""
     embedding, blocks, norm, out, names, config = cache
-    gradients = {}
     dx, dw_out = linear_backward(dlogits, out)
-    dx = layer_norm_backward(dx, norm)
+    dx, gradients = normalise_backward(dx, norm)
     for i in reversed(range(config.n_layers)):
         dx, inside = one_block(dx, blocks[i])
         gradients |= {f"blocks.{i}.{name}": dw for name, dw in inside.items()}
@@ -328,7 +467,13 @@ def language_model_backward(dlogits, cache, one_block=block_backward):
     return {name: gradients[name] for name in names}
 
 
-def loss_and_gradients(tokens, targets, parameters, config: ModelConfig, one_block=(block_forward, block_backward)):
+def loss_and_gradients(
+    tokens: np.ndarray,
+    targets: np.ndarray,
+    parameters: Parameters,
+    config: ModelConfig,
+    one_block: tuple[Forward, Backward] = (block_forward, block_backward),
+) -> tuple[float, Parameters]:
     """The loss of a batch in nats per token, and {name: gradient} of it. Shapes: tokens and targets (B, T).
 
     one_block: another pair in the place of the standard block. Taught in 04_backprop_numpy.
@@ -339,7 +484,7 @@ def loss_and_gradients(tokens, targets, parameters, config: ModelConfig, one_blo
     return loss, language_model_backward(cross_entropy_backward(1.0, output), cache, backward)
 
 
-def numerical_gradient(function, x, h=1e-5):
+def numerical_gradient(function: Callable[[], float], x: np.ndarray, h: float = 1e-5) -> np.ndarray:
     """∂function/∂x by central differences, number by number: (f(x + h) - f(x - h)) / 2h.
 
     function takes no argument and gives a number; x is changed in place and put back. Taught in 04_backprop_numpy.
@@ -355,7 +500,7 @@ def numerical_gradient(function, x, h=1e-5):
     return gradient
 
 
-def relative_error(given, wanted):
+def relative_error(given: np.ndarray, wanted: np.ndarray) -> float:
     """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite. Taught in 04_backprop_numpy."""
     scale = np.linalg.norm(given) + np.linalg.norm(wanted)
     return np.linalg.norm(given - wanted) / scale if scale > 1e-12 else 0.0

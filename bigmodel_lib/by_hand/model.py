@@ -1,20 +1,25 @@
-"""The model by hand, in NumPy: what `model_torch` has, under the same names and in the same order.
+"""The model by hand, in NumPy: what `bigmodel_lib.model` has in PyTorch, with the same names in the same order.
 
 Rows are tokens; leading axes (batch, heads) come along everywhere. A model's parameters are one flat dictionary
 {"blocks.0.attention.w_q": array, …}. Shapes: B (batch), T (tokens), D (d_model), H (heads), K (width of a head, d_k in
-papers), F (d_ff), V (vocabulary). How each part learns stands in `backprop_numpy`.
+papers), F (d_ff), V (vocabulary). How each part learns is shown in `backprop`.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.special import erf
+from scipy.special import erf, expit
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 
+Parameters = dict[str, np.ndarray]
+Mask = np.ndarray | float  # added to the scores: 0 where a token may look, -∞ where not
+Rotation = Sequence[np.ndarray] | None  # `rope_tables`' pair, where positions are rotated
 
-def entropy(weights):
+
+def entropy(weights: np.ndarray) -> np.ndarray:
     """How undecided weights are: H(p) = -Σ p ln p, in nats, from 0 to ln T; 0 ln 0 counts as 0.
 
     Shapes: (..., T) -> (...). Source: Shannon 1948, section 6. Taught in 01_attention_formula.
@@ -23,7 +28,7 @@ def entropy(weights):
     return -(weights * logs).sum(axis=-1)
 
 
-def softmax(scores):
+def softmax(scores: np.ndarray) -> np.ndarray:
     """Positive weights that sum to 1: p_i = exp(s_i) / Σ_j exp(s_j) over the last axis.
 
     The largest score is subtracted first, which changes nothing but keeps exp from overflowing. A score of -∞ gets
@@ -33,7 +38,7 @@ def softmax(scores):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def softmax_jacobian(weights):
+def softmax_jacobian(weights: np.ndarray) -> np.ndarray:
     """How softmax's weights answer to the scores: ∂p_i/∂s_j = p_i (δ_ij - p_j).
 
     Shapes: (T,) -> (T, T). Taught in 01_attention_formula.
@@ -41,7 +46,7 @@ def softmax_jacobian(weights):
     return np.diag(weights) - np.outer(weights, weights)
 
 
-def causal_mask(n_tokens):
+def causal_mask(n_tokens: int) -> np.ndarray:
     """0 where a token may look, at itself and before, and -∞ above the diagonal. Shape (T, T).
 
     Source: Vaswani et al. 2017, section 3.2.3. Taught in 01_attention_formula.
@@ -49,7 +54,7 @@ def causal_mask(n_tokens):
     return np.triu(np.full((n_tokens, n_tokens), -np.inf), k=1)
 
 
-def attention_weights(q, k, mask=0.0):
+def attention_weights(q: np.ndarray, k: np.ndarray, mask: Mask = 0.0) -> np.ndarray:
     """How much each token looks at each token: softmax(q kᵀ / √K + mask).
 
     Shapes: q and k (..., T, K), mask (T, T) -> (..., T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
@@ -59,7 +64,7 @@ def attention_weights(q, k, mask=0.0):
     return softmax(scores + mask)
 
 
-def attention(q, k, v, mask=0.0):
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Mask = 0.0) -> np.ndarray:
     """Each token's weighted average of all values: softmax(q kᵀ / √K + mask) v.
 
     Shapes: q and k (..., T, K), v (..., T, K') -> (..., T, K'). Source: Vaswani et al. 2017, eq. 1.
@@ -68,7 +73,7 @@ def attention(q, k, v, mask=0.0):
     return attention_weights(q, k, mask) @ v
 
 
-def split_heads(x, n_heads):
+def split_heads(x: np.ndarray, n_heads: int) -> np.ndarray:
     """(T, D) -> (H, T, K): the columns in H blocks of K = D / H. Taught in 01_attention_formula.
 
     Raises ValueError if D is not a multiple of H.
@@ -76,13 +81,29 @@ def split_heads(x, n_heads):
     return x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(-3, -2)
 
 
-def merge_heads(x):
+def repeat_heads(x: np.ndarray, n_heads: int) -> np.ndarray:
+    """Each head of keys or values as often as neighbouring queries share it: query head h gets head h // (H / H_kv).
+
+    Shapes: (..., H_kv, T, K) -> (..., H, T, K). Source: Ainslie et al. 2023 (grouped-query attention), figure 2.
+    """
+    return np.repeat(x, n_heads // x.shape[-3], axis=-3)
+
+
+def merge_heads(x: np.ndarray) -> np.ndarray:
     """(H, T, K) -> (T, D), undoing `split_heads`. Taught in 01_attention_formula."""
     x = x.swapaxes(-3, -2)
     return x.reshape(*x.shape[:-2], -1)
 
 
-def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask=0.0):
+def multi_head_attention(
+    x: np.ndarray,
+    w_q: np.ndarray,
+    w_k: np.ndarray,
+    w_v: np.ndarray,
+    w_o: np.ndarray,
+    n_heads: int,
+    mask: Mask = 0.0,
+) -> np.ndarray:
     """H attentions side by side, each in its own K columns: concat(head_1 … head_H) W_o.
 
     head_h = attention(x W_q, x W_k, x W_v) in block h of the columns.
@@ -93,7 +114,7 @@ def multi_head_attention(x, w_q, w_k, w_v, w_o, n_heads, mask=0.0):
     return merge_heads(attention(q, k, v, mask)) @ w_o
 
 
-def sinusoidal_positions(n_tokens, d_model):
+def sinusoidal_positions(n_tokens: int, d_model: int) -> np.ndarray:
     """A fixed vector for each position, from slow and fast waves: sin(t ω_i) and cos(t ω_i), ω_i = 10000^(-2i/D).
 
     Shape (T, D), D even: sines in the even columns. Source: Vaswani et al. 2017, section 3.5.
@@ -104,7 +125,7 @@ def sinusoidal_positions(n_tokens, d_model):
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(n_tokens, d_model)
 
 
-def rope_tables(n_tokens, d_head, base=10000.0):
+def rope_tables(n_tokens: int, d_head: int, base: float = 10000.0) -> tuple[np.ndarray, np.ndarray]:
     """cos and sin of every position's angles, laid out for `rotate`.
 
     angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Shapes: two of (T, K), K even.
@@ -115,7 +136,7 @@ def rope_tables(n_tokens, d_head, base=10000.0):
     return np.concatenate([np.cos(angles)] * 2, axis=-1), np.concatenate([-sine, sine], axis=-1)
 
 
-def rotate(x, cosine, sine):
+def rotate(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
     """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
 
     y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin. Shapes: x (..., T, K), tables (T, K) -> as x.
@@ -124,7 +145,15 @@ def rotate(x, cosine, sine):
     return x * cosine + np.roll(x, x.shape[-1] // 2, axis=-1) * sine
 
 
-def formula_4_1(x, w1, b1, w2, b2, f, mask=0.0):
+def formula_4_1(
+    x: np.ndarray,
+    w1: np.ndarray,
+    b1: float | np.ndarray,
+    w2: np.ndarray,
+    b2: np.ndarray,
+    f: Callable[[np.ndarray], np.ndarray],
+    mask: Mask = 0.0,
+) -> np.ndarray:
     """The source text's (4.1) with its shapes repaired: f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2.
 
     b1 is a gate: a number, or a vector (D,). Shapes: x (T, D), w1 and w2 (D, D), b2 (D,) -> (T, D).
@@ -134,7 +163,7 @@ def formula_4_1(x, w1, b1, w2, b2, f, mask=0.0):
     return f(x @ w1 + b1 * attention(z, z, z, mask))
 
 
-def layer_norm(x):
+def layer_norm(x: np.ndarray) -> np.ndarray:
     """Each token's vector, moved to mean 0 and scaled to variance 1.
 
     y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis, without learned parameters.
@@ -144,18 +173,38 @@ def layer_norm(x):
     return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
 
 
-def relu_squared(x):
+def rms_norm(x: np.ndarray) -> np.ndarray:
+    """Each token's vector, scaled to a mean square of 1: y = x / sqrt(mean(x²) + 1e-5) over the last axis.
+
+    Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
+    """
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
+
+
+NORMS = {"layer": layer_norm, "rms": rms_norm}
+
+
+def normalise(x: np.ndarray, p: Parameters, config: ModelConfig) -> np.ndarray:
+    """The configured norm of each token's vector, times what the model has learned where config.norm_gain is set.
+
+    p holds norm_gain (D,), a factor for each column. Shapes: (..., D) -> (..., D).
+    """
+    y = NORMS[config.norm](x)
+    return y * p["norm_gain"] if config.norm_gain else y
+
+
+def relu_squared(x: np.ndarray) -> np.ndarray:
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4. Taught in 03_mlp_attention_numpy."""
     positive = np.maximum(x, 0)
     return positive * positive
 
 
-def normal_cdf(x):
+def normal_cdf(x: np.ndarray) -> np.ndarray:
     """Φ(x) = (1 + erf(x/√2))/2: the share of a normal variable's values below x. Taught in 03_mlp_attention_numpy."""
     return (1 + erf(x / 2**0.5)) / 2
 
 
-def gelu(x):
+def gelu(x: np.ndarray) -> np.ndarray:
     """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2.
 
     Taught in 03_mlp_attention_numpy.
@@ -163,10 +212,15 @@ def gelu(x):
     return x * normal_cdf(x)
 
 
+def silu(x: np.ndarray) -> np.ndarray:
+    """x·σ(x), with σ(x) = 1 / (1 + exp(-x)). Source: Hendrycks & Gimpel 2016, section 2."""
+    return x * expit(x)
+
+
 ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu}
 
 
-def shift_tokens(x, strength):
+def shift_tokens(x: np.ndarray, strength: np.ndarray) -> np.ndarray:
     """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
 
     Shapes: x (..., T, D), strength s (D,) -> (..., T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added
@@ -177,7 +231,7 @@ def shift_tokens(x, strength):
     return y
 
 
-def cross_entropy(logits, targets):
+def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
 
     Shapes: logits (..., T, V), targets (..., T) -> (). Source: Shannon 1948, of the model's code for the text.
@@ -190,49 +244,59 @@ def cross_entropy(logits, targets):
     return -log_probabilities[np.arange(len(rows)), targets[counted]].mean()
 
 
-def attention_layer(x, p, config, rotation=None, mask=0.0):
+def attention_layer(
+    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> np.ndarray:
     """Multi-head self-attention with its three projections in and one out, normalised and rotated as configured.
 
-    p holds w_q, w_k, w_v, w_o, each (D, D), and shift (D,) with config.token_shift; rotation is `rope_tables`' pair.
+    p holds w_q and w_o (D, D), w_k and w_v (D, H_kv K), and shift (D,) with config.token_shift; rotation is
+    `rope_tables`' pair.
     Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, section 3.2.2. Taught in 03_mlp_attention_numpy.
     """
     if config.token_shift:
         x = shift_tokens(x, p["shift"])
-    q, k, v = (split_heads(x @ p[name], config.n_heads) for name in ("w_q", "w_k", "w_v"))
+    q = split_heads(x @ p["w_q"], config.n_heads)
+    k, v = (split_heads(x @ p[name], config.n_key_heads) for name in ("w_k", "w_v"))
     if config.qk_norm:
-        q, k = layer_norm(q), layer_norm(k)
+        q, k = NORMS[config.norm](q), NORMS[config.norm](k)
     if rotation is not None:
         q, k = rotate(q, *rotation), rotate(k, *rotation)
+    k, v = repeat_heads(k, config.n_heads), repeat_heads(v, config.n_heads)
     return merge_heads(attention(q, k, v, mask)) @ p["w_o"]
 
 
-def mlp(x, p, config):
-    """activation(x W_up) W_down, each token for itself.
+def mlp(x: np.ndarray, p: Parameters, config: ModelConfig) -> np.ndarray:
+    """activation(x W_up) W_down, each token for itself; with "swiglu" (silu(x W_gate) ⊙ x W_up) W_down.
 
-    p holds w_up (D, F), w_down (F, D), and shift (D,) with config.token_shift. Shapes: (B, T, D) -> (B, T, D).
-    Source: Vaswani et al. 2017, eq. 2, without biases. Taught in 03_mlp_attention_numpy.
+    p holds w_up and, with "swiglu", w_gate (D, F), w_down (F, D), and shift (D,) with config.token_shift.
+    Shapes: (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, eq. 2, and Shazeer 2020, without biases.
+    Taught in 03_mlp_attention_numpy.
     """
     if config.token_shift:
         x = shift_tokens(x, p["shift"])
+    if config.activation == "swiglu":
+        return (silu(x @ p["w_gate"]) * (x @ p["w_up"])) @ p["w_down"]
     return ACTIVATIONS[config.activation](x @ p["w_up"]) @ p["w_down"]
 
 
-def part(parameters, prefix):
+def part(parameters: Parameters, prefix: str) -> Parameters:
     """The entries whose names start with the prefix, without it. Taught in 03_mlp_attention_numpy."""
     return {name.removeprefix(prefix): w for name, w in parameters.items() if name.startswith(prefix)}
 
 
-def block(x, p, config, rotation=None, mask=0.0):
+def block(x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0) -> np.ndarray:
     """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the residual stream.
 
-    p holds attention.* and mlp.*. Shapes: (B, T, D) -> (B, T, D). Source: Xiong et al. 2020, figure 1b (pre-norm).
-    Built by the reader in 03_mlp_attention_numpy.
+    p holds attention.* and mlp.*, each with its norm's gain. Shapes: (B, T, D) -> (B, T, D).
+    Source: Xiong et al. 2020, figure 1b (pre-norm). Built by the reader in 03_mlp_attention_numpy.
     """
-    x = x + attention_layer(layer_norm(x), part(p, "attention."), config, rotation, mask)
-    return x + mlp(layer_norm(x), part(p, "mlp."), config)
+    weights = part(p, "attention.")
+    x = x + attention_layer(normalise(x, weights, config), weights, config, rotation, mask)
+    weights = part(p, "mlp.")
+    return x + mlp(normalise(x, weights, config), weights, config)
 
 
-def embed(tokens, parameters, config):
+def embed(tokens: np.ndarray, parameters: Parameters, config: ModelConfig) -> np.ndarray:
     """Each token's row of the embedding, plus its position's where positions are learned: (B, T) -> (B, T, D).
 
     Raises CourseError for more tokens than the context holds. Taught in 03_mlp_attention_numpy.
@@ -244,7 +308,9 @@ def embed(tokens, parameters, config):
     return x + parameters["position_embedding"][:T] if config.positions == "learned" else x
 
 
-def language_model(tokens, parameters, config, mask=None):
+def language_model(
+    tokens: np.ndarray, parameters: Parameters, config: ModelConfig, mask: Mask | None = None
+) -> np.ndarray:
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
     mask is causal unless another one is given; 0.0 lets each token see all (an encoder).
@@ -259,28 +325,32 @@ def language_model(tokens, parameters, config, mask=None):
     for i in range(config.n_layers):
         x = block(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
     w_out = parameters["token_embedding"].T if config.tied else parameters["w_out"]
-    return layer_norm(x) @ w_out
+    return normalise(x, parameters, config) @ w_out
 
 
-def parameter_shapes(config: ModelConfig) -> dict:
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """{name: shape} of all that the model learns, in the twin's order. Taught in 03_mlp_attention_numpy."""
-    V, D, F = config.vocab_size, config.d_model, config.d_ff
-    shapes = {"token_embedding": (V, D)}
+    V, D, F, D_kv = config.vocab_size, config.d_model, config.d_ff, config.n_key_heads * config.d_head
+    shapes: dict[str, tuple[int, ...]] = {"token_embedding": (V, D)}
     if config.positions == "learned":
         shapes["position_embedding"] = (config.context_length, D)
     if not config.tied:
         shapes["w_out"] = (D, V)
+    if config.norm_gain:
+        shapes["norm_gain"] = (D,)
+    attention: dict[str, tuple[int, ...]] = {"w_q": (D, D), "w_k": (D, D_kv), "w_v": (D, D_kv), "w_o": (D, D)}
+    gate = {"w_gate": (D, F)} if config.activation == "swiglu" else {}
+    mlp: dict[str, tuple[int, ...]] = {"w_up": (D, F), **gate, "w_down": (F, D)}
+    vectors = {"shift": (D,)} if config.token_shift else {}
+    vectors |= {"norm_gain": (D,)} if config.norm_gain else {}
     for i in range(config.n_layers):
-        inside = {f"attention.w_{letter}": (D, D) for letter in "qkvo"}
-        inside |= {"attention.shift": (D,)} if config.token_shift else {}
-        inside |= {"mlp.w_up": (D, F), "mlp.w_down": (F, D)}
-        inside |= {"mlp.shift": (D,)} if config.token_shift else {}
-        shapes |= {f"blocks.{i}.{name}": shape for name, shape in inside.items()}
+        shapes |= {f"blocks.{i}.attention.{name}": shape for name, shape in (attention | vectors).items()}
+        shapes |= {f"blocks.{i}.mlp.{name}": shape for name, shape in (mlp | vectors).items()}
     return shapes
 
 
-def initialise(config: ModelConfig, rng, dtype=np.float32) -> dict:
-    """First parameters, drawn from `rng`, with the spreads that the twin's `initialise` names.
+def initialise(config: ModelConfig, rng: np.random.Generator, dtype: np.typing.DTypeLike = np.float32) -> Parameters:
+    """First parameters, drawn from `rng`, with the same spreads as in PyTorch. Gains are 1.
 
     init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
     a branch or the model ends in (w_o, w_down, w_out) and for shifts: the first logits are all equal.
@@ -289,7 +359,9 @@ def initialise(config: ModelConfig, rng, dtype=np.float32) -> dict:
     parameters = {}
     for name, shape in parameter_shapes(config).items():
         last = name.split(".")[-1]
-        if last == "shift" or (config.init == "zero" and last in ("w_o", "w_down", "w_out")):
+        if last == "norm_gain":
+            value = np.ones(shape)
+        elif last == "shift" or (config.init == "zero" and last in ("w_o", "w_down", "w_out")):
             value = np.zeros(shape)
         elif config.init == "gpt2":
             deep = last in ("w_o", "w_down")
@@ -303,6 +375,6 @@ def initialise(config: ModelConfig, rng, dtype=np.float32) -> dict:
     return parameters
 
 
-def count_parameters(parameters: dict) -> int:
+def count_parameters(parameters: Parameters) -> int:
     """How many numbers the model learns."""
     return sum(w.size for w in parameters.values())

@@ -1,39 +1,58 @@
 """How a gradient becomes a step, by hand: AdamW on a dictionary of arrays, and the loop that takes the steps."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
-from bigmodel_lib.by_hand.backprop import block_backward, block_forward, loss_and_gradients
+from bigmodel_lib.by_hand.backprop import Backward, Forward, block_backward, block_forward, loss_and_gradients
+from bigmodel_lib.by_hand.model import Parameters
+from bigmodel_lib.config import ModelConfig
 
 
 class AdamW:
-    """Steps of about `rate` for each number, whatever its gradient's size, and a pull of the weights towards zero.
+    """Steps of about `lr` for each number, whatever its gradient's size, and a pull of the weights towards zero.
 
-    m ← β₁ m + (1 - β₁) g;  s ← β₂ s + (1 - β₂) g²;  w ← w - rate · weight_decay · w,
-    w ← w - rate · (m / (1 - β₁ⁿ)) / (sqrt(s / (1 - β₂ⁿ)) + eps) in step n = 1, 2, …
+    m ← β₁ m + (1 - β₁) g;  s ← β₂ s + (1 - β₂) g²;  w ← w - lr · weight_decay · w,
+    w ← w - lr · (m / (1 - β₁ⁿ)) / (sqrt(s / (1 - β₂ⁿ)) + eps) in step n = 1, 2, …
     parameters {name: array} are changed in place. Source: Loshchilov & Hutter 2019, algorithm 2; Kingma & Ba 2015.
     Taught in 04_backprop_numpy.
     """
 
-    def __init__(self, parameters: dict, rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
-        self.parameters, self.rate, self.eps, self.weight_decay = parameters, rate, eps, weight_decay
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        self.parameters, self.lr, self.eps, self.weight_decay = parameters, lr, eps, weight_decay
         self.beta1, self.beta2, self.steps = beta1, beta2, 0
         self.m = {name: np.zeros_like(w) for name, w in parameters.items()}
         self.s = {name: np.zeros_like(w) for name, w in parameters.items()}
 
-    def step(self, gradients: dict, factor: float = 1.0) -> None:
-        """One update of every parameter, with the rate at `factor` times its peak."""
+    def step(self, gradients: Parameters, factor: float = 1.0) -> None:
+        """One update of every parameter, with the learning rate at `factor` times its peak."""
         self.steps += 1
-        rate = self.rate * factor
+        lr = self.lr * factor
         for name, w in self.parameters.items():
             g, m, s = gradients[name], self.m[name], self.s[name]
             m += (1 - self.beta1) * (g - m)
             s += (1 - self.beta2) * (g * g - s)
-            w -= rate * self.weight_decay * w
+            w -= lr * self.weight_decay * w
             mean, square = m / (1 - self.beta1**self.steps), s / (1 - self.beta2**self.steps)
-            w -= rate * mean / (np.sqrt(square) + self.eps)
+            w -= lr * mean / (np.sqrt(square) + self.eps)
 
 
-def train(optimizer, next_batch, parameters, config, steps, one_block=(block_forward, block_backward)):
+def train(
+    optimizer: AdamW,
+    next_batch: Callable[[], tuple[np.ndarray, np.ndarray]],
+    parameters: Parameters,
+    config: ModelConfig,
+    steps: int,
+    one_block: tuple[Forward, Backward] = (block_forward, block_backward),
+) -> Iterator[float]:
     """Take `steps` steps on batches (x, y) from next_batch() and yield the loss of each, in nats per token.
 
     The rate rises over the first 20 steps and falls to 0 over all of them. Taught in 04_backprop_numpy.
