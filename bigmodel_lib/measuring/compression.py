@@ -1,19 +1,26 @@
 """Who predicts can compress: an arithmetic coder, and the probabilities of a model or of counts to drive it.
 
-`next_probabilities` is everywhere a function: the list of tokens so far -> (V,) probabilities of the next one.
+`next_probabilities` is a function everywhere: the list of tokens so far -> (V,) probabilities of the next one.
 """
 
 import collections
 import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
 
+if TYPE_CHECKING:
+    from bigmodel_lib.model.transformer import LanguageModel
+
+NextProbabilities = Callable[[list[int]], np.ndarray]
+
 WHOLE, HALF, QUARTER = 2**32, 2**31, 2**30  # the coder's interval [low, high) lies in [0, WHOLE)
 
 
-def integer_frequencies(probabilities, total=2**16):
+def integer_frequencies(probabilities: np.ndarray, total: int = 2**16) -> np.ndarray:
     """Whole numbers f, each at least 1 and `total` in sum, for probabilities p: (V,) -> (V,), int64.
 
     f_i = 1 + ⌊p_i (total - V)⌋, and one more where most was cut off, until the sum is right. So f_i > p_i (total - V),
@@ -40,7 +47,7 @@ class Interval:
 
     low, high = 0, WHOLE
 
-    def narrow(self, symbol, frequencies):
+    def narrow(self, symbol: int, frequencies: np.ndarray) -> Iterator[int]:
         """Take the symbol's share, then double; yields where each doubled half began: 0, HALF, QUARTER (the middle)."""
         start, total, width = int(np.sum(frequencies[:symbol])), int(np.sum(frequencies)), self.high - self.low
         self.low, self.high = (self.low + width * edge // total for edge in (start, start + int(frequencies[symbol])))
@@ -58,7 +65,7 @@ class ArithmeticEncoder(Interval):
     def __init__(self):
         self.bits, self.pending = [], 0
 
-    def encode(self, symbol, frequencies):
+    def encode(self, symbol: int, frequencies: np.ndarray) -> None:
         """At most log₂(total / f) - log₂(1 - total / QUARTER) bits. Raises CourseError for a symbol of no frequency."""
         if not (0 <= symbol < len(frequencies) and 0 < frequencies[symbol] <= np.sum(frequencies) <= QUARTER):
             raise CourseError(f"symbol {symbol} was given, one of frequency 1 … 2³⁰ was wanted: take a token below V")
@@ -85,7 +92,7 @@ class ArithmeticDecoder(Interval):
         self.bits = (byte >> place & 1 for byte in data[4:] for place in range(7, -1, -1))
         self.value = int.from_bytes((data + bytes(4))[:4])
 
-    def decode(self, frequencies) -> int:
+    def decode(self, frequencies: np.ndarray) -> int:
         """The symbol whose share holds `value`: the last with F_s ≤ ⌊((value - low + 1) total - 1) / w⌋."""
         place = ((self.value - self.low + 1) * int(np.sum(frequencies)) - 1) // (self.high - self.low)
         symbol = int(np.searchsorted(np.cumsum(frequencies), place, side="right"))
@@ -94,36 +101,40 @@ class ArithmeticDecoder(Interval):
         return symbol
 
 
-def _frequencies(history, next_probabilities):  # the one path: both directions take their numbers from here
+def _frequencies(history: list[int], next_probabilities: NextProbabilities) -> np.ndarray:
+    """The one path: both directions take their numbers from here."""
     return integer_frequencies(next_probabilities(history))
 
 
-def compress(tokens, next_probabilities) -> bytes:
+def compress(tokens: Iterable[int], next_probabilities: NextProbabilities) -> bytes:
     """(N,) tokens to bytes, each token at the price that its probability sets. Source: Shannon 1948.
 
     8 · bytes < code_length + N ε + 9, ε = -log₂(1 - V / 2¹⁶) - log₂(1 - 2⁻¹⁴). Raises CourseError for an unknown token.
     """
-    encoder, history = ArithmeticEncoder(), []
+    encoder = ArithmeticEncoder()
+    history: list[int] = []
     for token in map(operator.index, tokens):
         encoder.encode(token, _frequencies(history, next_probabilities))
         history.append(token)
     return encoder.finish()
 
 
-def decompress(data: bytes, n_tokens: int, next_probabilities) -> np.ndarray:
+def decompress(data: bytes, n_tokens: int, next_probabilities: NextProbabilities) -> np.ndarray:
     """(n_tokens,) int64: what `compress` was given, if next_probabilities gives the same numbers to the last digit."""
-    decoder, history = ArithmeticDecoder(data), []
+    decoder = ArithmeticDecoder(data)
+    history: list[int] = []
     for _ in range(n_tokens):
         history.append(decoder.decode(_frequencies(history, next_probabilities)))
     return np.array(history, dtype=np.int64)
 
 
-def code_length(tokens, next_probabilities) -> float:
+def code_length(tokens: Iterable[int], next_probabilities: NextProbabilities) -> float:
     """Σ_t -log₂ p(token_t | tokens before), in bits: the ideal length for (N,) tokens, infinite where p is 0.
 
     Raises CourseError for a token outside the vocabulary. Source: Shannon 1948.
     """
-    history, bits = [], 0.0
+    history: list[int] = []
+    bits = 0.0
     for token in map(operator.index, tokens):
         p = next_probabilities(history)
         if not 0 <= token < len(p):
@@ -133,14 +144,14 @@ def code_length(tokens, next_probabilities) -> float:
     return bits
 
 
-def model_probabilities(model):
+def model_probabilities(model: "LanguageModel") -> NextProbabilities:
     """history (n,) -> (V,), float64: softmax of a LanguageModel's logits after the last T tokens; 1 / V for n = 0."""
     import torch
 
     from bigmodel_lib.model.devices import evaluating
 
     @torch.inference_mode()
-    def next_probabilities(history):
+    def next_probabilities(history: Sequence[int]) -> np.ndarray:
         if len(history) == 0:
             return np.full(model.config.vocab_size, 1 / model.config.vocab_size)
         window = torch.tensor(np.array([history[-model.config.context_length :]]), device=model.token_embedding.device)
@@ -158,17 +169,18 @@ class NGram:
     Source: Witten & Bell 1991, method C, interpolated as in Chen & Goodman 1998, section 2.5.
     """
 
-    def __init__(self, tokens, order: int, vocab_size: int):
+    def __init__(self, tokens: Iterable[int], order: int, vocab_size: int):
         tokens = list(map(operator.index, tokens))
         if order < 1 or not all(0 <= token < vocab_size for token in set(tokens)):
             raise CourseError(f"order {order} with V = {vocab_size} was given: choose order 1, 2, … and tokens below V")
-        self.order, self.vocab_size, self.followers = order, vocab_size, collections.defaultdict(dict)
+        self.order, self.vocab_size = order, vocab_size
+        self.followers: dict[tuple[int, ...], dict[int, int]] = collections.defaultdict(dict)
         for n in range(1, order + 1):
             grams = collections.Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
             for (*context, token), count in grams.items():
                 self.followers[tuple(context)][token] = count
 
-    def probabilities(self, history) -> np.ndarray:
+    def probabilities(self, history: Sequence[int]) -> np.ndarray:
         """p_n after a history (any length) -> (V,); the recursion goes up from p_0 while the context was seen."""
         p = np.full(self.vocab_size, 1 / self.vocab_size)
         for n in range(min(self.order, len(history) + 1)):

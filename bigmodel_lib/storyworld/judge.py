@@ -1,12 +1,13 @@
 """A judge of stories that were written by someone else: grammar sentence by sentence, and truth by the parser."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from bigmodel_lib.storyworld import NotInLanguage
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import SLOT
-from bigmodel_lib.storyworld.story import END, START, words_of
+from bigmodel_lib.storyworld.scene import SLOT, Construction
+from bigmodel_lib.storyworld.story import END, START, Text, words_of
+from bigmodel_lib.storyworld.world import NotInLanguage, StoryWorld
 
 
 class Verdict(NamedTuple):
@@ -18,13 +19,13 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def words_for(world, slot: str) -> tuple:
+def words_for(world: StoryWorld, slot: str) -> Iterable[str]:
     """What may stand in a slot: people in A, B, C, things in T, U, places in x, y, z, a look in L, a feeling in F."""
     kinds = {"ABC": world.people, "TU": world.things, "xyz": world.places, "L": said.LOOKS, "F": said.FEELINGS}
     return tuple(next(words for slots, words in kinds.items() if slot in slots))
 
 
-def reads_as(world, construction, sentence) -> bool:
+def reads_as(world: StoryWorld, construction: Construction, sentence: list[str]) -> bool:
     """Whether a sentence (its tokens) is a construction with some filling, whatever the scene.
 
     Each slot needs one word of its kind that agrees with all its places: “Anna … she”, “the shoes were”. A person who
@@ -32,7 +33,8 @@ def reads_as(world, construction, sentence) -> bool:
     """
     if not construction.fits(sentence):
         return False
-    possible, position = {}, 0
+    possible: dict[str, set[str]] = {}
+    position = 0
     for part in construction.english.split():
         slot = SLOT.fullmatch(part)
         n = 2 if slot and slot[2] == "a" else 1
@@ -46,9 +48,9 @@ def reads_as(world, construction, sentence) -> bool:
     return all(possible.values())
 
 
-def sentences_of(text) -> list:
+def sentences_of(text: Text) -> list[list[str]]:
     """The tokens of each sentence, the last one perhaps unfinished; the marks of start and end are left out."""
-    found = [[]]
+    found: list[list[str]] = [[]]
     for word in words_of(text.replace(START, "").replace(END, "") if isinstance(text, str) else text):
         if word not in (START, END):
             found[-1].append(word)
@@ -57,12 +59,12 @@ def sentences_of(text) -> list:
     return found[:-1] if not found[-1] else found
 
 
-def grammatical(world, sentence) -> bool:
+def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
     """Whether a sentence (its tokens) can be said in this world, in some scene."""
     return any(reads_as(world, construction, sentence) for construction in world.constructions)
 
 
-def judge(world, text) -> Verdict:
+def judge(world: StoryWorld, text: Text) -> Verdict:
     """Grammar and truth of a story, a text or a list of tokens, with what speaks against it in words.
 
     Grammatical: every sentence is some construction with some filling. True: the parser finds a derivation, so each

@@ -1,8 +1,13 @@
 """One sentence made ready to tell, and the scene that sentences change."""
 
 import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bigmodel_lib.storyworld import sentences as said
+
+if TYPE_CHECKING:
+    from bigmodel_lib.storyworld.world import StoryWorld
 
 SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")
 
@@ -10,15 +15,27 @@ SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")
 class Construction:
     """One row of a table in `sentences`, made ready to tell and to recognise."""
 
-    def __init__(self, index, weight, slots, english, chinese, when, then):
-        self.index, self.weight, self.slots, self.when, self.then = index, weight, slots, when, then
+    def __init__(
+        self,
+        index: int,
+        weight: float,
+        slots: str,
+        english: str,
+        chinese: str,
+        when: Callable[["Scene"], list[tuple[str, ...]]],
+        then: Callable[..., object],
+    ):
+        self.index, self.weight, self.slots = index, weight, slots
         self.english, self.chinese = english, chinese
+        self.when, self.then = when, then
         found = [(slots.index(slot), form) for slot, form in SLOT.findall(english)]
         self.fillers = [(place, {word: forms[form] for word, forms in said.ENGLISH.items() if form in forms})
                         for place, form in found]  # fmt: skip
         self.pattern = SLOT.sub("%s", english)
         self.subject = slots.index("A") if english.startswith("{A} ") else None
-        self.length, self.marks, self.literals = 0, [], []  # marks (position, slot); literals (position, fixed word)
+        self.length = 0
+        self.marks = []  # (position, slot)
+        self.literals = []  # (position, fixed word)
         for part in english.split():
             slot = SLOT.fullmatch(part)
             self.length += 2 if slot and slot[2] == "a" else 1
@@ -27,14 +44,14 @@ class Construction:
             if not slot:
                 self.literals.append((self.length - 1, part))
 
-    def tell(self, filling, pronoun=False) -> str:
+    def tell(self, filling: Sequence[str], pronoun: bool = False) -> str:
         """The sentence in English, its tokens separated by blanks."""
         words = [forms[filling[place]] for place, forms in self.fillers]
         if pronoun:
             words[0] = said.ENGLISH[words[0]]["He"]
         return self.pattern % tuple(words)
 
-    def tell_chinese(self, filling, pronoun=False) -> str:
+    def tell_chinese(self, filling: Sequence[str], pronoun: bool = False) -> str:
         """The same sentence in Chinese, its tokens separated by blanks."""
 
         def word(slot):
@@ -43,7 +60,7 @@ class Construction:
 
         return SLOT.sub(word, self.chinese)
 
-    def fits(self, tokens) -> bool:
+    def fits(self, tokens: Sequence[str]) -> bool:
         """Whether a sentence could be this construction's, by its length and its fixed words."""
         return len(tokens) == self.length and all(tokens[position] == word for position, word in self.literals)
 
@@ -51,15 +68,27 @@ class Construction:
 class Scene:
     """What is the case after the sentences told so far."""
 
-    def __init__(self, world):
-        self.world, self.places, self.place, self.at = world, (), {}, {}  # place {person: place}; at {thing: where}
-        self.hidden, self.looks, self.been = set(), {}, set()
-        self.thinks, self.wants = {}, {}  # thinks {(person, thing): where}
-        self.mood = {}  # {person: (feeling, why)}
-        self.topic = self.moved = self.asked = None
-        self.recent, self.sentences, self.tokens, self.over, self.seen = (), 0, 0, False, None
+    def __init__(self, world: "StoryWorld"):
+        self.world = world
+        self.places: tuple[str, ...] = ()
+        self.place: dict[str, str] = {}  # of each person
+        self.at: dict[str, str] = {}  # of each thing: the place where it is, or the person who has it
+        self.hidden: set[str] = set()
+        self.looks: dict[str, str] = {}
+        self.been: set[tuple[str, str]] = set()  # (person, place)
+        self.thinks: dict[tuple[str, str], str | None] = {}  # where a person thinks that a thing is
+        self.wants: dict[str, str] = {}
+        self.mood: dict[str, tuple[str, tuple[str, ...]]] = {}  # of a person: the feeling, and why
+        self.topic: str | None = None  # whom a pronoun would mean
+        self.moved: tuple[str, str | None, str] | None = None  # who went from where to where in the last sentence
+        self.asked: tuple[str, ...] | None = None  # the question that waits for an answer
+        self.recent: tuple[int, ...] = ()  # the last four constructions
+        self.sentences = 0
+        self.tokens = 0
+        self.over = False
+        self.seen: int | None = None  # how many sentences had been told when `look_around` looked
 
-    def look_around(self):
+    def look_around(self) -> None:
         """Set down who is with whom and what is in view, which most constructions ask for."""
         place, at, self.seen = self.place, self.at, self.sentences
         self.people = list(place)
@@ -73,10 +102,10 @@ class Scene:
 
     # what sentences do to the scene
 
-    def open(self, places):
+    def open(self, places: tuple[str, ...]) -> None:
         self.places = places
 
-    def move(self, person, place):
+    def move(self, person: str, place: str) -> None:
         """Go somewhere, see what lies there in view and who holds what, and be seen with what one holds."""
         self.moved = (person, self.place.get(person), place)
         self.place[person] = place
@@ -85,44 +114,44 @@ class Scene:
             if where == place and thing not in self.hidden or self.place.get(where) == place:
                 self.see(thing, place)
 
-    def see(self, thing, place):
+    def see(self, thing: str, place: str) -> None:
         for person, here in self.place.items():
             if here == place:
                 self.thinks[person, thing] = self.at[thing]
 
-    def put(self, thing, where):
+    def put(self, thing: str, where: str) -> None:
         """Bring a thing to a place or into a person's hands; all who are there see it."""
         self.at[thing] = where
         self.hidden.discard(thing)
         self.see(thing, self.place.get(where, where))
 
-    def hide(self, person, thing):
+    def hide(self, person: str, thing: str) -> None:
         """Hide a thing where one is; nobody else sees it."""
         self.at[thing] = self.thinks[person, thing] = self.place[person]
         self.hidden.add(thing)
 
-    def learn(self, person, thing, where):
+    def learn(self, person: str, thing: str, where: str) -> None:
         self.thinks[person, thing] = where
 
-    def wish(self, person, thing):
+    def wish(self, person: str, thing: str) -> None:
         self.wants[person] = thing
 
-    def describe(self, thing, look):
+    def describe(self, thing: str, look: str) -> None:
         self.looks[thing] = look
 
-    def ask(self, *question):
+    def ask(self, *question: str) -> None:
         self.asked = question
 
-    def feel(self, person, feeling, *why):
+    def feel(self, person: str, feeling: str, *why: str) -> None:
         self.mood[person] = (feeling, why)
 
-    def calm(self, person):
+    def calm(self, person: str) -> None:
         self.mood.pop(person, None)
 
-    def close(self):
+    def close(self) -> None:
         self.over = True
 
-    def after(self, construction, filling, pronoun):
+    def after(self, construction: Construction, filling: Sequence[str], pronoun: bool) -> None:
         """Let a sentence have been told."""
         if self.seen != self.sentences:
             self.look_around()
@@ -141,7 +170,7 @@ class Scene:
         self.sentences += 1
         self.tokens += construction.length
 
-    def facts(self) -> dict:
+    def facts(self) -> dict[tuple[str, ...], Any]:
         """What is the case, {(kind, who or what): where or what}."""
         return {
             **{("person", a): x for a, x in self.place.items()},

@@ -3,7 +3,8 @@
 import functools
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
 from bigmodel_lib.text.tokenizers import text_of
+
+if TYPE_CHECKING:
+    from bigmodel_lib.storyworld.world import StoryWorld
+
+Filling = tuple[str, ...]  # a word for each slot of a construction
+Text = str | Sequence[str]  # a text, or its tokens
+Fact = tuple[str, ...]  # its kind, and who or what it is about
 
 START, END = "<story>", "<end>"
 HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so
@@ -20,7 +28,7 @@ class Step(NamedTuple):
     """One sentence of a story as it was chosen."""
 
     construction: Construction
-    filling: tuple
+    filling: Filling
     pronoun: bool
     log_prob: float
 
@@ -33,15 +41,15 @@ class Question(NamedTuple):
     answer: str
     chinese: str
     chinese_answer: str
-    support: tuple
+    support: tuple[int, ...]
 
 
-def words_of(text) -> list:
-    """The tokens of a text in English: words and signs. A list of tokens is returned as it is."""
+def words_of(text: Text) -> list[str]:
+    """The tokens of a text in English: words and signs. A list of tokens comes back as a copy."""
     return re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
 
 
-def say(template: str, language: dict, words: dict) -> str:
+def say(template: str, language: dict[str, dict[str, str]], words: dict[str, Any]) -> str:
     """A template with its slots filled: words {slot: word}."""
     return SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
 
@@ -49,17 +57,18 @@ def say(template: str, language: dict, words: dict) -> str:
 class Story:
     """A story of a world. `steps` are its sentences as chosen; what is written below is found when it is asked for."""
 
-    def __init__(self, world, steps):
-        self.world, self.steps = world, steps
+    def __init__(self, world: "StoryWorld", steps: list[Step]):
+        self.world = world
+        self.steps = steps
         self.log_prob = sum(step.log_prob for step in steps)
 
     @functools.cached_property
-    def sentences(self) -> list:
+    def sentences(self) -> list[list[str]]:
         """The tokens of each sentence."""
         return [c.tell(filling, pronoun).split() for c, filling, pronoun, _ in self.steps]
 
     @functools.cached_property
-    def tokens(self) -> list:
+    def tokens(self) -> list[str]:
         """All tokens in English, without the marks of start and end."""
         return [token for sentence in self.sentences for token in sentence]
 
@@ -68,7 +77,7 @@ class Story:
         return text_of(self.tokens)
 
     @functools.cached_property
-    def chinese_tokens(self) -> list:
+    def chinese_tokens(self) -> list[str]:
         """The tokens of the same story in Chinese, a function of the English one."""
         return [token for c, filling, pronoun, _ in self.steps for token in c.tell_chinese(filling, pronoun).split()]
 
@@ -96,11 +105,15 @@ class Story:
     @functools.cached_property
     def _history(self) -> list:
         """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
-        scene, carried, history, start = Scene(self.world), {}, [], 0
+        scene = Scene(self.world)
+        carried: dict[Fact, set[int]] = {}
+        history = []
+        start = 0
         for step, sentence in zip(self.steps, self.sentences, strict=True):
             before = scene.facts()
             scene.after(*step[:3])
-            facts, here = scene.facts(), {}
+            facts = scene.facts()
+            here: dict[str, set[int]] = {}
             for position, slot in step.construction.marks:
                 here.setdefault(step.filling[slot], set()).add(start + position)
             kept = {}
@@ -126,14 +139,16 @@ class Story:
         return carried.get(("thing", word)) or carried.get(("person", word)) or set()
 
     @property
-    def facts(self) -> list:
+    def facts(self) -> list[dict[Fact, Any]]:
         """What is the case after each sentence, {(kind, who or what): where or what}."""
         return [facts for facts, _ in self._history]
 
     @functools.cached_property
-    def antecedents(self) -> dict:
+    def antecedents(self) -> dict[int, int]:
         """{position of a pronoun at the start of a sentence: position of the name that it stands for}."""
-        found, start, last = {}, 0, {}
+        found: dict[int, int] = {}
+        last: dict[str, int] = {}
+        start = 0
         for step, sentence in zip(self.steps, self.sentences, strict=True):
             if step.pronoun:
                 found[start] = last[step.filling[step.construction.subject]]
@@ -143,7 +158,7 @@ class Story:
             start += len(sentence)
         return found
 
-    def questions(self, after: int | None = None) -> list:
+    def questions(self, after: int | None = None) -> list[Question]:
         """Every question that the story answers after a sentence (by default the last), with answers and support."""
         facts, carried = self._history[-1 if after is None else after]
         found = []
@@ -169,12 +184,17 @@ class Story:
 
     def _question(self, kind, words, support) -> Question:
         english, answer, chinese, chinese_answer = said.QUESTIONS[kind]
-        texts = text_of(say(english, said.ENGLISH, words).split()), say(answer, said.ENGLISH, words)
-        twins = (say(t, said.CHINESE, words).replace(" ", "") for t in (chinese, chinese_answer))
         sources = {self.antecedents[p] for p in support if p in self.antecedents}
-        return Question(kind, *texts, *twins, tuple(sorted(support | sources)))
+        return Question(
+            kind,
+            text_of(say(english, said.ENGLISH, words).split()),
+            say(answer, said.ENGLISH, words),
+            say(chinese, said.CHINESE, words).replace(" ", ""),
+            say(chinese_answer, said.CHINESE, words).replace(" ", ""),
+            tuple(sorted(support | sources)),
+        )
 
-    def summary(self) -> tuple:
+    def summary(self) -> tuple[str, str]:
         """(English, Chinese): one true sentence about what became of the story's first thing."""
         thing = next(fact for facts in self.facts for fact in facts if fact[0] == "thing")
         start = next(facts[thing] for facts in self.facts if thing in facts)
@@ -234,7 +254,7 @@ class Story:
         return next((s for s in found if s.pronoun == step.pronoun), found[0] if found else None)
 
 
-def _flat(value):
+def _flat(value: Any) -> Iterator[str]:
     """All strings in nested tuples."""
     if isinstance(value, tuple):
         for part in value:

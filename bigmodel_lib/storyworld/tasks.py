@@ -1,12 +1,14 @@
 """Language tasks on a story as text to text: what is given, what is wanted, and one vocabulary for both languages."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
-from bigmodel_lib.storyworld.story import END, START, Story, words_of
+from bigmodel_lib.storyworld.story import END, START, Filling, Story, words_of
+from bigmodel_lib.storyworld.world import StoryWorld
 from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
@@ -17,20 +19,20 @@ class Task(NamedTuple):
     """One exercise for a language model: the loss counts on `wanted` alone. Both are lists of tokens."""
 
     kind: str  # "continue", "question", "summary" or "chinese"
-    given: list
-    wanted: list
+    given: list[str]
+    wanted: list[str]
 
 
-def task_tokenizer(world) -> WordTokenizer:
+def task_tokenizer(world: StoryWorld) -> WordTokenizer:
     """The words of a world's English, then what its Chinese adds, then the marks of the tasks."""
     english, chinese = world.tokenizer().vocabulary, world.tokenizer("chinese").vocabulary
     return WordTokenizer([*english, *(word for word in chinese if word not in set(english)), *MARKS])
 
 
-def tasks_of(story: Story, rng) -> list:
+def tasks_of(story: Story, rng: np.random.Generator) -> list[Task]:
     """A Task of each kind: how a story goes on, one of its questions, its summary and its translation.
 
-    Where to cut and which question are drawn by `rng`, a numpy Generator; a story without questions has three tasks.
+    Where to cut and which question are drawn by `rng`; a story without questions has three tasks.
     """
     cut = sum(len(sentence) for sentence in story.sentences[: int(rng.integers(2, len(story.sentences)))])
     told = [START, *story.tokens]
@@ -46,7 +48,7 @@ def tasks_of(story: Story, rng) -> list:
     return found
 
 
-def masked_pair(given, wanted):
+def masked_pair(given: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], list[int]]:
     """(x, y) of one task: x its tokens but the last, y the next token where it is wanted and -1 elsewhere.
 
     Shapes: lists of ids, given (n,), wanted (m,) -> two of (n + m - 1,). Built by the reader in 07_finetuning.
@@ -54,7 +56,9 @@ def masked_pair(given, wanted):
     return [*given, *wanted][:-1], [-1] * (len(given) - 1) + [*wanted]
 
 
-def task_batch(tasks, tokenizer: WordTokenizer, pair=masked_pair) -> tuple[np.ndarray, np.ndarray]:
+def task_batch(
+    tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[..., tuple[list[int], list[int]]] = masked_pair
+) -> tuple[np.ndarray, np.ndarray]:
     """(x, y) of whole tasks, each as `pair` makes it: the loss counts on what is wanted.
 
     Shapes: x and y (B, T), int64, with T the longest task less one; padding is 0 in x and -1 in y.
@@ -80,11 +84,11 @@ class Ending(NamedTuple):
 ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how such endings begin
 
 
-def ending_of(world, rng) -> Ending:
+def ending_of(world: StoryWorld, rng: np.random.Generator) -> Ending:
     """A new story that ends by saying who has what, where someone or something is, or how someone feels.
 
     In half of them one word of that sentence is another one that the story could have, so that no such story exists:
-    whoever follows the story is always right. Drawn by `rng`, a numpy Generator.
+    whoever follows the story is always right.
     """
     while True:
         story = world.sample(rng)
@@ -93,15 +97,21 @@ def ending_of(world, rng) -> Ending:
             continue
         if rng.random() < 0.5:
             return Ending(story.text, True)
-        scene = Scene(world)
-        for step in story.steps[:-1]:
-            scene.after(*step[:3])
-        possible = {s.filling for s in world.sentences(scene).values() if s.construction is last.construction}
-        places = [i for i, word in enumerate(last.filling) if word in scene.places or word in said.FEELINGS]
-        slot = places[0] if places else 0
-        others = said.FEELINGS if last.filling[slot] in said.FEELINGS else scene.places if places else scene.place
-        false = [tuple(new if i == slot else word for i, word in enumerate(last.filling)) for new in others]
-        false = [filling for filling in false if filling not in possible]
+        false = _untrue(story)
         if false:
             told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
             return Ending(text_of([*(token for sentence in story.sentences[:-1] for token in sentence), *told]), False)
+
+
+def _untrue(story: Story) -> list[Filling]:
+    """Fillings of the story's last sentence that differ in one word, and that the story cannot end with."""
+    scene = Scene(story.world)
+    for step in story.steps[:-1]:
+        scene.after(*step[:3])
+    last = story.steps[-1]
+    possible = {s.filling for s in story.world.sentences(scene).values() if s.construction is last.construction}
+    places = [i for i, word in enumerate(last.filling) if word in scene.places or word in said.FEELINGS]
+    slot = places[0] if places else 0
+    others = said.FEELINGS if last.filling[slot] in said.FEELINGS else scene.places if places else scene.place
+    false = [tuple(new if i == slot else word for i, word in enumerate(last.filling)) for new in others]
+    return [filling for filling in false if filling not in possible]
