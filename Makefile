@@ -32,7 +32,7 @@ bench-gpu:  ## measure a GPU with the course's own code (under 8 minutes), into 
 	@$(RUN) bench-gpu
 bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a GPU's loss? (a text of yours: TEXT=file)
 	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
-data:       ## make the files in data/ again (about four hours)
-	@$(RUN) data
+data:       ## make files in data/ again: the list of recipes (one of them: NAME=stories; all: NAME=all)
+	@$(RUN) data $(NAME)
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

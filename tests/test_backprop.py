@@ -581,7 +581,7 @@ def test_training_can_take_another_block():
 
 
 def test_a_row_of_the_table_of_blocks_can_be_made_and_counts_the_worlds_tokens():
-    maker = runpy.run_path(str(data_path("make_blocks.py")))
+    maker = runpy.run_path(str(data_path("recipes/blocks.py")))
     world, documents, stories = maker["texts"](40, 5)
     for document, story in zip(maker["texts"](5, 1)[1], maker["texts"](0, 5)[2], strict=True):
         assert len(document) - 1 == len(story.token_log_probs())  # the same draws, as ids and as stories

@@ -163,12 +163,12 @@ def test_guesses_are_the_models_likeliest_words():
 
 @pytest.fixture(scope="module")
 def maker():
-    return runpy.run_path(str(data_path("make_interpretation.py")))
+    return runpy.run_path(str(data_path("recipes/interpretation.py")))
 
 
 def test_the_table_has_every_method_task_and_seed(maker):
     table = json.loads(data_path("interpretation.json").read_text(encoding="utf-8"))
-    assert table["how"]["made_by"] == "data/make_interpretation.py" and table["how"]["stories"] == maker["STORIES"]
+    assert table["how"]["made_by"] == "data/recipes/interpretation.py" and table["how"]["stories"] == maker["STORIES"]
     methods = {}
     for row in (row for row in table["rows"] if row["table"] == "hits"):
         of_the_task = methods.setdefault(row["task"], {}).setdefault(row["seed"], [])
@@ -190,7 +190,7 @@ def test_the_models_of_the_table_answer_well_enough():
     assert (data_path("answerer") / "model.safetensors").stat().st_size < 2_000_000
     kept = json.loads((data_path("answerer") / "metrics.json").read_text(encoding="utf-8"))
     assert kept["right"] == {kind: right[0, kind] for kind in pointing.KINDS}
-    assert kept["made_by"] == "data/make_interpretation.py" and {"hardware", "versions", "text"} <= kept.keys()
+    assert kept["made_by"] == "data/recipes/interpretation.py" and {"hardware", "versions", "text"} <= kept.keys()
 
 
 def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(maker, monkeypatch):

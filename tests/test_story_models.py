@@ -13,10 +13,10 @@ from bigmodel_lib.training import checkpoints, trainer
 
 @pytest.fixture
 def maker(monkeypatch):
-    """A function name -> the module data/make_<name>.py."""
-    monkeypatch.syspath_prepend(str(data_path("README.md").parent))
+    """A function name -> the module data/recipes/<name>.py."""
+    monkeypatch.syspath_prepend(str(data_path("recipes")))
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
-    return lambda name: importlib.import_module(f"make_{name}")
+    return lambda name: importlib.import_module(name)
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ def few_steps(monkeypatch):
 
 def maker_and_rows(name):
     table = json.loads(data_path(f"{name}.json").read_text(encoding="utf-8"))
-    assert table["how"]["made_by"] == f"data/make_{name}.py" and {"hardware", "versions", "text"} <= table["how"].keys()
-    return runpy.run_path(str(data_path(f"make_{name}.py"))), table["rows"]
+    assert table["how"]["made_by"] == f"data/recipes/{name}.py"
+    assert {"hardware", "versions", "text"} <= table["how"].keys()
+    return runpy.run_path(str(data_path(f"recipes/{name}.py"))), table["rows"]
 
 
 def keys_of(rows, *names):
@@ -105,7 +106,7 @@ def test_a_trick_that_was_tried_does_something_and_starts_from_the_same_place(tr
 
 
 def test_the_encoder_finds_as_many_hidden_words_as_it_says():
-    maker = runpy.run_path(str(data_path("make_encoder.py")))
+    maker = runpy.run_path(str(data_path("recipes/encoder.py")))
     model, tokenizer = checkpoints.load_model(data_path("encoder"))
     metrics = json.loads((data_path("encoder") / "metrics.json").read_text(encoding="utf-8"))
     run, world, same = maker["build"](steps=2)

@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -18,7 +19,8 @@ import webbrowser
 import nbformat
 import pytest
 
-from tools import workspace
+from bigmodel_lib.measuring.environment import check_environment
+from tools import recipes, workspace
 from tools.workspace import Trouble
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -177,8 +179,13 @@ def test_this_machine_is_one_that_works():
 
 
 def test_an_old_python_can_read_the_file_that_refuses_it():
-    for name in ("__init__", "workspace", "readers_copy"):
-        ast.parse((ROOT / f"bigmodel_lib/{name}.py").read_text(encoding="utf-8"), feature_version=(3, 8))
+    program = "import sys, tools.workspace\nfor module in sys.modules.values(): print(getattr(module, '__file__', ''))"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    own = (ROOT / "bigmodel_lib", ROOT / "tools")
+    read = [path for path in map(pathlib.Path, loaded.stdout.splitlines()) if any(map(path.is_relative_to, own))]
+    assert {"workspace.py", "recipes.py", "environment.py", "readers_copy.py"} <= {path.name for path in read}
+    for path in read:
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
 def test_the_commands_need_no_package():
@@ -757,6 +764,31 @@ def test_a_real_report_is_counted(tmp_path):
     assert workspace.count_results(report) == {"unit tests": [1, 1, 0], "notebook cells": [1, 2, 0]}
 
 
+def test_each_recipe_has_a_line_and_nothing_runs_unless_it_is_named(monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(workspace, "script", lambda *command: ran.append(command))
+    assert set(recipes.RECIPES) == {path.stem for path in (ROOT / "data/recipes").glob("*.py")}
+    assert workspace.main(["data"]) == 0 and not ran
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert listed == [*recipes.RECIPES, "all"]
+    assert "NAME=storys was given; wanted is one of first_model, stories," in refused(capsys, "data", "storys")
+    assert workspace.main(["data", "stories", "tasks"]) == 0
+    assert ran == [("tools/recipes.py", "stories", "tasks")]
+
+
+def test_all_recipes_stop_at_the_first_that_fails_and_the_datasheet_follows_each(monkeypatch, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    for name, code in (("one", 0), ("two", 3), ("three", 0)):
+        program = f"import pathlib, sys\n(pathlib.Path(__file__).parents[1] / '{name}.txt').write_text('{name}')\n"
+        (tmp_path / f"recipes/{name}.py").write_text(program + f"sys.exit({code})\n")
+    (tmp_path / "README.md").write_text("| `one.txt` | a number | 0 | `0` |\n")
+    monkeypatch.setattr(recipes, "DATA", tmp_path)
+    monkeypatch.setattr(recipes, "RECIPES", dict.fromkeys(("one", "two", "three")))
+    assert recipes.main("all") == 3 and not (tmp_path / "three.txt").exists()
+    checksum = hashlib.sha256(b"one").hexdigest()
+    assert (tmp_path / "README.md").read_text() == f"| `one.txt` | a number | 3 | `{checksum}` |\n"
+
+
 def test_the_environment_is_checked_in_words(monkeypatch):
     versions = importlib.metadata.version
 
@@ -765,7 +797,7 @@ def test_the_environment_is_checked_in_words(monkeypatch):
             raise importlib.metadata.PackageNotFoundError(name)
         return versions(name)
 
-    assert all(well for _, _, well in workspace.check_environment())
+    assert all(well for _, _, well in check_environment())
     monkeypatch.setattr(importlib.metadata, "version", version)
-    (bad,) = [row for row in workspace.check_environment() if not row[2]]
+    (bad,) = [row for row in check_environment() if not row[2]]
     assert bad[0] == "ipywidgets" and bad[1].startswith("missing: close Lab, run `make lab`")

@@ -25,6 +25,7 @@ import xml.etree.ElementTree
 
 from bigmodel_lib.measuring.environment import NEWEST, OLDEST
 from bigmodel_lib.viz import readers_copy
+from tools import recipes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -457,6 +458,17 @@ def script(path, *arguments):
     return call([venv_python(), path, *arguments])
 
 
+def data(*names):
+    """Run a recipe that makes files in data/, or all; without a name, say which there are."""
+    name, *more = names or [""]
+    if not name:
+        print(recipes.menu())
+        return 0
+    if name not in (*recipes.RECIPES, "all"):
+        raise Trouble("NAME={} was given; wanted is one of {}, all".format(name, ", ".join(recipes.RECIPES)))
+    return script("tools/recipes.py", name, *more)
+
+
 def test_browser(*arguments):
     """Notebooks with widgets in a real browser; says what it skips, and why, where there is none."""
     ensure_environment()
@@ -495,18 +507,7 @@ TARGETS = {
     ),
     "bench-gpu": lambda *more: script("tools/bench_gpu.py", *more),
     "bench-long": lambda *more: script("tests/bench_long.py", *more),
-    "data": lambda *more: (
-        script("data/make_blocks.py")
-        or script("data/make_recipe.py")
-        or script("data/make_budget.py")
-        or script("data/make_tried.py")
-        or script("data/make_encoder.py")
-        or script("data/make_stories.py")
-        or script("data/make_rivals.py")
-        or script("data/make_endings.py")
-        or script("data/make_interpretation.py")
-        or script("data/make_first_model.py", *more)
-    ),
+    "data": data,
     "clean": lambda *_: clean(),
 }
 

@@ -1,4 +1,4 @@
-"""What else the field knows, tried on the preset medium: `make data` writes data/tried.json.
+"""What else the field knows, tried on the preset medium: `make data NAME=tried` writes data/tried.json.
 
 Each row changes one thing and keeps the rates; three seeds with the same starts and batches as the first row's; all
 read as many characters of the Python manual. What paid is in the preset now; the rest stands here with its numbers.
@@ -26,7 +26,7 @@ from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.trainer import Pretraining, evaluate
 
-FILE = pathlib.Path(__file__).resolve().parent / "tried.json"
+FILE = pathlib.Path(__file__).resolve().parents[1] / "tried.json"
 STEPS, SEEDS = 160, (0, 1, 2)
 
 # row: (fields of the configurations, what changes in the model or the loop)
@@ -125,7 +125,7 @@ def main() -> None:
             table.append(row)
             print(f"{time.perf_counter() - start:6.0f} s  {len(table)}/{len(jobs)}", row, flush=True)
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/make_tried.py", "text": "the Python manual", "steps": STEPS, "hardware": hardware(),
+    how = {"made_by": "data/recipes/tried.py", "text": "the Python manual", "steps": STEPS, "hardware": hardware(),
            "versions": versions}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in table)
     FILE.write_text(f'{{"how": {json.dumps(how, ensure_ascii=False)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")

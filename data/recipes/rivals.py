@@ -1,4 +1,4 @@
-"""Hold classifiers against each other for notebook 07, and write data/rivals.json: `make data`.
+"""Hold classifiers against each other for notebook 07, and write data/rivals.json: `make data NAME=rivals`.
 
 Each row is one rival, trained on one part of the reviews and tested on the rest, from a split and a seed that it names.
 All rivals of a split see the same texts.
@@ -33,7 +33,7 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
 
-FILE = pathlib.Path(__file__).resolve().parent / "rivals.json"
+FILE = pathlib.Path(__file__).resolve().parents[1] / "rivals.json"
 SPLITS, SHARES, EPOCHS = 10, (70, 140, 280), 4
 
 
@@ -146,7 +146,7 @@ def main() -> int:
             rows.append(row(name, rival, data, seed, n))
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
         versions = {"python": platform.python_version(), "torch": torch.__version__}
-        how = dict(made_by="data/make_rivals.py", hardware=hardware(), versions=versions, epochs=EPOCHS)
+        how = dict(made_by="data/recipes/rivals.py", hardware=hardware(), versions=versions, epochs=EPOCHS)
         checkpoints.write_json(FILE, {"how": how, "rows": rows})
     return 0
 

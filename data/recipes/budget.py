@@ -1,4 +1,4 @@
-"""Which size for which budget, and what too little text does: `make data` writes data/budget.json.
+"""Which size for which budget, and what too little text does: `make data NAME=budget` writes data/budget.json.
 
 First each size is timed on all cores; then each is trained for as many steps as 10, 60 and 180 seconds of that hold.
 All are the preset medium but for the width; the preset small stands beside them. Then models of three widths read the
@@ -26,7 +26,7 @@ from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.trainer import Pretraining, evaluate
 
-FILE = pathlib.Path(__file__).resolve().parent / "budget.json"
+FILE = pathlib.Path(__file__).resolve().parents[1] / "budget.json"
 SEEDS = {10: (0, 1, 2), 60: (0, 1), 180: (0, 1)}
 WIDTHS = {10: (32, 64, 96, 128), 60: (64, 96, 128, 192), 180: (96, 128, 192)}  # what could win
 SIZES = [("small", 64), *(("medium", width) for width in (32, 64, 96, 128, 192))]  # (preset, d_model)
@@ -116,7 +116,7 @@ def write(table: list[dict], seconds: dict) -> None:
     """The file, with how it was made."""
     milliseconds = {f"{name} {d_model}": round(1000 * value, 2) for (name, d_model), value in seconds.items()}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/make_budget.py", "text": "the Python manual", "hardware": hardware(),
+    how = {"made_by": "data/recipes/budget.py", "text": "the Python manual", "hardware": hardware(),
            "threads": torch.get_num_threads(), "step_milliseconds": milliseconds,
            "versions": versions}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in table)

@@ -1,8 +1,8 @@
-"""Train three kinds of blocks by hand on the story world, over rates and seeds: `make data` writes data/blocks.json.
+"""Train three kinds of blocks by hand, over rates and seeds: `make data NAME=blocks` writes data/blocks.json.
 
 The kinds are (4.1) as printed with its gate kept at 1, (4.1) with a learned gate that starts shut, and the standard
-block. All read the same stories with the same width, learned positions and GELU. Notebook 04 draws the table and makes
-one of its rows again.
+block. All read the same stories of the story world with the same width, learned positions and GELU. Notebook 04 draws
+the table and makes one of its rows again.
 """
 
 import json
@@ -26,7 +26,7 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.text.batches import document_batch
 
-FILE = pathlib.Path(__file__).resolve().parent / "blocks.json"
+FILE = pathlib.Path(__file__).resolve().parents[1] / "blocks.json"
 FORMULA, STANDARD = (formula_4_1_forward, formula_4_1_backward), (block_forward, block_backward)
 STEPS, BATCH, SEEDS, RATES = 500, 16, (0, 1, 2, 3, 4), (3e-3, 1e-2, 2e-2, 4e-2)
 RUNS = [("standard", 1), ("standard", 2), *((kind, n) for kind in ("literal", "gated") for n in (1, 2, 4, 8))]
@@ -99,7 +99,7 @@ def main() -> None:
             for rate in RATES:
                 rows.append(one_run(kind, n_layers, rate, seed, world, documents, stories))
                 print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
-    how = {"steps": STEPS, "batch_size": BATCH, "d_model": 48, "made_by": "data/make_blocks.py",
+    how = {"steps": STEPS, "batch_size": BATCH, "d_model": 48, "made_by": "data/recipes/blocks.py",
            "versions": {"python": platform.python_version(), "numpy": np.__version__}}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in rows)
     FILE.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")

@@ -1,12 +1,10 @@
-"""Pretrain the small model that notebook 00 opens with, and write it to data/first_model: `make data`.
+"""Pretrain the small model that notebook 00 opens with, and write it to data/first_model: `make data NAME=first_model`.
 
 It reads the Python manual of the Python that runs this, as bytes, so another Python gives a slightly different model.
 """
 
-import hashlib
 import pathlib
 import platform
-import re
 import sys
 import tempfile
 
@@ -17,17 +15,10 @@ from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.viz import attention, plots
 
-DATA = pathlib.Path(__file__).resolve().parent
+DATA = pathlib.Path(__file__).resolve().parents[1]
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
 RECIPE += ["--d-model", "128", "--n-heads", "4", "--ngrams", "1", "--muon-rate", "0.03"]  # for a small file
 LAYER, HEAD = 0, 1  # of the picture
-ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", re.M)
-
-
-def describe(row) -> str:
-    """A row of the datasheet, its size and checksum as they are now."""
-    content = (DATA / row["name"]).read_bytes()
-    return f"| `{row['name']}` | {row['what']} | {len(content):,} | `{hashlib.sha256(content).hexdigest()}` |"
 
 
 def draw_map() -> None:
@@ -53,15 +44,7 @@ def main() -> int:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     checkpoints.write_json(target / "metrics.json", {**metrics, "recipe": " ".join(RECIPE), "versions": versions})
     draw_map()
-    write_rows()
     return 0
-
-
-def write_rows() -> None:
-    """Put the size and the checksum of every file into the datasheet."""
-    datasheet = DATA / "README.md"
-    text = ROW.sub(describe, datasheet.read_text(encoding="utf-8"))
-    checkpoints.write_whole(datasheet, text.encode("utf-8"))
 
 
 if __name__ == "__main__":

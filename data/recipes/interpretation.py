@@ -1,8 +1,8 @@
-"""The table of notebook 09: how often each method points at a token that carries the answer. `make data`.
+"""How often each method of notebook 09 points at a token that carries the answer: `make data NAME=interpretation`.
 
 Three small decoders, alike but for their seeds, learn to answer questions about short stories (about five minutes
 each); on stories that none has read, methods, and rules that read the text without a model, are scored against what is
-known. The first model is kept in data/answerer. One model: python data/make_interpretation.py 0; its weights go to
+known. The first model is kept in data/answerer. One model: python data/recipes/interpretation.py 0; its weights go to
 runs/interpretation, and are taken from there.
 """
 
@@ -23,7 +23,7 @@ from bigmodel_lib.storyworld.tasks import ANSWER, QUESTION
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Pretraining
 
-DATA = pathlib.Path(__file__).resolve().parent
+DATA = pathlib.Path(__file__).resolve().parents[1]
 RUNS = DATA.parent / "runs/interpretation"
 SEEDS, STEPS, BATCH, LENGTH, STORIES = (0, 1, 2), 3000, 32, 80, 500
 READ = "stories of `small_world`, whole or their beginnings, each with questions on it; made up as it goes"
@@ -89,7 +89,7 @@ def trained(seed: int):
 def made_with() -> dict:
     """By what, on what, and with which versions."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return dict(made_by="data/make_interpretation.py", hardware=hardware(), versions=versions)
+    return dict(made_by="data/recipes/interpretation.py", hardware=hardware(), versions=versions)
 
 
 def how_it_was_trained(run) -> dict:

@@ -1,5 +1,5 @@
 """Is this ending true? Hold classifiers against each other on stories for notebook 07, and measure what finetuning
-forgets; both go to data/endings.json: `make data`.
+forgets; both go to data/endings.json: `make data NAME=endings`.
 """
 
 import pathlib
@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import torch
-from make_stories import exact, gap, task_batches, world_and_tokenizer
+from stories import exact, gap, task_batches, world_and_tokenizer
 
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.finetuning.baselines import (
@@ -27,7 +27,7 @@ from bigmodel_lib.storyworld.tasks import ending_of
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
 
-FILE = pathlib.Path(__file__).resolve().parent / "endings.json"
+FILE = pathlib.Path(__file__).resolve().parents[1] / "endings.json"
 SEEDS, STEPS, TESTED = 5, {50: 30, 400: 100, 3200: 400}, 1000  # STEPS {labelled stories: updates}
 
 
@@ -137,7 +137,7 @@ def main() -> int:
             forgetting.append(forget(way, seed))
             print(forgetting[-1], flush=True)
         versions = {"python": platform.python_version(), "torch": torch.__version__}
-        how = dict(made_by="data/make_endings.py", hardware=hardware(), versions=versions)
+        how = dict(made_by="data/recipes/endings.py", hardware=hardware(), versions=versions)
         checkpoints.write_json(FILE, {"how": how, "rows": rows, "forgetting": forgetting})
     return 0
 

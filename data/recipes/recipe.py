@@ -1,4 +1,4 @@
-"""Train the recipe one trick at a time, and without one at a time: `make data` writes data/recipe.json.
+"""Train the recipe one trick at a time, and without one at a time: `make data NAME=recipe` writes data/recipe.json.
 
 All models have the size of the preset small and read the Python manual as characters. Each row's learning rate is
 tuned on a tenth of the text that is used for nothing else; each is then trained with five seeds (the same batches and
@@ -26,7 +26,7 @@ from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.optimizers import Optimizers
 from bigmodel_lib.training.trainer import Diverged, Pretraining, evaluate
 
-FILE = pathlib.Path(__file__).resolve().parent / "recipe.json"
+FILE = pathlib.Path(__file__).resolve().parents[1] / "recipe.json"
 STEPS, SEEDS, TUNING_SEED, DIVERGED = 400, (0, 1, 2, 3, 4), 100, 99.0
 
 # What each trick replaces. The first row of the ladder has all of these; the recipe has none.
@@ -83,7 +83,7 @@ def texts():
 def build(without, rate: float, steps: int, seed: int, vocab_size: int, train) -> Pretraining:
     """The run of one row, not yet begun."""
     changes, optimizer = changes_of(without)
-    rates = {} if optimizer.endswith("sgd") else {f"{optimizer}_rate": rate}
+    rates = {} if optimizer.endswith("sgd") else {f"{optimizer}_lr": rate}
     model_config, config = preset(
         "small", vocab_size, steps=steps, seed=seed, **changes, **rates,
         optimizer="adamw" if optimizer in ("adamw", "sgd") else "muon",
@@ -168,7 +168,7 @@ def main() -> None:
     jobs += [("equal seconds", name, best[name], in_time[name], seed) for name in others for seed in SEEDS]
     table = tuning + in_parallel(jobs, options.processes)
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/make_recipe.py", "text": "the Python manual",
+    how = {"made_by": "data/recipes/recipe.py", "text": "the Python manual",
            "step_milliseconds": {k: round(1000 * v, 2) for k, v in seconds.items()},
            "without": rows(), "hardware": hardware(),
            "versions": versions}  # fmt: skip

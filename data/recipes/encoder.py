@@ -1,4 +1,4 @@
-"""Train the encoder that notebook 09 opens up, and write it to data/encoder: `make data`.
+"""Train the encoder that notebook 09 opens up, and write it to data/encoder: `make data NAME=encoder`.
 
 It guesses hidden words of English stories from both sides. The stories are made up as it goes, so none is read twice.
 Its vocabulary is that of all language tasks on the story world, so that other models of the course can share it.
@@ -21,7 +21,7 @@ from bigmodel_lib.text.batches import mask_tokens
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Pretraining
 
-FOLDER = pathlib.Path(__file__).resolve().parent / "encoder"
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "encoder"
 STEPS, BATCH, LENGTH = 3000, 32, 64
 
 
@@ -79,7 +79,7 @@ def main() -> int:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     curve = [row for row in run.curve if row["step"] % 100 == 0]
     metrics = dict(hidden_words_right=right, parameters=count_parameters(run.model), steps=run.step,
-                   train_seconds=run.seconds, made_by="data/make_encoder.py", hardware=hardware(), versions=versions,
+                   train_seconds=run.seconds, made_by="data/recipes/encoder.py", hardware=hardware(), versions=versions,
                    train_config=run.config.to_dict(), curve=curve)  # fmt: skip
     checkpoints.write_json(FOLDER / "metrics.json", metrics)
     print(f"hidden words right: {right:.3f}")

@@ -1,7 +1,7 @@
 """Train the two models of notebooks 07 and 08 that tell stories, and write them to data/storyteller and data/tasks.
 
 storyteller reads English stories that are made up as it goes, so none is read twice; tasks is the storyteller,
-finetuned on four language tasks. `make data`; one of them: python data/make_stories.py tasks.
+finetuned on four language tasks. `make data NAME=stories`; one of them: python data/recipes/stories.py tasks.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ from bigmodel_lib.text.batches import document_batch
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Pretraining
 
-DATA = pathlib.Path(__file__).resolve().parent
+DATA = pathlib.Path(__file__).resolve().parents[1]
 KINDS = ("continue", "question", "summary", "chinese")
 SIZES = dict(d_model=96, n_heads=3, d_ff=384, context_length=160, momentum=0.95, warmup_steps=20, ngrams=1)
 STEPS, BATCH = {"storyteller": 5000, "tasks": 6000, "more questions": 3000}, 32
@@ -82,7 +82,7 @@ def keep(name: str, run: Pretraining, tokenizer, measure) -> None:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     curve = [row for row in run.curve if row["step"] % 100 == 0]
     metrics = dict(measured, parameters=count_parameters(run.model), steps=run.step, train_seconds=run.seconds,
-                   made_by="data/make_stories.py", hardware=hardware(), versions=versions,
+                   made_by="data/recipes/stories.py", hardware=hardware(), versions=versions,
                    train_config=run.config.to_dict(), curve=curve)  # fmt: skip
     checkpoints.write_json(folder / "metrics.json", metrics)
     print(name, measured)

@@ -1,0 +1,58 @@
+"""Make files in data/ again: `make data NAME=stories` runs one recipe, `make data` says which there are.
+
+After each recipe, data/README.md gets the new sizes and checksums. Standard library only: the list needs nothing else.
+"""
+
+import hashlib
+import pathlib
+import re
+import subprocess
+import sys
+
+DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
+ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", re.M)
+RECIPES = {  # in an order in which each finds what it needs: {name: (what it writes, minutes on two cores)}
+    "first_model": ("first_model/ and attention_map.png", "3 minutes"),
+    "stories": ("storyteller/ and tasks/", "40 minutes"),
+    "encoder": ("encoder/", "7 minutes"),
+    "interpretation": ("answerer/ and interpretation.json", "20 minutes"),
+    "blocks": ("blocks.json", "not measured"),
+    "recipe": ("recipe.json", "20 minutes"),
+    "budget": ("budget.json", "40 minutes"),
+    "tried": ("tried.json", "10 minutes"),
+    "rivals": ("rivals.json", "75 minutes"),
+    "endings": ("endings.json", "50 minutes"),
+}
+
+
+def menu():
+    """One line a recipe: its name, what it writes, how long it takes."""
+    lines = ["make data NAME=…   writes in data/                        takes about"]
+    lines += [f"{name:<18} {what:<38} {minutes}" for name, (what, minutes) in RECIPES.items()]
+    return "\n".join([*lines, f"{'all':<18} {'all of these':<38} 5 hours"])
+
+
+def describe(row):
+    """A row of the datasheet, its size and checksum as they are now."""
+    content = (DATA / row["name"]).read_bytes()
+    return f"| `{row['name']}` | {row['what']} | {len(content):,} | `{hashlib.sha256(content).hexdigest()}` |"
+
+
+def write_datasheet():
+    """Put the size and the checksum of every file into data/README.md."""
+    datasheet = DATA / "README.md"
+    datasheet.write_bytes(ROW.sub(describe, datasheet.read_text(encoding="utf-8")).encode("utf-8"))
+
+
+def main(name, *more):
+    """Run one recipe, or all; `more` goes to the recipe. Returns the exit code."""
+    for each in RECIPES if name == "all" else [name]:
+        code = subprocess.call([sys.executable, str(DATA / f"recipes/{each}.py"), *more])
+        if code:
+            return code
+        write_datasheet()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
