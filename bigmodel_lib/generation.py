@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bigmodel_lib.errors import CourseError
@@ -17,7 +17,7 @@ from bigmodel_lib.text.tokenizers import Tokenizer
 # From logits to a token
 
 
-def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
     """The logits with all but the k largest at -∞; k = 0 keeps all. Shapes: (..., V) -> (..., V).
 
     Those that tie with the k-th stay, too. Source: Fan et al. 2018, section 5.4. Taught in 08_generation.
@@ -27,7 +27,7 @@ def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
     return logits.masked_fill(logits < logits.topk(k).values[..., -1:], -math.inf)
 
 
-def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """The logits with all at -∞ but the fewest, likeliest tokens whose probabilities reach p together.
 
     A token stays while the likelier ones have not reached p, so the one that crosses p stays. The likeliest stays at
@@ -43,14 +43,12 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     return logits.masked_fill(torch.zeros_like(leaves).scatter(-1, order, leaves), -math.inf)
 
 
-def forbid(logits: torch.Tensor, token: int) -> torch.Tensor:
+def forbid(logits: Tensor, token: int) -> Tensor:
     """The logits with one token at -∞: so a text cannot end too early. Taught in 08_generation."""
     return logits.index_fill(-1, torch.tensor([token], device=logits.device), -math.inf)
 
 
-def sampling_distribution(
-    logits: torch.Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
-) -> torch.Tensor:
+def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """What one draws from: softmax(logits / temperature), cut to top k, then to top p; one-hot at temperature 0.
 
     Shapes: (..., V) -> (..., V). Taught in 08_generation.
@@ -61,8 +59,8 @@ def sampling_distribution(
 
 
 def sample_next(
-    logits: torch.Tensor, temperature: float, top_k: int, generator: torch.Generator, top_p: float = 1.0
-) -> torch.Tensor:
+    logits: Tensor, temperature: float, top_k: int, generator: torch.Generator, top_p: float = 1.0
+) -> Tensor:
     """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
@@ -95,7 +93,7 @@ def check_settings(
 
 
 @torch.inference_mode()
-def next_logits(model: LanguageModel, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
     """The logits after the last of tokens (B, n), which follow those in the cache: (B, V), float32, on the CPU."""
     with evaluating(model):
         last = model.states(tokens, cache)[:, -1]
@@ -233,9 +231,7 @@ def write(
 # Whole continuations
 
 
-def batch_of(
-    prompt: Sequence[int], rows: list[list[int]], device: torch.device | str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """(x, y) of one prompt with different continuations: y is the next token in these, -1 in the prompt and after them.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
@@ -250,7 +246,7 @@ def batch_of(
     return x.to(device), y.to(device)
 
 
-def log_probability(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def log_probability(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) over the targets that are not -1.
 
     Shapes: x and y (B, T) -> (B,). With a gradient, unless told not to. Taught in 08_generation.

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import pytest
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
@@ -80,18 +77,6 @@ def test_a_preset_takes_changes_and_one_budget():
     assert model.d_model == 32 and model.d_ff / 32 == preset("medium", 65)[0].d_ff / preset("medium", 65)[0].d_model
     with pytest.raises(CourseError, match="preset 'tiny' is not known"):
         preset("tiny", 65)
-
-
-def test_importing_the_package_loads_nothing_heavy():
-    code = "import sys, bigmodel_lib; print(*{'torch', 'numpy', 'matplotlib'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
-
-
-def test_only_the_files_that_need_torch_or_matplotlib_import_them():
-    code = "import sys, bigmodel_lib.{}; print(*{{'torch', 'matplotlib'}} & set(sys.modules))"
-    for name in ("config", "tokenizers", "corpora", "workspace"):
-        run = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, text=True, check=True)
-        assert run.stdout.strip() == "", name
 
 
 def test_minutes_alone_choose_the_width_that_was_best_at_the_nearest_budget():

@@ -6,6 +6,7 @@ Each intervention is a hook, `model(tokens, hooks=…)`. Shapes as in `maps`.
 from collections.abc import Callable, Collection
 
 import torch
+from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
@@ -17,7 +18,7 @@ HOW = ("zero", "mean", "resample")
 Heads = Collection[tuple[int, int]]  # pairs (layer, head)
 
 
-def chosen_heads(heads: Heads | None, layer: int, value: torch.Tensor) -> torch.Tensor:
+def chosen_heads(heads: Heads | None, layer: int, value: Tensor) -> Tensor:
     """(H, 1, 1), True for the heads of a layer that are among `heads`; None means all."""
     chosen = [heads is None or (layer, head) in heads for head in range(value.shape[1])]
     return torch.tensor(chosen, device=value.device)[:, None, None]
@@ -26,7 +27,7 @@ def chosen_heads(heads: Heads | None, layer: int, value: torch.Tensor) -> torch.
 # Knockout: hide a token
 
 
-def knockout(keys: torch.Tensor, heads: Heads | None = None) -> Hooks:
+def knockout(keys: Tensor, heads: Heads | None = None) -> Hooks:
     """A hook that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
 
     keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all heads of all layers; what is left in a
@@ -41,9 +42,7 @@ def knockout(keys: torch.Tensor, heads: Heads | None = None) -> Hooks:
 
 
 @torch.no_grad()
-def knockout_effects(
-    model: LanguageModel, tokens: torch.Tensor, targets: torch.Tensor, heads: Heads | None = None
-) -> torch.Tensor:
+def knockout_effects(model: LanguageModel, tokens: Tensor, targets: Tensor, heads: Heads | None = None) -> Tensor:
     """How many nats more each target costs when a token is hidden from all heads, or from some.
 
     Shapes: tokens (T,), targets (T,) with -1 for none -> (T, T): row = the place that guesses, column = what is hidden.
@@ -63,7 +62,7 @@ def knockout_effects(
 # Ablation: take a head away
 
 
-def replacing(heads: Heads, outputs: torch.Tensor) -> Hooks:
+def replacing(heads: Heads, outputs: Tensor) -> Hooks:
     """A hook that puts other outputs in the place of some heads'; outputs (L, B, H, T, K), or what fits that shape."""
 
     def put(layer, value):
@@ -74,12 +73,8 @@ def replacing(heads: Heads, outputs: torch.Tensor) -> Hooks:
 
 @torch.no_grad()
 def ablate(
-    model: LanguageModel,
-    tokens: torch.Tensor,
-    heads: Heads,
-    how: str = "zero",
-    reference: torch.Tensor | None = None,
-) -> torch.Tensor:
+    model: LanguageModel, tokens: Tensor, heads: Heads, how: str = "zero", reference: Tensor | None = None
+) -> Tensor:
     """The logits without what some heads bring. heads: pairs (layer, head).
 
     how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what the head
@@ -98,12 +93,8 @@ def ablate(
 
 
 def head_effects(
-    model: LanguageModel,
-    tokens: torch.Tensor,
-    targets: torch.Tensor,
-    how: str = "zero",
-    reference: torch.Tensor | None = None,
-) -> torch.Tensor:
+    model: LanguageModel, tokens: Tensor, targets: Tensor, how: str = "zero", reference: Tensor | None = None
+) -> Tensor:
     """How many nats more the targets cost without each head, one at a time; targets (B, T), -1 where none -> (L, H)."""
     config = model.config
     heads = [(layer, head) for layer in range(config.n_layers) for head in range(config.n_heads)]
@@ -115,7 +106,7 @@ def head_effects(
 # Patching: put a part of one run into another
 
 
-def putting(layer: int, foreign: torch.Tensor) -> Hooks:
+def putting(layer: int, foreign: Tensor) -> Hooks:
     """A hook that puts, in row t of the batch, `foreign[t]` in the place t of the stream before a layer.
 
     Shapes: foreign (n, D), for the first n places, in a batch of n. Taught in 09_attention_maps.
@@ -132,12 +123,7 @@ def putting(layer: int, foreign: torch.Tensor) -> Hooks:
 
 
 @torch.no_grad()
-def patch(
-    model: LanguageModel,
-    clean: torch.Tensor,
-    corrupt: torch.Tensor,
-    measure: Callable[[torch.Tensor], torch.Tensor],
-) -> torch.Tensor:
+def patch(model: LanguageModel, clean: Tensor, corrupt: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
     """How much of what two texts differ in comes back when one place of the stream is copied from one to the other.
 
     share(l, t) = (m(corrupt with the clean stream at layer l, place t) - m(corrupt)) / (m(clean) - m(corrupt)).

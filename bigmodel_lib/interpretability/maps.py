@@ -5,13 +5,14 @@ the token that looks (query), its column the token that is looked at (key).
 """
 
 import torch
+from torch import Tensor
 
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 
 
 @torch.no_grad()
-def record(model: LanguageModel, tokens: torch.Tensor, name: str) -> torch.Tensor:
+def record(model: LanguageModel, tokens: Tensor, name: str) -> Tensor:
     """One value of every layer, as a hook sees it: "weights" as (L, B, H, T, T), "stream" as (L + 1, B, T, D), …
 
     Shapes: tokens (B, T). Raises CourseError for a name that no hook has. Taught in 09_attention_maps.
@@ -27,7 +28,7 @@ def record(model: LanguageModel, tokens: torch.Tensor, name: str) -> torch.Tenso
     return torch.stack(kept)
 
 
-def entropy_of_rows(maps: torch.Tensor) -> torch.Tensor:
+def entropy_of_rows(maps: Tensor) -> Tensor:
     """How spread each row is, in nats: H_i = -Σ_j A_ij ln A_ij; 0 for one token, ln n for n alike.
 
     Shapes: (..., T, T) -> (..., T). Source: Shannon 1948.
@@ -35,13 +36,13 @@ def entropy_of_rows(maps: torch.Tensor) -> torch.Tensor:
     return torch.special.entr(maps).sum(dim=-1)
 
 
-def mean_distance(maps: torch.Tensor) -> torch.Tensor:
+def mean_distance(maps: Tensor) -> Tensor:
     """How far back or ahead each row looks, in tokens: Σ_j A_ij |i - j|. Shapes: (..., T, T) -> (..., T)."""
     place = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     return (maps * (place[:, None] - place).abs()).sum(dim=-1)
 
 
-def habit_squares(tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+def habit_squares(tokens: Tensor) -> dict[str, Tensor]:
     """Where in a map a known habit would show: {habit: (T, T), True there}.
 
     "first": token 0. "previous": the token before. "same": earlier copies of this token. "induction": the tokens that
@@ -60,7 +61,7 @@ def habit_squares(tokens: torch.Tensor) -> dict[str, torch.Tensor]:
     }
 
 
-def pattern_scores(maps: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+def pattern_scores(maps: Tensor, tokens: Tensor) -> dict[str, Tensor]:
     """How much each head has of each habit: the mean weight on its squares, over the rows that have one.
 
     NaN for "same" and "induction" where no token comes twice. Shapes: maps (L, H, T, T), tokens (T,) -> four of (L, H).
@@ -72,7 +73,7 @@ def pattern_scores(maps: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.
 # Methods that name tokens
 
 
-def rollout(maps: torch.Tensor) -> torch.Tensor:
+def rollout(maps: Tensor) -> Tensor:
     """How much of each token may stand in each place after every layer, if heads are averaged and half is kept.
 
     R_0 = I, R_(l+1) = (A_l / 2 + I / 2) R_l for l = 0 … L - 1, with A_l the mean over the heads of layer l; what comes
@@ -88,9 +89,7 @@ def rollout(maps: torch.Tensor) -> torch.Tensor:
     return torch.stack(after)
 
 
-def gradient_times_input(
-    model: LanguageModel, tokens: torch.Tensor, places: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def gradient_times_input(model: LanguageModel, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
     """What each token's embedding x_j adds to the target's lead z at one place, to first order: Σ_c x_jc · ∂z / ∂x_jc.
 
     z is the target's logit less the mean logit, which grows on where ln p is as good as 0 and its gradient gone.
@@ -114,7 +113,7 @@ def gradient_times_input(
 
 
 @torch.no_grad()
-def logit_lens(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+def logit_lens(model: LanguageModel, tokens: Tensor) -> Tensor:
     """What the stream would say if the model ended there: log-probabilities after 0, 1, … L layers.
 
     ln p_l = ln softmax(norm(x_l) W_out). Shapes: (B, T) -> (L + 1, B, T, V). Source: nostalgebraist 2020.

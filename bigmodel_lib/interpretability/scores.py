@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability import interventions, maps
@@ -98,16 +99,14 @@ def _class_of(story, word) -> set:
 # What each method points at
 
 
-def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> torch.Tensor:
+def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor:
     """The tokens of a case as ids, (T,)."""
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     return torch.tensor([ids[word] for word in case.tokens], device=device)
 
 
 @torch.no_grad()
-def scores_of(
-    model: LanguageModel, tokenizer: WordTokenizer, case: Case, others: dict[str, Case]
-) -> dict[str, torch.Tensor]:
+def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others: dict[str, Case]) -> dict[str, Tensor]:
     """{method: scores of the n candidates}, the highest being what the method points at.
 
     "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n): one has to be
@@ -140,7 +139,7 @@ def scores_of(
     return scores
 
 
-def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> torch.Tensor:
+def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> Tensor:
     """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
     total = torch.zeros(model.config.n_layers, model.config.n_heads)
     for case in cases:

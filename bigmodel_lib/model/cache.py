@@ -1,6 +1,7 @@
 """What a model keeps of the tokens that it has read, so that the next one costs one token and not all of them."""
 
 import torch
+from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 
@@ -41,7 +42,7 @@ class KVCache:
                 "give those beyond it one by one"
             )
 
-    def extend(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keep the keys and values of n new tokens, (B, H, n, K); returns all that the last of them may look at."""
         n, full = k.shape[-2], min(self.position + k.shape[-2], self.context_length)
         slot = self.position % self.context_length
@@ -50,19 +51,19 @@ class KVCache:
         values[..., slot : slot + n, :] = v
         return keys[..., :full, :], values[..., :full, :]
 
-    def previous(self, branch: tuple[str, int], x: torch.Tensor) -> torch.Tensor:
+    def previous(self, branch: tuple[str, int], x: Tensor) -> Tensor:
         """The state before the first of x (B, n, D) in a branch, (B, 1, D), 0 at the start; x's last one is kept."""
         before = self.last[branch]
         self.last[branch] = x[:, -1:]
         return before
 
-    def run_of(self, tokens: torch.Tensor) -> torch.Tensor:
+    def run_of(self, tokens: Tensor) -> Tensor:
         """The tokens (B, n) with those before them that n-grams reach back to, which are 0 before the first."""
         run = torch.cat([self.tokens, tokens], dim=1)
         self.tokens = run[:, run.shape[1] - self.tokens.shape[1] :]
         return run
 
-    def keep(self, rows: list[int] | torch.Tensor) -> None:
+    def keep(self, rows: list[int] | Tensor) -> None:
         """Go on with some rows of the batch, named by index or by a mask."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 
@@ -60,7 +61,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
         model.train()
 
 
-def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """A batch on its device; on CUDA through pinned memory, so that the copy waits for nothing."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if device.type == "cuda":

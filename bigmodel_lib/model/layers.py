@@ -8,18 +8,18 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model.cache import KVCache
 
 NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
-Tables = tuple[torch.Tensor, torch.Tensor]  # RoPE's cosine and sine, (T, K) each
-Hooks = Mapping[str, Callable[[int, torch.Tensor], torch.Tensor]]
+Tables = tuple[Tensor, Tensor]  # RoPE's cosine and sine, (T, K) each
+Hooks = Mapping[str, Callable[[int, Tensor], Tensor]]
 
 
-def layer_norm(x: torch.Tensor) -> torch.Tensor:
+def layer_norm(x: Tensor) -> Tensor:
     """Each token's vector with mean 0 and variance 1: y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis.
 
     Without learned parameters. Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
@@ -27,7 +27,7 @@ def layer_norm(x: torch.Tensor) -> torch.Tensor:
     return torch.layer_norm(x, x.shape[-1:])
 
 
-def rms_norm(x: torch.Tensor) -> torch.Tensor:
+def rms_norm(x: Tensor) -> Tensor:
     """Each token's vector with a mean square of 1: y = x / sqrt(mean(x²) + 1e-5) over the last axis.
 
     Without learned parameters. Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
@@ -38,7 +38,7 @@ def rms_norm(x: torch.Tensor) -> torch.Tensor:
 NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 
-def relu_squared_plain(x: torch.Tensor) -> torch.Tensor:
+def relu_squared_plain(x: Tensor) -> Tensor:
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
     positive = torch.relu(x)
     return positive * positive
@@ -59,12 +59,12 @@ class _ReluSquared(torch.autograd.Function):
         return torch.addcmul(positive.new_zeros(()), positive, dy, value=2.0)
 
 
-def relu_squared(x: torch.Tensor) -> torch.Tensor:
+def relu_squared(x: Tensor) -> Tensor:
     """`relu_squared_plain` with its derivative 2·max(x, 0), where one is wanted, in one pass over memory."""
     return _ReluSquared.apply(x) if torch.is_grad_enabled() else relu_squared_plain(x)
 
 
-def gelu(x: torch.Tensor) -> torch.Tensor:
+def gelu(x: Tensor) -> Tensor:
     """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2."""
     return functional.gelu(x)
 
@@ -72,7 +72,7 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
 ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu, "swiglu": functional.silu}  # swiglu: of its gate
 
 
-def shift_tokens(x: torch.Tensor, strength: torch.Tensor, before: torch.Tensor | None = None) -> torch.Tensor:
+def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> Tensor:
     """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1).
 
     before: x_(-1), (B, 1, D), or None for 0. Shapes: x (B, T, D), strength s (D,) -> (B, T, D).
@@ -95,7 +95,7 @@ def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | 
     return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-sine, sine], dim=-1)
 
 
-def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
 
     y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin, so the score of two rotated vectors depends
@@ -104,7 +104,7 @@ def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.T
     return x * cosine + x.roll(x.shape[-1] // 2, dims=-1) * sine
 
 
-def attention_scores(q: torch.Tensor, k: torch.Tensor, causal: bool = True) -> torch.Tensor:
+def attention_scores(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
     """How well each query fits each key, before the softmax: q kᵀ / √K + mask.
 
     mask: -∞ for later keys if causal, else 0; the last query stands at the last key.
@@ -118,7 +118,7 @@ def attention_scores(q: torch.Tensor, k: torch.Tensor, causal: bool = True) -> t
     return scores.masked_fill(future, -math.inf)
 
 
-def attention_weights(q: torch.Tensor, k: torch.Tensor, causal: bool = True) -> torch.Tensor:
+def attention_weights(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
     """How much each token looks at each one up to itself, or at all of them: softmax(q kᵀ / √K + mask).
 
     Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
@@ -126,12 +126,12 @@ def attention_weights(q: torch.Tensor, k: torch.Tensor, causal: bool = True) -> 
     return attention_scores(q, k, causal).softmax(dim=-1)
 
 
-def attention_plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = True) -> torch.Tensor:
+def attention_plain(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
     """softmax(q kᵀ / √K + mask) v, step by step. Shapes: q (B, H, n, K), k and v (B, H, T, K) -> (B, H, n, K)."""
     return attention_weights(q, k, causal) @ v
 
 
-def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = True) -> torch.Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
     """`attention_plain`, fused: the (n, T) weights never stand in memory. Source: Dao et al. 2022."""
     n, T = q.shape[-2], k.shape[-2]
     if causal and 1 < n < T:  # PyTorch would put the first query at the first key
@@ -140,7 +140,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = 
     return functional.scaled_dot_product_attention(q, k, v, is_causal=causal and n == T)
 
 
-def share_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
+def share_heads(x: Tensor, n_heads: int) -> Tensor:
     """Each head of keys or values as often as there are queries that share it, side by side.
 
     Shapes: (B, H', T, K) -> (B, H, T, K). Source: Ainslie et al. 2023 (grouped-query attention).
@@ -149,18 +149,18 @@ def share_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
     return x if copies == 1 else x.repeat_interleave(copies, dim=1)
 
 
-def split_heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
+def split_heads(x: Tensor, n_heads: int) -> Tensor:
     """(B, T, D) -> (B, H, T, K): the columns in H blocks of K."""
     B, T, D = x.shape
     return x.view(B, T, n_heads, D // n_heads).transpose(1, 2)
 
 
-def merge_heads(x: torch.Tensor) -> torch.Tensor:
+def merge_heads(x: Tensor) -> Tensor:
     """(B, H, T, K) -> (B, T, D), undoing `split_heads`."""
     return x.transpose(1, 2).flatten(2)
 
 
-def ngram_rows(tokens: torch.Tensor, vocab_size: int, longest: int) -> torch.Tensor:
+def ngram_rows(tokens: Tensor, vocab_size: int, longest: int) -> Tensor:
     """Where the runs of 2, 3, … `longest` tokens that end at each place stand in a table.
 
     h₁(t) = token_t, h_n(t) = (h_(n-1)(t-1) · V + token_t) mod R, R = NGRAM_ROWS; a run of n has the row h_n + (n-2) R.
@@ -173,7 +173,7 @@ def ngram_rows(tokens: torch.Tensor, vocab_size: int, longest: int) -> torch.Ten
     return torch.stack(rows)
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
 
     Shapes: logits (B, T, V), targets (B, T) -> (). Source: Shannon 1948, of the model's code for the text.
@@ -181,7 +181,7 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
 
 
-def hooked(hooks: Hooks | None, name: str, layer: int, value: torch.Tensor) -> torch.Tensor:
+def hooked(hooks: Hooks | None, name: str, layer: int, value: Tensor) -> Tensor:
     """The value, or what the hook of that name makes of it."""
     return value if hooks is None or name not in hooks else hooks[name](layer, value)
 
@@ -200,7 +200,7 @@ class Branch(nn.Module):
         self.shift = nn.Parameter(torch.empty(config.d_model)) if config.token_shift else None
         self.norm_gain = nn.Parameter(torch.empty(config.d_model)) if config.norm_gain else None
 
-    def enter(self, x: torch.Tensor, cache: KVCache | None) -> torch.Tensor:
+    def enter(self, x: Tensor, cache: KVCache | None) -> Tensor:
         """(B, T, D) -> (B, T, D): the normalised stream with its gain and shift."""
         if self.norm_gain is not None:
             x = x * self.norm_gain
@@ -229,7 +229,7 @@ class Attention(Branch):
         )
         self.add_small_parameters(config)
 
-    def queries_and_keys(self, x: torch.Tensor, rotation: Tables | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def queries_and_keys(self, x: Tensor, rotation: Tables | None) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> two of (B, H, T, K), normalised and rotated as the configuration says."""
         q, k = split_heads(x @ self.w_q, self.n_heads), split_heads(x @ self.w_k, self.n_key_heads)
         if self.norm is not None:
@@ -239,12 +239,8 @@ class Attention(Branch):
         return q, k
 
     def forward(
-        self,
-        x: torch.Tensor,
-        rotation: Tables | None = None,
-        cache: KVCache | None = None,
-        hooks: Hooks | None = None,
-    ) -> torch.Tensor:
+        self, x: Tensor, rotation: Tables | None = None, cache: KVCache | None = None, hooks: Hooks | None = None
+    ) -> Tensor:
         x = self.enter(x, cache)
         q, k = self.queries_and_keys(x, rotation)
         v = split_heads(x @ self.w_v, self.n_key_heads)
@@ -254,7 +250,7 @@ class Attention(Branch):
         heads = self.attend(q, share_heads(k, self.n_heads), share_heads(v, self.n_heads), hooks)
         return merge_heads(hooked(hooks, "heads", self.layer, heads)) @ self.w_o
 
-    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hooks: Hooks | None) -> torch.Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, hooks: Hooks | None) -> Tensor:
         """What each head brings: fused, or step by step where a hook wants to see the steps."""
         if hooks is None or not hooks.keys() & {"scores", "weights"}:
             return attention(q, k, v) if self.causal else attention(q, k, v, causal=False)
@@ -279,7 +275,7 @@ class MLP(Branch):
         self.w_down = nn.Parameter(torch.empty(config.d_ff, config.d_model))
         self.add_small_parameters(config)
 
-    def forward(self, x: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+    def forward(self, x: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
         x = self.enter(x, cache)
         if self.w_gate is None:
             inside = self.activation(x @ self.w_up)

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
@@ -48,12 +48,8 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)  # while training, and 0 unless asked for
 
     def forward(
-        self,
-        x: torch.Tensor,
-        rotation: Tables | None = None,
-        cache: KVCache | None = None,
-        hooks: Hooks | None = None,
-    ) -> torch.Tensor:
+        self, x: Tensor, rotation: Tables | None = None, cache: KVCache | None = None, hooks: Hooks | None = None
+    ) -> Tensor:
         added = self.dropout(self.attention(self.norm(x), rotation, cache, hooks))
         x = hooked(hooks, "middle", self.layer, x + hooked(hooks, "attention", self.layer, added))
         added = self.dropout(self.mlp(self.norm(x), cache, hooks))
@@ -102,7 +98,7 @@ class LanguageModel(nn.Module):
         cosine, sine = rope_tables(n_tokens, config.d_head, config.rope_base, self.device, start)
         return cosine.to(self.cosine.dtype), sine.to(self.sine.dtype)
 
-    def embed(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+    def embed(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """(B, T) -> (B, T, D): each token's row of the embedding, plus its position's and its runs' where there are."""
         T, start = tokens.shape[1], 0 if cache is None else cache.position
         x = functional.embedding(tokens, self.token_embedding)
@@ -113,16 +109,16 @@ class LanguageModel(nn.Module):
             x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
         return x if self.position_embedding is None else x + self.position_embedding[start : start + T]
 
-    def norm(self, x: torch.Tensor) -> torch.Tensor:
+    def norm(self, x: Tensor) -> Tensor:
         """The norm before the output matrix. Shapes: (..., D) -> (..., D)."""
         x = NORMS[self.config.norm](x)
         return x if self.norm_gain is None else x * self.norm_gain
 
-    def unembed(self, states: torch.Tensor) -> torch.Tensor:
+    def unembed(self, states: Tensor) -> Tensor:
         """The logits that the output matrix reads from a normalised stream. Shapes: (..., D) -> (..., V)."""
         return states @ (self.token_embedding.T if self.w_out is None else self.w_out)
 
-    def states(self, tokens: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+    def states(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
         """(B, T) -> (B, T, D): the stream after the last block, normalised, which the output matrix reads."""
         self._check(tokens.shape[1], cache, hooks)
         T, start, L = tokens.shape[1], 0 if cache is None else cache.position, len(self.blocks)
@@ -133,7 +129,7 @@ class LanguageModel(nn.Module):
             cache.position += T
         return self.norm(hooked(hooks, "stream", L, x))
 
-    def forward(self, tokens: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+    def forward(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
         logits = self.unembed(self.states(tokens, cache, hooks))
         return hooked(hooks, "logits", len(self.blocks), logits)
 
@@ -159,7 +155,7 @@ class ValueResiduals(LanguageModel):
         super().__init__(config)
         self.value_shares = nn.Parameter(torch.empty(config.n_layers))
 
-    def states(self, tokens: torch.Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> torch.Tensor:
+    def states(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
         first = []
 
         def add_first(layer, v):
