@@ -158,17 +158,17 @@ class TrainConfig(_Config):
     """How one model is trained. Exactly one of steps and minutes is the budget.
 
     steps, minutes  the budget: a number of updates, or minutes of training (evaluation not counted)
-    batch_size      B, windows in each step
+    batch_size      B, rows in each step, of all processes together
     seed            of the initial weights and of the order of the batches
     optimizer       "muon" for the matrices in the blocks and AdamW for the rest, or "adamw" for everything
-    muon_lr       peak rate of Muon: each update of a matrix has singular values near this
+    muon_lr         peak rate of Muon: each update of a matrix has singular values near this
     momentum        Muon's Nesterov momentum, reached from 0.85 over the first 100 steps
-    adamw_lr      peak rate of AdamW
+    adamw_lr        peak rate of AdamW
     beta1, beta2    AdamW's averages of the gradient and of its square; eps is added to the root of the second
     weight_decay    AdamW's, as a share of rate x weight in each step (Loshchilov & Hutter 2019)
     warmup_steps    the rate grows linearly over so many first steps
     decay           "linear" or "cosine" fall of the rate over the whole budget
-    final_lr      the rate at the end, as a share of the peak
+    final_lr        the rate at the end, as a share of the peak
     clip            longest allowed gradient, all parameters together; 0 means no clipping
     precision       "auto" takes bfloat16 on CUDA and float32 elsewhere
     compile         use torch.compile: faster steps after a wait of up to a minute

@@ -281,4 +281,6 @@ def beam_search(
 
 
 if __name__ == "__main__":
-    raise SystemExit("this is now `bigmodel generate`: try `bigmodel generate --help`")
+    from bigmodel_lib.cli.program import moved
+
+    moved("generation", "generate")

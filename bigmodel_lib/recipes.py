@@ -1,4 +1,4 @@
-"""Recipes that were tried: sizes and settings that train well together, by name and by budget."""
+"""Recipes that were tried: sizes and settings that train well together, for pretraining and for finetuning."""
 
 import dataclasses
 import math
@@ -58,3 +58,20 @@ def preset_for_minutes(minutes: float) -> tuple[str, dict]:
     _require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
     width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
     return "medium", {"d_model": width, "n_heads": width // 32}
+
+
+MODES = {  # what learns in finetuning: the fields of TrainConfig that go with it
+    "full": dict(muon_lr=0.005, momentum=0.95, adamw_lr=0.005),
+    "head": dict(optimizer="adamw", adamw_lr=0.02, beta1=0.9),
+    "lora": dict(optimizer="adamw", adamw_lr=0.005, beta1=0.9),
+    "scratch": dict(muon_lr=0.01, momentum=0.95, adamw_lr=0.01),
+}
+
+
+def finetuning_config(mode: str, **training) -> TrainConfig:
+    """The training of a finetuned model in one of MODES, with any field changed.
+
+    Raises CourseError for an unknown mode or an impossible value.
+    """
+    _require(mode in MODES, f"mode {mode!r} is not known: choose one of {', '.join(MODES)}")
+    return TrainConfig.from_dict({"batch_size": 32, "warmup_steps": 10, **MODES[mode], **training})

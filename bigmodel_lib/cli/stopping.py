@@ -7,6 +7,10 @@ import contextlib
 import signal
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # it would import PyTorch
+    from bigmodel_lib.training.distributed import Processes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ONE_WISH = 1.0  # seconds in which further signals repeat the first: a terminal and torchrun both pass a Ctrl-C on
@@ -93,9 +97,9 @@ class StopSignal:
         """Inside, also within `at_once()`, the first signal is only noted; on leaving it raises Stopped."""
         return self.at_once(held=True)
 
-    def among(self, processes) -> bool:
+    def among(self, processes: "Processes") -> bool:
         """Whether any of a run's processes has been asked to stop: all get the same answer."""
-        number = int(processes.largest(self.number))
+        number = int(processes.maximum(self.number))
         if number and not self.number:
             self._since, self.number = time.monotonic(), number
         return number > 0
@@ -107,9 +111,9 @@ class StopSignal:
             time.sleep(0.01)
         return self.number > 0
 
-    def end_together(self, stopped: bool, processes) -> None:
+    def end_together(self, stopped: bool, processes: "Processes") -> None:
         """Let all processes of a run end as its first one does: stopped by that one's signal, or finished."""
-        number = int(processes.agree(self.number if stopped else 0))
+        number = int(processes.broadcast(self.number if stopped else 0))
         if number:
             self.number = number
         else:

@@ -1,14 +1,28 @@
 """From sampling to preferring: a model learns which of two texts is the better one (direct preference optimisation)."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from bigmodel_lib.generation import batch_of, generate_many, log_probability
-from bigmodel_lib.training.trainer import Pretraining
+from bigmodel_lib.model.devices import device_of
+from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.text.batches import Batches
+from bigmodel_lib.training.trainer import full_precision
+
+Pairs = Sequence[tuple[list[int], list[int]]]  # (chosen, rejected)
 
 
-def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):
+def dpo_loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    chosen_before: torch.Tensor,
+    rejected_before: torch.Tensor,
+    beta: float,
+) -> torch.Tensor:
     """-ln σ(β [(ln π(y_w) - ln π_ref(y_w)) - (ln π(y_l) - ln π_ref(y_l))]), the mean over pairs.
 
     All of shape (B,): ln p of the chosen and the rejected texts, under the model and under the reference, which is the
@@ -19,39 +33,60 @@ def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):
 
 
 @torch.no_grad()
-def log_probabilities(model, prompt, rows, batch_size=100):
+def log_probabilities(
+    model: LanguageModel, prompt: Sequence[int], rows: Sequence[list[int]], batch_size: int = 100
+) -> torch.Tensor:
     """ln p of many continuations of one prompt, without gradient. Shapes: rows lists of ids -> (len(rows),)."""
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    device = model.token_embedding.device
+    device = device_of(model)
     return torch.cat([log_probability(model, *batch_of(prompt, part, device)) for part in parts])
 
 
-class Preferring(Pretraining):
-    """The loop of pretraining on pairs of continuations of one prompt, with the loss of DPO instead of cross-entropy.
+def pair_batches(prompt: Sequence[int], pairs: Pairs, batch_size: int) -> Batches:
+    """A source of (x, y, numbers): pairs of continuations of one prompt, drawn anew each time, and which they are.
 
-    pairs: [(chosen, rejected)], lists of ids. The model as it is at the start is the reference. Taught in
-    08_generation.
+    Shapes: x and y (B, 2, T) as `batch_of` makes them, the chosen text first; numbers (B,). Taught in 08_generation.
     """
 
-    def __init__(self, model, prompt, pairs, config, beta=0.1, loss=dpo_loss):
-        super().__init__(model, np.zeros(0, dtype=np.int64), config)
-        self.prompt, self.pairs, self.beta, self.dpo_loss = prompt, pairs, beta, loss
-        self.before = [log_probabilities(model, prompt, rows) for rows in zip(*pairs, strict=True)]
+    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        numbers = rng.integers(0, len(pairs), size=batch_size)
+        chosen, rejected = zip(*(pairs[i] for i in numbers), strict=True)
+        x, y = (part.unflatten(0, (2, -1)).transpose(0, 1) for part in batch_of(prompt, [*chosen, *rejected]))
+        return x.numpy(), y.numpy(), numbers
 
-    def next_batch(self):
-        self.drawn = self.rng.integers(0, len(self.pairs), size=self.config.batch_size)
-        chosen, rejected = zip(*(self.pairs[i] for i in self.drawn), strict=True)
-        return *batch_of(self.prompt, [*chosen, *rejected], self.device), 1.0
-
-    def train_step(self, x, y, rate, share=1.0):
-        chosen, rejected = log_probability(self.model, x, y).chunk(2)
-        loss = self.dpo_loss(chosen, rejected, *(before[self.drawn] for before in self.before), self.beta)
-        loss.backward()
-        self.optimizers.step(rate)
-        return loss.detach()
+    return batches
 
 
-def kl_to(reference, model, prompt, n_samples, n_tokens, stop, generator):
+def preference_loss(
+    reference: LanguageModel,
+    prompt: Sequence[int],
+    pairs: Pairs,
+    beta: float = 0.1,
+    loss: Callable[..., torch.Tensor] = dpo_loss,
+) -> Callable[..., torch.Tensor]:
+    """The loss of `pair_batches`, for a trainer: `loss` of what the model and the reference think of the pairs.
+
+    What the reference thinks is computed here, once: it may be the model that is trained. Taught in 08_generation.
+    """
+    chosen_before, rejected_before = (log_probabilities(reference, prompt, rows) for rows in zip(*pairs, strict=True))
+
+    def loss_fn(model: nn.Module, x: torch.Tensor, y: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        x, y = (part.transpose(0, 1).flatten(0, 1) for part in (x, y))  # first all chosen ones, then all rejected
+        chosen, rejected = log_probability(lambda tokens: full_precision(model(tokens)), x, y).chunk(2)
+        return loss(chosen, rejected, chosen_before[numbers], rejected_before[numbers], beta)
+
+    return loss_fn
+
+
+def kl_to(
+    reference: LanguageModel,
+    model: LanguageModel,
+    prompt: Sequence[int],
+    n_samples: int,
+    n_tokens: int,
+    stop: int,
+    generator: torch.Generator,
+) -> torch.Tensor:
     """ln π(y) - ln π_ref(y) for samples y of the model: their mean estimates KL(π ‖ π_ref), in nats a text.
 
     Shapes: -> (n_samples,). Source: Kullback & Leibler 1951, eq. 2.4, by sampling. Taught in 08_generation.

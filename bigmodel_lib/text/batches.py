@@ -1,8 +1,19 @@
-"""Where text comes from, how it is split, and how batches are cut from it. Arrays are NumPy's."""
+"""How tokens are split, and how batches are cut from them. Arrays are NumPy's.
+
+A source of batches is a function `batches(rng)` that draws the next one, a tuple of arrays whose rows belong together.
+The last array holds -1 where nothing is to be predicted. A source that remembers something between two batches has
+`state_dict()` and `load_state_dict(state)`, in values that JSON can hold.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
+
+Batches = Callable[[np.random.Generator], tuple[np.ndarray, ...]]
+WINDOWS = 8  # of a text longer than that many contexts, the first and the last half of so many are read
 
 
 def split_tokens(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +30,9 @@ def split_tokens(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, n
     return tokens[:-held_out], tokens[-held_out:]
 
 
-def random_windows(tokens, batch_size, context_length, rng):
+def random_windows(
+    tokens: np.ndarray, batch_size: int, context_length: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """A batch of windows that start anywhere, and the same windows one token later.
 
     y[b, t] = tokens[start_b + t + 1] is what should follow x[b, t] = tokens[start_b + t].
@@ -30,24 +43,53 @@ def random_windows(tokens, batch_size, context_length, rng):
     return windows[:, :-1], windows[:, 1:]
 
 
-def mask_tokens(tokens, mask_token, rng, share=0.15):
+def causal_batches(tokens: np.ndarray, batch_size: int, context_length: int) -> Batches:
+    """A source of `random_windows`: each token is to be guessed from those before it."""
+
+    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return random_windows(tokens, batch_size, context_length, rng)
+
+    return batches
+
+
+def mask_tokens(
+    tokens: np.ndarray, mask_token: int, rng: np.random.Generator, mask_rate: float = 0.15
+) -> tuple[np.ndarray, np.ndarray]:
     """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
 
-    A place is chosen with probability `share`, and one place at least in each row. Of the chosen ones 80 % show
+    A place is chosen with probability mask_rate, and one place at least in each row. Of the chosen ones 80 % show
     mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
     Shapes: tokens (B, T) -> (B, T), (B, T), int64. Source: Devlin et al. 2019 (BERT), section 3.1.
     Taught in 06_pretraining.
     """
     rows = np.arange(len(tokens))
-    chosen = rng.random(tokens.shape) < share
+    chosen = rng.random(tokens.shape) < mask_rate
     chosen[rows, rng.integers(tokens.shape[1], size=len(rows))] = True
-    how, others = rng.random(tokens.shape), rng.integers(mask_token, size=tokens.shape)
+    how = rng.random(tokens.shape)
+    others = rng.integers(mask_token, size=tokens.shape)
     shown = np.where(chosen & (how < 0.8), mask_token, tokens)
     shown = np.where(chosen & (how >= 0.9), others, shown)
     return shown, np.where(chosen, tokens, -1)
 
 
-def all_windows(tokens: np.ndarray, batch_size: int, context_length: int):
+def masked_batches(
+    tokens: np.ndarray, batch_size: int, context_length: int, mask_id: int, mask_rate: float = 0.15
+) -> Batches:
+    """A source of random windows with some tokens hidden, as `mask_tokens` does it, and to be guessed from all others.
+
+    Raises CourseError for a rate outside 0 … 1.
+    """
+    if not 0.0 < mask_rate <= 1.0:
+        raise CourseError(f"mask_rate {mask_rate} is outside 0 … 1: choose a share of the tokens, such as 0.15")
+
+    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        x, _ = random_windows(tokens, batch_size, context_length, rng)
+        return mask_tokens(x, mask_id, rng, mask_rate)
+
+    return batches
+
+
+def all_windows(tokens: np.ndarray, batch_size: int, context_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (x, y) so that every token but the first is a target exactly once; the last window may be short.
 
     Shapes: x and y (at most B, T), int64, and at the end (1, what is left).
@@ -63,7 +105,9 @@ def all_windows(tokens: np.ndarray, batch_size: int, context_length: int):
         yield rest[None, :-1], rest[None, 1:]
 
 
-def document_batch(documents, batch_size, rng, length=None):
+def document_batch(
+    documents: Sequence, batch_size: int, rng: np.random.Generator, length: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A batch of whole documents, each from its start: y[b, t] follows x[b, t], and is -1 after a document's end.
 
     Shapes: documents lists or arrays of ids, x and y (B, T), int64, with T the longest drawn document less one, or
@@ -80,7 +124,121 @@ def document_batch(documents, batch_size, rng, length=None):
     return x, y
 
 
-def shared_ngrams(train, validation, n):
+def document_batches(documents: Sequence, batch_size: int, length: int | None = None) -> Batches:
+    """A source of `document_batch`: whole documents, drawn anew each time."""
+
+    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return document_batch(documents, batch_size, rng, length)
+
+    return batches
+
+
+# Texts with labels
+
+
+def split_labelled(
+    labels: Sequence, seed: int, test_share: float = 0.2, groups: Sequence | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test): row numbers, drawn at random so that every label has its share of both.
+
+    groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
+    Raises CourseError for a share that leaves either side with fewer texts than there are labels.
+    """
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(counts)[:-1])
+    kinds = np.asarray(labels)[first]  # a text is drawn once, with the label that it has where it comes first
+    n, n_labels = len(kinds), len(np.unique(kinds))
+    held_out = math.ceil(test_share * n)
+    if not n_labels <= held_out <= n - n_labels:
+        least, most = math.ceil(100 * n_labels / n) / 100, math.floor(100 - 100 * n_labels / n) / 100
+        raise CourseError(
+            f"a test share of {test_share} holds out {held_out} of {n} different texts, and {n_labels} labels need "
+            f"{n_labels} on either side: choose a share from {least} to {most}"
+        )
+    splitter = StratifiedShuffleSplit(1, test_size=test_share, random_state=seed)
+    parts = next(splitter.split(np.zeros(n), kinds))
+    return tuple(np.concatenate([members[i] for i in part]) for part in parts)
+
+
+def encode_texts(texts: Iterable[str], tokenizer, context_length: int) -> list[np.ndarray]:
+    """The ids of each text; of one longer than WINDOWS contexts, those of its beginning and its end.
+
+    Raises CourseError that names the text for a character without an id.
+    """
+    documents, longest = [], WINDOWS * context_length
+    for place, text in enumerate(texts):
+        try:
+            tokens = tokenizer.encode(text).astype(np.int64)
+        except CourseError as error:
+            raise CourseError(f"text {place + 1}, {text[:30]!r}: {error}") from None
+        if len(tokens) > longest:
+            tokens = np.concatenate([tokens[: longest // 2], tokens[-(longest // 2) :]])
+        documents.append(tokens)
+    return documents
+
+
+def pad_windows(documents: Sequence[np.ndarray], context_length: int) -> np.ndarray:
+    """Texts of different lengths as one array of windows, -1 where a text has ended.
+
+    Shapes: documents (n,) each -> (B, W, T), W windows of T tokens, as many as the longest text needs.
+    """
+    longest = max(len(document) for document in documents)
+    n_windows = -(-longest // context_length)
+    T = min(longest, context_length)
+    x = np.full((len(documents), n_windows * T), -1, dtype=np.int64)
+    for row, document in enumerate(documents):
+        x[row, : len(document)] = document
+    return x.reshape(len(documents), n_windows, T)
+
+
+class LabelledBatches:
+    """A source of labelled texts, for ever: each text once an epoch, beside texts of about its length.
+
+    A batch is (x, y): x (B, W, T) as `pad_windows` makes it, y (B, 1) the numbers of the labels. B is batch_size, or
+    less where an epoch ends. What is still to come of the epoch is its state.
+    """
+
+    def __init__(self, documents: Sequence[np.ndarray], labels: Sequence, batch_size: int, context_length: int):
+        self.documents = documents
+        self.labels = np.asarray(labels)
+        self.batch_size = batch_size
+        self.context_length = context_length
+        self.pools: list[list[int]] = []  # texts of this epoch, by number, that are not in `ready` yet
+        self.ready: list[list[int]] = []  # the next batches
+
+    def _sort_into_batches(self, rng: np.random.Generator) -> None:
+        """Take the next pool, eight batches large, and cut it into batches of texts of about one length."""
+        size = self.batch_size
+        if not self.pools:
+            order = rng.permutation(len(self.documents)).tolist()
+            self.pools = [order[start : start + 8 * size] for start in range(0, len(order), 8 * size)]
+        by_length = sorted(self.pools.pop(0), key=lambda i: len(self.documents[i]))
+        cut = [by_length[start : start + size] for start in range(0, len(by_length), size)]
+        self.ready = [cut[i] for i in rng.permutation(len(cut))]
+
+    def __call__(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if not self.ready:
+            self._sort_into_batches(rng)
+        rows = self.ready.pop(0)
+        return pad_windows([self.documents[i] for i in rows], self.context_length), self.labels[rows][:, None]
+
+    def state_dict(self) -> dict:
+        """What is still to come of the epoch."""
+        return {"pools": [*self.pools], "ready": [*self.ready]}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on where `state_dict` was taken."""
+        self.pools = [*state["pools"]]
+        self.ready = [*state["ready"]]
+
+
+# What is in a text
+
+
+def shared_ngrams(train: Sequence, validation: Sequence, n: int) -> float:
     """The share of the n-grams in `validation` that stand in `train` too: (shared) / (all, counted each time).
 
     train and validation: sequences of words or ids; 0 for a validation shorter than n. Taught in 02_data_input.
@@ -90,7 +248,7 @@ def shared_ngrams(train, validation, n):
     return sum(gram in known for gram in grams) / max(1, len(grams))
 
 
-def deduplicate(documents, seen=()):
+def deduplicate(documents: Iterable[str], seen: Iterable[str] = ()) -> list[str]:
     """The documents, in order, without those that came before or stand in `seen`; blanks and capitals do not count.
 
     Taught in 02_data_input.

@@ -8,10 +8,12 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
@@ -20,7 +22,7 @@ from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import tokenizer_from_dict
 
 
-def write_whole(path, content: bytes) -> None:
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write a file under a passing name and rename it: a reader sees the old file or the new one, never half.
 
     Raises CourseError where it cannot be written (no room, no permission); nothing is left behind then.
@@ -45,7 +47,7 @@ def write_whole(path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(folder: pathlib.Path):
+def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Fill the folder of a new run inside `with`, under a passing name: it appears filled, or not at all.
 
     Raises CourseError where it cannot be made; nothing is left behind then.
@@ -85,7 +87,7 @@ def _rename_folder(passing: pathlib.Path, folder: pathlib.Path) -> None:
     os.rename(passing, folder)
 
 
-def clear_passing(*paths) -> None:
+def clear_passing(*paths: str | os.PathLike) -> None:
     """Delete what a killed `write_whole` of these files has left half written. For when nobody writes them."""
     for path in map(pathlib.Path, paths):
         for passing in path.parent.glob(f".{path.name}.????????"):
@@ -102,12 +104,12 @@ def _sync_folder(folder: pathlib.Path) -> None:
             os.close(handle)
 
 
-def write_json(path, values: dict) -> None:
+def write_json(path: str | os.PathLike, values: dict) -> None:
     """Write a dictionary as UTF-8 JSON, whole or not at all."""
     write_whole(path, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
-def read_json(path) -> dict:
+def read_json(path: str | os.PathLike) -> dict:
     """Read a dictionary. Raises CourseError for a file that is missing or is not one JSON object."""
     path = pathlib.Path(path)
     try:
@@ -121,13 +123,13 @@ def read_json(path) -> dict:
     return values
 
 
-def save_tensors(path, tensors: dict, notes: dict | None = None) -> None:
+def save_tensors(path: str | os.PathLike, tensors: dict, notes: dict | None = None) -> None:
     """Write named tensors and a JSON note as one safetensors file, whole or not at all."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_whole(path, save(flat, {"notes": json.dumps(notes or {})}))
 
 
-def load_tensors(path) -> tuple[dict, dict]:
+def load_tensors(path: str | os.PathLike) -> tuple[dict, dict]:
     """(named tensors on the CPU, the note). Raises CourseError for a file that is missing, cut short or foreign."""
     path = pathlib.Path(path)
     if not path.is_file():
@@ -140,7 +142,7 @@ def load_tensors(path) -> tuple[dict, dict]:
         raise CourseError(f"{path} is cut short or damaged ({error}): copy it again, or make the run again") from None
 
 
-def read_notes(path) -> dict:
+def read_notes(path: str | os.PathLike) -> dict:
     """The note of a safetensors file, without its tensors. Raises CourseError where there is none."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -149,7 +151,7 @@ def read_notes(path) -> dict:
         raise CourseError(f"{path} has no note of a run: name the folder of a run") from None
 
 
-def fill(model: LanguageModel, tensors: dict, path) -> LanguageModel:
+def fill(model: nn.Module, tensors: dict, path: str | os.PathLike) -> nn.Module:
     """Copy named tensors into the model, whatever their precision. Raises CourseError for another shape."""
     wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -163,17 +165,17 @@ def fill(model: LanguageModel, tensors: dict, path) -> LanguageModel:
     return model
 
 
-def is_finished(folder) -> bool:
+def is_finished(folder: str | os.PathLike) -> bool:
     """Whether the run in a folder has written all it leaves: metrics.json is the last, then its checkpoint goes."""
     return (pathlib.Path(folder) / "metrics.json").exists()
 
 
-def is_unfinished(folder) -> bool:
+def is_unfinished(folder: str | os.PathLike) -> bool:
     """Whether a run in a folder has still to go on, even if some files of a finished one are there already."""
     return (pathlib.Path(folder) / "checkpoint.safetensors").exists() and not is_finished(folder)
 
 
-def save_model(folder, model: LanguageModel, tokenizer, dtype: torch.dtype = torch.float32) -> None:
+def save_model(folder: str | os.PathLike, model: nn.Module, tokenizer, dtype: torch.dtype = torch.float32) -> None:
     """Write model.safetensors, config.json and tokenizer.json into a folder."""
     folder = pathlib.Path(folder)
     save_tensors(folder / "model.safetensors", {n: p.to(dtype) for n, p in model.named_parameters()})
@@ -181,30 +183,36 @@ def save_model(folder, model: LanguageModel, tokenizer, dtype: torch.dtype = tor
     write_json(folder / "tokenizer.json", tokenizer.to_dict())
 
 
-def own_or_committed(own: str, committed: str) -> pathlib.Path:
-    """The folder of the reader's own finished run, runs/`own`, if there is one, else data/`committed`; says which.
+def own_or_committed(name: str) -> pathlib.Path:
+    """The folder of the reader's own finished run, runs/`name`, or where there is none the course's, data/`name`.
 
-    Where the environment has COURSE_MODELS=1 it is the course's: so do tests, whose outputs are of the course's models.
+    A run of the reader's counts in my_notebooks/ alone: notebooks/ holds outputs of the course's models.
     """
-    committed = data_path(committed)
-    mine = committed.parent.parent / "runs" / own
-    there = (mine / "model.safetensors").exists() and not is_unfinished(mine)
-    own_is_wanted = os.environ.get("COURSE_MODELS") != "1" and there
-    found = mine if own_is_wanted else committed
-    print(f"the model is {'your own,' if found == mine else 'the one of the course,'} {found.parent.name}/{found.name}")
-    return found
+    committed = data_path(name)
+    own = committed.parent.parent / "runs" / name
+    finished = (own / "model.safetensors").exists() and not is_unfinished(own)
+    return own if finished and pathlib.Path.cwd().name == "my_notebooks" else committed
 
 
-def load_model(folder, device="cpu"):
-    """(model, tokenizer) of a folder that `save_model` or pretraining filled; the model is set to `eval`.
-
-    Raises CourseError for a folder that is missing or unfinished, a file cut short, weights of another shape.
-    """
+def finished_folder(folder: str | os.PathLike) -> pathlib.Path:
+    """The path of a finished run's folder. Raises CourseError for one that is missing or unfinished."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise CourseError(f"the checkpoint folder {folder} does not exist: check its name")
     if is_unfinished(folder):
         raise CourseError(f"the run in {folder} is not finished: continue it with --resume first")
+    return folder
+
+
+def load_model(folder: str | os.PathLike, device: torch.device | str = "cpu") -> tuple:
+    """(model, tokenizer) of a folder that `save_model` or pretraining filled; the model is set to `eval`.
+
+    Raises CourseError for a folder that is missing, unfinished or a classifier's, a file cut short, weights of another
+    shape.
+    """
+    folder = finished_folder(folder)
+    if (folder / "labels.json").exists():
+        raise CourseError(f"{folder} holds a classifier and a language model was wanted: name a pretraining run")
     config = ModelConfig.from_dict(read_json(folder / "config.json"))
     tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
     if tokenizer.vocab_size + (not config.causal) != config.vocab_size:  # an encoder has one more, for hidden tokens

@@ -1,13 +1,15 @@
 """How a gradient becomes a step: Muon for matrices, AdamW for the rest, and the rate over time."""
 
 import math
+from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from bigmodel_lib.config import TrainConfig
 
 
-def linear_lr(fraction, step, warmup_steps):
+def linear_lr(fraction: float, step: int, warmup_steps: int) -> float:
     """The share of the peak rate to use now: up over the first steps, down to zero over the whole budget.
 
     min(1, (step + 1)/warmup_steps) · (1 - fraction), with `fraction` of the budget used. Returns a number from 0 to 1.
@@ -16,7 +18,7 @@ def linear_lr(fraction, step, warmup_steps):
     return min(1.0, (step + 1) / max(1, warmup_steps)) * (1.0 - fraction)
 
 
-def lr_schedule(fraction, step, warmup_steps, decay="linear", final_lr=0.0):
+def lr_schedule(fraction: float, step: int, warmup_steps: int, decay: str = "linear", final_lr: float = 0.0) -> float:
     """`linear_lr`, or with a cosine fall, and down to `final_lr` rather than zero.
 
     Source of the cosine (1 + cos πf)/2: Loshchilov & Hutter 2017, eq. 5.
@@ -35,7 +37,7 @@ POLAR_EXPRESS = (
 )
 
 
-def quintic(x, a, b, c):
+def quintic(x: torch.Tensor, a: float, b: float, c: float) -> torch.Tensor:
     """One odd polynomial of a matrix: a·X + b·(X Xᵀ) X + c·(X Xᵀ)² X.
 
     With X = U Σ Vᵀ, X Xᵀ X is U Σ³ Vᵀ: each singular value s becomes a·s + b·s³ + c·s⁵, the singular vectors stay.
@@ -45,7 +47,7 @@ def quintic(x, a, b, c):
     return a * x + (b * gram + c * gram @ gram) @ x
 
 
-def orthogonalise(gradient):
+def orthogonalise(gradient: torch.Tensor) -> torch.Tensor:
     """The same singular vectors with singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
 
     X₀ = G / (1.01 ‖G‖), then X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c) of POLAR_EXPRESS:
@@ -63,13 +65,13 @@ def orthogonalise(gradient):
 class Muon(torch.optim.Optimizer):
     """Steps of equal size in every direction of a matrix: momentum, orthogonalised.
 
-    M ← μ M + (1 - μ) G;  N = μ M + (1 - μ) G (Nesterov);  W ← W - rate · √max(1, out/in) · orthogonalise(N).
+    M ← μ M + (1 - μ) G;  N = μ M + (1 - μ) G (Nesterov);  W ← W - lr · √max(1, out/in) · orthogonalise(N).
     μ grows from 0.85 to `momentum` over the first 100 steps. Matrices (in, out) of one shape are stepped together.
     Source: Jordan et al. 2024; the scale from Bernstein & Newhouse 2024.
     """
 
-    def __init__(self, parameters, rate: float, momentum: float = 0.9):
-        super().__init__(list(parameters), {"lr": rate, "momentum": momentum})
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.9):
+        super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -81,7 +83,7 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in by_shape.items():
                 self._step_together(parameters, shape, group["lr"], group["momentum"])
 
-    def _step_together(self, parameters, shape, rate, momentum):
+    def _step_together(self, parameters: list, shape: tuple, lr: float, momentum: float) -> None:
         states = [self.state[parameter] for parameter in parameters]
         for parameter, state in zip(parameters, states, strict=True):
             if not state:
@@ -92,7 +94,8 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(averages, gradients, 1 - mu)
         nesterov = torch.stack(gradients).lerp_(torch.stack(averages), mu)
         update = orthogonalise(nesterov)
-        torch._foreach_add_(parameters, list(update.unbind()), alpha=-rate * math.sqrt(max(1.0, shape[1] / shape[0])))
+        scale = math.sqrt(max(1.0, shape[1] / shape[0]))
+        torch._foreach_add_(parameters, list(update.unbind()), alpha=-lr * scale)
         for state in states:
             state["steps"] += 1
 
@@ -103,11 +106,10 @@ class Optimizers:
     Muon takes the matrices inside the blocks, AdamW (Loshchilov & Hutter 2019, algorithm 2) embeddings, output, shifts.
     """
 
-    def __init__(self, model, config: TrainConfig):
+    def __init__(self, model: nn.Module, config: TrainConfig):
         self.names = {parameter: name for name, parameter in model.named_parameters()}
-        muon = [
-            p for p, n in self.names.items() if config.optimizer == "muon" and n.startswith("blocks.") and p.ndim == 2
-        ]
+        inside = [parameter for parameter, name in self.names.items() if "blocks." in name and parameter.ndim == 2]
+        muon = inside if config.optimizer == "muon" else []
         chosen = set(muon)
         rest = [parameter for parameter in self.names if parameter not in chosen]
         fused = all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in rest)
@@ -118,10 +120,10 @@ class Optimizers:
         self.parts = [adamw] + ([Muon(muon, config.muon_lr, config.momentum)] if muon else [])
         self.peaks = [part.param_groups[0]["lr"] for part in self.parts]
 
-    def step(self, factor: float) -> None:
-        """One update with every rate at `factor` times its peak; the gradients are forgotten."""
+    def step(self, lr: float) -> None:
+        """One update with every rate at `lr` times its peak; the gradients are forgotten."""
         for part, peak in zip(self.parts, self.peaks, strict=True):
-            part.param_groups[0]["lr"] = peak * factor
+            part.param_groups[0]["lr"] = peak * lr
             part.step()
             part.zero_grad(set_to_none=True)
 

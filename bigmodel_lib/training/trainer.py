@@ -1,23 +1,26 @@
-"""The loop: one class that trains a model on tokens, and can be watched, stopped, continued and shared."""
+"""The loop: one class that trains any model on any batches, and can be watched, stopped, continued and shared."""
 
 import dataclasses
+import functools
 import math
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from torch import nn
 
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.model.devices import autocast, compiled, evaluating, to_device
+from bigmodel_lib.model.devices import autocast, compiled, device_of, to_device
 from bigmodel_lib.model.layers import cross_entropy
-from bigmodel_lib.model.transformer import LanguageModel
-from bigmodel_lib.text.batches import all_windows, mask_tokens, random_windows
+from bigmodel_lib.text.batches import Batches
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.optimizers import Optimizers, lr_schedule
 
-LOOK_EVERY = 10  # steps between two looks of the host at the losses
+REPORT_EVERY = 10  # steps between two reports, at which the host waits for the device
+FORMAT = 2  # of checkpoints: the first edition's had none
 
 
 class Diverged(CourseError):
@@ -29,132 +32,156 @@ class Diverged(CourseError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
-    """What a run looks like from outside, every few steps: loss is the mean over the steps since the last look."""
+class Progress:
+    """What a run looks like from outside, every few steps; loss is the mean over the steps since the last report."""
 
     step: int
     fraction: float  # of the budget
     seconds: float  # of training
-    tokens: int  # read so far
-    loss: float  # nats per token
-    rate: float  # share of the peak rate, now
-    gradient_norm: float  # √Σ g² over all parameters, in the first step since the last look
+    tokens: int  # read so far, padding included
+    loss: float  # nats per target
+    lr: float  # share of the peak rate, now
+    gradient_norm: float  # √Σ g² over all parameters, in the first step since the last report
 
 
-def batch_for(model: LanguageModel, windows, rng):
-    """What a model of this kind trains on: (x, y) of the next tokens, or for an encoder of hidden ones.
+def full_precision(logits: torch.Tensor) -> torch.Tensor:
+    """float32, whatever autocast has made of the logits; float64 stays."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
-    windows: (x, y) as `random_windows` gives them. An encoder's last token id stands for a hidden token.
+
+def next_token_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Mean of -log softmax(model(x))[y] over the targets that are not -1, in nats.
+
+    Shapes: model(x) (B, T, V), y (B, T) -> (). It serves hidden tokens, tasks and labels (T = 1) as well.
     """
-    return windows if model.config.causal else mask_tokens(windows[0], model.config.vocab_size - 1, rng)
+    return cross_entropy(full_precision(model(x)), y)
 
 
-@torch.no_grad()
-def evaluate(model, tokens: np.ndarray, batch_size: int = 64, precision: str = "auto", seed: int = 0) -> float:
-    """Mean loss in nats per target over all of `tokens`, in windows of the model's context that do not overlap.
+class Trainer:
+    """A run that can be watched, stopped and continued: `for progress in trainer: …` trains until the budget is used.
 
-    An encoder's hidden places are drawn with `seed`, the same ones each time.
-    """
-    device = model.token_embedding.device
-    sums, count, rng = [], 0, np.random.default_rng(seed)
-    for windows in all_windows(tokens, batch_size, model.config.context_length):
-        x, y = batch_for(model, windows, rng)
-        with evaluating(model), autocast(device, precision):
-            logits = model(to_device(x, device))
-        n_targets = int((y >= 0).sum())
-        sums.append(cross_entropy(logits.float(), to_device(y, device)) * n_targets)
-        count += n_targets
-    return math.fsum(torch.stack(sums).tolist()) / count
+    batches    a source of batches, as bigmodel_lib.text.batches describes it; it draws with the trainer's generator
+    loss_fn    (model, *tensors of a batch) -> the mean loss over the batch's targets, ()
+    schedule   (fraction of the budget, step, warmup_steps) -> share of the peak rate; None: `lr_schedule`, as in config
+    optimizers what makes the steps; None: those of config
 
-
-class Pretraining:
-    """A run that can be watched, stopped and continued: `for look in run: …` trains until the budget is used.
-
-    Time counts only inside the loop's steps, so whoever watches may evaluate, draw and sample at leisure.
-    The model must be initialised and on its device. Raises Diverged when a loss turns NaN.
+    Time counts only inside the loop's steps, so whoever watches may evaluate, draw and sample at leisure. The model
+    must be initialised and on its device. Raises CourseError for a batch smaller than the number of processes, and
+    Diverged when a loss turns NaN.
     """
 
     def __init__(
-        self, model: LanguageModel, tokens: np.ndarray, config: TrainConfig, clock=time.perf_counter, processes=None
+        self,
+        model: nn.Module,
+        batches: Batches,
+        loss_fn: Callable[..., torch.Tensor],
+        config: TrainConfig,
+        *,
+        schedule: Callable[[float, int, int], float] | None = None,
+        optimizers: Optimizers | None = None,
+        processes: Processes | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ):
-        self.model, self.tokens, self.config, self.clock = model, tokens, config, clock
-        self.device, self.processes = model.token_embedding.device, processes or Processes()
-        self.rows = self.processes.rows(config.batch_size)
+        self.model = model
+        self.batches = batches
+        self.loss_fn = loss_fn
+        self.config = config
+        self.schedule = schedule or functools.partial(lr_schedule, decay=config.decay, final_lr=config.final_lr)
+        self.optimizers = optimizers or Optimizers(model, config)
+        self.processes = processes or Processes()
+        self.clock = clock
+        if config.batch_size < self.processes.size:
+            raise CourseError(
+                f"batch_size {config.batch_size} cannot be shared by {self.processes.size} processes: "
+                f"choose at least {self.processes.size}"
+            )
+        self.device = device_of(model)
         self.forward = self.processes.wrap(compiled(model) if config.compile else model)
-        self.optimizers = Optimizers(model, config)
         self.rng = np.random.default_rng(config.seed)
-        self.step, self.seconds, self.curve = 0, 0.0, []
-        self.measure_gradient, self.gradient_norm = False, math.nan
+        self.step = 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self.curve: list[dict] = []
 
     def fraction(self, running: float = 0.0) -> float:
         """The used share of the budget, 0 to 1; `running` seconds have not been booked yet."""
         if self.config.steps is not None:
             return self.step / self.config.steps
-        return self.processes.agree(min(1.0, (self.seconds + running) / (60 * self.config.minutes)))
+        return self.processes.broadcast(min(1.0, (self.seconds + running) / (60 * self.config.minutes)))
 
-    def rate(self, fraction: float) -> float:
+    def lr(self, fraction: float) -> float:
         """The share of the peak rate at this step."""
-        config = self.config
-        return lr_schedule(fraction, self.step, config.warmup_steps, config.decay, config.final_lr)
+        return self.schedule(fraction, self.step, self.config.warmup_steps)
 
-    def seed_what_is_left_out(self) -> None:
+    def next_batch(self) -> tuple[tuple[torch.Tensor, ...], float]:
+        """(tensors, share): this process's rows of the next global batch, and the share of its targets in them."""
+        arrays = self.batches(self.rng)
+        self.tokens += arrays[0].size
+        is_target = arrays[-1] >= 0
+        rows = self.processes.rows(len(is_target))
+        share = float(is_target[rows].sum() / is_target.sum())
+        if rows.start == rows.stop:
+            rows = slice(0, 1)  # a row of another process, at share 0: all have to take part in every step
+        return tuple(to_device(array[rows], self.device) for array in arrays), share
+
+    def train_step(
+        self, *tensors: torch.Tensor, lr: float, share: float = 1.0, measure: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Forward, backward, clip, update -> (loss (), norm of the gradient () or None), both still on the device.
+
+        lr: share of the peak rate. share: of the global batch's targets, in these tensors; the losses of all processes
+        add up to the mean over all targets. The norm, before clipping, is there if it is clipped or to be measured.
+        """
+        with autocast(self.device, self.config.precision):
+            loss = self.loss_fn(self.forward, *tensors) * share
+        (loss * self.processes.size).backward()  # gradients are averaged over the processes
+        norm = None
+        if self.config.clip or measure:
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        self.optimizers.step(lr)
+        return loss.detach(), norm
+
+    def seed_dropout(self) -> None:
         """Make PyTorch's own generators, by which dropout draws, begin anew from this run's seed, step and process.
 
         So a resumed run leaves out what it would have left out, and no two processes leave out the same.
         """
-        sources = np.random.SeedSequence((self.config.seed, self.step, self.processes.rank))
-        torch.manual_seed(int(sources.generate_state(1, np.uint64)[0]))
+        config = getattr(self.model, "config", None)
+        if config is None or config.dropout or config.ngrams > 1:
+            source = np.random.SeedSequence((self.config.seed, self.step, self.processes.rank))
+            torch.manual_seed(int(source.generate_state(1, np.uint64)[0]))
 
-    def next_batch(self):
-        """(x, y, share): this process's rows of the next global batch, and the share of its targets that they hold."""
-        windows = random_windows(self.tokens, self.config.batch_size, self.model.config.context_length, self.rng)
-        x, y = batch_for(self.model, windows, self.rng)
-        mine = y[self.rows]
-        share = float((mine >= 0).sum() / (y >= 0).sum())
-        return to_device(x[self.rows], self.device), to_device(mine, self.device), share
-
-    def train_step(self, x, y, rate: float, share: float = 1.0):
-        """Forward, backward, clip, update. x and y (B, T) on the device -> loss (), still on the device.
-
-        share: of the global batch's targets, in y; the losses of all processes add up to the mean over all targets.
-        """
-        with autocast(self.device, self.config.precision):
-            logits = self.forward(x)
-        loss = cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, y) * share
-        (loss * self.processes.size).backward()  # gradients are averaged over the processes
-        if self.config.clip or self.measure_gradient:
-            longest = self.config.clip or math.inf
-            self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
-        self.optimizers.step(rate)
-        return loss.detach()
-
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Progress]:
         while self.fraction() < 1.0:
-            look = self._steps_until_look()
-            self.curve.append(dataclasses.asdict(look))
-            yield look
+            progress = self._steps_until_report()
+            self.curve.append(dataclasses.asdict(progress))
+            yield progress
 
-    def _steps_until_look(self) -> Look:
-        losses, start = [], self.clock()
+    def _steps_until_report(self) -> Progress:
+        losses: list[torch.Tensor] = []
+        first_norm = None
+        start = self.clock()
         self.model.train()
-        while not losses or self.step % LOOK_EVERY:
+        while not losses or self.step % REPORT_EVERY:
             fraction = self.fraction(self.clock() - start)
             if losses and fraction >= 1.0:
                 break
-            x, y, share = self.next_batch()
-            if self.model.config.dropout or self.model.config.ngrams > 1:
-                self.seed_what_is_left_out()
-            self.measure_gradient = not losses
-            losses.append(self.train_step(x, y, self.rate(fraction), share))
+            tensors, share = self.next_batch()
+            self.seed_dropout()
+            loss, norm = self.train_step(*tensors, lr=self.lr(fraction), share=share, measure=not losses)
+            first_norm = norm if first_norm is None else first_norm
+            losses.append(loss)
             self.step += 1
-        values = self.processes.total(torch.stack(losses)).tolist()  # the one place where the host waits for the device
-        self.seconds += self.processes.agree(self.clock() - start)
+        values = self.processes.all_reduce(torch.stack(losses)).tolist()  # here alone the host waits for the device
+        self.seconds += self.processes.broadcast(self.clock() - start)
         for behind, loss in enumerate(values):
             if not math.isfinite(loss):
                 raise Diverged("loss", self.step - len(values) + behind)
-        fraction, loss = self.fraction(), math.fsum(values) / len(values)
-        tokens = self.step * self.config.batch_size * self.model.config.context_length
-        return Look(self.step, fraction, self.seconds, tokens, loss, self.rate(fraction), float(self.gradient_norm))
+        fraction = self.fraction()
+        mean = math.fsum(values) / len(values)
+        return Progress(
+            self.step, fraction, self.seconds, self.tokens, mean, self.lr(fraction), float(first_norm)
+        )  # fmt: skip
 
     def check_weights(self) -> None:
         """Raises Diverged if a weight is no number."""
@@ -166,18 +193,27 @@ class Pretraining:
         self.check_weights()
         tensors = {f"model/{name}": parameter for name, parameter in self.model.named_parameters()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        state = dict(step=self.step, seconds=self.seconds, curve=self.curve, rng=self.rng.bit_generator.state)
-        configs = dict(model=self.model.config.to_dict(), train=self.config.to_dict())
-        checkpoints.save_tensors(path, tensors, {**notes, **configs, "state": state})
+        state = dict(step=self.step, tokens=self.tokens, seconds=self.seconds, curve=self.curve)
+        state["rng"] = self.rng.bit_generator.state
+        if hasattr(self.batches, "state_dict"):
+            state["batches"] = self.batches.state_dict()
+        checkpoints.save_tensors(
+            path, tensors, {**notes, "format": FORMAT, "train": self.config.to_dict(), "state": state}
+        )
 
     def load(self, tensors: dict, notes: dict, path) -> None:
         """Put back what `save` wrote. Raises CourseError for weights of another shape."""
-        parts = {
-            kind: {k.removeprefix(kind): v for k, v in tensors.items() if k.startswith(kind)}
-            for kind in ("model/", "optimizer/")
-        }
-        checkpoints.fill(self.model, parts["model/"], path)
-        self.optimizers.load_state_tensors(parts["optimizer/"])
+        parts: dict = {"model": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            kind, _, name = name.partition("/")
+            parts[kind][name] = tensor
+        checkpoints.fill(self.model, parts["model"], path)
+        self.optimizers.load_state_tensors(parts["optimizer"])
         state = notes["state"]
-        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
+        self.step = state["step"]
+        self.tokens = state["tokens"]
+        self.seconds = state["seconds"]
+        self.curve = state["curve"]
         self.rng.bit_generator.state = state["rng"]
+        if "batches" in state:
+            self.batches.load_state_dict(state["batches"])

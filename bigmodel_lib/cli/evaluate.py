@@ -1,0 +1,80 @@
+"""`bigmodel evaluate`: how good a model is on a text, or a classifier on labelled texts."""
+
+import argparse
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from bigmodel_lib.cli import program
+from bigmodel_lib.cli.program import OneLineParser, say
+from bigmodel_lib.cli.stopping import StopSignal
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.finetuning.classification import load_classifier
+from bigmodel_lib.measuring.evaluation import evaluate, label_log_probs, label_metrics
+from bigmodel_lib.model.devices import choose_device
+from bigmodel_lib.text.batches import encode_texts
+from bigmodel_lib.text.labels import read_labelled
+from bigmodel_lib.text.sources import read_text
+from bigmodel_lib.training.checkpoints import load_model
+
+
+def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of the command line; an impossible one ends the program with one line and code 2."""
+    parser = OneLineParser(
+        prog="bigmodel evaluate", description="Measure a model on a text, or a classifier on labels."
+    )
+    add = parser.add_argument
+    add("--checkpoint", metavar="DIR", required=True, help="folder of a finished run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--text", metavar="FILE", help="a UTF-8 text, for a language model")
+    what.add_argument("--data", metavar="FILE.tsv", help="UTF-8 rows of label<TAB>text, for a classifier")
+    add("--device", choices=program.DEVICES, default="auto", help="where to compute (default: auto)")
+    return parser.parse_args(argv)
+
+
+def of_a_text(folder: str, path: str, device: torch.device) -> str:
+    """Loss, perplexity and bits per character of a language model; of an encoder its loss on hidden tokens."""
+    model, tokenizer = load_model(folder, device)
+    tokens = tokenizer.encode(read_text(path))
+    if len(tokens) < 2:
+        raise CourseError(f"{path} has {len(tokens)} token, and a loss takes two at least: name a longer text")
+    loss = evaluate(model, tokens)
+    if not model.config.causal:
+        return f"{len(tokens):,} tokens: loss {loss:.4f} nats per hidden token, perplexity {math.exp(loss):.2f}"
+    n_targets = len(tokens) - 1
+    bits = loss * n_targets / math.log(2) / tokenizer.count_characters(tokens[1:])
+    return (
+        f"{n_targets:,} tokens: loss {loss:.4f} nats per token, perplexity {math.exp(loss):.2f}, "
+        f"{bits:.4f} bits per character"
+    )
+
+
+def of_labels(folder: str, path: str, device: torch.device) -> str:
+    """Loss, accuracy and macro-F1 of a classifier. Raises CourseError for a label that it does not know."""
+    model, tokenizer, names = load_classifier(folder, device)
+    data = read_labelled(path)
+    unknown = sorted(set(data.names) - set(names))
+    if unknown:
+        raise CourseError(
+            f"{path} has the label {unknown[0]!r}, and {folder} knows {', '.join(names)}: correct the table"
+        )
+    labels = np.array([names.index(name) for name in data.names])[data.labels]
+    log_probs = label_log_probs(model, encode_texts(data.texts, tokenizer, model.config.context_length))
+    found = label_metrics(log_probs, labels)
+    return (
+        f"{len(labels):,} texts: loss {found['loss']:.4f} nats per text, accuracy {found['accuracy']:.3f}, "
+        f"macro-F1 {found['macro_f1']:.3f}"
+    )
+
+
+def main(argv: Sequence[str] | None = None, stop: StopSignal | None = None) -> int:
+    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
+    options = parse_options(argv)
+
+    def work() -> None:
+        measure, path = (of_a_text, options.text) if options.text is not None else (of_labels, options.data)
+        say(measure(options.checkpoint, path, choose_device(options.device)))
+
+    return program.answer("evaluate", work, stop)

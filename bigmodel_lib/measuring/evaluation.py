@@ -1,0 +1,106 @@
+"""What measures a model: its loss on a text, and how often it is right about labels and tasks."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from bigmodel_lib.model.devices import autocast, device_of, evaluating, to_device
+from bigmodel_lib.model.layers import cross_entropy
+from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.storyworld.tasks import Task, task_batch
+from bigmodel_lib.text.batches import all_windows, mask_tokens, pad_windows
+
+
+@torch.no_grad()
+def evaluate(
+    model: LanguageModel,
+    tokens: np.ndarray,
+    batch_size: int = 64,
+    precision: str = "auto",
+    seed: int = 0,
+    mask_rate: float = 0.15,
+) -> float:
+    """Mean loss in nats per target over all of `tokens`, in windows of the model's context that do not overlap.
+
+    An encoder's last token id stands for a hidden token; its hidden places are drawn with `seed`, the same each time.
+    """
+    device, config = device_of(model), model.config
+    sums, count, rng = [], 0, np.random.default_rng(seed)
+    for x, y in all_windows(tokens, batch_size, config.context_length):
+        if not config.causal:
+            x, y = mask_tokens(x, config.vocab_size - 1, rng, mask_rate)
+        with evaluating(model), autocast(device, precision):
+            logits = model(to_device(x, device))
+        n_targets = int((y >= 0).sum())
+        sums.append(cross_entropy(logits.float(), to_device(y, device)) * n_targets)
+        count += n_targets
+    return math.fsum(torch.stack(sums).tolist()) / count
+
+
+# Labels
+
+
+@torch.no_grad()
+def label_log_probs(classifier: nn.Module, documents: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+    """ln p of every label for every text: (N, C). Texts of about the same length are read together."""
+    device, T = device_of(classifier), classifier.config.context_length
+    order = np.argsort([len(document) for document in documents], kind="stable")
+    parts = []
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        x = to_device(pad_windows([documents[i] for i in rows], T), device)
+        with evaluating(classifier), autocast(device, "auto"):
+            parts.append(classifier(x)[:, 0].float().log_softmax(dim=-1))
+    found = torch.cat(parts).cpu().numpy()
+    return found[np.argsort(order)]
+
+
+def label_metrics(log_probs: np.ndarray, labels: Sequence[int]) -> dict:
+    """loss in nats per text, accuracy, macro-F1 (the mean of the labels' F1), and the confusion matrix (true, said)."""
+    from sklearn.metrics import confusion_matrix, f1_score
+
+    labels, said = np.asarray(labels), log_probs.argmax(axis=1)
+    kinds = range(log_probs.shape[1])
+    return {
+        "loss": float(-log_probs[np.arange(len(labels)), labels].mean()),
+        "accuracy": float((said == labels).mean()),
+        "macro_f1": float(f1_score(labels, said, labels=kinds, average="macro", zero_division=0)),
+        "confusion": confusion_matrix(labels, said, labels=kinds).tolist(),
+    }
+
+
+@torch.no_grad()
+def opinions(model: LanguageModel, documents: Sequence[np.ndarray], starts: Sequence[int]) -> np.ndarray:
+    """What a language model thinks of the ends of texts, without any head: the lowest ln p(token | those before it).
+
+    documents: arrays of ids; starts: where the end of each begins. Returns (N,), in nats.
+    """
+    found = []
+    for document, start in zip(documents, starts, strict=True):
+        tokens = to_device(np.asarray(document)[None], device_of(model))
+        with evaluating(model):
+            log_probs = model(tokens[:, :-1]).float().log_softmax(dim=-1)[0]
+        of_each = log_probs.gather(1, tokens[0, 1:, None])[:, 0]
+        found.append(of_each[start - 1 :].min())
+    return torch.stack(found).cpu().numpy()
+
+
+# Tasks
+
+
+@torch.no_grad()
+def exact_share(model: LanguageModel, tasks: Sequence[Task], tokenizer, batch_size: int = 50) -> float:
+    """The share of language tasks that a model answers exactly: greedy decoding gives every wanted token.
+
+    Greedy decoding does so just if each wanted token is the likeliest after those before it, so one reading is enough.
+    """
+    right, device = 0, device_of(model)
+    for start in range(0, len(tasks), batch_size):
+        x, y = task_batch(tasks[start : start + batch_size], tokenizer)
+        with evaluating(model):
+            said = model(to_device(x, device)).argmax(dim=-1).cpu().numpy()
+        right += int(((said == y) | (y < 0)).all(axis=1).sum())
+    return right / len(tasks)
