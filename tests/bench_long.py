@@ -13,11 +13,12 @@ import torch
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, reader, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
-from bigmodel_lib.training.trainer import Pretraining, evaluate
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 WANTED = 1.4697  # nats per character
 LONG = dict(context_length=256, batch_size=8, dropout=0.1)  # the text is read several times
@@ -40,7 +41,8 @@ def main() -> int:
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(options.seed))
     print(f"{hardware()}\n{options.text or 'Tiny Shakespeare'}: {len(text):,} characters")
     print(f"{count_parameters(model):,} parameters, context {model_config.context_length}\n", flush=True)
-    run, told = Pretraining(model, train, config), 0.0
+    source = batches.causal_batches(train, config.batch_size, model_config.context_length)
+    run, told = Trainer(model, source, next_token_loss, config), 0.0
     for look in run:
         if look.seconds >= told or look.fraction >= 1.0:
             sample = evaluate(model, validation[:16_384])

@@ -13,11 +13,12 @@ import torch
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, reader, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
-from bigmodel_lib.training.trainer import Pretraining, evaluate
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 
 def train(name: str, text: str, seed: int, **budget):
@@ -26,7 +27,8 @@ def train(name: str, text: str, seed: int, **budget):
     model_config, config = preset(name, tokenizer.vocab_size, seed=seed, **budget)
     train_tokens, validation = batches.split_tokens(tokenizer.encode(text), model_config.context_length)
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(seed))
-    run = Pretraining(model, train_tokens, config)
+    source = batches.causal_batches(train_tokens, config.batch_size, model_config.context_length)
+    run = Trainer(model, source, next_token_loss, config)
     for _ in run:
         pass
     return run.seconds, evaluate(model, validation), run.step

@@ -30,15 +30,16 @@ sys.path.insert(0, str(ROOT))
 from bigmodel_lib import generation  # noqa: E402
 from bigmodel_lib.config import ModelConfig, TrainConfig  # noqa: E402
 from bigmodel_lib.measuring.costs import flops_formula, memory_formula  # noqa: E402
+from bigmodel_lib.measuring.evaluation import evaluate  # noqa: E402
 from bigmodel_lib.model import layers, streaming, transformer  # noqa: E402
 from bigmodel_lib.model.devices import autocast  # noqa: E402
 from bigmodel_lib.model.layers import cross_entropy  # noqa: E402
 from bigmodel_lib.model.transformer import LanguageModel, initialise  # noqa: E402
 from bigmodel_lib.recipes import preset  # noqa: E402
 from bigmodel_lib.storyworld import StoryWorld  # noqa: E402
-from bigmodel_lib.text.batches import split_tokens  # noqa: E402
+from bigmodel_lib.text.batches import causal_batches, split_tokens  # noqa: E402
 from bigmodel_lib.text.tokenizers import CharacterTokenizer  # noqa: E402
-from bigmodel_lib.training.trainer import Pretraining, evaluate  # noqa: E402
+from bigmodel_lib.training.trainer import Trainer, next_token_loss  # noqa: E402
 
 PEAKS = {  # 10¹² operations a second without sparsity, as NVIDIA's data sheets state them
     "H100 80GB HBM3": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
@@ -146,11 +147,12 @@ def overtaking(bench: Bench) -> dict:
     return {"cpu_threads": torch.get_num_threads(), "products": rows}
 
 
-def small_run(bench: Bench, config: TrainConfig, tokens, **sizes) -> Pretraining:
+def small_run(bench: Bench, config: TrainConfig, tokens, **sizes) -> Trainer:
     """The preset small on tokens, ready to step."""
     model_config, _ = preset("small", int(tokens.max()) + 1, **sizes)
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)).to(bench.device)
-    return Pretraining(model, tokens, config)
+    source = causal_batches(tokens, config.batch_size, model_config.context_length)
+    return Trainer(model, source, next_token_loss, config)
 
 
 def synchronising(bench: Bench) -> dict:
@@ -166,8 +168,7 @@ def synchronising(bench: Bench) -> dict:
         def some_steps(run=run, name=name):
             losses = []
             for _ in range(steps):
-                x, y, share = run.next_batch()
-                loss = run.train_step(x, y, 0.1, share)
+                loss, _ = run.train_step(*run.next_batch()[0], lr=0.1)
                 losses.append(loss.item() if name == "each_step" else loss)
 
         found[name] = bench.seconds(some_steps, 3)
@@ -178,12 +179,12 @@ def hidden_syncs(bench: Bench) -> dict:
     """Whether anything in a training step makes the host wait for the device."""
     run = small_run(bench, TrainConfig(steps=10**6, clip=1.0), np.random.default_rng(0).integers(0, 80, 100_000))
     for _ in range(3):
-        run.train_step(*run.next_batch()[:2], 0.1)
+        run.train_step(*run.next_batch()[0], lr=0.1)
     if not bench.gpu:
         return {"syncs": None}
     torch.cuda.set_sync_debug_mode("error")
     try:
-        run.train_step(*run.next_batch()[:2], 0.1)
+        run.train_step(*run.next_batch()[0], lr=0.1)
         return {"syncs": 0}
     except RuntimeError as error:
         frames = [line for line in traceback.format_exc().splitlines() if "bigmodel_lib" in line]
@@ -468,7 +469,7 @@ def profiled(bench: Bench) -> dict:
     run = small_run(bench, TrainConfig(steps=10**6), tokens)
     steps = {
         "GPT-2 small": step_of(bench, {"bfloat16": True, "fused_adamw": True}, bench.size(16, 2))[0],
-        "preset small": lambda: run.train_step(*run.next_batch()[:2], 0.1),
+        "preset small": lambda: run.train_step(*run.next_batch()[0], lr=0.1),
     }
     found, kind = {}, "self_device_time_total" if bench.gpu else "self_cpu_time_total"
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * bench.gpu
@@ -526,7 +527,8 @@ def train(bench: Bench, name: str, tokens, vocab_size: int, **changes) -> dict:
     model_config, config = preset(name, vocab_size, **changes)
     train_tokens, validation = split_tokens(tokens, model_config.context_length)
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)).to(bench.device)
-    run, looks = Pretraining(model, train_tokens, config), []
+    source = causal_batches(train_tokens, config.batch_size, model_config.context_length)
+    run, looks = Trainer(model, source, next_token_loss, config), []
     for look in run:
         looks.append((look.step, look.seconds))
     loss = evaluate(model, validation[:100_000])

@@ -19,12 +19,14 @@ import time
 import numpy as np
 import torch
 
+from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
-from bigmodel_lib.training.trainer import Pretraining, evaluate
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "budget.json"
 SEEDS = {10: (0, 1, 2), 60: (0, 1), 180: (0, 1)}
@@ -42,20 +44,27 @@ def texts(part: int = 1):
     return tokenizer.vocab_size, train[: len(train) // part], validation
 
 
-def build(name: str, d_model: int, steps: int, seed: int) -> Pretraining:
+def run_of(model_config: ModelConfig, config: TrainConfig, train: np.ndarray) -> Trainer:
+    """A run on a text, not yet begun."""
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed))
+    source = batches.causal_batches(train, config.batch_size, model_config.context_length)
+    return Trainer(model, source, next_token_loss, config)
+
+
+def build(name: str, d_model: int, steps: int, seed: int) -> Trainer:
     """The run of one row of the first table, not yet begun."""
     vocab_size, train, _ = texts()
     model_config, config = preset(name, vocab_size, steps=steps, seed=seed, d_model=d_model, n_heads=d_model // 32)
-    return Pretraining(initialise(LanguageModel(model_config), torch.Generator().manual_seed(seed)), train, config)
+    return run_of(model_config, config, train)
 
 
-def build_part(d_model: int, part: int, dropout: float, seed: int, steps: int = PART_STEPS) -> Pretraining:
+def build_part(d_model: int, part: int, dropout: float, seed: int, steps: int = PART_STEPS) -> Trainer:
     """A model of the preset small but for its width, on the first 1/part of the text."""
     vocab_size, train, _ = texts(part)
     model_config, config = preset(
         "small", vocab_size, steps=steps, seed=seed, d_model=d_model, n_heads=PART_SIZES[d_model], dropout=dropout
     )
-    return Pretraining(initialise(LanguageModel(model_config), torch.Generator().manual_seed(seed)), train, config)
+    return run_of(model_config, config, train)
 
 
 def step_seconds(rounds: int = 5) -> dict:

@@ -19,17 +19,17 @@ from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld.tasks import task_tokenizer
 from bigmodel_lib.text.batches import mask_tokens
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.trainer import Pretraining
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "encoder"
 STEPS, BATCH, LENGTH = 3000, 32, 64
 
 
-def hidden_batches(world, tokenizer, rng):
-    """A function that gives (x, y): windows of one new story after another, with some words hidden."""
+def hidden_batches(world, tokenizer):
+    """A source of (x, y): windows of one new story after another, with some words hidden."""
     stock: list = []
 
-    def batch():
+    def batch(rng):
         while len(stock) < BATCH * LENGTH:
             stock.extend(tokenizer.encode(f"{START} {world.sample(rng).text} {END}").tolist())
         windows = np.array(stock[: BATCH * LENGTH], dtype=np.int64).reshape(BATCH, LENGTH)
@@ -48,20 +48,17 @@ def build(steps: int = STEPS):
         batch_size=BATCH, muon_lr=0.012, momentum=0.95, warmup_steps=20,
     )  # fmt: skip
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
-    run, next_batch = (
-        Pretraining(model, np.zeros(999), config),
-        hidden_batches(world, tokenizer, np.random.default_rng(4)),
-    )
-    run.next_batch = lambda: (*map(torch.from_numpy, next_batch()), 1.0)
+    next_batch, rng = hidden_batches(world, tokenizer), np.random.default_rng(4)
+    run = Trainer(model, lambda _: next_batch(rng), next_token_loss, config)  # its stories have a seed of their own
     return run, world, tokenizer
 
 
 @torch.no_grad()
-def share_right(model, next_batch, batches: int = 50) -> float:
+def share_right(model, next_batch, rng, batches: int = 50) -> float:
     """The share of hidden words, in new stories, that the model holds for the likeliest."""
     right, asked = 0, 0
     with evaluating(model):
-        for x, y in (map(torch.from_numpy, next_batch()) for _ in range(batches)):
+        for x, y in (map(torch.from_numpy, next_batch(rng)) for _ in range(batches)):
             right += int(((model(x).argmax(dim=-1) == y) & (y >= 0)).sum())
             asked += int((y >= 0).sum())
     return right / asked
@@ -75,7 +72,7 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     checkpoints.save_model(FOLDER, run.model, tokenizer, torch.bfloat16)
     kept, _ = checkpoints.load_model(FOLDER)  # its weights are rounded
-    right = share_right(kept, hidden_batches(world, tokenizer, np.random.default_rng(5)))
+    right = share_right(kept, hidden_batches(world, tokenizer), np.random.default_rng(5))
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     curve = [row for row in run.curve if row["step"] % 100 == 0]
     metrics = dict(hidden_words_right=right, parameters=count_parameters(run.model), steps=run.step,

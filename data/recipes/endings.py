@@ -19,13 +19,16 @@ from bigmodel_lib.finetuning.baselines import (
     linear_model,
     lstm_log_probs,
 )
-from bigmodel_lib.finetuning.classification import encode_texts, label_log_probs, label_metrics, opinions
-from bigmodel_lib.finetuning.finetuning import Finetuning, add_lora, classifier_run, count_trainable
+from bigmodel_lib.finetuning.classification import classifier_run
+from bigmodel_lib.finetuning.lora import add_lora, count_trainable
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics, opinions
 from bigmodel_lib.storyworld import START
 from bigmodel_lib.storyworld.tasks import ending_of
+from bigmodel_lib.text.batches import encode_texts
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "endings.json"
 SEEDS, STEPS, TESTED = 5, {50: 30, 400: 100, 3200: 400}, 1000  # STEPS {labelled stories: updates}
@@ -116,7 +119,7 @@ def forget(way: str, seed: int, steps: int = 100) -> dict:
         add_lora(model, 8, 16.0, torch.Generator().manual_seed(seed), but=())
         rates = dict(optimizer="adamw", adamw_lr=0.005, beta1=0.9)
     config = TrainConfig(steps=steps, batch_size=32, seed=seed, **rates)
-    run = Finetuning(model, task_batches(world, tokenizer, np.random.default_rng(seed), kinds), config)
+    run = Trainer(model, task_batches(world, tokenizer, kinds), next_token_loss, config)
     for _ in run:
         pass
     after = gap(model, world, tokenizer, 200)["loss"]

@@ -17,7 +17,7 @@ from bigmodel_lib.viz import attention, plots
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
-RECIPE += ["--d-model", "128", "--n-heads", "4", "--ngrams", "1", "--muon-rate", "0.03"]  # for a small file
+RECIPE += ["--d-model", "128", "--n-heads", "4", "--ngrams", "1", "--learning-rate", "0.03"]  # for a small file
 LAYER, HEAD = 0, 1  # of the picture
 
 

@@ -21,7 +21,7 @@ from bigmodel_lib.recipes import preset
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, QUESTION
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.trainer import Pretraining
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
 RUNS = DATA.parent / "runs/interpretation"
@@ -29,14 +29,14 @@ SEEDS, STEPS, BATCH, LENGTH, STORIES = (0, 1, 2), 3000, 32, 80, 500
 READ = "stories of `small_world`, whole or their beginnings, each with questions on it; made up as it goes"
 
 
-def question_batches(world, tokenizer, rng):
-    """A function that gives (x, y): a new story, or the beginning of one, and questions about what was told so far.
+def question_batches(world, tokenizer):
+    """A source of (x, y): a new story, or the beginning of one, and questions about what was told so far.
 
     The loss counts on all of the answers, and on 4 in 10 tokens of the story.
     """
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
 
-    def row():
+    def row(rng):
         story = world.sample(rng)
         last = int(rng.integers(1, len(story.sentences))) if rng.random() < 0.6 else len(story.sentences) - 1
         tokens = [START, *(token for sentence in story.sentences[: last + 1] for token in sentence)]
@@ -47,9 +47,9 @@ def question_batches(world, tokenizer, rng):
             tokens, counts = [*tokens, *given, *answer], [*counts, *[0] * len(given), *[1] * len(answer)]
         return [ids[token] for token in tokens][: LENGTH + 1], counts[: LENGTH + 1]
 
-    def batch():
+    def batch(rng):
         x, y = np.zeros((BATCH, LENGTH), dtype=np.int64), np.full((BATCH, LENGTH), -1)
-        for i, (tokens, counts) in enumerate(row() for _ in range(BATCH)):
+        for i, (tokens, counts) in enumerate(row(rng) for _ in range(BATCH)):
             n = len(tokens) - 1
             x[i, :n], y[i, :n] = tokens[:-1], np.where(counts[1:], tokens[1:], -1)
         return x, y
@@ -64,11 +64,9 @@ def build(seed: int, steps: int = STEPS):
         "medium", tokenizer.vocab_size, steps=steps, seed=seed, d_model=64, n_heads=2, n_layers=3, d_ff=192, ngrams=1,
         context_length=LENGTH, batch_size=BATCH, muon_lr=0.015, momentum=0.95, warmup_steps=20,
     )  # fmt: skip
-    run = Pretraining(
-        initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed)), np.zeros(0, dtype=np.int64), config
-    )
-    next_batch = question_batches(world, tokenizer, np.random.default_rng(1000 + seed))
-    run.next_batch = lambda: (*map(torch.from_numpy, next_batch()), 1.0)
+    model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed))
+    next_batch, rng = question_batches(world, tokenizer), np.random.default_rng(1000 + seed)
+    run = Trainer(model, lambda _: next_batch(rng), next_token_loss, config)  # its stories have a seed of their own
     return run, world, tokenizer
 
 

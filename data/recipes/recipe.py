@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.optimizers import Optimizers
-from bigmodel_lib.training.trainer import Diverged, Pretraining, evaluate
+from bigmodel_lib.training.trainer import Diverged, Trainer, next_token_loss
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "recipe.json"
 STEPS, SEEDS, TUNING_SEED, DIVERGED = 400, (0, 1, 2, 3, 4), 100, 99.0
@@ -80,7 +81,7 @@ def texts():
     return tokenizer.vocab_size, train, tuning, validation
 
 
-def build(without, rate: float, steps: int, seed: int, vocab_size: int, train) -> Pretraining:
+def build(without, rate: float, steps: int, seed: int, vocab_size: int, train) -> Trainer:
     """The run of one row, not yet begun."""
     changes, optimizer = changes_of(without)
     rates = {} if optimizer.endswith("sgd") else {f"{optimizer}_lr": rate}
@@ -89,10 +90,9 @@ def build(without, rate: float, steps: int, seed: int, vocab_size: int, train) -
         optimizer="adamw" if optimizer in ("adamw", "sgd") else "muon",
     )  # fmt: skip
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(seed))
-    run = Pretraining(model, train, config)
-    if optimizer.endswith("sgd"):
-        run.optimizers = WithSgd(model, config, rate, muon=optimizer != "sgd")
-    return run
+    with_sgd = WithSgd(model, config, rate, muon=optimizer != "sgd") if optimizer.endswith("sgd") else None
+    source = batches.causal_batches(train, config.batch_size, model_config.context_length)
+    return Trainer(model, source, next_token_loss, config, optimizers=with_sgd)
 
 
 def one_run(without, rate: float, steps: int, seed: int, vocab_size: int, train, held_out) -> float:

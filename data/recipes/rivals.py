@@ -20,16 +20,13 @@ from bigmodel_lib.finetuning.baselines import (
     linear_model,
     lstm_log_probs,
 )
-from bigmodel_lib.finetuning.classification import (
-    encode_texts,
-    label_log_probs,
-    label_metrics,
-    read_labelled,
-    split_labelled,
-)
-from bigmodel_lib.finetuning.finetuning import classifier_run, count_trainable
+from bigmodel_lib.finetuning.classification import classifier_run
+from bigmodel_lib.finetuning.lora import count_trainable
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
 from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.text.batches import encode_texts, split_labelled
+from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
 

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import torch
 
-from bigmodel_lib.finetuning.finetuning import exact_share
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import exact_share
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
@@ -20,7 +20,7 @@ from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, task_batch, task_tokenizer, tasks_of
 from bigmodel_lib.text.batches import document_batch
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.trainer import Pretraining
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
 KINDS = ("continue", "question", "summary", "chinese")
@@ -35,45 +35,44 @@ def world_and_tokenizer():
     return world, task_tokenizer(world)
 
 
-def story_batches(world, tokenizer, rng):
-    """A function that gives (x, y): whole new stories."""
+def story_batches(world, tokenizer):
+    """A source of (x, y): whole new stories."""
 
-    def batch():
+    def batch(rng):
         stories = [tokenizer.encode(f"{START} {world.sample(rng).text} {END}") for _ in range(BATCH)]
         return document_batch(stories, BATCH, rng)
 
     return batch
 
 
-def task_batches(world, tokenizer, rng, kinds):
-    """A function that gives (x, y): tasks on new stories, kinds {name: how many}; the kind "story" is a whole story."""
+def task_batches(world, tokenizer, kinds):
+    """A source of (x, y): tasks on new stories, kinds {name: how many}; the kind "story" is a whole story."""
 
-    def tasks_of_a_story():
+    def tasks_of_a_story(rng):
         story = world.sample(rng)
         return [*tasks_of(story, rng), Task("story", [START], [*story.tokens, END])]
 
-    def batch():
+    def batch(rng):
         tasks: list = []
         for kind, share in kinds.items():
             wanted = len(tasks) + share
             while len(tasks) < wanted:
-                tasks += [task for task in tasks_of_a_story() if task.kind == kind]
+                tasks += [task for task in tasks_of_a_story(rng) if task.kind == kind]
         return task_batch(tasks, tokenizer)
 
     return batch
 
 
-def train(model, config, next_batch) -> Pretraining:
-    """A finished run on batches (x, y) of arrays, with a line every 500 steps."""
-    run = Pretraining(model, np.zeros(999), config)
-    run.next_batch = lambda: (*map(torch.from_numpy, next_batch()), 1.0)
+def train(model, config, batches) -> Trainer:
+    """A finished run, with a line every 500 steps."""
+    run = Trainer(model, batches, next_token_loss, config)
     for look in run:
         if look.step % 500 == 0:
             print(f"step {look.step}  loss {look.loss:.4f}  {look.seconds:.0f} s", flush=True)
     return run
 
 
-def keep(name: str, run: Pretraining, tokenizer, measure) -> None:
+def keep(name: str, run: Trainer, tokenizer, measure) -> None:
     """Write a model, rounded, and what `measure` finds of what was written."""
     folder = DATA / name
     folder.mkdir(exist_ok=True)
@@ -113,7 +112,7 @@ def make_storyteller() -> None:
         "medium", tokenizer.vocab_size, steps=STEPS["storyteller"], muon_lr=0.012, batch_size=BATCH, **SIZES
     )
     model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(0))
-    run = train(model, config, story_batches(world, tokenizer, np.random.default_rng(0)))
+    run = train(model, config, story_batches(world, tokenizer))
     keep("storyteller", run, tokenizer, lambda model: gap(model, world, tokenizer))
 
 
@@ -125,7 +124,7 @@ def make_tasks() -> None:
     for name, kinds, seed, rate in parts:
         rates = dict(muon_lr=rate, adamw_lr=rate, steps=STEPS[name], batch_size=BATCH, seed=seed)
         _, config = preset("medium", tokenizer.vocab_size, **rates, **SIZES)
-        run = train(model, config, task_batches(world, tokenizer, np.random.default_rng(seed), kinds))
+        run = train(model, config, task_batches(world, tokenizer, kinds))
     keep("tasks", run, tokenizer, lambda model: {**exact(model, world, tokenizer), **gap(model, world, tokenizer)})
 
 

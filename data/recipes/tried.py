@@ -5,6 +5,7 @@ read as many characters of the Python manual. What paid is in the preset now; th
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,13 +19,14 @@ import torch
 from torch import nn
 
 from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.layers import layer_norm
 from bigmodel_lib.model.transformer import LanguageModel, ValueResiduals, count_parameters, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
-from bigmodel_lib.training.trainer import Pretraining, evaluate
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "tried.json"
 STEPS, SEEDS = 160, (0, 1, 2)
@@ -73,28 +75,29 @@ def texts():
     return tokenizer.vocab_size, *batches.split_tokens(tokenizer.encode(text), 128)
 
 
-def shorter_windows(run: Pretraining):
-    """Batches of as many tokens in windows of 32, then 64, then 128."""
+def shorter_windows(tokens, batch_size: int):
+    """A source of as many tokens in windows of 32, then 64, then 128."""
+    steps = itertools.count()
 
-    def batch():
-        length = 32 if run.step < 0.3 * STEPS else 64 if run.step < 0.6 * STEPS else 128
-        windows = batches.random_windows(run.tokens, run.config.batch_size * 128 // length, length, run.rng)
-        return *map(torch.from_numpy, windows), 1.0
+    def batch(rng):
+        step = next(steps)
+        length = 32 if step < 0.3 * STEPS else 64 if step < 0.6 * STEPS else 128
+        return batches.random_windows(tokens, batch_size * 128 // length, length, rng)
 
-    return batch  # fmt: skip
+    return batch
 
 
-def build(row: str, seed: int) -> Pretraining:
+def build(row: str, seed: int) -> Trainer:
     """The run of one row, not yet begun."""
     changes, trick = TRIED[row]
     vocab_size, train, _ = texts()
     model_config, config = preset("medium", vocab_size, seed=seed, **{"ngrams": 1, "steps": STEPS, **changes})
     model = ValueResiduals(model_config) if trick == "values" else Tried(model_config, trick)
     initialise(model, torch.Generator().manual_seed(seed))
-    run = Pretraining(model, train, config)
+    source = batches.causal_batches(train, config.batch_size, model_config.context_length)
     if trick == "windows":
-        run.next_batch = shorter_windows(run)
-    return run
+        source = shorter_windows(train, config.batch_size)
+    return Trainer(model, source, next_token_loss, config)
 
 
 def job(arguments) -> dict:
