@@ -8,7 +8,6 @@ import tempfile
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"  # two kernels side by side with two threads each would be many times slower
 os.environ["MPLBACKEND"] = "agg"
-os.environ["COURSE_MODELS"] = "1"  # committed outputs are of the course's models, whatever lies in runs/
 
 import pytest  # noqa: E402
 from nbval import plugin  # noqa: E402

@@ -20,14 +20,16 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
-from bigmodel_lib.finetuning import classification, dpo, finetuning
+from bigmodel_lib.finetuning import classification, dpo
 from bigmodel_lib.interpretability import interventions, maps, scores
-from bigmodel_lib.measuring import compression
+from bigmodel_lib.measuring import compression, evaluation
 from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.recipes import MODES
 from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, task_tokenizer
 from bigmodel_lib.text.tokenizers import ByteTokenizer
-from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training import checkpoints, early_stopping
+from bigmodel_lib.training.trainer import Trainer
 
 NAME = "fakegpu"
 
@@ -144,7 +146,9 @@ def writing(device) -> dict:
 
     def preferring():
         config = TrainConfig(steps=3, batch_size=4, optimizer="adamw", adamw_lr=0.01)
-        return [look.loss for look in dpo.Preferring(copy.deepcopy(model), prompt, pairs, config)]
+        loss_fn = dpo.preference_loss(model, prompt, pairs)
+        trainer = Trainer(copy.deepcopy(model), dpo.pair_batches(prompt, pairs, 4), loss_fn, config)
+        return [progress.loss for progress in trainer]
 
     return {
         "generate": lambda: list(generation.generate(model, prompt, 40, seed=3, top_p=0.9)),
@@ -156,7 +160,7 @@ def writing(device) -> dict:
         "beam_search": lambda: generation.beam_search(model, prompt, 4, 6, 0),
         "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
         "log_probabilities": lambda: dpo.log_probabilities(model, prompt, chosen, 3),
-        "Preferring": preferring,
+        "preference_loss": preferring,
         "kl_to": lambda: dpo.kl_to(model, other, prompt, 5, 6, 0, generator()),
         "model_probabilities": lambda: compression.model_probabilities(model)(prompt),
     }
@@ -224,12 +228,12 @@ def finetuning_and_keeping(device) -> dict:
     answering = put(random_model(tokenizer.vocab_size), device)
 
     def finetuned(mode):
-        run = finetuning.classifier_run(model, rows, labels, 2, mode, steps=3)
-        return [look.loss for look in run], classification.label_log_probs(run.model, rows)
+        run = classification.classifier_run(model, rows, labels, 2, mode, steps=3)
+        return [look.loss for look in run], evaluation.label_log_probs(run.model, rows)
 
     def stopped_early():
-        run = finetuning.classifier_run(model, rows, labels, 2, steps=30)
-        return finetuning.train_until_worse(run, lambda: run.curve[-1]["loss"] if run.curve else 9.0, 10)
+        run = classification.classifier_run(model, rows, labels, 2, steps=30)
+        return early_stopping.train_until_worse(run, lambda: run.curve[-1]["loss"] if run.curve else 9.0, 10)
 
     def kept():
         with tempfile.TemporaryDirectory() as folder:
@@ -237,10 +241,10 @@ def finetuning_and_keeping(device) -> dict:
             return generation.write(checkpoints.load_model(folder)[0], ByteTokenizer(), "ab", 5)
 
     return {
-        **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in finetuning.MODES},
+        **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
         "train_until_worse": stopped_early,
-        "exact_share": lambda: finetuning.exact_share(answering, tasks, tokenizer),
-        "opinions": lambda: classification.opinions(model, [np.arange(6)], [2]),
+        "exact_share": lambda: evaluation.exact_share(answering, tasks, tokenizer),
+        "opinions": lambda: evaluation.opinions(model, [np.arange(6)], [2]),
         "save_model": kept,
     }
 

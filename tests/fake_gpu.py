@@ -21,9 +21,8 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model import layers as layers_module
 from bigmodel_lib.model import transformer
 from bigmodel_lib.recipes import preset
-from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.optimizers import Optimizers
-from bigmodel_lib.training.trainer import Pretraining
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 NOTEBOOK = pathlib.Path(__file__).resolve().parent.parent / "notebooks/05_pytorch_gpu.ipynb"
 
@@ -87,13 +86,10 @@ def notebook(path, fault: str = "") -> None:
 # Training
 
 
-def run_on_the_device(model, config) -> Pretraining:
-    """A run whose text is not needed: its batches are given to it."""
-    run = Pretraining.__new__(Pretraining)
-    run.model = run.forward = model
-    run.config, run.device = config, torch.device("cpu")  # autocast knows no fake device
-    run.processes, run.measure_gradient = Processes(), True
-    run.optimizers = Optimizers(model, config)
+def run_on_the_device(model, config) -> Trainer:
+    """A run without a text: its batches are given to it."""
+    run = Trainer(model, None, next_token_loss, config)
+    run.device = torch.device("cpu")  # autocast knows no fake device
     return run
 
 
@@ -138,9 +134,9 @@ def train(recipe: str, fault: str = "", plain: bool = False) -> None:
         if fault == "input on the cpu":
             x = torch.zeros(4, 16, dtype=torch.int64, device="cpu")
         for _ in range(2):
-            run.train_step(x, y, 0.5, 0.5)
+            run.train_step(x, y, lr=0.5, share=0.5)
         load_as_from_a_checkpoint(run.optimizers, fault)
-        loss = run.train_step(x, y, 0.5, 0.5)
+        loss, _ = run.train_step(x, y, lr=0.5, share=0.5)
         if fault == "host sync":
             loss.item()
     assert loss.device.type == "fakegpu" and all(p.device.type == "fakegpu" for p in model.parameters())

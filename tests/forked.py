@@ -16,9 +16,8 @@ import torch
 import tqdm
 
 import bigmodel_lib
-from bigmodel_lib.cli import pretrain, reports
-from bigmodel_lib.finetuning import finetuning
-from bigmodel_lib.training.distributed import run_program
+from bigmodel_lib.cli import reports, run
+from bigmodel_lib.cli.program import run_program
 
 LIBRARY = str(pathlib.Path(bigmodel_lib.__file__).parent)
 FILE_CALLS = (os.replace, os.rename, os.fsync, os.unlink, os.mkdir, os.rmdir)
@@ -92,7 +91,7 @@ def fork(program, options, said, act=None, group=None, **environment) -> int:
         os.environ.update(environment)
         torch.set_num_threads(1)
         tqdm.tqdm.set_lock(threading.RLock())  # the usual one is shared with all forks, and one may end holding it
-        pretrain.CHECKPOINT_SECONDS = finetuning.CHECKPOINT_SECONDS = -1.0
+        run.CHECKPOINT_SECONDS = -1.0
         reports.measured_peak = lambda device: 1e9
         for heard in HEARD:
             signal.signal(heard, signal.SIG_DFL)

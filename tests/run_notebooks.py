@@ -14,7 +14,6 @@ import time
 import nbformat
 from nbclient import NotebookClient
 
-os.environ["COURSE_MODELS"] = "1"  # what is saved is of the course's models, whatever lies in runs/
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 CELL_SECONDS = 300

@@ -9,14 +9,22 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bigmodel_lib.cli import finetune as command
+from bigmodel_lib.cli import run
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.finetuning import baselines, classification, finetuning
+from bigmodel_lib.finetuning import baselines, lora
+from bigmodel_lib.finetuning.classification import classifier_from, classifier_run
+from bigmodel_lib.measuring.evaluation import exact_share, label_log_probs, label_metrics, opinions
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, ending_of, task_batch, task_tokenizer, tasks_of
+from bigmodel_lib.text.batches import WINDOWS, LabelledBatches, encode_texts, pad_windows, split_labelled
+from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.early_stopping import train_until_worse
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 
 def documents(n, seed=0, longest=30, vocab_size=11):
@@ -25,9 +33,9 @@ def documents(n, seed=0, longest=30, vocab_size=11):
 
 
 def random_classifier(random_model, n_labels=2, seed=0, **changes):
-    classifier = classification.classifier_from(random_model(seed=seed, **changes), n_labels)
+    classifier = classifier_from(random_model(seed=seed, **changes), n_labels)
     with torch.no_grad():
-        for parameter in (classifier.w_out, classifier.b_out):
+        for parameter in classifier.head.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(seed + 1))
     return classifier.eval()
 
@@ -39,14 +47,14 @@ def test_rows_are_read_with_and_without_a_header(tmp_path):
     path = tmp_path / "a.tsv"
     rows = [("dog", "wuff\tand tab"), ("cat", " miau "), ("dog", "grr"), ("cat", "purr")] * 5
     path.write_text("\n".join(f"{label}\t{text}" for label, text in rows) + "\n\n", encoding="utf-8")
-    data = classification.read_labelled(path)
+    data = read_labelled(path)
     assert (
         data.names == ("cat", "dog")
         and data.labels.tolist() == [1, 0] * 10
         and data.texts[:2] == ["wuff and tab", "miau"]
     )
     path.write_text("label\tgroup\ttext\n" + "x\tg\tone\ny\tg\ttwo\nx\tg\t1\ny\tg\t2\n" * 5, encoding="utf-8")
-    assert classification.read_labelled(path).texts == ["one", "two", "1", "2"] * 5
+    assert read_labelled(path).texts == ["one", "two", "1", "2"] * 5
 
 
 @pytest.mark.parametrize(
@@ -62,31 +70,30 @@ def test_rows_that_cannot_be_used_are_refused(tmp_path, content, words):
     path = tmp_path / "a.tsv"
     path.write_text(content)
     with pytest.raises(CourseError, match=words):
-        classification.read_labelled(path)
+        read_labelled(path)
 
 
 def test_a_split_keeps_the_share_of_every_label_and_no_row_twice():
     labels = np.array([0] * 90 + [1] * 10)
-    train, test = classification.split_labelled(labels, 3)
+    train, test = split_labelled(labels, 3)
     assert sorted([*train, *test]) == list(range(100)) and labels[test].sum() == 2 and len(test) == 20
-    assert not np.array_equal(test, classification.split_labelled(labels, 4)[1])
+    assert not np.array_equal(test, split_labelled(labels, 4)[1])
 
 
 def test_a_text_longer_than_all_windows_keeps_its_beginning_and_its_end():
     tokenizer = CharacterTokenizer("abc")
     long = "a" * 50 + "b" * 50 + "c" * 50
-    (tokens,) = classification.encode_texts([long], tokenizer, 10)
-    assert len(tokens) == 10 * classification.WINDOWS and tokens[0] == 0 and tokens[-1] == 2
+    (tokens,) = encode_texts([long], tokenizer, 10)
+    assert len(tokens) == 10 * WINDOWS and tokens[0] == 0 and tokens[-1] == 2
     with pytest.raises(CourseError, match="text 2, 'x'"):
-        classification.encode_texts(["a", "x"], tokenizer, 10)
+        encode_texts(["a", "x"], tokenizer, 10)
 
 
 def test_every_text_is_drawn_once_an_epoch_with_its_own_label():
     texts = [np.array([i] * (1 + i % 7)) for i in range(50)]
-    batches = classification.labelled_batches(texts, np.arange(50), 8, 4, np.random.default_rng(0))
-    seen = []
+    batches, rng, seen = LabelledBatches(texts, np.arange(50), 8, 4), np.random.default_rng(0), []
     while len(seen) < 100:
-        x, y = batches()
+        x, y = batches(rng)
         assert x.shape[2] <= 4 and [row[0, 0] for row in x] == y[:, 0].tolist()
         assert [(row >= 0).sum() for row in x] == [1 + i % 7 for i in y[:, 0]]
         seen += y[:, 0].tolist()
@@ -99,10 +106,10 @@ def test_every_text_is_drawn_once_an_epoch_with_its_own_label():
 @pytest.mark.parametrize("seed", range(3))
 def test_one_logit_in_the_loop_is_binary_cross_entropy(random_model, seed):
     classifier = random_classifier(random_model, seed=seed)
-    x = torch.from_numpy(classification.pad_windows(documents(6, seed), 12))
+    x = torch.from_numpy(pad_windows(documents(6, seed), 12))
     y = torch.randint(2, (6, 1), generator=torch.Generator().manual_seed(seed))
     scores = classifier(x)
-    assert classifier.w_out.shape == (32, 1) and scores.shape == (6, 1, 2) and bool((scores[..., 0] == 0).all())
+    assert classifier.head.w.shape == (32, 1) and scores.shape == (6, 1, 2) and bool((scores[..., 0] == 0).all())
     wanted = functional.binary_cross_entropy_with_logits(scores[:, 0, 1], y[:, 0].float())
     assert abs(cross_entropy(scores, y) - wanted) < 1e-6
 
@@ -111,8 +118,8 @@ def test_one_logit_in_the_loop_is_binary_cross_entropy(random_model, seed):
 def test_padding_and_neighbours_change_nothing(random_model, n_labels):
     classifier = random_classifier(random_model, n_labels)
     texts = documents(7)
-    together = classification.label_log_probs(classifier, texts, batch_size=3)
-    alone = np.concatenate([classification.label_log_probs(classifier, [text]) for text in texts])
+    together = label_log_probs(classifier, texts, batch_size=3)
+    alone = np.concatenate([label_log_probs(classifier, [text]) for text in texts])
     assert np.abs(together - alone).max() < 1e-5 and np.abs(np.exp(together).sum(axis=1) - 1).max() < 1e-5
     assert np.ptp(together[:, 0]) > 0.01
 
@@ -122,19 +129,19 @@ def test_the_head_reads_the_mean_and_the_last_state(random_model):
     classifier = random_classifier(random_model)
     text = documents(1, seed=5, longest=12)[0]
     states = model.states(torch.from_numpy(text)[None])[0]
-    z = torch.cat([states.mean(dim=0), states[-1]]) @ classifier.w_out + classifier.b_out
-    said = classification.label_log_probs(classifier, [text])[0]
+    z = torch.cat([states.mean(dim=0), states[-1]]) @ classifier.head.w + classifier.head.b
+    said = label_log_probs(classifier, [text])[0]
     assert abs(said[1] - functional.logsigmoid(z)[0].item()) < 1e-5
 
 
 def test_an_encoder_cannot_be_a_classifier(random_model):
     with pytest.raises(CourseError, match="encoder"):
-        classification.classifier_from(random_model(causal=False), 2)
+        classifier_from(random_model(causal=False), 2)
 
 
 def test_scores_are_those_of_the_confusion_matrix():
     log_probs = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.6, 0.3, 0.1]]))
-    found = classification.label_metrics(log_probs, [0, 1, 0, 2])
+    found = label_metrics(log_probs, [0, 1, 0, 2])
     assert found["confusion"] == [[1, 1, 0], [0, 1, 0], [1, 0, 0]] and found["accuracy"] == 0.5
     assert abs(found["macro_f1"] - (0.5 + 2 / 3 + 0) / 3) < 1e-9
     assert abs(found["loss"] + np.log([0.7, 0.8, 0.3, 0.1]).mean()) < 1e-9
@@ -155,51 +162,49 @@ def test_each_mode_lets_learn_what_it_says(random_model):
     untouched = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     def run(mode):
-        return finetuning.classifier_run(model, texts, labels, 2, mode, steps=3, seed=1)
+        return classifier_run(model, texts, labels, 2, mode, steps=3, seed=1)
 
-    head = {"w_out", "b_out"}
+    head = {"head.w", "head.b"}
     assert learned(run("head")) == head
-    lora = learned(run("lora"))
-    assert head < lora and all(name in head or name.endswith((".a", ".b")) for name in lora)
-    assert learned(run("full")) == set(finetuning.classifier_from(model, 2).state_dict())
+    thin = learned(run("lora"))
+    assert head < thin and all(name in head or name.endswith((".a", ".b")) for name in thin)
+    assert learned(run("full")) == set(classifier_from(model, 2).state_dict())
     scratch = run("scratch")
-    assert not torch.equal(scratch.model.blocks[0].mlp.w_up, model.blocks[0].mlp.w_up)
+    assert not torch.equal(scratch.model.backbone.blocks[0].mlp.w_up, model.blocks[0].mlp.w_up)
     assert all(torch.equal(p, untouched[name]) for name, p in model.named_parameters())
     with pytest.raises(CourseError, match="choose one of full"):
         run("half")
 
 
 def test_a_fresh_head_knows_nothing(random_model):
-    run = finetuning.classifier_run(random_model(), documents(5), [0, 1, 2, 0, 1], 3, steps=1)
-    said = classification.label_log_probs(run.model, documents(5))
+    run = classifier_run(random_model(), documents(5), [0, 1, 2, 0, 1], 3, steps=1)
+    said = label_log_probs(run.model, documents(5))
     assert np.abs(said + math.log(3)).max() < 1e-6
 
 
 def test_lora_starts_at_nothing_and_merges_into_the_same_model(random_model):
     plain = random_classifier(random_model)
-    model = finetuning.add_lora(random_classifier(random_model), 3, 6.0, torch.Generator().manual_seed(0)).eval()
+    model = lora.add_lora(random_classifier(random_model), 3, 6.0, torch.Generator().manual_seed(0)).eval()
     texts = documents(6)
-    assert (
-        np.abs(classification.label_log_probs(model, texts) - classification.label_log_probs(plain, texts)).max() < 1e-6
-    )
+    assert np.abs(label_log_probs(model, texts) - label_log_probs(plain, texts)).max() < 1e-6
     config = plain.config
     D, F = config.d_model, config.d_ff
     thin = config.n_layers * 3 * (4 * (D + D) + (D + F) + (F + D))
-    assert finetuning.count_trainable(model) == thin + 2 * D + 1
+    assert lora.count_trainable(model) == thin + 2 * D + 1
     with torch.no_grad():
         for name, p in model.named_parameters():
             if name.endswith((".a", ".b")):
                 p.normal_(0.0, 0.3, generator=torch.Generator().manual_seed(len(name)))
-    layer = model.blocks[1].mlp
+    layer = model.backbone.blocks[1].mlp
     addition = layer.parametrizations.w_up[0]
-    by_hand = plain.blocks[1].mlp.w_up + 2.0 * addition.a @ addition.b
+    by_hand = plain.backbone.blocks[1].mlp.w_up + 2.0 * addition.a @ addition.b
     assert (layer.w_up - by_hand).abs().max() < 1e-6
-    adapted = classification.label_log_probs(model, texts)
-    assert np.abs(adapted - classification.label_log_probs(plain, texts)).max() > 0.05
-    merged = finetuning.merge_lora(model)
+    adapted = label_log_probs(model, texts)
+    assert np.abs(adapted - label_log_probs(plain, texts)).max() > 0.05
+    merged = lora.merge_lora(model)
     assert {n for n, _ in merged.named_parameters()} == {n for n, _ in plain.named_parameters()}
-    assert np.abs(classification.label_log_probs(merged, texts) - adapted).max() < 1e-6
-    assert (merged.blocks[1].mlp.w_up - by_hand).abs().max() < 1e-6
+    assert np.abs(label_log_probs(merged, texts) - adapted).max() < 1e-6
+    assert (merged.backbone.blocks[1].mlp.w_up - by_hand).abs().max() < 1e-6
 
 
 def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random_model):
@@ -208,28 +213,28 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     y[0, 3:], y[1, 4] = (2, 7), 5
     log_probs = model(torch.from_numpy(x)).detach().log_softmax(dim=-1)
     wanted = -(log_probs[0, 3, 2] + log_probs[0, 4, 7] + log_probs[1, 4, 5]) / 3
-    (look,) = finetuning.Finetuning(model, lambda: (x, y), TrainConfig(steps=1, batch_size=2))
-    assert abs(look.loss - wanted) < 1e-5
+    (progress,) = Trainer(model, lambda rng: (x, y), next_token_loss, TrainConfig(steps=1, batch_size=2))
+    assert abs(progress.loss - wanted) < 1e-5
 
 
 def test_early_stopping_goes_back_to_the_best_weights(random_model):
-    run = finetuning.classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=200)
+    run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=200)
     values, kept = iter([0.9, 0.5, 0.4, 0.6, 0.7, 0.8, 0.1]), []
 
     def measure():
-        kept.append(run.model.w_out.detach().clone())
+        kept.append(run.model.head.w.detach().clone())
         return next(values)
 
-    history = finetuning.train_until_worse(run, measure, every=10, patience=3)
+    history = train_until_worse(run, measure, every=10, patience=3)
     assert [step for step, _ in history] == [0, 10, 20, 30, 40, 50] and run.step == 50
-    assert torch.equal(run.model.w_out, kept[2]) and not torch.equal(kept[2], kept[5])
+    assert torch.equal(run.model.head.w, kept[2]) and not torch.equal(kept[2], kept[5])
 
 
 def test_early_stopping_can_go_back_to_the_start(random_model):
-    run = finetuning.classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=50)
-    start, values = run.model.blocks[0].mlp.w_up.detach().clone(), iter([1.0, 2.0, 3.0])
-    finetuning.train_until_worse(run, lambda: next(values), every=10, patience=2)
-    assert run.step == 20 and torch.equal(run.model.blocks[0].mlp.w_up, start)
+    run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=50)
+    start, values = run.model.backbone.blocks[0].mlp.w_up.detach().clone(), iter([1.0, 2.0, 3.0])
+    train_until_worse(run, lambda: next(values), every=10, patience=2)
+    assert run.step == 20 and torch.equal(run.model.backbone.blocks[0].mlp.w_up, start)
 
 
 # Tasks and endings
@@ -255,8 +260,8 @@ def test_greedy_decoding_is_exact_just_if_every_wanted_token_is_the_likeliest(wo
             return functional.one_hot(said, len(ids)).float()
 
     right = {ids["book"]: ids["hall"], ids["hall"]: ids["."]}
-    assert finetuning.exact_share(Model(right), tasks, tokenizer) == 0.5
-    assert finetuning.exact_share(Model({**right, ids["hall"]: 0}), tasks, tokenizer) == 0.0
+    assert exact_share(Model(right), tasks, tokenizer) == 0.5
+    assert exact_share(Model({**right, ids["hall"]: 0}), tasks, tokenizer) == 0.0
 
 
 def test_the_mask_lets_the_loss_see_what_is_wanted_alone(world):
@@ -282,7 +287,7 @@ def test_an_ending_is_true_just_if_the_world_tells_it(world):
 
 
 def test_the_lstm_has_the_parameters_that_were_printed():
-    assert finetuning.count_trainable(baselines.LSTMClassifier()) == 402_561
+    assert lora.count_trainable(baselines.LSTMClassifier()) == 402_561
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -323,7 +328,7 @@ def test_rivals_learn_what_is_easy():
     model = baselines.fit_lstm(
         baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0)), x, labels, 0, epochs=15
     )
-    assert classification.label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
+    assert label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
     assert baselines.linear_model().fit(texts, labels).score(texts, labels) == 1.0
 
 
@@ -355,7 +360,7 @@ def rows(tmp_path_factory):
 
 
 def finetune(*arguments):
-    return finetuning.main([str(a) for a in arguments])
+    return command.main([str(a) for a in arguments])
 
 
 @pytest.mark.parametrize("mode", ["full", "lora"])
@@ -380,7 +385,7 @@ def test_the_program_learns_three_labels_and_answers(checkpoint, rows, tmp_path,
         ({"--data": None}, "--data was not given"),
         ({"--checkpoint": "nowhere"}, "does not exist"),
         ({"--test-share": "2"}, "--test-share 2.0 is outside"),
-        ({"--resume": ""}, "has no run to continue"),
+        ({"--resume": ""}, "nothing to resume"),
         ({"--ask": "x"}, "does not exist"),
         ({"--out": "below a file"}, "cannot be made"),
     ],
@@ -392,7 +397,7 @@ def test_mistakes_are_one_line_and_leave_nothing(checkpoint, rows, tmp_path, cap
     arguments = [part for k, v in options.items() if v is not None for part in ([k, v] if v != "" else [k])]
     assert finetune(*arguments) == 2
     said = capsys.readouterr().err
-    assert said.startswith("finetuning: ") and words in said and said.count("\n") == 1
+    assert said.startswith("bigmodel finetune: ") and words in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -406,8 +411,8 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert finetune(*common, "--out", tmp_path / "whole") == 0
 
     with monkeypatch.context() as patch:
-        log = finetuning.clock_face  # it is called at every look
-        patch.setattr(finetuning, "clock_face", lambda left: signal.raise_signal(signal.SIGTERM) or log(left))
+        show = run.show  # it is called at every report
+        patch.setattr(run, "show", lambda *given: signal.raise_signal(signal.SIGTERM) or show(*given))
         assert finetune(*common, "--out", tmp_path / "parts") == 143
     assert (tmp_path / "parts/checkpoint.safetensors").exists() and not (tmp_path / "parts/metrics.json").exists()
     assert finetune("--out", tmp_path / "parts", "--ask", "x") == 2
@@ -433,10 +438,10 @@ def test_an_opinion_is_the_lowest_log_probability_from_the_start_of_the_ending_o
         lowest = int(np.argmin(costs)) + 1
         starts.append(lowest)
         wanted.append(costs[lowest - 1])
-    assert np.abs(classification.opinions(model, texts, starts) - wanted).max() < 1e-5
+    assert np.abs(opinions(model, texts, starts) - wanted).max() < 1e-5
     later = [min(start + 1, len(text) - 1) for start, text in zip(starts, texts, strict=True)]
     moved = np.array(later) > np.array(starts)
-    assert (classification.opinions(model, texts, later)[moved] > np.array(wanted)[moved]).all() and moved.any()
+    assert (opinions(model, texts, later)[moved] > np.array(wanted)[moved]).all() and moved.any()
 
 
 def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from bigmodel_lib.cli import generate as command
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.exercises.nb08 import attend_to_cache
-from bigmodel_lib.finetuning.dpo import Preferring, dpo_loss, kl_to, log_probabilities
+from bigmodel_lib.finetuning.dpo import dpo_loss, kl_to, log_probabilities, pair_batches, preference_loss
 from bigmodel_lib.generation import (
     batch_of,
     beam_search,
@@ -34,6 +35,7 @@ from bigmodel_lib.storyworld import judge as judging
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Trainer
 from bigmodel_lib.viz.widgets import WriteWithMe
 
 RECIPES = [
@@ -415,6 +417,21 @@ def test_many_rows_refuse_what_learned_positions_cannot_hold(random_model):
         generate_many(model, [1, 2], 2, 12, torch.Generator())
 
 
+def test_the_command_takes_top_p_and_stop(random_model, tmp_path, capsys):
+    checkpoints.save_model(tmp_path, random_model(vocab_size=256), ByteTokenizer())
+    asked = ["--checkpoint", str(tmp_path), "--prompt", "x", "--tokens", "30", "--seed", "5"]
+    assert command.main([*asked, "--top-p", "1e-9"]) == 0
+    narrow = capsys.readouterr().out
+    assert command.main([*asked, "--temperature", "0"]) == 0
+    assert capsys.readouterr().out == narrow, "a tiny p leaves the likeliest token alone"
+    assert command.main(asked) == 0
+    free = capsys.readouterr().out[1:-1]
+    assert command.main([*asked, "--stop", free[8]]) == 0
+    assert capsys.readouterr().out[1:-1] == free[: free.index(free[8]) + 1]
+    assert command.main([*asked, "--top-p", "2"]) == 2
+    assert capsys.readouterr().err.startswith("bigmodel generate: top_p 2.0 is not above 0 and up to 1")
+
+
 # Whole continuations
 
 
@@ -449,25 +466,24 @@ def test_a_wide_beam_finds_the_likeliest_text_and_a_narrow_one_need_not(random_m
 # Whose model, and a widget
 
 
-def test_the_readers_own_run_comes_first_and_only_if_it_is_finished(random_model, tmp_path, monkeypatch, capsys):
+def test_the_readers_own_run_comes_first_and_only_if_it_is_finished(random_model, tmp_path, monkeypatch):
     ours = tmp_path / "data/stories"
     ours.mkdir(parents=True)
     monkeypatch.setattr(checkpoints, "data_path", lambda name: tmp_path / "data" / name)
-    monkeypatch.delenv("COURSE_MODELS")
-    assert checkpoints.own_or_committed("mine", "stories") == ours
-    said = capsys.readouterr().out
-    assert "data/stories" in said and "of the course" in said and str(tmp_path) not in said
-    (tmp_path / "runs/mine").mkdir(parents=True)
-    (tmp_path / "runs/mine/checkpoint.safetensors").touch()
-    assert checkpoints.own_or_committed("mine", "stories") == ours, "it is not finished"
-    checkpoints.save_model(tmp_path / "runs/mine", random_model(vocab_size=256), ByteTokenizer())
-    assert checkpoints.own_or_committed("mine", "stories") == ours, "its last file, metrics.json, is still to come"
-    checkpoints.write_json(tmp_path / "runs/mine/metrics.json", {})
-    capsys.readouterr()
-    assert checkpoints.own_or_committed("mine", "stories") == tmp_path / "runs/mine"
-    assert "runs/mine" in capsys.readouterr().out
-    monkeypatch.setenv("COURSE_MODELS", "1")
-    assert checkpoints.own_or_committed("mine", "stories") == ours, "tests compare with the course's models"
+    for name in ("my_notebooks", "notebooks"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "my_notebooks")
+    own = tmp_path / "runs/stories"
+    assert checkpoints.own_or_committed("stories") == ours
+    own.mkdir(parents=True)
+    (own / "checkpoint.safetensors").touch()
+    assert checkpoints.own_or_committed("stories") == ours, "it is not finished"
+    checkpoints.save_model(own, random_model(vocab_size=256), ByteTokenizer())
+    assert checkpoints.own_or_committed("stories") == ours, "its last file, metrics.json, is still to come"
+    checkpoints.write_json(own / "metrics.json", {})
+    assert checkpoints.own_or_committed("stories") == own
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert checkpoints.own_or_committed("stories") == ours, "saved outputs are of the course's models"
 
 
 @pytest.fixture
@@ -562,17 +578,14 @@ def test_preferring_lifts_the_chosen_over_the_rejected_and_starts_from_its_refer
     model = random_model(1, 0.2)
     pairs = [([4, 5, 0], [6, 0]), ([5, 0], [7, 8, 9, 0]), ([4, 4, 0], [7, 0])]
     config = TrainConfig(steps=30, batch_size=4, muon_lr=0.01, adamw_lr=0.005)
-    run = Preferring(model, [1, 2], pairs, config, beta=0.5)
+    loss_fn = preference_loss(model, [1, 2], pairs, beta=0.5)
+    run = Trainer(model, pair_batches([1, 2], pairs, 4), loss_fn, config)
     reference = [log_probabilities(model, [1, 2], list(rows)) for rows in zip(*pairs, strict=True)]
-    assert all(torch.equal(a, b) for a, b in zip(run.before, reference, strict=True))
-    x, y, _ = run.next_batch()
-    logs = log_probability(model, x, y)
-    first = dpo_loss(*logs.chunk(2), *(part[run.drawn] for part in reference), 0.5)
-    assert first.item() == pytest.approx(math.log(2), abs=1e-5), "at first the model is its reference"
-    for row, place in enumerate(run.drawn):
-        chosen, rejected = pairs[place]
-        assert y[row][y[row] >= 0].tolist() == chosen and y[row + 4][y[row + 4] >= 0].tolist() == rejected
-    losses = [look.loss for look in run]
+    (x, y, numbers), share = run.next_batch()
+    assert share == 1.0 and loss_fn(model, x, y, numbers).item() == pytest.approx(math.log(2), abs=1e-5)
+    for row, place in enumerate(numbers):
+        assert tuple(part[part >= 0].tolist() for part in y[row]) == pairs[place]
+    losses = [progress.loss for progress in run]
     after = [log_probabilities(model, [1, 2], list(rows)) for rows in zip(*pairs, strict=True)]
     margin = (after[0] - reference[0]) - (after[1] - reference[1])
     assert losses[-1] < 0.5 * math.log(2) and (margin > 1).all()

@@ -13,20 +13,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib import generation
-from bigmodel_lib.cli import pretrain, reports
+from bigmodel_lib.cli import generate, pretrain, reports, run
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.measuring import compression
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, sources
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
-from bigmodel_lib.training.trainer import Pretraining, batch_for, evaluate
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
+
+
+def run_on(model, tokens, config, **more):
+    """A run on a text, with the objective that the model is for."""
+    sizes = config.batch_size, model.config.context_length
+    source = batches.causal_batches(tokens, *sizes)
+    if not model.config.causal:
+        source = batches.masked_batches(tokens, *sizes, model.config.vocab_size - 1)
+    return Trainer(model, source, next_token_loss, config, **more)
 
 
 @pytest.fixture
@@ -82,7 +92,7 @@ def test_an_encoder_learns_what_only_both_sides_tell():
     for causal in (True, False):
         model_config, config = preset("small", 7, steps=100, n_layers=2, d_model=24, context_length=12, causal=causal)
         model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
-        for _ in Pretraining(model, tokens, config):
+        for _ in run_on(model, tokens, config):
             pass
         losses[causal] = evaluate(model, tokens[:3000])
     assert losses[False] < 0.5 * math.log(6) and losses[False] < losses[True]
@@ -92,7 +102,7 @@ def test_an_encoder_is_evaluated_on_the_same_places_each_time(random_model):
     model = random_model(causal=False)
     tokens = np.random.default_rng(0).integers(0, 10, 500)
     assert evaluate(model, tokens) == evaluate(model, tokens) != evaluate(model, tokens, seed=1)
-    x, y = batch_for(model, (tokens[None, :12], None), np.random.default_rng(0))
+    x, y = batches.masked_batches(tokens, 3, 12, 10)(np.random.default_rng(0))
     assert x.max() == 10 and (y >= 0).any()
 
 
@@ -135,7 +145,7 @@ def test_a_run_with_dropout_goes_on_as_if_nothing_had_happened(tmp_path, changes
         torch.rand(len(made))  # whatever was drawn before makes no difference
         made.append(1)
         model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
-        return Pretraining(model, np.arange(500) % 30, config)
+        return run_on(model, np.arange(500) % 30, config)
 
     whole = [look.loss for look in fresh()]
     first = fresh()
@@ -150,12 +160,12 @@ def test_each_step_and_each_process_leaves_out_something_else():
     model_config, config = preset("small", 30, steps=3, d_model=16, context_length=8, dropout=0.5)
     drawn = set()
     for rank in (0, 1):
-        run = Pretraining(LanguageModel(model_config), np.zeros(99), config)
-        run.processes = Processes(rank, 2)
-        for run.step in (0, 1, 2):
-            run.seed_what_is_left_out()
+        trainer = run_on(LanguageModel(model_config), np.zeros(99), config)
+        trainer.processes = Processes(rank, 2)
+        for trainer.step in (0, 1, 2):
+            trainer.seed_dropout()
             drawn.add(tuple(torch.rand(4).tolist()))
-    run.seed_what_is_left_out()
+    trainer.seed_dropout()
     assert len(drawn) == 6 and tuple(torch.rand(4).tolist()) in drawn
 
 
@@ -164,14 +174,14 @@ def test_a_loaded_model_trains_with_dropout():
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)).eval()
     modes = []
     model.blocks[0].register_forward_hook(lambda block, given_, out: modes.append(block.training))
-    assert len(list(Pretraining(model, np.arange(99) % 30, config))) == 1 and modes == [True] * 3
+    assert len(list(run_on(model, np.arange(99) % 30, config))) == 1 and modes == [True] * 3
 
 
 def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tmp_path):
     model_config, config = preset("small", 30, steps=30)
-    run = Pretraining(LanguageModel(model_config), np.zeros(99), config)
+    run = run_on(LanguageModel(model_config), np.zeros(99), config)
     rows = [
-        dict(step=n, fraction=0.1, seconds=1.0, tokens=n, loss=1.0, rate=0.5, gradient_norm=1.0) for n in (10, 20, 30)
+        dict(step=n, fraction=0.1, seconds=1.0, tokens=n, loss=1.0, lr=0.5, gradient_norm=1.0) for n in (10, 20, 30)
     ]
     run.curve = rows[:2]
     with reports.CurveFile(tmp_path, run) as file:
@@ -192,7 +202,7 @@ def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, text_file
     assert metrics["val_nats_per_char"] is None and math.isfinite(metrics["val_loss"])
     model, tokenizer = checkpoints.load_model(out)
     assert not model.config.causal and model.config.vocab_size == tokenizer.vocab_size + 1
-    assert generation.main(["--checkpoint", str(out), "--prompt", "a"]) == 2
+    assert generate.main(["--checkpoint", str(out), "--prompt", "a"]) == 2
     assert "an encoder) and cannot write: use a causal one" in capsys.readouterr().err
 
 
@@ -205,7 +215,7 @@ def test_the_curve_is_a_table_that_grows_with_the_run(tmp_path, text_file):
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == reports.COLUMNS and [int(row["step"]) for row in rows] == [10, 20, 30, 40, 50, 60]
     for row, true in zip(rows, curve, strict=True):
-        for name in ("loss", "seconds", "rate", "gradient_norm"):
+        for name in ("loss", "seconds", "lr", "gradient_norm"):
             assert float(row[name]) == pytest.approx(true[name], rel=1e-5)
         assert float(row["tokens_per_second"]) == pytest.approx(true["tokens"] / true["seconds"], rel=1e-4)
         assert 0 < float(row["share_of_peak"]) < 1 and true["gradient_norm"] > 0
@@ -214,9 +224,8 @@ def test_the_curve_is_a_table_that_grows_with_the_run(tmp_path, text_file):
 
 def test_the_gradient_norm_is_that_of_the_first_step_since_the_last_look(random_model):
     model_config, config = preset("plain", 30, steps=10, d_model=32, context_length=8, clip=0.0)
-    run = Pretraining(
-        initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)), np.arange(99) % 30, config
-    )
+    model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
+    run = run_on(model, np.arange(99) % 30, config)
     state, rng = {n: w.detach().clone() for n, w in run.model.named_parameters()}, np.random.default_rng(config.seed)
     look = next(iter(run))
     twin = LanguageModel(model_config)
@@ -230,8 +239,8 @@ def test_the_gradient_norm_is_that_of_the_first_step_since_the_last_look(random_
 def test_share_of_peak_is_operations_over_the_measured_peak(tmp_path, monkeypatch, random_model):
     monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
     model_config, config = preset("small", 30, steps=10)
-    run = Pretraining(LanguageModel(model_config), np.zeros(99), config)
-    run.curve = [dict(step=10, fraction=1.0, seconds=2.0, tokens=10_000, loss=1.0, rate=0.0, gradient_norm=1.0)]
+    run = run_on(LanguageModel(model_config), np.zeros(99), config)
+    run.curve = [dict(step=10, fraction=1.0, seconds=2.0, tokens=10_000, loss=1.0, lr=0.0, gradient_norm=1.0)]
     with reports.CurveFile(tmp_path, run):
         row = list(csv.DictReader((tmp_path / "curve.csv").open()))[0]
     D, F, L, V, T = 64, 128, 4, 30, 64
@@ -296,7 +305,7 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
     path, out = tmp_path / "long.txt", tmp_path / "run"
     path.write_text("one two three four five six seven. " * 200)
     monkeypatch.setattr(sources, "IN_MEMORY", 100)
-    monkeypatch.setattr(pretrain, "finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(run, "finish", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     assert pretrain.main(["--text", str(path), "--out", str(out), "--steps", "20", *TINY]) == 130
     monkeypatch.undo()
     monkeypatch.setattr(sources, "IN_MEMORY", 100)
@@ -306,7 +315,7 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
     whole = path.read_text()
     path.write_text(whole.replace("seven", "eight"))
     assert pretrain.main(["--out", str(out), "--resume"]) == 2
-    assert "the text is not the one that the run in" in capsys.readouterr().err
+    assert "is not the text that the run in" in capsys.readouterr().err
     path.write_text(whole)
     assert pretrain.main(["--out", str(out), "--resume"]) == 0
 

@@ -11,23 +11,24 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bigmodel_lib import generation
-from bigmodel_lib.cli import pretrain
+from bigmodel_lib.cli import generate, pretrain, run
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.recipes import preset
+from bigmodel_lib.text.batches import causal_batches
 from bigmodel_lib.text.sources import python_manual
 from bigmodel_lib.text.tokenizers import ByteTokenizer, CharacterTokenizer
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.trainer import Diverged, Pretraining, evaluate
+from bigmodel_lib.training.trainer import Diverged, Trainer, next_token_loss
 
 TINY = "--d-model 16 --n-layers 2 --n-heads 2 --context-length 16 --batch-size 4 --device cpu".split()  # noqa: SIM905
 
 
-def run_module(name, *arguments, **more):
-    command = [sys.executable, "-m", f"bigmodel_lib.{name}", *map(str, arguments)]
+def run_command(name, *arguments, **more):
+    command = [sys.executable, "-m", "bigmodel_lib", name, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300, **more)
 
 
@@ -52,12 +53,17 @@ def text_file(tmp_path):
     return path
 
 
+def run_on(model, tokens, config, **more):
+    batches = causal_batches(tokens, config.batch_size, model.config.context_length)
+    return Trainer(model, batches, next_token_loss, config, **more)
+
+
 def tiny_run(clock=time.perf_counter, **changes):
     changes = {"d_model": 16, "n_layers": 2, "context_length": 16, "batch_size": 4, "steps": 40, **changes}
     model_config, config = preset("small", 256, **changes)
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed))
     tokens = ByteTokenizer().encode("she sells sea shells by the sea shore, " * 60)
-    return Pretraining(model, tokens, config, clock)
+    return run_on(model, tokens, config, clock=clock)
 
 
 def weights_of(model):
@@ -77,11 +83,11 @@ def test_one_batch_can_be_learned_by_heart(recipe):
     model_config, config = preset(recipe, 30, steps=120, d_model=32, n_layers=2, context_length=8, warmup_steps=10)
     config = config.replace(weight_decay=0.0, adamw_lr=max(config.adamw_lr, 5e-3))
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(0))
-    run = Pretraining(model, np.zeros(99, dtype=np.int64), config)
+    run = run_on(model, np.zeros(99, dtype=np.int64), config)
     x, y = torch.randint(30, (2, 4, 8), generator=torch.Generator().manual_seed(1))
     x[:, 0] = torch.arange(4)  # different beginnings, so that every target can be told
     for step in range(120):
-        loss = run.train_step(x, y, 1 - step / 120)
+        loss, _ = run.train_step(x, y, lr=1 - step / 120)
     assert loss.item() < math.log(30) / 20  # a blind guess costs ln 30
 
 
@@ -90,14 +96,14 @@ def test_the_loop_learns_a_text():
     looks = list(run)
     assert [look.step for look in looks] == [10, 20, 30, 40, 50, 60]
     assert looks[-1].loss < 2.2 and looks[0].loss > 3.5 and looks[-1].fraction == 1.0
-    assert looks[-1].tokens == 60 * 4 * 16 and looks[-1].rate == 0.0
+    assert looks[-1].tokens == 60 * 4 * 16 and looks[-1].lr == 0.0
     assert [row["loss"] for row in run.curve] == [look.loss for look in looks]
 
 
 def test_a_seed_repeats_a_run_exactly_and_another_does_not():
     runs = [tiny_run(seed=seed) for seed in (3, 3, 4)]
-    for run in runs:
-        list(run)
+    for trainer in runs:
+        list(trainer)
     assert_same(weights_of(runs[0].model), weights_of(runs[1].model))
     assert not torch.equal(runs[0].model.token_embedding, runs[2].model.token_embedding)
 
@@ -128,10 +134,10 @@ def test_a_budget_in_minutes_counts_training_alone_and_ends_with_the_rate_at_zer
     run = tiny_run(clock, steps=None, minutes=2.0)
     rates = []
     step = run.train_step
-    run.train_step = lambda x, y, rate, *rest: rates.append(rate) or step(x, y, rate, *rest)
+    run.train_step = lambda *batch, lr, **rest: rates.append(lr) or step(*batch, lr=lr, **rest)
     for look in run:  # noqa: B007 (its last value is read below)
         now[0] += 1000.0  # evaluation, drawing: not counted
-    assert look.fraction == 1.0 and look.rate == 0.0 and 120 <= run.seconds <= 122
+    assert look.fraction == 1.0 and look.lr == 0.0 and 120 <= run.seconds <= 122
     assert len(rates) == run.step > 50 and rates[-1] < 3 / 120 and max(rates) > 0.85
     assert rates[20:] == sorted(rates[20:], reverse=True)
 
@@ -156,11 +162,11 @@ def test_a_loss_that_turns_nan_is_named_by_its_step():
     run = tiny_run()
     step = run.train_step
 
-    def poisoned(x, y, rate, *rest):
+    def poisoned(*batch, **rest):
         if run.step == 13:
             with torch.no_grad():
                 run.model.token_embedding[:] = math.nan
-        return step(x, y, rate, *rest)
+        return step(*batch, **rest)
 
     run.train_step = poisoned
     with pytest.raises(Diverged, match="loss turned into no number .* at step 13") as error:
@@ -173,10 +179,10 @@ def test_gradients_are_clipped_together_to_the_length_that_was_asked_for(monkeyp
         run, seen = tiny_run(steps=10, clip=clip), []
         step = run.optimizers.step
 
-        def measured(factor):
+        def measured(lr):
             gradients = [parameter.grad for parameter in run.model.parameters() if parameter.grad is not None]
             seen.append(torch.nn.utils.get_total_norm(gradients).item())
-            step(factor)
+            step(lr)
 
         monkeypatch.setattr(run.optimizers, "step", measured)
         list(run)
@@ -228,7 +234,7 @@ def test_bfloat16_computes_the_same_model(recipe, random_tokens):
         logits = model(x)
     assert logits.dtype == torch.bfloat16
     exact = cross_entropy(model(x), y).item()
-    loss = Pretraining(model, np.zeros(99), config).train_step(x, y, 1.0)
+    loss, _ = run_on(model, np.zeros(99), config).train_step(x, y, lr=1.0)
     assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact, abs=0.03)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
@@ -330,7 +336,7 @@ def damage(folder, how):
 ])  # fmt: skip
 def test_damaged_checkpoints_get_one_line_and_exit_code_2(saved, how, words, capsys):
     damage(saved, how)
-    assert call(generation.main, "--checkpoint", saved, "--prompt", "x") == 2
+    assert call(generate.main, "--checkpoint", saved, "--prompt", "x") == 2
     assert_one_line(capsys.readouterr(), words)
 
 
@@ -354,7 +360,7 @@ def test_a_run_on_byte_pairs_counts_its_loss_in_characters(tmp_path):
 
 def test_a_run_leaves_files_whose_numbers_are_true(tmp_path, text_file, capsys):
     out = tmp_path / "out"
-    run = run_module("pretraining", "--text", text_file, "--out", out, "--steps", 30, "--tokenizer", "bytes", *TINY)
+    run = run_command("pretrain", "--text", text_file, "--out", out, "--steps", 30, "--tokenizer", "bytes", *TINY)
     assert run.returncode == 0, run.stderr
     names = {path.name for path in out.iterdir()}
     assert {"config.json", "curve.csv", "metrics.json", "model.safetensors", "tokenizer.json"} <= names
@@ -371,7 +377,7 @@ def test_a_run_leaves_files_whose_numbers_are_true(tmp_path, text_file, capsys):
     assert "val_loss" in metrics["curve"][0] and "tokens/s" in run.stderr and "left" in run.stderr
     assert call(pretrain.main, "--text", text_file, "--out", out, *TINY) == 2
     assert_one_line(capsys.readouterr(), "exists already")
-    written = run_module("generation", "--checkpoint", out, "--prompt", "编程 1 +", "--tokens", 20, "--top-k", 3)
+    written = run_command("generate", "--checkpoint", out, "--prompt", "编程 1 +", "--tokens", 20, "--top-k", 3)
     assert written.returncode == 0 and written.stdout.startswith("编程 1 +")
 
 
@@ -387,7 +393,7 @@ def test_characters_of_many_bytes_are_counted_as_characters(tmp_path):
 def test_a_signal_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file, monkeypatch, capsys, number):
     """tests/test_stopping.py sends signals at any moment; this one says what a stopped run refuses."""
     whole, out = tmp_path / "whole", tmp_path / "out"
-    options, save = ["--text", str(text_file), "--steps", "40", *TINY], Pretraining.save
+    options, save = ["--text", str(text_file), "--steps", "40", *TINY], Trainer.save
     assert pretrain.main([*options, "--out", str(whole)]) == 0
 
     def save_and_signal(run, path, **notes):
@@ -395,14 +401,14 @@ def test_a_signal_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file,
         if run.step == 20:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(Pretraining, "save", save_and_signal)
+    monkeypatch.setattr(Trainer, "save", save_and_signal)
     assert pretrain.main([*options, "--out", str(out), "--save-every", "0"]) == 128 + number
     monkeypatch.undo()
-    assert "pretraining: stopped at step 30: continue with " in capsys.readouterr().err
+    assert "bigmodel pretrain: stopped at step 30: continue with " in capsys.readouterr().err
     assert sorted(p.name for p in out.iterdir()) == ["checkpoint.safetensors", "curve.csv"]
     for program, arguments, words in [
         (pretrain, ["--out", str(out), "--resume", "--steps", "20"], "began with 40: leave --steps out"),
-        (generation, ["--checkpoint", str(out), "--prompt", "1"], "is not finished: continue it with --resume"),
+        (generate, ["--checkpoint", str(out), "--prompt", "1"], "is not finished: continue it with --resume"),
     ]:
         assert program.main(arguments) == 2 and words in capsys.readouterr().err
     assert pretrain.main(["--out", str(out), "--resume"]) == 0
@@ -411,11 +417,14 @@ def test_a_signal_leaves_a_checkpoint_that_resume_continues(tmp_path, text_file,
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, text_file, monkeypatch, capsys):
-    step, out = Pretraining.train_step, tmp_path / "out"
-    monkeypatch.setattr(
-        Pretraining, "train_step", lambda self, *given: step(self, *given) * (math.nan if self.step == 25 else 1)
-    )
-    monkeypatch.setattr(pretrain, "CHECKPOINT_SECONDS", 0.0)
+    step, out = Trainer.train_step, tmp_path / "out"
+
+    def poisoned(self, *batch, **rest):
+        loss, norm = step(self, *batch, **rest)
+        return loss * (math.nan if self.step == 25 else 1), norm
+
+    monkeypatch.setattr(Trainer, "train_step", poisoned)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
     assert pretrain.main(["--text", str(text_file), "--out", str(out), "--steps", "50", *TINY]) == 2
     said = capsys.readouterr().err
     assert "at step 25: the last good checkpoint, of step 20, is kept" in said
@@ -432,8 +441,8 @@ def test_a_finished_run_is_loaded_to_be_used(tmp_path):
 
 @pytest.mark.parametrize("pause, steps", [("0", [0, 10, 20, 30]), ("1e6", [0, 30])])
 def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypatch, pause, steps):
-    saved, save = [], Pretraining.save
-    monkeypatch.setattr(Pretraining, "save", lambda run, *a, **k: (saved.append(run.step), save(run, *a, **k)))
+    saved, save = [], Trainer.save
+    monkeypatch.setattr(Trainer, "save", lambda run, *a, **k: (saved.append(run.step), save(run, *a, **k)))
     options = ["--text", str(text_file), "--out", str(tmp_path / "run"), *TINY, "--steps", "30"]
     assert pretrain.main([*options, "--save-every", pause]) == 0
     assert sorted(set(saved)) == steps
@@ -447,7 +456,7 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypa
         ({"minutes": 3.0, "d_model": 32}, 64),
         ({"minutes": 3.0, "batch_size": 4}, 64),
         ({"minutes": 3.0, "ngrams": 2}, 64),
-        ({"minutes": 3.0, "muon_lr": 0.01}, 64),
+        ({"minutes": 3.0, "learning_rate": 0.01}, 64),
         ({"minutes": 3.0, "objective": "masked"}, 64),
         ({"steps": 9000}, 64),
         ({}, 64),
@@ -496,8 +505,9 @@ def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
     out.mkdir()
     checkpoint = out / "checkpoint.safetensors"
     if how in ("cut short", "another text"):
-        run = tiny_run()
-        run.save(checkpoint, options={}, source=str(text_file), fingerprint="0", tokenizer={"kind": "bytes"})
+        trainer, source = tiny_run(), dict(name=str(text_file), fingerprint="0")
+        notes = dict(command="pretrain", options={}, sources={"text": source}, tokenizer={"kind": "bytes"})
+        trainer.save(checkpoint, **notes, model=trainer.model.config.to_dict())
         if how == "cut short":
             checkpoint.write_bytes(checkpoint.read_bytes()[:-9])
     elif how == "foreign":
@@ -508,7 +518,7 @@ def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
     words = {
         "cut short": "cut short",
         "foreign": "not a checkpoint",
-        "another text": "not the one",
+        "another text": "is not the text that the run in",
         "empty folder": "has no checkpoint",
     }
     assert words[how] in said and said.count("\n") == 1

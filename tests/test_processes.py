@@ -19,12 +19,15 @@ import torch.distributed as dist
 import two_processes
 
 from bigmodel_lib.cli import pretrain, reports, stopping
+from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.training.distributed import Processes
+from bigmodel_lib.training.trainer import Trainer
 
 HERE = pathlib.Path(__file__).resolve().parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
 TORCHRUN += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+AGAIN = ".*python.* -m torch.distributed.run --standalone --nproc_per_node=2 -m bigmodel_lib pretrain "
 TINY = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context-length", "16", "--batch-size", "5"]
 
 
@@ -56,20 +59,22 @@ def test_every_row_of_a_batch_has_one_process():
     for size in (1, 2, 3, 5):
         rows = [np.arange(11)[Processes(rank, size).rows(11)] for rank in range(size)]
         assert np.concatenate(rows).tolist() == list(range(11))
+    assert [Processes(rank, 3).rows(2) for rank in range(3)] == [slice(0, 1), slice(1, 2), slice(2, 2)]
+    config = TrainConfig(steps=1, batch_size=2)
     with pytest.raises(CourseError, match="batch_size 2 cannot be shared by 3 processes: choose at least 3"):
-        Processes(2, 3).rows(2)
+        Trainer(torch.nn.Linear(1, 1), None, None, config, processes=Processes(2, 3))
 
 
 def test_one_process_agrees_with_itself():
     alone = Processes()
-    assert alone.first and alone.agree(0.3) == 0.3 and alone.largest(2) == 2
-    assert alone.total(torch.ones(2)).tolist() == [1.0, 1.0] and alone.wrap(alone) is alone
-    alone.wait()
+    assert alone.is_main_process and alone.broadcast(0.3) == 0.3 and alone.maximum(2) == 2
+    assert alone.all_reduce(torch.ones(2)).tolist() == [1.0, 1.0] and alone.wrap(alone) is alone
+    alone.barrier()
 
 
 def start_pretraining(*options, processes=2):
     start = TORCHRUN if processes == 2 else [sys.executable]
-    command = [*start, "-m", "bigmodel_lib.cli.pretrain", *map(str, options)]
+    command = [*start, "-m", "bigmodel_lib", "pretrain", *map(str, options)]
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return subprocess.Popen(command, env=environment(), start_new_session=True, **pipes)
 
@@ -106,7 +111,7 @@ def test_a_killed_process_ends_the_other_and_one_process_goes_on(tmp_path):
     os.kill(int(ranks[-1]), signal.SIGKILL)
     said, told = process.communicate(timeout=100)
     assert process.returncode not in (0, None)
-    assert len(re.findall("^pretraining: ", told, re.M)) <= 1, told
+    assert len(re.findall("^bigmodel pretrain: ", told, re.M)) <= 1, told
     assert (out / "checkpoint.safetensors").exists() and not (out / "metrics.json").exists()
     (out / "curve.csv").unlink()  # the one that goes on writes it anew
     stop = forked.send({("StopSignal.among", 3): signal.SIGINT})
@@ -123,7 +128,15 @@ def test_ctrl_c_stops_all_and_two_processes_go_on_where_one_stopped(tmp_path):
     wait_for_step(out, 40, process)
     os.killpg(process.pid, signal.SIGINT)  # torchrun hears it, too, and passes it on once more
     _, told = process.communicate(timeout=100)
-    assert int(re.search(r"stopped at step (\d+): continue with torchrun … -m", told)[1]) >= 40, told
+    assert (
+        int(
+            re.search(
+                rf"stopped at step (\d+): continue with {AGAIN}",
+                told,
+            )[1]
+        )
+        >= 40
+    ), told
     rows = [int(line.split(",")[0]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
     assert rows == sorted(set(rows))
 
@@ -147,7 +160,7 @@ class Pair:
         self.keys = self.store.num_keys()
         names = dict(MASTER_ADDR="localhost", MASTER_PORT=str(self.store.port), TORCHELASTIC_USE_AGENT_STORE="True")
         for rank, act in acts.items():
-            names |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+            names |= dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
             options, group = [*self.options, "--out", self.out], self.ranks.get(0, 0)
             self.ranks[rank] = forked.fork(pretrain, options, self.folder / f"said{rank}", act, group, **names)
 
@@ -183,9 +196,9 @@ def to_itself_later(number):
 
 
 CHOSEN = [  # the rank, the moment, whom it signals; the exit code of both, what is left
-    (0, ("new_run", 1), to_both, 143, "nothing"),
+    (0, ("prepare", 1), to_both, 143, "nothing"),
     (0, ("new_folder", 1), to_both, 143, "a checkpoint"),
-    (1, ("Pretraining.train_step", 3), to_both, 143, "a checkpoint"),
+    (1, ("Trainer.train_step", 3), to_both, 143, "a checkpoint"),
     (1, ("StopSignal.among", 1), to_itself, 143, "a checkpoint"),
     (0, ("StopSignal.among", 2), to_itself, 143, "a checkpoint"),
     (0, ("finish", 1), to_both, 143, "a checkpoint"),
@@ -201,14 +214,14 @@ def test_a_signal_ends_two_processes_alike(pair, capsys):
     pair.begin({0: forked.write_down(pair.folder / "moments"), 1: None})
     assert pair.end() == [0, 0]
     moments, draws = forked.read_moments(pair.folder / "moments"), random.Random(0)
-    moments = moments[moments.index(("new_run", 1)) :]  # once both are there
+    moments = moments[moments.index(("prepare", 1)) :]  # once both are there
     for rank, moment, to, *wanted in CHOSEN + [(0, draws.choice(moments), to_both) for _ in range(8)]:
         pair.begin({0: None, 1: None, rank: forked.send({moment: signal.SIGTERM}, to)})
         codes, left = pair.end(), pair.left()
         assert codes == [0 if left == "all" else 143] * 2, (rank, moment, to, codes, pair.said)
         assert wanted in ([], [codes[0], left]) and f"signal at {moment[0]}" in pair.said
         if left == "a checkpoint":
-            lines = re.findall("^pretraining: stopped .* continue with torchrun … -m", pair.said, re.M)
+            lines = re.findall(f"^bigmodel pretrain: stopped .* continue with {AGAIN}", pair.said, re.M)
             assert len(lines) == 1, pair.said
             assert pretrain.main(["--out", str(pair.out), "--resume"]) == 0
 
@@ -217,7 +230,7 @@ def test_a_signal_that_reaches_one_process_later_ends_it_alike(pair, monkeypatch
     """It finds that the other one has gone, and the signal that is on its way tells it why."""
     monkeypatch.setattr(stopping, "ONE_WISH", 60.0)
     late = forked.send({("StopSignal.comes_soon", 1): signal.SIGTERM}, to_itself_later)
-    pair.begin({0: late, 1: forked.send({("new_run", 1): signal.SIGTERM}, to_itself)})
+    pair.begin({0: late, 1: forked.send({("prepare", 1): signal.SIGTERM}, to_itself)})
     assert pair.end() == [143, 143] and pair.left() == "nothing"
 
 

@@ -19,15 +19,17 @@ import pytest
 import torch
 
 from bigmodel_lib import generation
-from bigmodel_lib.cli import pretrain
+from bigmodel_lib.cli import finetune as finetune_command
+from bigmodel_lib.cli import generate, pretrain
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.finetuning import finetuning
-from bigmodel_lib.finetuning.classification import read_labelled, split_labelled
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.text import sources
+from bigmodel_lib.text.batches import split_labelled
+from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.tokenizers import BPETokenizer, ByteTokenizer, CharacterTokenizer, token_labels, train_bpe
 from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def checkpoint(tmp_path_factory):
 def finetune(checkpoint):
     def run(*arguments, steps=2):
         fresh = [] if {"--resume", "--ask"} & set(arguments) else ["--checkpoint", checkpoint, "--steps", steps]
-        return finetuning.main([str(a) for a in (*arguments, *fresh)])
+        return finetune_command.main([str(a) for a in (*arguments, *fresh)])
 
     return run
 
@@ -156,7 +158,8 @@ def test_copies_stay_on_one_side_of_the_split_so_nothing_can_be_known_by_heart(t
             right += [by_heart.get(plain(data.texts[i]), 0) == data.labels[i] for i in test]
         assert np.mean(right) == wanted
     assert "180 of 200 texts repeat another one" in data.notes[0]
-    _, _, (train, test), *_ = finetuning.prepare(dict(data=path, checkpoint=checkpoint, steps=1), "cpu")
+    names = dict(data=str(path), checkpoint=str(checkpoint))
+    train, test = finetune_command.prepare(dict(steps=1), names, "cpu", Processes(), None).split
     assert not {plain(data.texts[i]) for i in train} & {plain(data.texts[i]) for i in test}
 
 
@@ -316,7 +319,7 @@ def shown_in_cp1252(program, *arguments):
 
 def test_a_text_that_the_terminal_cannot_show_is_escaped(checkpoint):
     arguments = ["--checkpoint", str(checkpoint), "--prompt", "编程 é 🙂", "--tokens", "3"]
-    assert shown_in_cp1252(generation.main, arguments).startswith(r"\u7f16\u7a0b é \U0001f642")
+    assert shown_in_cp1252(generate.main, arguments).startswith(r"\u7f16\u7a0b é \U0001f642")
 
 
 def test_labels_that_the_terminal_cannot_show_are_escaped(table, tmp_path, finetune):
@@ -331,7 +334,7 @@ def test_labels_that_the_terminal_cannot_show_are_escaped(table, tmp_path, finet
 
 def test_without_a_compiler_compile_is_one_line_and_leaves_no_folder(tmp_path):
     (tmp_path / "text.txt").write_text("The cat sat on the mat.\n" * 20)
-    command = [sys.executable, "-m", "bigmodel_lib.cli.pretrain", "--text", "text.txt", "--out", "out", "--compile"]
+    command = [sys.executable, "-m", "bigmodel_lib", "pretrain", "--text", "text.txt", "--out", "out", "--compile"]
     sizes = ["--steps", "1", "--d-model", "8", "--n-heads", "1", "--context-length", "8"]
     library = str(pathlib.Path(pretrain.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": library, "CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": "cache"}
@@ -354,7 +357,7 @@ def stopped(table, tmp_path, finetune, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.chdir(tmp_path)
-        patch.setattr(finetuning.Finetuning, "next_batch", stop)
+        patch.setattr(Trainer, "next_batch", stop)
         assert finetune("--data", "table.tsv", "--out", "out") == 130
     monkeypatch.chdir(elsewhere)
     return tmp_path / "out", path

@@ -13,10 +13,10 @@ import time
 import pytest
 import torch
 
-from bigmodel_lib.cli import pretrain, reports, stopping
+from bigmodel_lib.cli import finetune, pretrain, reports, run, stopping
 from bigmodel_lib.cli.stopping import Stopped, StopSignal
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.finetuning import finetuning
+from bigmodel_lib.finetuning.classification import load_classifier
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.text import sources
 from bigmodel_lib.text.tokenizers import ByteTokenizer
@@ -85,7 +85,7 @@ def test_a_second_signal_counts_unless_it_repeats_the_first(monkeypatch):
 
 def test_a_signal_to_one_process_is_the_same_wish_when_it_reaches_the_next(monkeypatch):
     processes = Processes()
-    monkeypatch.setattr(processes, "largest", lambda number: signal.SIGTERM)
+    monkeypatch.setattr(processes, "maximum", lambda number: signal.SIGTERM)
     with StopSignal() as stop:
         assert stop.among(processes) and stop.number == signal.SIGTERM
         signal.raise_signal(signal.SIGTERM)
@@ -208,11 +208,12 @@ def finetuning_options(folder):
     return ["--data", folder / "rows.tsv", "--checkpoint", folder / "model", "--batch-size", 4, "--dropout", 0.1]
 
 
-OPTIONS = {pretrain: pretraining_options, finetuning: finetuning_options}
-LOAD = {pretrain: checkpoints.load_model, finetuning: finetuning.load_classifier}
+OPTIONS = {pretrain: pretraining_options, finetune: finetuning_options}
+LOAD = {pretrain: checkpoints.load_model, finetune: load_classifier}
+NAMES = {pretrain: "pretrain", finetune: "finetune"}
 
 
-@pytest.fixture(scope="module", params=[pretrain, finetuning], ids=["pretraining", "finetuning"])
+@pytest.fixture(scope="module", params=[pretrain, finetune], ids=NAMES.get)
 def shared_case(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     return Case(request.param, OPTIONS[request.param](folder), folder)
@@ -297,10 +298,10 @@ def test_a_second_signal_stops_at_once_and_leaves_order(case, monkeypatch):
     assert {"at once", "nothing", "a finished run"} <= seen
 
 
-@pytest.mark.parametrize("program", [pretrain, finetuning])
+@pytest.mark.parametrize("program", [pretrain, finetune], ids=NAMES.get)
 def test_a_signal_in_the_last_evaluation_loses_no_training(tmp_path, monkeypatch, program):
-    finish = program.finish
-    monkeypatch.setattr(program, "finish", lambda *given: signal.raise_signal(signal.SIGTERM) or finish(*given))
+    finish = run.finish
+    monkeypatch.setattr(run, "finish", lambda *given: signal.raise_signal(signal.SIGTERM) or finish(*given))
     options = [str(part) for part in (*OPTIONS[program](tmp_path), "--out", tmp_path / "out", "--steps", 20)]
     assert program.main(options) == 143  # the usual pause between two checkpoints is longer than this run
     assert checkpoints.read_notes(tmp_path / "out/checkpoint.safetensors")["state"]["step"] == 20
@@ -316,23 +317,23 @@ def python(*arguments):
     return subprocess.Popen([sys.executable, *map(str, arguments)], **pipes)
 
 
-@pytest.mark.parametrize("program, number", [(pretrain, signal.SIGTERM), (finetuning, signal.SIGINT)])
+@pytest.mark.parametrize("program, number", [(pretrain, signal.SIGTERM), (finetune, signal.SIGINT)])
 def test_a_stopped_program_says_the_command_that_continues(tmp_path, program, number):
-    name = program.__name__.split(".")[1]
+    name = NAMES[program]
     options = OPTIONS[program](tmp_path)
-    process = python("-m", program.__name__, *options, "--out", tmp_path / "out of here", "--minutes", 0.02)
+    process = python("-m", "bigmodel_lib", name, *options, "--out", tmp_path / "out of here", "--minutes", 0.02)
     assert "device" in process.stderr.readline()
     process.send_signal(number)
     said = process.communicate()[1].splitlines()[-1]
     assert process.returncode == 128 + number, said
-    assert re.match(rf"{name}: stopped at step \d+: continue with ", said), said
+    assert re.match(rf"bigmodel {name}: stopped at step \d+: continue with ", said), said
     command = shlex.split(said.split(" continue with ")[1])
-    assert command[:3] == [sys.executable, "-m", program.__name__]
-    assert program.main(command[3:]) == 0 and checkpoints.is_finished(tmp_path / "out of here")
+    assert command[:4] == [sys.executable, "-m", "bigmodel_lib", name]
+    assert program.main(command[4:]) == 0 and checkpoints.is_finished(tmp_path / "out of here")
 
 
 def test_a_signal_while_python_still_imports_leaves_nothing(tmp_path):
-    process = python("-m", "bigmodel_lib.cli.pretrain", *pretraining_options(tmp_path), "--out", tmp_path / "out")
+    process = python("-m", "bigmodel_lib", "pretrain", *pretraining_options(tmp_path), "--out", tmp_path / "out")
     process.send_signal(signal.SIGTERM)
     process.communicate()
     assert process.returncode == -signal.SIGTERM and not (tmp_path / "out").exists()
@@ -340,7 +341,7 @@ def test_a_signal_while_python_still_imports_leaves_nothing(tmp_path):
 
 def test_a_signal_while_python_ends_changes_nothing():
     program = (
-        "import os, signal, sys; from bigmodel_lib.training.distributed import run_program\n"
+        "import os, signal, sys; from bigmodel_lib.cli.program import run_program\n"
         "class Late:\n"
         "    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM): kill(me, number)\n"
         "sys.late = Late()  # it is deleted when Python's own handlers are gone already\n"

@@ -22,7 +22,7 @@ def maker(monkeypatch):
 @pytest.fixture
 def few_steps(monkeypatch):
     """Runs end after three steps, whatever their budget."""
-    monkeypatch.setattr(trainer.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
+    monkeypatch.setattr(trainer.Trainer, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
 
 
 def read(name):

@@ -12,7 +12,7 @@ import forked
 import pytest
 import torch
 
-from bigmodel_lib.cli import pretrain, reports
+from bigmodel_lib.cli import pretrain, reports, run
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.training import checkpoints
 
@@ -39,12 +39,12 @@ def forks(tmp_path, text_file, monkeypatch):
         pytest.skip("runs are forked, so that each starts at once")
     monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
 
-    def run(options, moment=None):
+    def fork(options, moment=None):
         act = forked.send({moment: signal.SIGKILL}) if moment else forked.write_down(tmp_path / "moments")
         return forked.end_of(forked.fork(pretrain, options, tmp_path / "said", act))
 
-    run.moments = lambda: forked.read_moments(tmp_path / "moments")
-    return run
+    fork.moments = lambda: forked.read_moments(tmp_path / "moments")
+    return fork
 
 
 def same_weights(*folders) -> bool:
@@ -103,7 +103,7 @@ def test_killed_while_its_last_files_are_written_a_run_is_finished_or_goes_on(tm
 
 
 def test_without_room_the_last_good_checkpoint_stays(tmp_path, text_file, monkeypatch, capsys):
-    monkeypatch.setattr(pretrain, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
     out, straight, whole, calls = tmp_path / "run", tmp_path / "straight", os.fsync, []
 
@@ -116,7 +116,7 @@ def test_without_room_the_last_good_checkpoint_stays(tmp_path, text_file, monkey
     monkeypatch.setattr(os, "fsync", full)
     assert pretrain.main(run_options(text_file, out, "--steps", "60")) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("pretraining: ") and "cannot be written (no space left on device): make room" in said
+    assert said.startswith("bigmodel pretrain: ") and "cannot be written (no space left on device): make room" in said
     assert [p.name for p in out.glob(".*")] == []
     kept = checkpoints.load_tensors(out / "checkpoint.safetensors")[1]["state"]["step"]
     assert 0 < kept < 60
@@ -145,11 +145,11 @@ def test_a_real_limit_of_file_size_is_survived(tmp_path, text_file):
     program = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        "from bigmodel_lib import pretraining; sys.exit(pretrain.main(sys.argv[1:]))"
+        "from bigmodel_lib.cli import pretrain; sys.exit(pretrain.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, *run_options(text_file, tmp_path / "run", "--steps", "20")]
     environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).resolve().parent.parent)}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert run.returncode == 2 and "cannot be written (file too large): make room" in run.stderr, run.stderr
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2 and "cannot be written (file too large): make room" in done.stderr, done.stderr
     tensors, notes = checkpoints.load_tensors(tmp_path / "run/checkpoint.safetensors")
     assert notes["state"]["step"] == 0 and tensors  # the one from before the first step, which had room

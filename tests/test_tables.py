@@ -17,7 +17,7 @@ def few_steps(monkeypatch):
     """Runs end after three steps, whatever their budget, and read a tenth of the manual."""
     text = sources.python_manual()[:35_000]
     monkeypatch.setattr(sources, "python_manual", lambda: text)
-    monkeypatch.setattr(trainer.Pretraining, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
+    monkeypatch.setattr(trainer.Trainer, "fraction", lambda run, running=0.0: min(1.0, run.step / 3))
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
 
 
