@@ -713,8 +713,8 @@ def test_a_new_tokenizer_is_one_class(pairs_of_letters, text, own_cache, monkeyp
     tokens = [*from_disk.train, *from_disk.validation]
     assert from_disk.tokenizer.decode(tokens) == whole and len(tokens) == -(-len(whole) // 2)
     model = random_model(vocab_size=from_disk.tokenizer.vocab_size)
-    checkpoints.save_model(tmp_path / "model", model, from_disk.tokenizer)
-    _, loaded = checkpoints.load_model(tmp_path / "model")
+    checkpoints.save_model(tmp_path, model, from_disk.tokenizer)
+    _, loaded = checkpoints.load_model(tmp_path)
     assert type(loaded) is pairs_of_letters and loaded.encode(whole).tolist() == tokens
 
 

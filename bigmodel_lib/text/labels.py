@@ -2,13 +2,15 @@
 
 import collections
 import csv
+import itertools
 import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.reader import read_text
+from bigmodel_lib.text.reader import Path, read_text
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment")  # names in a header, the best first
 TEXT_COLUMNS = ("text", "texts", "sentence", "review", "message", "comment", "content")
@@ -16,37 +18,41 @@ SIGNS = {"\t": "tab", ",": "comma", ";": "semicolon"}  # what may separate two c
 
 
 class Labelled(NamedTuple):
-    """Texts, the number of each one's label (N,), and the labels' names, in order; what copies what, and remarks.
+    """Texts, the number of each one's label (N,), and the labels' names, in order; what copies what, and remarks."""
 
-    groups: (N,), the same number for texts that differ in capitals, blanks and punctuation at most.
-    notes: what was noticed and the user should know, a sentence each.
-    """
-
-    texts: list
+    texts: list[str]
     labels: np.ndarray
-    names: tuple
-    groups: np.ndarray
-    notes: tuple
+    names: tuple[str, ...]
+    groups: np.ndarray  # (N,), as `copies` gives them
+    notes: tuple[str, ...]  # what was noticed and the user should know, a sentence each
 
 
 class Row(NamedTuple):
     """A row of a table: the number of its first line, its cells, and how many lines it takes."""
 
     number: int
-    cells: list
-    lines: int
+    cells: list[str]
+    lines: int = 1
     literal: bool = False  # whether its quotation marks were taken for part of the text
 
 
 class Columns(NamedTuple):
-    """Which columns of how many hold the label and the text."""
+    """Which columns of how many hold the label and the text, and the sign between two of them."""
 
     label: int
     text: int
     width: int
+    delimiter: str
+
+    def label_and_text(self, cells: list[str]) -> tuple[str, str]:
+        """What a row says, "" for what it lacks. Cells beyond the width belong to a text with the sign in it."""
+        end = self.text + max(0, len(cells) - self.width) + 1
+        text = (" " if self.delimiter == "\t" else self.delimiter).join(cells[self.text : end])
+        fitted = [*cells[: self.text], text, *cells[end:], *[""] * self.width]
+        return fitted[self.label].strip(), fitted[self.text].strip()
 
 
-def read_labelled(path) -> Labelled:
+def read_labelled(path: Path) -> Labelled:
     """The rows of a UTF-8 file: `label<TAB>text` each, or as a header row says; commas or semicolons will do, too.
 
     Cells may be quoted by the rules of csv. Blank rows are passed over, so are header rows. Labels that differ in
@@ -54,10 +60,7 @@ def read_labelled(path) -> Labelled:
     header rows that differ (saying which lines), for fewer than two labels, and for a label with fewer than five rows
     or two different texts, too few to split.
     """
-    lines = read_text(path).split("\n")
-    delimiter = _delimiter(lines)
-    rows, columns, notes = _rows_and_columns(lines, delimiter, path)
-    pairs = [_label_and_text(row, columns, delimiter, path) for row in rows]
+    pairs, notes = _labels_and_texts(read_text(path).split("\n"), path)
     labels, spelled = _merge_spellings([label for label, _ in pairs])
     texts = [text for _, text in pairs]
     names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -71,9 +74,9 @@ def read_labelled(path) -> Labelled:
     return Labelled(texts, numbers, tuple(map(str, names)), groups, (*notes, *spelled, *copied))
 
 
-def copies(texts) -> np.ndarray:
+def copies(texts: Iterable[str]) -> np.ndarray:
     """(N,): the same number for texts that differ in capitals, blanks and punctuation at most, from 0 as they come."""
-    numbers: dict = {}
+    numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(_plain(text), len(numbers)) for text in texts])
 
 
@@ -83,9 +86,9 @@ def _plain(text: str) -> str:
     return kept or "".join(text.split())  # a text of punctuation alone is not the same as every other
 
 
-def _about_copies(groups, numbers, names, path) -> list[str]:
+def _about_copies(groups: np.ndarray, numbers: np.ndarray, names: np.ndarray, path: Path) -> list[str]:
     """Remarks about texts that come more than once. Raises CourseError for a label with fewer than two of its own."""
-    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
+    _, first = np.unique(groups, return_index=True)
     different = np.bincount(numbers[first], minlength=len(names))
     if different.min() < 2:
         raise CourseError(
@@ -104,10 +107,10 @@ def _about_copies(groups, numbers, names, path) -> list[str]:
     return notes
 
 
-# From lines to cells
+# From lines to rows
 
 
-def _delimiter(lines) -> str:
+def _delimiter(lines: list[str]) -> str:
     """A tab, unless the first row has none and a comma or semicolon is in most rows."""
     filled = [line for line in lines if line.strip()] or [""]
     count = {sign: sum(sign in line for line in filled) for sign in SIGNS}
@@ -116,114 +119,104 @@ def _delimiter(lines) -> str:
     return best if tabs_are_rare and best in filled[0] and 2 * count[best] > len(filled) else "\t"
 
 
-def _quoted_row(lines, at, delimiter):
-    """(cells, number of lines) of the row at a line, by the rules of csv; None where a quotation mark is not closed."""
-    if '"' not in lines[at]:
-        return lines[at].split(delimiter), 1
-    reader = csv.reader((lines[i] + "\n" for i in range(at, len(lines))), delimiter=delimiter, strict=True)
+def _rows(lines: list[str], delimiter: str, begins_a_row: Callable[[str], bool] = lambda line: False) -> Iterator[Row]:
+    """Yield all rows but blank ones. One whose quotation marks would swallow a line that begins a row stays literal."""
+    at = 0
+    while at < len(lines):
+        row = Row(at + 1, lines[at].split(delimiter))
+        if '"' in lines[at]:
+            later = (lines[i] for i in range(at + 1, len(lines)))
+            own = itertools.takewhile(lambda line: not begins_a_row(line), later)
+            row = _quoted_row(itertools.chain([lines[at]], own), delimiter, row)
+        if any(cell.strip() for cell in row.cells):
+            yield row
+        at += row.lines
+
+
+def _quoted_row(lines: Iterable[str], delimiter: str, literal: Row) -> Row:
+    """The row that begins with the first of these lines, by the rules of csv; literal if a mark is not closed."""
+    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(2**31 - 1)  # a text may be longer than csv allows
     try:
-        return next(reader), reader.line_num
+        return literal._replace(cells=next(reader), lines=reader.line_num)
     except csv.Error:
-        return None
+        return literal._replace(literal=True)
     finally:
         csv.field_size_limit(limit)
 
 
-def _table(lines, delimiter, begins_a_row=lambda line: False) -> list[Row]:
-    """All rows but blank ones. One whose quotation marks would swallow a line that begins a row is read literally."""
-    rows, at = [], 0
-    while at < len(lines):
-        found = _quoted_row(lines, at, delimiter)
-        if found is None or any(map(begins_a_row, lines[at + 1 : at + found[1]])):
-            row = Row(at + 1, lines[at].split(delimiter), 1, literal=True)
-        else:
-            row = Row(at + 1, *found)
-        if any(cell.strip() for cell in row.cells):
-            rows.append(row)
-        at += row.lines
-    return rows
+def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """(label, text) of every row that is no header, and remarks about what was recognised without being said."""
+    delimiter = _delimiter(lines)
+    rows = list(_rows(lines, delimiter))
+    columns = _columns(rows, delimiter, path)
+    labels = {_tidy(columns.label_and_text(row.cells)[0]) for row in rows if row.lines == 1}
 
-
-def _rows_and_columns(lines, delimiter, path):
-    """(rows, columns, notes): the rows that hold texts, where they hold them, and what was noticed on the way."""
-    rows = _table(lines, delimiter)
-    headers = [row for row in rows if _named_columns(row.cells)]
-    named = {_named_columns(row.cells) for row in headers}
-    if len(named) > 1:
-        raise CourseError(f"{path} has header rows that differ, {_line_numbers(headers)}: split it, or make them alike")
-    columns = named.pop() if named else _guessed_columns(rows)
-    labels = {_tidy(_fitted(row.cells, columns, delimiter)[columns.label]) for row in rows if row.lines == 1}
-
-    def begins_a_row(line):
+    def begins_a_row(line: str) -> bool:
         cells = line.split(delimiter)
-        return len(cells) >= columns.width and _tidy(_fitted(cells, columns, delimiter)[columns.label]) in labels
+        return len(cells) >= columns.width and _tidy(columns.label_and_text(cells)[0]) in labels
 
-    rows = _table(lines, delimiter, begins_a_row)
-    headers = [row for row in rows if _named_columns(row.cells)]
-    literal = [row for row in rows if row.literal]
-    texts = [row for row in rows if not _named_columns(row.cells)]
-    return texts, columns, _about_columns(headers, literal, columns, delimiter)
-
-
-def _about_columns(headers, literal, columns: Columns, delimiter: str) -> list[str]:
-    """Remarks about what was recognised without being said."""
+    rows = list(_rows(lines, delimiter, begins_a_row))
+    headers = [row for row in rows if _named_columns(row.cells, delimiter)]
+    pairs = [_label_and_text(row, columns, path) for row in rows if not _named_columns(row.cells, delimiter)]
     notes = []
     if delimiter != "\t":
         notes.append(f"its columns are separated by {SIGNS[delimiter]}s")
     if headers:
-        names = headers[0].cells[columns.label].strip(), headers[0].cells[columns.text].strip()
-        notes.append(f"{_line_numbers(headers)}: a header; labels are in column {names[0]!r}, texts in {names[1]!r}")
+        label, text = columns.label_and_text(headers[0].cells)
+        notes.append(f"{_line_numbers(headers)}: a header; labels are in column {label!r}, texts in {text!r}")
     elif columns.label > columns.text:
         notes.append("labels are read from its second column, texts from its first")
-    if literal:
+    if literal := [row for row in rows if row.literal]:
         notes.append(f"{_line_numbers(literal)}: a quotation mark is not closed, so it is read as part of the text")
-    return notes
+    return pairs, notes
 
 
-def _line_numbers(rows) -> str:
+def _line_numbers(rows: Sequence[Row]) -> str:
     numbers = ", ".join(str(row.number) for row in rows[:5])
     return f"line{'s' * (len(rows) > 1)} {numbers}{' and more' * (len(rows) > 5)}"
 
 
-# From cells to labels
+# From rows to labels
 
 
-def _named_columns(cells) -> Columns | None:
+def _columns(rows: list[Row], delimiter: str, path: Path) -> Columns:
+    """The columns that header rows name, or those that look like it. Raises CourseError for headers that differ."""
+    headers = [row for row in rows if _named_columns(row.cells, delimiter)]
+    named = {_named_columns(row.cells, delimiter) for row in headers}
+    if len(named) > 1:
+        raise CourseError(f"{path} has header rows that differ, {_line_numbers(headers)}: split it, or make them alike")
+    return named.pop() if named else _guessed_columns(rows, delimiter)
+
+
+def _named_columns(cells: list[str], delimiter: str) -> Columns | None:
     """The columns that a header row names; None for a row that is none."""
     names = [cell.strip().lower() for cell in cells]
     label, text = (next((name for name in known if name in names), None) for known in (LABEL_COLUMNS, TEXT_COLUMNS))
-    return None if label is None or text is None else Columns(names.index(label), names.index(text), len(names))
+    if label is None or text is None:
+        return None
+    return Columns(names.index(label), names.index(text), len(names), delimiter)
 
 
-def _guessed_columns(rows) -> Columns:
+def _guessed_columns(rows: list[Row], delimiter: str) -> Columns:
     """Label, then text; the other way round where only that gives labels that come again and again."""
-    usual, turned = Columns(0, 1, 2), Columns(1, 0, 2)
 
-    def could_be_labels(place):
+    def could_be_labels(place: int) -> bool:
         counts = collections.Counter(_tidy(row.cells[place]).lower() for row in rows)
         return len(counts) > 1 and min(counts.values()) >= 5
 
     pairs = all(len(row.cells) > 1 for row in rows)
-    return turned if pairs and could_be_labels(-1) and not could_be_labels(0) else usual
+    turned = pairs and could_be_labels(-1) and not could_be_labels(0)
+    return Columns(1, 0, 2, delimiter) if turned else Columns(0, 1, 2, delimiter)
 
 
-def _fitted(cells, columns: Columns, delimiter: str) -> list[str]:
-    """As many cells as there are columns. What is too many belongs to a text that has the separating sign in it."""
-    beyond, place = max(0, len(cells) - columns.width), columns.text
-    text = (" " if delimiter == "\t" else delimiter).join(cells[place : place + beyond + 1])
-    fitted = [*cells[:place], text, *cells[place + beyond + 1 :]]
-    return fitted + [""] * (columns.width - len(fitted))
-
-
-def _label_and_text(row: Row, columns: Columns, delimiter: str, path) -> tuple[str, str]:
+def _label_and_text(row: Row, columns: Columns, path: Path) -> tuple[str, str]:
     """What a row says. Raises CourseError for one without a label or a text."""
-    cells = _fitted(row.cells, columns, delimiter)
-    label, text = cells[columns.label].strip(), cells[columns.text].strip()
+    label, text = columns.label_and_text(row.cells)
     if not label or not text:
         raise CourseError(
-            f"line {row.number} of {path} is {delimiter.join(row.cells)[:40]!r}: "
-            f"a label, a {SIGNS[delimiter]} and a text were wanted; mend or delete it"
+            f"line {row.number} of {path} is {columns.delimiter.join(row.cells)[:40]!r}: "
+            f"a label, a {SIGNS[columns.delimiter]} and a text were wanted; mend or delete it"
         )
     return label, text
 
@@ -232,7 +225,7 @@ def _tidy(label: str) -> str:
     return " ".join(unicodedata.normalize("NFC", label).split())
 
 
-def _merge_spellings(labels) -> tuple[list[str], list[str]]:
+def _merge_spellings(labels: list[str]) -> tuple[list[str], list[str]]:
     """(labels, notes): those that differ in capitals, blanks or stored accents alone get their most frequent form."""
     spellings = collections.defaultdict(collections.Counter)
     for label in labels:
