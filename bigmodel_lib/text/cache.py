@@ -26,23 +26,18 @@ class TokenisedText:
     characters: int  # in the text
 
 
-def cache_folder() -> pathlib.Path:
-    """The folder of the user in which tokens and fetched texts are kept."""
-    import pooch
-
-    return pathlib.Path(pooch.os_cache("bigmodel"))
-
-
 def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Progress | None = None) -> TokenisedText:
     """The tokens of a file or folder, as `encode` gives them for the whole text; encoded once, only opened later.
 
     `cache` names another folder for them; `progress` is called with (done bytes, total bytes, what) after every block.
     Raises CourseError for an unknown kind, a text that cannot be read, a cache folder that cannot be written.
     """
+    import pooch
+
     tokenizer_class(kind)  # refuses an unknown kind at once
     files = text_files(source)
     fingerprint = content_hash(files, progress)
-    folder = pathlib.Path(cache or cache_folder())
+    folder = pathlib.Path(cache or pooch.os_cache("bigmodel"))
     entry = folder / f"{fingerprint[:16]}-{kind}-{FORMAT}.tokens"
     found, reason = _read_entry(entry, fingerprint), "it does not keep what is written"
     if found is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.batches import split_tokens
-from bigmodel_lib.text.cache import cache_folder, tokenised
+from bigmodel_lib.text.cache import tokenised
 from bigmodel_lib.text.reader import Path, Progress, text_blocks, text_size
 from bigmodel_lib.text.tokenizers import Tokenizer, tokenizer_class
 
@@ -147,7 +147,7 @@ def named_text(name: str, cache: Path | None = None, progress: Progress | None =
         raise CourseError(f"no text is named {name!r}: choose one of {', '.join(NAMED)}, or name a file")
     import pooch
 
-    text, folder = NAMED[name], pathlib.Path(cache or cache_folder(), "texts")
+    text, folder = NAMED[name], pathlib.Path(cache or pooch.os_cache("bigmodel"), "texts")
     bar = _FetchBar(progress, text.size) if progress else False
     pooch.get_logger().setLevel("WARNING")
     try:

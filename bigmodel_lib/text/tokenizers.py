@@ -1,4 +1,14 @@
-"""Text to token ids and back. All that a tokenizer is stands in its class; `Tokenizer` says what that has to offer.
+"""Text to token ids and back. All that a tokenizer is stands in its class, which has these members:
+
+kind                        its name on the command line and in tokenizer.json
+vocab_size                  how many ids there are
+train(blocks, size)         the tokenizer learned from a text that comes in blocks; size: its bytes, if it may be long
+encode(text) -> (N,) int32  the ids of a text; raises CourseError for what has no id
+decode(tokens) -> str       the text of ids
+count_characters(tokens)    how many characters begin in these tokens
+last_cut(text) -> int       the last place where a text may be cut, whatever follows: piece by piece the same tokens
+to_dict()                   what `from_dict` needs to rebuild it, its kind included: numbers, texts, lists
+from_dict(values)           the tokenizer that `to_dict` described
 
 A new one is a class in this file under `@register`: from then on `--tokenizer` offers its kind, texts of any size are
 encoded with it, and checkpoints keep it.
@@ -6,7 +16,6 @@ encoded with it, and checkpoints keep it.
 
 import collections
 import functools
-import heapq
 import itertools
 import re
 import unicodedata
@@ -22,33 +31,20 @@ Pair = tuple[int, int]
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer has. (`WordTokenizer` is given its words, so it lacks `train`.)"""
+    """What every tokenizer has, as above. (`WordTokenizer` is given its words: it lacks `train`.)"""
 
-    kind: ClassVar[str]  # its name on the command line and in tokenizer.json
-    vocab_size: int  # how many ids there are
-
-    @classmethod
-    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
-        """Learn from a text that comes in blocks. size: its bytes, if only a sample of a long text is to be learned."""
-
-    def encode(self, text: str) -> np.ndarray:
-        """(N,) int32, the ids of a text. Raises CourseError for what has no id."""
-
-    def decode(self, tokens: Ids) -> str:
-        """The text of ids."""
-
-    def count_characters(self, tokens: Ids) -> int:
-        """How many characters begin in these tokens."""
-
-    def last_cut(self, text: str) -> int:
-        """The last place where a text may be cut, whatever comes after it: both parts give the tokens of the whole."""
-
-    def to_dict(self) -> dict:
-        """What `from_dict` needs to rebuild it, its kind included: numbers, texts, lists."""
+    kind: ClassVar[str]
+    vocab_size: int
 
     @classmethod
-    def from_dict(cls, values: dict) -> Self:
-        """The tokenizer that `to_dict` described."""
+    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self: ...
+    def encode(self, text: str) -> np.ndarray: ...
+    def decode(self, tokens: Ids) -> str: ...
+    def count_characters(self, tokens: Ids) -> int: ...
+    def last_cut(self, text: str) -> int: ...
+    def to_dict(self) -> dict: ...
+    @classmethod
+    def from_dict(cls, values: dict) -> Self: ...
 
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {}  # by kind, those that learn from any text
@@ -259,58 +255,33 @@ def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
     ByteTokenizer().encode(text)  # refuses what is not Unicode text
-    pairs = _PairCounts(collections.Counter(word.encode("utf-8") for word in WORD.findall(text)))
+    counted = collections.Counter(word.encode("utf-8") for word in WORD.findall(text))
+    words, times = [tuple(word) for word in counted], list(counted.values())
     names = [bytes([i]) for i in range(256)]
     ids, merges = {name: i for i, name in enumerate(names)}, {}
-    while len(names) < vocab_size and (pair := pairs.most_frequent(merges)):
+    pairs, where = collections.Counter(), collections.defaultdict(set)  # where: the words that have a pair, or had it
+
+    def count(i: int, sign: int) -> None:
+        for pair in itertools.pairwise(words[i]):
+            if pair not in merges:
+                pairs[pair] += sign * times[i]
+                where[pair].add(i)
+
+    for i in range(len(words)):
+        count(i, 1)
+    while len(names) < vocab_size and (most := max(pairs.values(), default=0)) > 1:
+        pair = min(pair for pair, times_here in pairs.items() if times_here == most)
         name = names[pair[0]] + names[pair[1]]
         if name not in ids:
             ids[name] = len(names)
             names.append(name)
         merges[pair] = ids[name]
-        pairs.merge(pair, ids[name])
+        del pairs[pair]
+        for i in where.pop(pair):
+            count(i, -1)
+            words[i] = merge_pair(words[i], pair, ids[name])
+            count(i, 1)
     return merges
-
-
-class _PairCounts:
-    """How often each pair of neighbours stands in words {bytes: how often}; a merge changes the words."""
-
-    def __init__(self, words: Mapping[bytes, int]):
-        self.words, self.times = [tuple(word) for word in words], list(words.values())
-        self.counts: collections.Counter = collections.Counter()
-        self.where: dict = collections.defaultdict(set)  # which words have the pair, or had it once
-        for i in range(len(self.words)):
-            self._count(i, 1)
-        self.heap = [(-count, pair) for pair, count in self.counts.items()]
-        heapq.heapify(self.heap)
-
-    def _count(self, i: int, sign: int) -> set[Pair]:
-        """Count the pairs of one word in (1) or out (-1); returns them."""
-        pairs = list(itertools.pairwise(self.words[i]))
-        for pair in pairs:
-            self.counts[pair] += sign * self.times[i]
-            if sign > 0:
-                self.where[pair].add(i)
-        return set(pairs)
-
-    def most_frequent(self, merged: Mapping[Pair, int]) -> Pair | None:
-        """The pair to merge next, none of those merged before; None where no pair stands there twice."""
-        while self.heap:
-            count, pair = heapq.heappop(self.heap)
-            if -count == self.counts[pair] and pair not in merged:  # else it stands in the heap once more
-                return pair if count < -1 else None
-        return None
-
-    def merge(self, pair: Pair, token: int) -> None:
-        """Replace the pair in all words, and count again what that changes."""
-        changed = set()
-        for i in self.where.pop(pair):
-            changed |= self._count(i, -1)
-            self.words[i] = merge_pair(self.words[i], pair, token)
-            changed |= self._count(i, 1)
-        for neighbours in changed:
-            if self.counts[neighbours] > 0:
-                heapq.heappush(self.heap, (-self.counts[neighbours], neighbours))
 
 
 def _sample(blocks: Iterable[str], size: int) -> str:
