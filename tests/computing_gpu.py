@@ -209,12 +209,26 @@ def pointing_and_exploring(device) -> dict:
         explorer = AttentionExplorer(by_byte, ByteTokenizer(), {"one": "a \u6211 b"}, method=method)
         return explorer.shown, explorer.selection["looks at"]
 
+    def drawn():
+        from bigmodel_lib.viz.attention import draw_attention
+
+        return draw_attention(model.attention_maps(ids(device, 1, 5, 2)[None])[0, 0, 0], "abc").images[0].get_array()
+
+    def written_together():
+        from bigmodel_lib.viz.widgets import WriteWithMe
+
+        pen = WriteWithMe(by_byte, ByteTokenizer(), "ab")
+        pen.draw(3)
+        return [*pen.written, *[p for _, _, p in pen.candidates()]]
+
     methods = ("weights", "rollout", "gradient × input", "ablation")
     return {
         "scores_of": lambda: list(scores.scores_of(model, words, cases[0], {"patching": cases[1]}).values()),
         "effects_of_heads": lambda: scores.effects_of_heads(model, words, cases[:1]),
         "points": lambda: list(scores.points(model, words, cases)[0].values()),
         "guesses": lambda: scores.guesses(model, words, cases),
+        "draw_attention": drawn,
+        "WriteWithMe": written_together,
         **{f"explorer, {method}": lambda method=method: explored(method) for method in methods},
     }
 

@@ -120,7 +120,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         except CourseError as error:
             self.message = str(error)
             return
-        self.ids = ids.to(device_of(self.model))
+        self.ids = ids
         self.found: dict[str, np.ndarray] = {}  # maps by method
         self.message = ""
         with self.hold_sync():
