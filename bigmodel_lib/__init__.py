@@ -1,11 +1,9 @@
 """The library that the notebooks of "Big Models from the Formula Up" derive and then keep.
 
-It reads in the order in which data flows:
-config -> tokenizers, corpora -> model_torch -> optimizers_torch, pretraining -> generation.
-Importing this package imports nothing else: `import bigmodel_lib.model_torch` is what loads PyTorch.
+Its folders, each of which builds on those before it:
+config -> text -> storyworld -> model (and by_hand, its twin in NumPy) -> generation -> training -> finetuning
+-> measuring -> interpretability -> viz -> exercises; cli holds the programs.
+Importing this package imports nothing else: `import bigmodel_lib.model.transformer` is what loads PyTorch.
 """
 
-import os
-
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # PyTorch's profiler would report its own start and end
 __version__ = "0.1.0"

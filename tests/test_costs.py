@@ -1,6 +1,8 @@
-"""Each formula of the bill against a count: of arrays, and of what PyTorch itself says that it multiplies."""
+"""Each formula of the bill against a count: by hand, of arrays, and of what PyTorch itself says that it multiplies."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,17 +19,50 @@ OPTIONS = [
 ]
 
 
+VARIANTS = [
+    dict(n_kv_heads=1),
+    dict(activation="swiglu"),
+    dict(norm_gain=True),
+    dict(ngrams=3),
+    dict(n_kv_heads=1, activation="swiglu", norm_gain=True, norm="rms", ngrams=2, positions="learned"),
+]
+
+
+@pytest.mark.parametrize(
+    "options, by_hand",
+    [
+        (dict(), 5 * 4 + 2 * (4 * 16 + 2 * 24) + 4 * 5),  # embedding, two blocks, output
+        (dict(positions="learned"), 264 + 3 * 4),
+        (dict(token_shift=True), 264 + 2 * 2 * 4),
+        (dict(tied=True, init="gpt2"), 264 - 4 * 5),
+        (dict(n_kv_heads=1), 264 - 2 * 2 * 4 * 2),  # w_k and w_v are 4 × 2 and no longer 4 × 4
+        (dict(activation="swiglu"), 264 + 2 * 4 * 6),
+        (dict(norm_gain=True), 264 + (2 * 2 + 1) * 4),
+        (dict(ngrams=2), 264 + 65_524),
+        (dict(ngrams=4), 264 + 3 * 65_524),
+        (dict(n_kv_heads=1, activation="swiglu", norm_gain=True, ngrams=3), 264 - 32 + 48 + 20 + 2 * 65_524),
+        (dict(norm="rms", qk_norm=True), 264),
+    ],
+    ids=str,
+)
+def test_parameters_are_as_counted_by_hand(options, by_hand):
+    sizes = dict(vocab_size=5, context_length=3, d_model=4, n_layers=2, n_heads=2, d_ff=6)
+    config = ModelConfig(**sizes, **{**dict(positions="none", token_shift=False, qk_norm=False), **options})
+    assert costs.parameter_formula(config) == by_hand
+
+
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("options", OPTIONS + VARIANTS, ids=str)
 def test_parameters_are_as_counted(sizes, options):
-    config = ModelConfig(vocab_size=17, context_length=9, **sizes, **options)
+    config = ModelConfig(vocab_size=17, context_length=9, **{**sizes, **options})
     assert costs.parameter_formula(config) == transformer.count_parameters(transformer.LanguageModel(config))
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("options", [dict(), *VARIANTS], ids=str)
 @pytest.mark.parametrize("n_tokens", [1, 2, 9])
-def test_flops_are_as_pytorch_counts_them(sizes, n_tokens, monkeypatch):
-    config = ModelConfig(vocab_size=17, context_length=9, **sizes)
+def test_flops_are_as_pytorch_counts_them(sizes, options, n_tokens, monkeypatch):
+    config = ModelConfig(vocab_size=17, context_length=9, **sizes, **options)
     monkeypatch.setattr(layers, "attention", layers.attention_plain)
     model = transformer.initialise(transformer.LanguageModel(config))
     counter = FlopCounterMode(display=False)
@@ -43,7 +78,9 @@ def test_flops_are_as_pytorch_counts_them(sizes, n_tokens, monkeypatch):
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(
-    "options", [OPTIONS[0], OPTIONS[6], dict(qk_norm=False, token_shift=False, activation="gelu")], ids=str
+    "options",
+    [OPTIONS[0], OPTIONS[6], dict(qk_norm=False, token_shift=False, activation="gelu"), *VARIANTS],
+    ids=str,
 )
 def test_memory_is_as_estimated_to_a_tenth(options, fused, monkeypatch):
     config = ModelConfig(vocab_size=90, context_length=48, d_model=32, n_layers=3, n_heads=2, d_ff=80, **options)
@@ -84,6 +121,16 @@ def test_the_peak_is_what_exists_at_one_time():
 
     assert costs.peak_bytes(one_after_another) == pytest.approx(4 * n, abs=1000)
     assert costs.peak_bytes(all_at_once) == pytest.approx(5 * 4 * n, abs=1000)
+
+
+def test_the_peak_is_found_without_a_word():
+    program = """
+import torch
+from bigmodel_lib.measuring.costs import peak_bytes
+print(peak_bytes(lambda: torch.zeros(1000)))
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert (said.stdout.strip(), said.stderr) == ("4000", "")
 
 
 def test_clocks_take_turns_and_leave_the_first_call_out(monkeypatch):

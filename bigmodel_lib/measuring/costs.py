@@ -1,6 +1,7 @@
 """The bill: what a model of given sizes needs, by formula; and the clocks and scales that hold a formula to account."""
 
 import json
+import os
 import pathlib
 import platform
 import tempfile
@@ -10,47 +11,64 @@ from collections.abc import Callable
 from bigmodel_lib.config import ModelConfig
 
 
-def parameter_formula(config: ModelConfig) -> int:
-    """V D for the embedding, once more for the output unless tied, L (4 D² + 2 D F) for the blocks, and the small rest.
+def block_matrices(config: ModelConfig) -> tuple[int, int]:
+    """How many numbers the matrices of one block hold: (attention's, the MLP's).
 
-    The rest: T D for learned positions, 2 L D for token shifts. An embedding of n-grams is not counted.
-    Taught in 03_mlp_attention_numpy.
+    Queries and output 2 D², keys and values 2 D H_kv K (with as many heads of them as of queries 2 D², too); the MLP
+    2 D F, and with SwiGLU's third matrix 3 D F. Taught in 03_mlp_attention_numpy.
     """
-    V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
-    ends = V * D * (1 if config.tied else 2)
-    rest = config.context_length * D * (config.positions == "learned") + 2 * L * D * config.token_shift
-    return ends + L * (4 * D * D + 2 * D * F) + rest
+    D, F = config.d_model, config.d_ff
+    attention = 2 * D * D + 2 * D * config.n_key_heads * config.d_head
+    mlp = (3 if config.activation == "swiglu" else 2) * D * F
+    return attention, mlp
 
 
-def flops_formula(config: ModelConfig, n_tokens: int) -> dict:
+def parameter_formula(config: ModelConfig) -> int:
+    """The matrices of L blocks, and rows of D numbers: V for the embedding, V for the output unless tied, and the rest.
+
+    The rest: T for learned positions, 16381 for n-grams of each length from 2, 2 L for token shifts, 2 L + 1 for the
+    gains of norms. Taught in 03_mlp_attention_numpy.
+    """
+    V, D, L, T = config.vocab_size, config.d_model, config.n_layers, config.context_length
+    tables = V * (1 if config.tied else 2) + T * (config.positions == "learned") + (config.ngrams - 1) * 16381
+    vectors = 2 * L * config.token_shift + (2 * L + 1) * config.norm_gain
+    return L * sum(block_matrices(config)) + (tables + vectors) * D
+
+
+def flops_formula(config: ModelConfig, n_tokens: int) -> dict[str, int]:
     """Multiplications and additions of the forward pass over one sequence, by part; only matrix products are counted.
 
-    A product (n, m) @ (m, p) costs 2 n m p. Projections 2 T L 4D², attention 2 T² L 2D (all pairs, the masked half
-    too), MLPs 2 T L 2 D F, output 2 T D V. The backward pass costs twice as much. Source: Kaplan et al. 2020, table 1.
-    Taught in 03_mlp_attention_numpy.
+    A product (n, m) @ (m, p) costs 2 n m p: each token meets each number of a matrix once. Attention costs 2 T² L 2D
+    (all pairs, the masked half too), whatever the number of heads; looking up an embedding costs nothing. The backward
+    pass costs twice as much. Source: Kaplan et al. 2020, table 1. Taught in 03_mlp_attention_numpy.
     """
-    V, D, F, L, T = config.vocab_size, config.d_model, config.d_ff, config.n_layers, n_tokens
+    V, D, L, T = config.vocab_size, config.d_model, config.n_layers, n_tokens
+    attention, mlp = block_matrices(config)
     return {
-        "projections": 2 * T * L * 4 * D * D,
+        "projections": 2 * T * L * attention,
         "attention": 2 * T * T * L * 2 * D,
-        "MLPs": 2 * T * L * 2 * D * F,
+        "MLPs": 2 * T * L * mlp,
         "output": 2 * T * D * V,
     }
 
 
-def memory_formula(config: ModelConfig, batch_size: int, n_tokens: int, fused: bool = True, width: int = 4) -> dict:
+def memory_formula(
+    config: ModelConfig, batch_size: int, n_tokens: int, fused: bool = True, width: int = 4
+) -> dict[str, int]:
     """Bytes to train with AdamW, by part, for numbers of `width` bytes.
 
     With P parameters and N = batch_size · n_tokens tokens: parameters P, gradients P, optimizer 2 P, and activations
-    N (L (8 D + 2 F) + 2 D + V), what the way back needs of the way there. Token shift adds 2 N L D, QK-norm 2 N L D,
-    and attention that is not fused N L H T for its weights. Left out: an embedding of n-grams; and, up to a tenth,
-    each norm's mean and scale, and a copy of the heads that fused attention may make. Taught in 05_pytorch_gpu.
+    N (L (8 D + 2 F) + 2 D + V), what the way back needs of the way there. Token shift adds 2 N L D, QK-norm
+    N L (D + H_kv K), norms' gains N (2 L + 1) D, SwiGLU 2 N L F, and attention that is not fused N L H T for its
+    weights. Left out, up to a tenth: each norm's mean and scale, and a copy of the heads that fused attention may make.
+    Taught in 05_pytorch_gpu.
     """
     V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
-    in_block = 8 * D + 2 * F + 2 * D * config.token_shift + 2 * D * config.qk_norm
-    if not fused:
-        in_block += config.n_heads * n_tokens
-    activations = batch_size * n_tokens * (L * in_block + 2 * D + V)
+    in_block = 8 * D + (4 if config.activation == "swiglu" else 2) * F
+    in_block += 2 * D * (config.token_shift + config.norm_gain)
+    in_block += (D + config.n_key_heads * config.d_head) * config.qk_norm
+    in_block += 0 if fused else config.n_heads * n_tokens
+    activations = batch_size * n_tokens * (L * in_block + (2 + config.norm_gain) * D + V)
     P = parameter_formula(config)
     parts = {"parameters": P, "gradients": P, "optimizer": 2 * P, "activations": activations}
     return {name: width * count for name, count in parts.items()}
@@ -65,9 +83,9 @@ def wait_for(device: str) -> None:
         getattr(torch, kind).synchronize()
 
 
-def seconds_of(functions: dict[str, Callable], device: str = "cpu", repeats: int = 7) -> dict:
+def seconds_of(functions: dict[str, Callable], device: str = "cpu", repeats: int = 7) -> dict[str, list[float]]:
     """Seconds by the wall clock, {name: [one a repeat]}: in turn, so that all suffer alike, after one unmeasured."""
-    found: dict = {name: [] for name in functions}
+    found: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(repeats + 1):
         for name, function in functions.items():
             wait_for(device)
@@ -91,17 +109,26 @@ def peak_bytes(function: Callable, device: str = "cpu") -> int:
         torch.cuda.reset_peak_memory_stats()
         function()
         return torch.cuda.max_memory_allocated() - before
+    now = peak = 0
+    for event in _memory_events(function):
+        now += event["Bytes"]
+        peak = max(peak, now)
+    return peak
+
+
+def _memory_events(function: Callable) -> list[dict]:
+    """What PyTorch's profiler says of each allocation and release by a call on the CPU, in order."""
+    import torch
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler would report its own start and end
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         function()
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "trace.json"
         profile.export_chrome_trace(str(path))
-        events = [e for e in json.loads(path.read_text(encoding="utf-8"))["traceEvents"] if e["name"] == "[memory]"]
-    now = peak = 0
-    for event in sorted(events, key=lambda event: event["args"]["Ev Idx"]):
-        now += event["args"]["Bytes"]
-        peak = max(peak, now)
-    return peak
+        trace = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    events = [event["args"] for event in trace if event["name"] == "[memory]"]
+    return sorted(events, key=lambda event: event["Ev Idx"])
 
 
 def measured_peak(device: str = "cpu", size: int = 1024, repeats: int = 10) -> float:
@@ -121,7 +148,8 @@ def hardware(device: str = "cpu") -> str:
 
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
-    name, cpuinfo = platform.processor() or platform.machine(), pathlib.Path("/proc/cpuinfo")
+    name = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
         name = next((line.split(":")[1].strip() for line in lines if "model name" in line), name)

@@ -1,11 +1,12 @@
 """How sure a mean over a few seeds or splits is."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bigmodel_lib.errors import CourseError
 
 
-def interval_of_mean(values, confidence: float = 0.95) -> tuple[float, float]:
+def interval_of_mean(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
     """(mean, half-width) of the confidence interval of a mean: m ± t · s / √n.
 
     s is the standard deviation with n - 1 in its denominator, t Student's quantile with n - 1 degrees of freedom. For a
