@@ -282,6 +282,7 @@ GRID = [
 NEW = itertools.product(("layer", "rms"), (False, True), ("relu_squared", "swiglu"), (None, 2, 1))
 VARIANTS = [
     {**GRID[7 * i % 48], "activation": activation, "norm": norm, "norm_gain": gain, "n_heads": 4, "n_kv_heads": heads}
+    | ({"causal": False} if i % 5 == 4 else {})
     for i, (norm, gain, activation, heads) in enumerate(NEW)
 ]
 MODERN = dict(norm="rms", norm_gain=True, activation="swiglu", n_heads=4, n_kv_heads=2)

@@ -27,6 +27,11 @@ def test_softmax_of_minus_infinity_is_nothing():
     assert ours.softmax(np.array([0.0, -np.inf, 0.0])).tolist() == [0.5, 0.0, 0.5]
 
 
+def test_softmax_of_rows_far_apart_is_that_of_each():
+    far = np.array([[-2000.0, -2001.0], [0.0, -1.0], [3000.0, 2999.0]])
+    assert np.allclose(ours.softmax(far), [[1 / (1 + math.exp(-1)), 1 / (1 + math.e)]] * 3, atol=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_entropy_is_pytorchs_and_of_certainty_0(seed):
     p = ours.softmax(draw(seed, 4, 7))
@@ -103,6 +108,27 @@ def test_the_score_of_rotated_vectors_hangs_on_the_offset_alone(seed):
     for offset in range(-39, 40):
         assert np.ptp(np.diagonal(scores, offset)) < 1e-12
     assert abs(scores[10, 5] - scores[5, 10]) > 1e-3
+
+
+def test_the_slowest_pair_has_the_base_as_its_wavelength_but_for_2_pi():
+    for base, tables in ((10_000.0, ours.rope_tables(3, 64)), (50.0, ours.rope_tables(3, 64, 50.0))):
+        cosine, sine = tables
+        angles = np.arctan2(sine, cosine)[:, 32:]  # the second half has the sine as it is
+        assert np.allclose(angles[2], 2 * base ** (-np.arange(32) / 32), atol=1e-12)
+
+
+def test_norms_of_a_vector_of_equal_numbers_say_how_small_the_added_number_is():
+    x = np.full((1, 4), 3e-3)
+    assert np.array_equal(ours.layer_norm(x), np.zeros((1, 4)))
+    assert np.allclose(ours.rms_norm(x), 3e-3 / (9e-6 + 1e-5) ** 0.5, rtol=1e-12)
+    y = np.array([[1e-3, -1e-3]])
+    assert np.allclose(ours.layer_norm(y), y / (1e-6 + 1e-5) ** 0.5, rtol=1e-12)
+
+
+def test_neighbouring_queries_share_a_head_of_keys():
+    x = draw(0, 2, 3, 5, 4)
+    shared = ours.repeat_heads(x, 6)
+    assert all(np.array_equal(shared[:, head], x[:, head // 2]) for head in range(6)) and shared.shape == (2, 6, 5, 4)
 
 
 def test_sinusoidal_positions_are_waves():
