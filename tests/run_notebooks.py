@@ -2,6 +2,7 @@
 
 Saved are code, outputs and stable cell ids; no times of execution, no widget state, no metadata of an editor.
 A Markdown cell `{{exercise 06-rate}}` becomes the exercise's cells; cells made so before are made again from its entry.
+`{{source by_hand.model.softmax}}` becomes the library's source, see `source_cells`.
 The line "Runs in" of a notebook and the minutes in the maps are written from the measured time.
 """
 
@@ -12,11 +13,13 @@ import sys
 import time
 
 import nbformat
+import source_cells
 from nbclient import NotebookClient
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 CELL_SECONDS = 300
+KEPT = ("tags", "tolerance", "exercise", "part", "source", "jupyter")  # of a cell's metadata
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -66,9 +69,7 @@ def normalise(notebook) -> None:
     """Keep what a reader sees and nbval compares, drop what changes from run to run."""
     notebook["metadata"] = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        kept = {
-            key: cell["metadata"][key] for key in ("tags", "tolerance", "exercise", "part") if cell["metadata"].get(key)
-        }
+        kept = {key: cell["metadata"][key] for key in KEPT if cell["metadata"].get(key)}
         cell["metadata"] = nbformat.from_dict(kept)
         if cell["cell_type"] != "code":
             cell.pop("attachments", None)
@@ -95,6 +96,7 @@ def run(path: pathlib.Path) -> float:
     """Execute one notebook and save it; returns the seconds it took. A failing cell raises CellExecutionError."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = expand_exercises(notebook.cells)
+    source_cells.expand(notebook.cells)
     stable_ids(notebook.cells)
     start = time.monotonic()
     client = NotebookClient(

@@ -23,7 +23,7 @@ def targets_of_make() -> set[str]:
 def test_every_command_that_is_named_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     made = set(re.findall(r"(?:^|[`\"(\s])make ([a-z][\w-]*)(?=[\s`\")])", text)) - {"sure", "it", "and"}
-    called = set(re.findall(r"bigmodel_lib\.workspace ([\w-]+)", text))
+    called = set(re.findall(r"tools\.workspace ([\w-]+)", text))
     assert made | called and made <= targets_of_make() and called <= set(workspace.TARGETS)
 
 
