@@ -22,7 +22,7 @@ notebooks:  ## execute notebooks/ in fresh kernels and save their outputs (one: 
 	@$(RUN) notebooks $(NB)
 fresh:      ## put back the course's version of one notebook in my_notebooks/ (NB=01)
 	@$(RUN) fresh $(NB)
-lint:       ## check style, without tests
+lint:       ## check style and types, without tests
 	@$(RUN) lint
 lock:       ## make constraints.txt anew, for all supported Pythons and platforms (newest versions: UPGRADE=yes)
 	@$(RUN) lock $(if $(UPGRADE),upgrade)

@@ -693,11 +693,15 @@ def test_here_without_jupyterlab_is_refused_in_words(course, monkeypatch, capsys
     assert not course.mine.exists()
 
 
-@pytest.mark.parametrize("codes, result", [((0, 0), 0), ((1, 0), 1), ((0, 1), 1)])
-def test_lint_fails_if_one_of_its_two_checks_does(calls, codes, result):
+@pytest.mark.parametrize("codes, result", [((0, 0, 0), 0), ((1, 0, 0), 1), ((0, 1, 0), 1), ((0, 0, 1), 1)])
+def test_lint_fails_if_one_of_its_checks_does(calls, codes, result):
     calls.codes = codes
     assert workspace.lint() == result
-    assert [command[3] for command, _ in calls] == ["check", "format"][: len(calls)]
+    assert [command[2:4] for command, _ in calls] == [
+        ["ruff", "check"],
+        ["ruff", "format"],
+        ["mypy", "--no-error-summary"],
+    ][: len(calls)]
 
 
 REPORT = """<testsuites><testsuite>

@@ -397,10 +397,14 @@ def fresh(number=None):
 
 
 def lint():
-    """Style of code and notebooks; returns the exit code."""
+    """Style of code and notebooks, and the library's types; returns the exit code."""
     ensure_environment()
     ruff = [venv_python(), "-m", "ruff"]
-    return call([*ruff, "check", "--quiet", "."]) or call([*ruff, "format", "--quiet", "--check", "."])
+    return (
+        call([*ruff, "check", "--quiet", "."])
+        or call([*ruff, "format", "--quiet", "--check", "."])
+        or call([venv_python(), "-m", "mypy", "--no-error-summary"])
+    )
 
 
 def count_results(report):
@@ -484,7 +488,7 @@ def clean():
     for path in [
         VENV,
         *caches,
-        *(ROOT / n for n in (".pytest_cache", ".ruff_cache", ".hypothesis", "bigmodel_lib.egg-info")),
+        *(ROOT / n for n in (".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", "bigmodel_lib.egg-info")),
     ]:
         shutil.rmtree(str(path), ignore_errors=True)
 
