@@ -29,6 +29,7 @@ from bigmodel_lib.text.batches import split_labelled
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.tokenizers import BPETokenizer, ByteTokenizer, CharacterTokenizer, token_labels, train_bpe
 from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer
 
 
