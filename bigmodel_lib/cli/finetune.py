@@ -108,7 +108,7 @@ def default_steps(documents: list, rows: np.ndarray, batch_size: int) -> int:
 def table_fingerprint(data: Labelled) -> str:
     """The fingerprint of labels and texts, by which a resumed run knows its table again, wherever it is."""
     rows = (f"{data.names[label]}\t{text}" for label, text in zip(data.labels, data.texts, strict=True))
-    return fingerprint("\n".join(rows))
+    return fingerprint(["\n".join(rows)])
 
 
 def prepare(options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None) -> Finetuning:
@@ -134,7 +134,7 @@ def prepare(options: dict, names: dict, device: torch.device, processes: Process
     )  # fmt: skip
     sources = {
         "data": run.Source(names["data"], table_fingerprint(data)),
-        "checkpoint": run.Source(names.get("checkpoint"), fingerprint(json.dumps(tokenizer.to_dict()))),
+        "checkpoint": run.Source(names.get("checkpoint"), fingerprint([json.dumps(tokenizer.to_dict())])),
     }
     return Finetuning(trainer, sources, data, split, documents, tokenizer)
 

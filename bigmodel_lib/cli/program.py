@@ -19,7 +19,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 class OneLineParser(argparse.ArgumentParser):
     """argparse, but a mistake is one line, and options are not abbreviated."""
 
-    def __init__(self, **more):
+    def __init__(self, **more: object) -> None:
         super().__init__(allow_abbrev=False, **more)
 
     def error(self, message: str) -> NoReturn:

@@ -77,7 +77,7 @@ def open_text(
         blocks = [python_manual()] if path is None else list(text_blocks([path]))
         size = None if path is None else text_size([path])
         tokenizer = tokenizer or tokenizer_class(kind).train(blocks, size)
-        tokens, mark = tokenizer.encode("".join(blocks)), _fingerprint(blocks)
+        tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
     train, validation = split_tokens(tokens, context_length)
     name = None if text is None else str(text if is_named(text) else path)
     return Source(train, validation, tokenizer, name, mark)
@@ -101,7 +101,7 @@ def _is_long(path: pathlib.Path | None) -> bool:
     return path is not None and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY))
 
 
-def _fingerprint(blocks: Iterable[str]) -> str:
+def fingerprint(blocks: Iterable[str]) -> str:
     """SHA-256 of the text, by which a resumed run knows it again."""
     checksum = hashlib.sha256()
     for block in blocks:
