@@ -65,6 +65,12 @@ def test_yours_is_used_if_right_and_ours_if_not(exercise, capsys):
     assert capsys.readouterr().out.count("uses ours") == 2
 
 
+def test_what_has_nothing_of_ours_says_what_to_call():
+    exercise = next(exercise for exercise in ALL if exercise.ours is None)
+    with pytest.raises(CourseError, match=f"{exercise.id} has no function of ours: call check"):
+        engine.yours_or_ours(exercise.id, exercise.answer)
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_notebooks_exercises_can_be_told_apart_and_some_ask_to_build(number):
     entries = importlib.import_module(f"bigmodel_lib.exercises.nb{number}").EXERCISES

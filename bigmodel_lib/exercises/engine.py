@@ -117,7 +117,10 @@ def check(exercise_id: str, attempt: object) -> None:
 
 def yours_or_ours(exercise_id: str, attempt: Any) -> Callable:
     """Print the verdict and return the function to go on with: the reader's if it is right, the library's if not."""
-    module, name = find(exercise_id).ours.split(":")
+    where = find(exercise_id).ours
+    if where is None:
+        raise CourseError(f"exercise {exercise_id} has no function of ours: call check for it")
+    module, name = where.split(":")
     ours = getattr(importlib.import_module(module), name)
     if attempt is ours:
         sign = _SIGNS["not attempted"]

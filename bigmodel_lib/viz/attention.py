@@ -22,7 +22,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, GREY, RED, new_axes, readable
 
 QUERY, KEY = "query: the token that looks", "key: the token looked at"
-SCALE = dict(cmap="cividis", vmin=0.0, vmax=1.0)
+SCALE: dict[str, Any] = dict(cmap="cividis", vmin=0.0, vmax=1.0)
 
 
 # Fonts
@@ -125,7 +125,7 @@ def _label(ax: Axes, tokens: Sequence[str], step: int = 1) -> None:
     room = 72 * min(sides) / len(words)  # points for one word
     size = float(np.clip(0.72 * room, 4.5, 10))
     upwards = 0.7 * size * max(map(_width, words)) > room
-    style = dict(fontsize=size, fontfamily=fonts_for(tokens))
+    style: dict[str, Any] = dict(fontsize=size, fontfamily=fonts_for(tokens))
     places = range(0, len(tokens), step)
     ax.set_xticks(places, words, rotation=90 if upwards else 0, **style)
     ax.set_yticks(places, words, **style)
@@ -148,7 +148,7 @@ def _wall(maps: np.ndarray, tokens: Sequence[str], title: str) -> Axes:
 
 def _thumbnails(figure: FigureBase, maps: np.ndarray, name: str) -> tuple[np.ndarray, AxesImage]:
     """Maps (L, H, T, T) with nothing but their names, such as "{}.{}" of layer and head: (their axes, an image)."""
-    grid = figure.subplots(*maps.shape[:2], squeeze=False)
+    grid: Any = figure.subplots(*maps.shape[:2], squeeze=False)
     for place in np.ndindex(grid.shape):
         image = grid[place].imshow(maps[place], **SCALE)
         grid[place].set_title(name.format(*place), fontsize=9, pad=3)
@@ -186,7 +186,7 @@ def draw_words(scores: Sequence[float], tokens: Sequence[str], ax: Axes, name: s
         word = readable(token)
         width = 1.0 + 0.92 * _width(word)
         ax.add_patch(plt.Rectangle((x, -line - 0.92), width, 0.84, color=BLUE, alpha=float(score), linewidth=0))
-        style = dict(fontsize=8, color="white" if score > 0.55 else "black", fontfamily=fonts)
+        style: dict[str, Any] = dict(fontsize=8, color="white" if score > 0.55 else "black", fontfamily=fonts)
         ax.text(x + width / 2, -line - 0.5, word, ha="center", va="center", **style)
         x += width + 0.15
     return ax
@@ -200,7 +200,8 @@ def draw_explorer(maps: np.ndarray, large: np.ndarray, tokens: Sequence[str], ch
     _, columns, T, _ = maps.shape
     text_height = 0.5 + 0.3 * _lines(tokens)
     figure = plt.figure(figsize=(10.5, 5.1 + text_height), layout="constrained")
-    top, below = figure.subfigures(2, 1, height_ratios=(text_height, 5.2))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(text_height, 5.2))
+    top, below = halves
     ax = draw_words(large[chosen["query"]], tokens, top.subplots(), f"“{readable(chosen['token'])}”\nlooks at")
     ax.set_title(f"Attention explorer: {chosen['method']}, layer {chosen['layer']}, head {chosen['head']}", loc="left")
     small, right = below.subfigures(1, 2, width_ratios=(1.0, 1.25))

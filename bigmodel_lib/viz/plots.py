@@ -54,8 +54,9 @@ def show(ax: Axes, caption: str, alt: str, handle: Any = None) -> None:
 
     if not caption.strip() or not alt.strip():
         raise ValueError("a caption and an alt text were wanted: say in words what to see and what is there")
-    _check_labels(ax.figure)
-    data, metadata = bundle(ax.figure, alt)
+    figure: Any = ax.figure
+    _check_labels(figure)
+    data, metadata = bundle(figure, alt)
     if handle is not None:
         handle.update(data, raw=True, metadata=metadata)
         return
@@ -127,7 +128,7 @@ class LiveCurve:
         """Draw the rows so far over the last picture, with a line about the run as its title."""
         from IPython.display import DisplayHandle, Markdown, display
 
-        ax = draw_curve(rows, self.references, new_axes(status or self.title, "step", "loss (nats per token)"))
+        ax: Any = draw_curve(rows, self.references, new_axes(status or self.title, "step", "loss (nats per token)"))
         alt = f"Line chart of the loss against steps, from {rows[0]['loss']:.2f} to {rows[-1]['loss']:.2f} now."
         if self.handle is not None:
             show(ax, self.caption, alt, self.handle)

@@ -178,7 +178,7 @@ class WriteWithMe:
         from bigmodel_lib.generation import check_settings
 
         self.model, self.tokenizer, self.shown = model, tokenizer, shown
-        self.prompt, self.start = prompt, tokenizer.encode(prompt).tolist()
+        self.start = tokenizer.encode(prompt).tolist()
         check_settings(model, self.start, 1, 1.0, 0, 1.0)
         self.generator = torch.Generator().manual_seed(seed)
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
@@ -247,7 +247,8 @@ class WriteWithMe:
         caption = "Choose the next word by its button, or let the model draw it; the sliders change what it draws from."
         alt = "Bar chart of the likeliest next words after the text in the title."
         box = _WritingPanel(self).box
-        display_with_picture(box, self.draw_on().figure, caption, alt)
+        figure: Any = self.draw_on().figure
+        display_with_picture(box, figure, caption, alt)
 
 
 class _WritingPanel:
