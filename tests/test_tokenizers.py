@@ -101,6 +101,14 @@ def test_an_unknown_description_is_refused(values):
         tokenizer_from_dict(values)
 
 
+def test_a_damaged_description_is_refused_with_what_is_wrong_in_it():
+    for merges in ([[1, 2]], [1], None):
+        with pytest.raises(CourseError, match="'bpe' is not known"):
+            tokenizer_from_dict({"kind": "bpe", "merges": merges})
+    with pytest.raises(CourseError, match="merge 1 [+] 300 = 256 was given when there were 256 tokens"):
+        tokenizer_from_dict({"kind": "bpe", "merges": [[1, 300, 256]]})
+
+
 def test_an_empty_alphabet_is_refused():
     with pytest.raises(CourseError, match="an empty text was given"):
         CharacterTokenizer("")
