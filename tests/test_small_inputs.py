@@ -107,6 +107,11 @@ def test_a_quotation_mark_that_is_not_closed_swallows_no_rows(table, later):
     assert "line 7" in data.notes[0].replace("lines", "line") and "quotation mark" in data.notes[0]
 
 
+def test_a_line_of_a_quoted_text_may_be_a_label_alone(table):
+    data = read_labelled(table(*reviews(), 'neg\t"two\npos\nlines"'))
+    assert data.texts[-1] == "two\npos\nlines" and data.notes == ()
+
+
 def test_a_text_that_begins_with_a_quoted_word_keeps_it(table):
     data = read_labelled(table(*reviews(), 'pos\t"Never" is a word'))
     assert data.texts[-1] == '"Never" is a word' and "line 13" in data.notes[0]

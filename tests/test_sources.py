@@ -266,7 +266,7 @@ def test_merges_of_a_long_text_are_learned_from_pieces_all_over_it(tmp_path, cac
 
 def test_an_unknown_kind_is_refused_at_once(text, cache):
     with pytest.raises(CourseError, match="'words' is not known: choose one of characters, bytes, bpe"):
-        tokenised(text, "words", cache)
+        tokenised(text.with_name("not there"), "words", cache)
     assert not cache.exists()
 
 
