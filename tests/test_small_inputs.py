@@ -342,7 +342,7 @@ def test_without_a_compiler_compile_is_one_line_and_leaves_no_folder(tmp_path):
     (tmp_path / "text.txt").write_text("The cat sat on the mat.\n" * 20)
     command = [sys.executable, "-m", "bigmodel_lib", "pretrain", "--text", "text.txt", "--out", "out", "--compile"]
     sizes = ["--steps", "1", "--d-model", "8", "--n-heads", "1", "--context-length", "8"]
-    library = str(pathlib.Path(pretrain.__file__).parents[1])
+    library = str(pathlib.Path(pretrain.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": library, "CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": "cache"}
     done = subprocess.run(
         [*command, *sizes], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
