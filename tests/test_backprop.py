@@ -424,6 +424,13 @@ def test_dropout_keeps_the_mean():
     assert by_hand.dropout_forward(np.ones(5), 0.0, np.random.default_rng(0))[0].tolist() == [1.0] * 5
 
 
+def test_a_draw_that_equals_the_rate_is_kept():
+    class Draws:  # in [0, 1), so as many of them are below the rate as it says
+        random = staticmethod(lambda shape: np.array([0.0, 0.25, 0.5]))
+
+    assert by_hand.dropout_forward(np.ones(3), 0.25, Draws())[0].tolist() == [0.0, 4 / 3, 4 / 3]
+
+
 @pytest.mark.parametrize("variant", [{}, MODERN], ids=["small", "modern"])
 @pytest.mark.parametrize("init", ["zero", "gpt2"])
 def test_both_twins_start_from_the_same_spreads(init, variant):
