@@ -478,6 +478,7 @@ def test_names_come_in_the_order_that_both_twins_keep():
 def test_first_parameters_have_the_spreads_that_are_said(init):
     """Each within 4 standard errors; a uniform draw reaches to √3 of its spread and not beyond."""
     config = ModelConfig(vocab_size=300, d_model=96, d_ff=192, n_layers=3, positions="learned", init=init, **MODERN)
+    assert {w.dtype for w in plain.initialise(config, np.random.default_rng(0)).values()} == {np.dtype(np.float32)}
     for name, w in plain.initialise(config, np.random.default_rng(0), np.float64).items():
         last = name.split(".")[-1]
         wanted = 0.02 if init == "gpt2" else 0.5 if last.endswith("embedding") else 0.5 / len(w) ** 0.5
