@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib import generation
+from bigmodel_lib.by_hand import model as by_hand
 from bigmodel_lib.cli import generate, pretrain, reports, run
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
@@ -78,9 +79,9 @@ def test_an_encoder_sees_both_sides_and_so_does_its_twin(random_model, random_to
     maps = record(model, tokens, "weights")
     assert (maps > 0).all() and torch.allclose(maps.sum(-1), torch.ones(()).double())
     parameters = {name: w.detach().numpy() for name, w in model.named_parameters()}
-    tables = model.rope_tables(12, model.config.d_head, model.config.rope_base)
+    tables = by_hand.rope_tables(12, model.config.d_head, model.config.rope_base)
     model.cosine, model.sine = map(torch.tensor, tables)
-    ours = model.language_model(tokens.numpy(), parameters, model.config)
+    ours = by_hand.language_model(tokens.numpy(), parameters, model.config)
     np.testing.assert_allclose(model(tokens).detach().numpy(), ours, rtol=0, atol=1e-10)
 
 

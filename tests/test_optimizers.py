@@ -50,7 +50,7 @@ def test_muon_is_its_equation():
     parameters = [torch.nn.Parameter(normal(6, 4, seed=s)) for s in (1, 2)] + [torch.nn.Parameter(normal(4, 6, seed=3))]
     values = [p.detach().clone() for p in parameters]
     averages = [torch.zeros_like(p) for p in parameters]
-    muon = Muon(parameters, rate=0.1, momentum=0.95)
+    muon = Muon(parameters, lr=0.1, momentum=0.95)
     for step in range(3):
         mu = 0.95 - (0.95 - 0.85) * (1 - step / 100)
         for i, parameter in enumerate(parameters):
