@@ -58,7 +58,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, text_f
     assert pretrain.main(run_options(text_file, straight, *options, "200")) == 0
     assert forks(run_options(text_file, tmp_path / "short", *options, "20")) == 0
     moments, draws, half_written = forks.moments(), random.Random(1), 0
-    moments = moments[: moments.index(("finish", 1))]
+    moments, half = moments[: moments.index(("finish", 1))], tmp_path / "half"
+    assert forks(run_options(text_file, half, *options, "20"), ("before replace", 2)) == -signal.SIGKILL
+    assert forks(["--out", str(half), "--resume"]) == 0
+    moments = sorted(set(moments) & set(forks.moments()), key=moments.index)  # which a resumed run has, too
     for n in range(KILLS):  # at any moment of its life, and every third time in the middle of a write
         moment = ("before replace", draws.randint(1, 3)) if n % 3 == 0 else draws.choice(moments)
         begun = killed.exists()
