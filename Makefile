@@ -4,7 +4,7 @@ ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m tools.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-gpu bench-long data clean
+.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-gpu bench-long data mutants clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
@@ -34,5 +34,7 @@ bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a
 	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
 data:       ## make files in data/ again: the list of recipes (one of them: NAME=stories; all: NAME=all)
 	@$(RUN) data $(NAME)
+mutants:    ## break the library in 200 places and count what the tests notice (one part: ONLY=backprop; minutes: BUDGET=8)
+	@$(RUN) mutants $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

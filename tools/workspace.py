@@ -481,15 +481,19 @@ def test_browser(*arguments):
     return call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "-rs", "tests/test_browser.py", *arguments])
 
 
+def mutants(*options):
+    """How much of what breaks do the tests notice? Installs the tool that breaks it."""
+    ensure_environment()
+    call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[mutation]"])
+    return call([venv_python(), "-m", "tools.mutants", *options])
+
+
 def clean():
     """Remove the environment and caches. The reader's notebooks stay, and what JupyterLab keeps beside them."""
+    own = (".pytest_cache", ".ruff_cache", ".mypy_cache", ".mutants", ".hypothesis", "bigmodel_lib.egg-info")
     caches = [path for name in ("__pycache__", ".ipynb_checkpoints") for path in ROOT.glob(f"[!.]*/**/{name}")]
     caches = [path for path in caches if path.relative_to(ROOT).parts[0] != "my_notebooks"]
-    for path in [
-        VENV,
-        *caches,
-        *(ROOT / n for n in (".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", "bigmodel_lib.egg-info")),
-    ]:
+    for path in [VENV, *caches, *(ROOT / name for name in own)]:
         shutil.rmtree(str(path), ignore_errors=True)
 
 
@@ -512,6 +516,7 @@ TARGETS = {
     "bench-gpu": lambda *more: script("tools/bench_gpu.py", *more),
     "bench-long": lambda *more: script("tests/bench_long.py", *more),
     "data": data,
+    "mutants": mutants,
     "clean": lambda *_: clean(),
 }
 
