@@ -69,7 +69,7 @@ def for_readers(text: str, node: ast.stmt) -> str:
     for each in inside:  # from the end, so that the lines before keep their numbers
         shorten_docstring(lines, each)
         if isinstance(each, ast.FunctionDef):
-            lines[each.lineno - 1 : end_of_signature(lines, each)] = plain_signature(text, each)
+            replace_signature(lines, text, each)
     kept = text.splitlines()[node.end_lineno :]
     return textwrap.dedent("\n".join(lines[first - 1 : len(lines) - len(kept)]))
 
@@ -83,13 +83,16 @@ def shorten_docstring(lines: list[str], node: ast.stmt) -> None:
         lines[place.lineno - 1 : place.end_lineno] = [f'{" " * place.col_offset}"""{short}"""'] if short else []
 
 
-def end_of_signature(lines: list[str], node: ast.FunctionDef) -> int:
-    """The number of the last line of `def …:`. Raises ValueError where the body begins on it."""
+def replace_signature(lines: list[str], text: str, node: ast.FunctionDef) -> None:
+    """Put the signature without types in its place; a body of one line may follow on the same line."""
     first = node.body[0]
     begins = min([first.lineno, *(decorator.lineno for decorator in getattr(first, "decorator_list", []))])
-    if lines[begins - 1][: first.col_offset].strip():
-        raise ValueError(f"{node.name}: the body begins on the line of the signature, put it on the next")
-    return begins - 1
+    signature = plain_signature(text, node)
+    before = lines[begins - 1].encode()[: first.col_offset]
+    if before.strip():
+        signature[-1] += lines[begins - 1].encode()[len(before.rstrip()) :].decode()
+        begins += 1
+    lines[node.lineno - 1 : begins - 1] = signature
 
 
 def plain_signature(text: str, node: ast.FunctionDef) -> list[str]:

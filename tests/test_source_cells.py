@@ -91,10 +91,9 @@ def test_a_name_that_is_not_there_is_refused_with_the_name(library, name):
         source_cells.source_of(name)
 
 
-def test_a_body_on_the_line_of_its_signature_is_refused(library):
-    (library / "folder/file.py").write_text("def f(x: int) -> int: return x\n")
-    with pytest.raises(ValueError, match="f: the body begins on the line"):
-        source_cells.source_of("folder.file.f")
+def test_a_body_on_the_line_of_its_signature_stays_there(library):
+    (library / "folder/file.py").write_text("def f(x: str = 'é') -> int: ...  # later\n")
+    assert source_cells.source_of("folder.file.f") == "def f(x='é'): ...  # later"
 
 
 def test_code_cells_run_it_markdown_cells_fold_it_and_both_are_filled_anew_at_every_run(library):
