@@ -20,7 +20,7 @@ from bigmodel_lib.text.tokenizers import Tokenizer
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
     """The logits with all but the k largest at -∞; k = 0 keeps all. Shapes: (..., V) -> (..., V).
 
-    Those that tie with the k-th stay, too. Source: Fan et al. 2018, section 5.4. Taught in 08_generation.
+    Those that tie with the k-th stay, too. Source: Fan et al. 2018, section 5.4.
     """
     if not 0 < k < logits.shape[-1]:
         return logits
@@ -32,7 +32,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
     A token stays while the likelier ones have not reached p, so the one that crosses p stays. The likeliest stays at
     any p, and all stay where p is 1 or more. Shapes: (..., V) -> (..., V).
-    Source: Holtzman et al. 2020, eq. 2. Built by the reader in 08_generation.
+    Source: Holtzman et al. 2020, eq. 2.
     """
     if p >= 1:
         return logits
@@ -44,14 +44,14 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def forbid(logits: Tensor, token: int) -> Tensor:
-    """The logits with one token at -∞: so a text cannot end too early. Taught in 08_generation."""
+    """The logits with one token at -∞: so a text cannot end too early."""
     return logits.index_fill(-1, torch.tensor([token], device=logits.device), -math.inf)
 
 
 def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """What one draws from: softmax(logits / temperature), cut to top k, then to top p; one-hot at temperature 0.
 
-    Shapes: (..., V) -> (..., V). Taught in 08_generation.
+    Shapes: (..., V) -> (..., V).
     """
     if temperature == 0:
         return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
@@ -249,7 +249,7 @@ def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device 
 def log_probability(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) over the targets that are not -1.
 
-    Shapes: x and y (B, T) -> (B,). With a gradient, unless told not to. Taught in 08_generation.
+    Shapes: x and y (B, T) -> (B,). With a gradient, unless told not to.
     """
     logs = model(x).log_softmax(dim=-1)
     return (logs.gather(-1, y.clamp(min=0)[..., None])[..., 0] * (y >= 0)).sum(dim=-1)
@@ -261,7 +261,7 @@ def beam_search(
 ) -> list[tuple[float, list[int]]]:
     """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
 
-    Returns [(ln p, ids)], the best first; none if nothing ended. Source: Lowerre 1976. Taught in 08_generation.
+    Returns [(ln p, ids)], the best first; none if nothing ended. Source: Lowerre 1976.
     """
     cache, beams, ended = KVCache(model), [(0.0, [])], []
     logits = next_logits(model, torch.tensor([[int(token) for token in tokens]], device=model.device), cache)

@@ -20,16 +20,8 @@ HALF_MAY_BE_UNCOMPARED = ("05", "06")
 FILES = [path for path in (ROOT / "bigmodel_lib").rglob("*.py") if "exercises" not in path.parts]
 
 
-INLINE = ("06", "07", "08", "09")  # still hold copies in place of source cells; take a number out once it is done
-
-
 def each_notebook(test):
     return pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)(test)
-
-
-def each_filled_notebook(test):
-    paths = [path for path in PATHS if not path.name.startswith(INLINE)]
-    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)(test)
 
 
 def cells_of(path, kind):
@@ -117,7 +109,7 @@ def kept_by_the_library() -> set[str]:
     return {bare(node) for file in FILES for node in functions_in(file.read_text(encoding="utf-8")).values()}
 
 
-@each_filled_notebook
+@each_notebook
 def test_what_the_library_keeps_is_not_copied_by_hand(path):
     for cell in cells_of(path, "code"):
         if "source" not in cell["metadata"] and "exercise" not in cell["metadata"]:
@@ -131,7 +123,7 @@ def built(path) -> dict:
     return {name.removeprefix("bigmodel_lib.").replace(":", "."): entry for name, entry in ours.items()}
 
 
-@each_filled_notebook
+@each_notebook
 def test_what_the_reader_builds_is_shown_folded_and_after_its_exercise(path):
     shown, done = {}, set()
     for cell in nbformat.read(path, as_version=4).cells:

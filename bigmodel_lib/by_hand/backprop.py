@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from scipy.special import expit
 
 from bigmodel_lib.by_hand.model import (
@@ -31,62 +32,62 @@ from bigmodel_lib.by_hand.model import (
 from bigmodel_lib.config import ModelConfig
 
 Cache = Any  # what a backward needs to know of its forward
-Forward = Callable[..., tuple[np.ndarray, Cache]]
+Forward = Callable[..., tuple[ndarray, Cache]]
 Backward = Callable[..., Any]
 
 
-def linear_forward(x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, Cache]:
+def linear_forward(x: ndarray, w: ndarray) -> tuple[ndarray, Cache]:
     """y = x W, all tokens of all batches as the rows of one product.
 
-    Shapes: x (..., n_in), w (n_in, n_out) -> (..., n_out). Taught in 04_backprop_numpy.
+    Shapes: x (..., n_in), w (n_in, n_out) -> (..., n_out).
     """
     return (x.reshape(-1, w.shape[0]) @ w).reshape(*x.shape[:-1], w.shape[1]), (x, w)
 
 
-def linear_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
-    """dx = dy Wᵀ,  dW = xᵀ dy summed over all rows. Returns dx, dw. Taught in 04_backprop_numpy."""
+def linear_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
+    """dx = dy Wᵀ,  dW = xᵀ dy summed over all rows. Returns dx, dw."""
     x, w = cache
     rows = dy.reshape(-1, w.shape[1])
     return (rows @ w.T).reshape(x.shape), x.reshape(-1, w.shape[0]).T @ rows
 
 
-def embedding_forward(tokens: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """y = table[tokens]. Shapes: tokens (B, T), table (V, D) -> (B, T, D). Taught in 04_backprop_numpy."""
+def embedding_forward(tokens: ndarray, table: ndarray) -> tuple[ndarray, Cache]:
+    """y = table[tokens]. Shapes: tokens (B, T), table (V, D) -> (B, T, D)."""
     return table[tokens], (tokens, table)
 
 
-def embedding_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+def embedding_backward(dy: ndarray, cache: Cache) -> ndarray:
     """dtable[v] = Σ of dy over the places where token v stands, as a product with a 1 at each of them (V, B T).
 
-    Returns dtable. Taught in 04_backprop_numpy.
+    Returns dtable.
     """
     tokens, table = cache
     places = np.arange(len(table))[:, None] == tokens.reshape(-1)
     return places.astype(dy.dtype) @ dy.reshape(-1, table.shape[1])
 
 
-def layer_norm_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """y = (x - mean) / σ over the last axis, σ = sqrt(var + 1e-5). Taught in 04_backprop_numpy."""
+def layer_norm_forward(x: ndarray) -> tuple[ndarray, Cache]:
+    """y = (x - mean) / σ over the last axis, σ = sqrt(var + 1e-5)."""
     centred = x - x.mean(axis=-1, keepdims=True)
     sigma = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
     y = centred / sigma
     return y, (y, sigma)
 
 
-def layer_norm_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
-    """dx = (dy - mean(dy) - y · mean(dy · y)) / σ over the last axis. Taught in 04_backprop_numpy."""
+def layer_norm_backward(dy: ndarray, cache: Cache) -> ndarray:
+    """dx = (dy - mean(dy) - y · mean(dy · y)) / σ over the last axis."""
     y, sigma = cache
     return (dy - dy.mean(axis=-1, keepdims=True) - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
 
 
-def rms_norm_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
+def rms_norm_forward(x: ndarray) -> tuple[ndarray, Cache]:
     """y = x / σ over the last axis, σ = sqrt(mean(x²) + 1e-5)."""
     sigma = np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
     y = x / sigma
     return y, (y, sigma)
 
 
-def rms_norm_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+def rms_norm_backward(dy: ndarray, cache: Cache) -> ndarray:
     """dx = (dy - y · mean(dy · y)) / σ over the last axis: no mean was taken away, so none is taken away here."""
     y, sigma = cache
     return (dy - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
@@ -98,30 +99,30 @@ NORMS = {
 }
 
 
-def norm_forward(x: np.ndarray, kind: str) -> tuple[np.ndarray, Cache]:
+def norm_forward(x: ndarray, kind: str) -> tuple[ndarray, Cache]:
     """The norm of this kind, a name in `NORMS`."""
     y, cache = NORMS[kind][0](x)
     return y, (kind, cache)
 
 
-def norm_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+def norm_backward(dy: ndarray, cache: Cache) -> ndarray:
     """The backward of whichever norm it was."""
     kind, cache = cache
     return NORMS[kind][1](dy, cache)
 
 
-def gain_forward(x: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, Cache]:
+def gain_forward(x: ndarray, gain: ndarray) -> tuple[ndarray, Cache]:
     """y = g ⊙ x, a learned factor for each column. Shapes: x (..., D), gain (D,) -> (..., D)."""
     return x * gain, (x, gain)
 
 
-def gain_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
+def gain_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
     """dx = g ⊙ dy;  dg = Σ of dy ⊙ x over all axes but the last."""
     x, gain = cache
     return dy * gain, (dy * x).reshape(-1, len(gain)).sum(axis=0)
 
 
-def normalise_forward(x: np.ndarray, p: Parameters, config: ModelConfig) -> tuple[np.ndarray, Cache]:
+def normalise_forward(x: ndarray, p: Parameters, config: ModelConfig) -> tuple[ndarray, Cache]:
     """`model.normalise` that keeps what its backward needs."""
     y, norm = norm_forward(x, config.norm)
     if not config.norm_gain:
@@ -130,7 +131,7 @@ def normalise_forward(x: np.ndarray, p: Parameters, config: ModelConfig) -> tupl
     return y, (norm, gain)
 
 
-def normalise_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
+def normalise_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
     """The same road back. Returns dx and {"norm_gain": gradient}, or an empty dictionary where there is no gain."""
     norm, gain = cache
     gradients = {}
@@ -139,77 +140,77 @@ def normalise_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parame
     return norm_backward(dy, norm), gradients
 
 
-def softmax_forward(scores: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """p = softmax(scores) over the last axis. Taught in 04_backprop_numpy."""
+def softmax_forward(scores: ndarray) -> tuple[ndarray, Cache]:
+    """p = softmax(scores) over the last axis."""
     p = softmax(scores)
     return p, p
 
 
-def softmax_backward(dp: np.ndarray, p: np.ndarray) -> np.ndarray:
+def softmax_backward(dp: ndarray, p: ndarray) -> ndarray:
     """ds_i = p_i (dp_i - Σ_j p_j dp_j): the Jacobian diag(p) - p pᵀ, times dp, without the matrix.
 
-    Shapes: (..., T) -> (..., T). Built by the reader in 04_backprop_numpy.
+    Shapes: (..., T) -> (..., T).
     """
     return p * (dp - (p * dp).sum(axis=-1, keepdims=True))
 
 
-def attention_forward(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Mask = 0.0) -> tuple[np.ndarray, Cache]:
-    """y = A v with A = softmax(q kᵀ / √K + mask). Shapes: (..., T, K) each. Taught in 04_backprop_numpy."""
+def attention_forward(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> tuple[ndarray, Cache]:
+    """y = A v with A = softmax(q kᵀ / √K + mask). Shapes: (..., T, K) each."""
     weights = attention_weights(q, k, mask)
     return weights @ v, (q, k, v, weights)
 
 
-def attention_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def attention_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray, ndarray]:
     """dv = Aᵀ dy; dS = softmax's backward of dA = dy vᵀ; dq = dS k / √K; dk = dSᵀ q / √K.
 
-    A masked pair has weight 0, so its dS is 0 by itself. Returns dq, dk, dv. Taught in 04_backprop_numpy.
+    A masked pair has weight 0, so its dS is 0 by itself. Returns dq, dk, dv.
     """
     q, k, v, weights = cache
     dscores = softmax_backward(dy @ v.swapaxes(-2, -1), weights) / q.shape[-1] ** 0.5
     return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
 
 
-def rotate_forward(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """y = x turned by each position's angles. Shapes: x (..., T, K), tables (T, K). Taught in 04_backprop_numpy."""
+def rotate_forward(x: ndarray, cosine: ndarray, sine: ndarray) -> tuple[ndarray, Cache]:
+    """y = x turned by each position's angles. Shapes: x (..., T, K), tables (T, K)."""
     return rotate(x, cosine, sine), (cosine, sine)
 
 
-def rotate_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
-    """dx = dy turned back: a rotation's transpose is its inverse. Taught in 04_backprop_numpy."""
+def rotate_backward(dy: ndarray, cache: Cache) -> ndarray:
+    """dx = dy turned back: a rotation's transpose is its inverse."""
     cosine, sine = cache
     return rotate(dy, cosine, -sine)
 
 
-def relu_squared_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """y = max(x, 0)². Taught in 04_backprop_numpy."""
+def relu_squared_forward(x: ndarray) -> tuple[ndarray, Cache]:
+    """y = max(x, 0)²."""
     positive = np.maximum(x, 0)
     return positive * positive, positive
 
 
-def relu_squared_backward(dy: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """dx = 2 max(x, 0) dy. Taught in 04_backprop_numpy."""
+def relu_squared_backward(dy: ndarray, positive: ndarray) -> ndarray:
+    """dx = 2 max(x, 0) dy."""
     return 2 * positive * dy
 
 
-def gelu_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """y = x Φ(x). Taught in 04_backprop_numpy."""
+def gelu_forward(x: ndarray) -> tuple[ndarray, Cache]:
+    """y = x Φ(x)."""
     below, density = normal_cdf(x), np.exp(-x * x / 2) / (2 * math.pi) ** 0.5
     return x * below, (x, below, density)
 
 
-def gelu_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
-    """dx = (Φ(x) + x φ(x)) dy, φ(x) = exp(-x²/2)/√(2π) being Φ's derivative. Taught in 04_backprop_numpy."""
+def gelu_backward(dy: ndarray, cache: Cache) -> ndarray:
+    """dx = (Φ(x) + x φ(x)) dy, φ(x) = exp(-x²/2)/√(2π) being Φ's derivative."""
     x, below, density = cache
     return (below + x * density) * dy
 
 
-def silu_forward(x: np.ndarray) -> tuple[np.ndarray, Cache]:
+def silu_forward(x: ndarray) -> tuple[ndarray, Cache]:
     """y = x σ(x), σ(x) = 1 / (1 + exp(-x))."""
     share = expit(x)
     return x * share, (x, share)
 
 
-def silu_backward(dy: np.ndarray, cache: Cache) -> np.ndarray:
+def silu_backward(dy: ndarray, cache: Cache) -> ndarray:
     """dx = (σ + x σ (1 - σ)) dy, σ' = σ (1 - σ) being σ's derivative."""
     x, share = cache
     return share * (1 + x * (1 - share)) * dy
@@ -221,7 +222,7 @@ ACTIVATIONS = {
 }
 
 
-def swiglu_forward(x: np.ndarray, p: Parameters) -> tuple[np.ndarray, Cache]:
+def swiglu_forward(x: ndarray, p: Parameters) -> tuple[ndarray, Cache]:
     """h = silu(x W_gate) ⊙ (x W_up). Shapes: x (..., D), p holds w_gate and w_up (D, F) -> (..., F)."""
     up, w_up = linear_forward(x, p["w_up"])
     gate, w_gate = linear_forward(x, p["w_gate"])
@@ -229,7 +230,7 @@ def swiglu_forward(x: np.ndarray, p: Parameters) -> tuple[np.ndarray, Cache]:
     return opened * up, (w_up, w_gate, silu, opened, up)
 
 
-def swiglu_backward(dh: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
+def swiglu_backward(dh: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
     """dup = dh ⊙ silu(gate);  dgate = silu's backward of dh ⊙ up; x went in twice, so two gradients add up.
 
     Returns dx and {name: gradient}.
@@ -240,54 +241,54 @@ def swiglu_backward(dh: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameter
     return dx_up + dx_gate, {"w_up": dw_up, "w_gate": dw_gate}
 
 
-def repeat_heads_forward(x: np.ndarray, n_heads: int) -> tuple[np.ndarray, Cache]:
+def repeat_heads_forward(x: ndarray, n_heads: int) -> tuple[ndarray, Cache]:
     """Each head as often as queries share it. Shapes: (..., H_kv, T, K) -> (..., H, T, K)."""
     return repeat_heads(x, n_heads), x.shape
 
 
-def repeat_heads_backward(dy: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def repeat_heads_backward(dy: ndarray, shape: tuple[int, ...]) -> ndarray:
     """A head served several queries, so their gradients add up. Shapes: (..., H, T, K) -> (..., H_kv, T, K)."""
     *rest, n_key_heads, T, K = shape
     return dy.reshape(*rest, n_key_heads, -1, T, K).sum(axis=-3)
 
 
-def shift_tokens_forward(x: np.ndarray, strength: np.ndarray) -> tuple[np.ndarray, Cache]:
-    """y_t = x_t + s ⊙ x_(t-1). Shapes: x (B, T, D), strength (D,). Taught in 04_backprop_numpy."""
+def shift_tokens_forward(x: ndarray, strength: ndarray) -> tuple[ndarray, Cache]:
+    """y_t = x_t + s ⊙ x_(t-1). Shapes: x (B, T, D), strength (D,)."""
     return shift_tokens(x, strength), (x, strength)
 
 
-def shift_tokens_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
-    """dx_t = dy_t + s ⊙ dy_(t+1);  ds = Σ over batch and t of dy_t ⊙ x_(t-1). Taught in 04_backprop_numpy."""
+def shift_tokens_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
+    """dx_t = dy_t + s ⊙ dy_(t+1);  ds = Σ over batch and t of dy_t ⊙ x_(t-1)."""
     x, strength = cache
     dx = dy.copy()
     dx[:, :-1] += strength * dy[:, 1:]
     return dx, (dy[:, 1:] * x[:, :-1]).sum(axis=(0, 1))
 
 
-def dropout_forward(x: np.ndarray, rate: float, rng: np.random.Generator) -> tuple[np.ndarray, Cache]:
+def dropout_forward(x: ndarray, rate: float, rng: np.random.Generator) -> tuple[ndarray, Cache]:
     """Set a share `rate` of the numbers to 0 and divide the rest by 1 - rate, so that the mean stays.
 
-    Source: Srivastava et al. 2014, section 10, in the "inverted" form. Taught in 04_backprop_numpy.
+    Source: Srivastava et al. 2014, section 10, in the "inverted" form.
     """
     kept = (rng.random(x.shape) >= rate).astype(x.dtype) / (1 - rate)
     return x * kept, kept
 
 
-def dropout_backward(dy: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """dx = dy where a number was kept, over 1 - rate. Taught in 04_backprop_numpy."""
+def dropout_backward(dy: ndarray, kept: ndarray) -> ndarray:
+    """dx = dy where a number was kept, over 1 - rate."""
     return dy * kept
 
 
-def cross_entropy_forward(logits: np.ndarray, targets: np.ndarray) -> tuple[float, Cache]:
-    """Mean of -ln softmax(logits)[target] over the targets that are not -1. Taught in 04_backprop_numpy."""
+def cross_entropy_forward(logits: ndarray, targets: ndarray) -> tuple[float, Cache]:
+    """Mean of -ln softmax(logits)[target] over the targets that are not -1."""
     p = softmax(logits)
     counted = targets >= 0
     chosen = np.take_along_axis(p, np.maximum(targets, 0)[..., None], axis=-1)[..., 0]
     return -np.log(chosen[counted]).mean(), (p, targets)
 
 
-def cross_entropy_backward(dloss: float, cache: Cache) -> np.ndarray:
-    """dlogits = (p - 1 at the target) / how many count, 0 where none does; times dloss. Taught in 04_backprop_numpy."""
+def cross_entropy_backward(dloss: float, cache: Cache) -> ndarray:
+    """dlogits = (p - 1 at the target) / how many count, 0 where none does; times dloss."""
     p, targets = cache
     counted = targets >= 0
     dlogits = p * (counted[..., None] / counted.sum()).astype(p.dtype)
@@ -297,9 +298,9 @@ def cross_entropy_backward(dloss: float, cache: Cache) -> np.ndarray:
 
 
 def attention_layer_forward(
-    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> tuple[np.ndarray, Cache]:
-    """`model.attention_layer` that keeps what its backward needs. Taught in 04_backprop_numpy."""
+    x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> tuple[ndarray, Cache]:
+    """`model.attention_layer` that keeps what its backward needs."""
     caches = {}
     if config.token_shift:
         x, caches["shift"] = shift_tokens_forward(x, p["shift"])
@@ -319,8 +320,8 @@ def attention_layer_forward(
     return y, caches
 
 
-def attention_layer_backward(dy: np.ndarray, caches: Cache) -> tuple[np.ndarray, Parameters]:
-    """The same road back. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
+def attention_layer_backward(dy: ndarray, caches: Cache) -> tuple[ndarray, Parameters]:
+    """The same road back. Returns dx and {name: gradient}."""
     gradients = {}
     dy, gradients["w_o"] = linear_backward(dy, caches["w_o"])
     n_heads = caches["attention"][0].shape[-3]
@@ -339,8 +340,8 @@ def attention_layer_backward(dy: np.ndarray, caches: Cache) -> tuple[np.ndarray,
     return dx, gradients
 
 
-def mlp_forward(x: np.ndarray, p: Parameters, config: ModelConfig) -> tuple[np.ndarray, Cache]:
-    """`model.mlp` that keeps what its backward needs. Taught in 04_backprop_numpy."""
+def mlp_forward(x: ndarray, p: Parameters, config: ModelConfig) -> tuple[ndarray, Cache]:
+    """`model.mlp` that keeps what its backward needs."""
     caches = {"activation_name": config.activation}
     if config.token_shift:
         x, caches["shift"] = shift_tokens_forward(x, p["shift"])
@@ -353,8 +354,8 @@ def mlp_forward(x: np.ndarray, p: Parameters, config: ModelConfig) -> tuple[np.n
     return y, caches
 
 
-def mlp_backward(dy: np.ndarray, caches: Cache) -> tuple[np.ndarray, Parameters]:
-    """The same road back. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
+def mlp_backward(dy: ndarray, caches: Cache) -> tuple[ndarray, Parameters]:
+    """The same road back. Returns dx and {name: gradient}."""
     gradients = {}
     dh, gradients["w_down"] = linear_backward(dy, caches["w_down"])
     if "swiglu" in caches:
@@ -369,9 +370,9 @@ def mlp_backward(dy: np.ndarray, caches: Cache) -> tuple[np.ndarray, Parameters]
 
 
 def block_forward(
-    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> tuple[np.ndarray, Cache]:
-    """x + attention(norm(x)), then x + mlp(norm(x)). Taught in 04_backprop_numpy."""
+    x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> tuple[ndarray, Cache]:
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
     weights = part(p, "attention.")
     y, norm_1 = normalise_forward(x, weights, config)
     y, attention = attention_layer_forward(y, weights, config, rotation, mask)
@@ -382,8 +383,8 @@ def block_forward(
     return x + y, (norm_1, attention, norm_2, mlp)
 
 
-def block_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
-    """Through a sum x + f(x) the gradient goes twice: as it is, and back through f. Taught in 04_backprop_numpy."""
+def block_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
+    """Through a sum x + f(x) the gradient goes twice: as it is, and back through f."""
     norm_1, attention, norm_2, mlp = cache
     dbranch, dmlp = mlp_backward(dy, mlp)
     dbranch, dgain_2 = normalise_backward(dbranch, norm_2)
@@ -396,11 +397,11 @@ def block_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters
 
 
 def formula_4_1_forward(
-    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> tuple[np.ndarray, Cache]:
+    x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> tuple[ndarray, Cache]:
     """f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2, in the place of a block; p holds w1, b1, w2, b2.
 
-    b1 is a number in an array of shape (1,). The rotation is not used. Taught in 04_backprop_numpy.
+    b1 is a number in an array of shape (1,). The rotation is not used.
     """
     z, inner = linear_forward(x, p["w2"])
     z = z + p["b2"]
@@ -410,8 +411,8 @@ def formula_4_1_forward(
     return y, (inner, attention, a, outer, p["b1"], activation, config.activation)
 
 
-def formula_4_1_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Parameters]:
-    """z went in thrice, so three gradients add up. Returns dx and {name: gradient}. Taught in 04_backprop_numpy."""
+def formula_4_1_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
+    """z went in thrice, so three gradients add up. Returns dx and {name: gradient}."""
     inner, attention, a, outer, b1, activation, name = cache
     dh = ACTIVATIONS[name][1](dy, activation)
     dx, dw1 = linear_backward(dh, outer)
@@ -422,13 +423,13 @@ def formula_4_1_backward(dy: np.ndarray, cache: Cache) -> tuple[np.ndarray, Para
 
 
 def language_model_forward(
-    tokens: np.ndarray,
+    tokens: ndarray,
     parameters: Parameters,
     config: ModelConfig,
     mask: Mask | None = None,
     one_block: Forward = block_forward,
-) -> tuple[np.ndarray, Cache]:
-    """`model.language_model` that keeps what its backward needs. Taught in 04_backprop_numpy.
+) -> tuple[ndarray, Cache]:
+    """`model.language_model` that keeps what its backward needs.
 
     one_block: another forward in the place of the standard block.
     """
@@ -448,8 +449,8 @@ def language_model_forward(
     return logits, ((tokens, parameters["token_embedding"]), blocks, norm, out, parameters.keys(), config)
 
 
-def language_model_backward(dlogits: np.ndarray, cache: Cache, one_block: Backward = block_backward) -> Parameters:
-    """The whole road back. Returns {name: gradient} in the parameters' order. Taught in 04_backprop_numpy."""
+def language_model_backward(dlogits: ndarray, cache: Cache, one_block: Backward = block_backward) -> Parameters:
+    """The whole road back. Returns {name: gradient} in the parameters' order."""
     embedding, blocks, norm, out, names, config = cache
     dx, dw_out = linear_backward(dlogits, out)
     dx, gradients = normalise_backward(dx, norm)
@@ -468,15 +469,15 @@ def language_model_backward(dlogits: np.ndarray, cache: Cache, one_block: Backwa
 
 
 def loss_and_gradients(
-    tokens: np.ndarray,
-    targets: np.ndarray,
+    tokens: ndarray,
+    targets: ndarray,
     parameters: Parameters,
     config: ModelConfig,
     one_block: tuple[Forward, Backward] = (block_forward, block_backward),
 ) -> tuple[float, Parameters]:
     """The loss of a batch in nats per token, and {name: gradient} of it. Shapes: tokens and targets (B, T).
 
-    one_block: another pair in the place of the standard block. Taught in 04_backprop_numpy.
+    one_block: another pair in the place of the standard block.
     """
     forward, backward = one_block
     logits, cache = language_model_forward(tokens, parameters, config, one_block=forward)
@@ -484,10 +485,10 @@ def loss_and_gradients(
     return loss, language_model_backward(cross_entropy_backward(1.0, output), cache, backward)
 
 
-def numerical_gradient(function: Callable[[], float], x: np.ndarray, h: float = 1e-5) -> np.ndarray:
+def numerical_gradient(function: Callable[[], float], x: ndarray, h: float = 1e-5) -> ndarray:
     """∂function/∂x by central differences, number by number: (f(x + h) - f(x - h)) / 2h.
 
-    function takes no argument and gives a number; x is changed in place and put back. Taught in 04_backprop_numpy.
+    function takes no argument and gives a number; x is changed in place and put back.
     """
     gradient = np.zeros_like(x)
     for place in np.ndindex(x.shape):
@@ -500,7 +501,7 @@ def numerical_gradient(function: Callable[[], float], x: np.ndarray, h: float = 
     return gradient
 
 
-def relative_error(given: np.ndarray, wanted: np.ndarray) -> float:
-    """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite. Taught in 04_backprop_numpy."""
+def relative_error(given: ndarray, wanted: ndarray) -> float:
+    """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite."""
     scale = np.linalg.norm(given) + np.linalg.norm(wanted)
     return np.linalg.norm(given - wanted) / scale if scale > 1e-12 else 0.0

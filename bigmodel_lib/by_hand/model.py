@@ -9,79 +9,78 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy import ndarray
 from scipy.special import erf, expit
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 
-Parameters = dict[str, np.ndarray]
-Mask = np.ndarray | float  # added to the scores: 0 where a token may look, -∞ where not
-Rotation = Sequence[np.ndarray] | None  # `rope_tables`' pair, where positions are rotated
+Parameters = dict[str, ndarray]
+Mask = ndarray | float  # added to the scores: 0 where a token may look, -∞ where not
+Rotation = Sequence[ndarray] | None  # `rope_tables`' pair, where positions are rotated
 
 
-def entropy(weights: np.ndarray) -> np.ndarray:
+def entropy(weights: ndarray) -> ndarray:
     """How undecided weights are: H(p) = -Σ p ln p, in nats, from 0 to ln T; 0 ln 0 counts as 0.
 
-    Shapes: (..., T) -> (...). Source: Shannon 1948, section 6. Taught in 01_attention_formula.
+    Shapes: (..., T) -> (...). Source: Shannon 1948, section 6.
     """
     logs = np.log(np.where(weights > 0, weights, 1.0))
     return -(weights * logs).sum(axis=-1)
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
+def softmax(scores: ndarray) -> ndarray:
     """Positive weights that sum to 1: p_i = exp(s_i) / Σ_j exp(s_j) over the last axis.
 
     The largest score is subtracted first, which changes nothing but keeps exp from overflowing. A score of -∞ gets
-    weight 0. Shapes: (..., T) -> (..., T). Built by the reader in 01_attention_formula.
+    weight 0. Shapes: (..., T) -> (..., T).
     """
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def softmax_jacobian(weights: np.ndarray) -> np.ndarray:
+def softmax_jacobian(weights: ndarray) -> ndarray:
     """How softmax's weights answer to the scores: ∂p_i/∂s_j = p_i (δ_ij - p_j).
 
-    Shapes: (T,) -> (T, T). Taught in 01_attention_formula.
+    Shapes: (T,) -> (T, T).
     """
     return np.diag(weights) - np.outer(weights, weights)
 
 
-def causal_mask(n_tokens: int) -> np.ndarray:
+def causal_mask(n_tokens: int) -> ndarray:
     """0 where a token may look, at itself and before, and -∞ above the diagonal. Shape (T, T).
 
-    Source: Vaswani et al. 2017, section 3.2.3. Taught in 01_attention_formula.
+    Source: Vaswani et al. 2017, section 3.2.3.
     """
     return np.triu(np.full((n_tokens, n_tokens), -np.inf), k=1)
 
 
-def attention_weights(q: np.ndarray, k: np.ndarray, mask: Mask = 0.0) -> np.ndarray:
+def attention_weights(q: ndarray, k: ndarray, mask: Mask = 0.0) -> ndarray:
     """How much each token looks at each token: softmax(q kᵀ / √K + mask).
 
     Shapes: q and k (..., T, K), mask (T, T) -> (..., T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
-    Taught in 01_attention_formula.
     """
     scores = q @ k.swapaxes(-2, -1) / q.shape[-1] ** 0.5
     return softmax(scores + mask)
 
 
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, mask: Mask = 0.0) -> np.ndarray:
+def attention(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> ndarray:
     """Each token's weighted average of all values: softmax(q kᵀ / √K + mask) v.
 
     Shapes: q and k (..., T, K), v (..., T, K') -> (..., T, K'). Source: Vaswani et al. 2017, eq. 1.
-    Taught in 01_attention_formula.
     """
     return attention_weights(q, k, mask) @ v
 
 
-def split_heads(x: np.ndarray, n_heads: int) -> np.ndarray:
-    """(T, D) -> (H, T, K): the columns in H blocks of K = D / H. Taught in 01_attention_formula.
+def split_heads(x: ndarray, n_heads: int) -> ndarray:
+    """(T, D) -> (H, T, K): the columns in H blocks of K = D / H.
 
     Raises ValueError if D is not a multiple of H.
     """
     return x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(-3, -2)
 
 
-def repeat_heads(x: np.ndarray, n_heads: int) -> np.ndarray:
+def repeat_heads(x: ndarray, n_heads: int) -> ndarray:
     """Each head of keys or values as often as neighbouring queries share it: query head h gets head h // (H / H_kv).
 
     Shapes: (..., H_kv, T, K) -> (..., H, T, K). Source: Ainslie et al. 2023 (grouped-query attention), figure 2.
@@ -89,91 +88,82 @@ def repeat_heads(x: np.ndarray, n_heads: int) -> np.ndarray:
     return np.repeat(x, n_heads // x.shape[-3], axis=-3)
 
 
-def merge_heads(x: np.ndarray) -> np.ndarray:
-    """(H, T, K) -> (T, D), undoing `split_heads`. Taught in 01_attention_formula."""
+def merge_heads(x: ndarray) -> ndarray:
+    """(H, T, K) -> (T, D), undoing `split_heads`."""
     x = x.swapaxes(-3, -2)
     return x.reshape(*x.shape[:-2], -1)
 
 
 def multi_head_attention(
-    x: np.ndarray,
-    w_q: np.ndarray,
-    w_k: np.ndarray,
-    w_v: np.ndarray,
-    w_o: np.ndarray,
-    n_heads: int,
-    mask: Mask = 0.0,
-) -> np.ndarray:
+    x: ndarray, w_q: ndarray, w_k: ndarray, w_v: ndarray, w_o: ndarray, n_heads: int, mask: Mask = 0.0
+) -> ndarray:
     """H attentions side by side, each in its own K columns: concat(head_1 … head_H) W_o.
 
     head_h = attention(x W_q, x W_k, x W_v) in block h of the columns.
     Shapes: x (T, D), w_q, w_k, w_v, w_o (D, D) -> (T, D). Source: Vaswani et al. 2017, section 3.2.2.
-    Taught in 01_attention_formula.
     """
     q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
     return merge_heads(attention(q, k, v, mask)) @ w_o
 
 
-def sinusoidal_positions(n_tokens: int, d_model: int) -> np.ndarray:
+def sinusoidal_positions(n_tokens: int, d_model: int) -> ndarray:
     """A fixed vector for each position, from slow and fast waves: sin(t ω_i) and cos(t ω_i), ω_i = 10000^(-2i/D).
 
     Shape (T, D), D even: sines in the even columns. Source: Vaswani et al. 2017, section 3.5.
-    Taught in 01_attention_formula.
     """
     rates = 10000.0 ** (-np.arange(0, d_model, 2) / d_model)
     angles = np.arange(n_tokens)[:, None] * rates
     return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(n_tokens, d_model)
 
 
-def rope_tables(n_tokens: int, d_head: int, base: float = 10000.0) -> tuple[np.ndarray, np.ndarray]:
+def rope_tables(n_tokens: int, d_head: int, base: float = 10000.0) -> tuple[ndarray, ndarray]:
     """cos and sin of every position's angles, laid out for `rotate`.
 
     angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Shapes: two of (T, K), K even.
-    Source: Su et al. 2021 (RoFormer), eq. 15, in halves rather than neighbours. Taught in 01_attention_formula.
+    Source: Su et al. 2021 (RoFormer), eq. 15, in halves rather than neighbours.
     """
     angles = np.arange(n_tokens)[:, None] * base ** (-np.arange(0, d_head, 2) / d_head)
     sine = np.sin(angles)
     return np.concatenate([np.cos(angles)] * 2, axis=-1), np.concatenate([-sine, sine], axis=-1)
 
 
-def rotate(x: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
+def rotate(x: ndarray, cosine: ndarray, sine: ndarray) -> ndarray:
     """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
 
     y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin. Shapes: x (..., T, K), tables (T, K) -> as x.
-    Source: Su et al. 2021. Taught in 01_attention_formula.
+    Source: Su et al. 2021.
     """
     return x * cosine + np.roll(x, x.shape[-1] // 2, axis=-1) * sine
 
 
 def formula_4_1(
-    x: np.ndarray,
-    w1: np.ndarray,
-    b1: float | np.ndarray,
-    w2: np.ndarray,
-    b2: np.ndarray,
-    f: Callable[[np.ndarray], np.ndarray],
+    x: ndarray,
+    w1: ndarray,
+    b1: float | ndarray,
+    w2: ndarray,
+    b2: ndarray,
+    f: Callable[[ndarray], ndarray],
     mask: Mask = 0.0,
-) -> np.ndarray:
+) -> ndarray:
     """The source text's (4.1) with its shapes repaired: f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2.
 
     b1 is a gate: a number, or a vector (D,). Shapes: x (T, D), w1 and w2 (D, D), b2 (D,) -> (T, D).
-    Taught in 03_mlp_attention_numpy.
     """
     z = x @ w2 + b2
     return f(x @ w1 + b1 * attention(z, z, z, mask))
 
 
-def layer_norm(x: np.ndarray) -> np.ndarray:
+def layer_norm(x: ndarray) -> ndarray:
     """Each token's vector, moved to mean 0 and scaled to variance 1.
 
     y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis, without learned parameters.
-    Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4. Taught in 03_mlp_attention_numpy.
+    Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
     """
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
 
 
-def rms_norm(x: np.ndarray) -> np.ndarray:
+def rms_norm(x: ndarray) -> ndarray:
     """Each token's vector, scaled to a mean square of 1: y = x / sqrt(mean(x²) + 1e-5) over the last axis.
 
     Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
@@ -184,7 +174,7 @@ def rms_norm(x: np.ndarray) -> np.ndarray:
 NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 
-def normalise(x: np.ndarray, p: Parameters, config: ModelConfig) -> np.ndarray:
+def normalise(x: ndarray, p: Parameters, config: ModelConfig) -> ndarray:
     """The configured norm of each token's vector, times what the model has learned where config.norm_gain is set.
 
     p holds norm_gain (D,), a factor for each column. Shapes: (..., D) -> (..., D).
@@ -193,26 +183,23 @@ def normalise(x: np.ndarray, p: Parameters, config: ModelConfig) -> np.ndarray:
     return y * p["norm_gain"] if config.norm_gain else y
 
 
-def relu_squared(x: np.ndarray) -> np.ndarray:
-    """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4. Taught in 03_mlp_attention_numpy."""
+def relu_squared(x: ndarray) -> ndarray:
+    """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
     positive = np.maximum(x, 0)
     return positive * positive
 
 
-def normal_cdf(x: np.ndarray) -> np.ndarray:
-    """Φ(x) = (1 + erf(x/√2))/2: the share of a normal variable's values below x. Taught in 03_mlp_attention_numpy."""
+def normal_cdf(x: ndarray) -> ndarray:
+    """Φ(x) = (1 + erf(x/√2))/2: the share of a normal variable's values below x."""
     return (1 + erf(x / 2**0.5)) / 2
 
 
-def gelu(x: np.ndarray) -> np.ndarray:
-    """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2.
-
-    Taught in 03_mlp_attention_numpy.
-    """
+def gelu(x: ndarray) -> ndarray:
+    """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2."""
     return x * normal_cdf(x)
 
 
-def silu(x: np.ndarray) -> np.ndarray:
+def silu(x: ndarray) -> ndarray:
     """x·σ(x), with σ(x) = 1 / (1 + exp(-x)). Source: Hendrycks & Gimpel 2016, section 2."""
     return x * expit(x)
 
@@ -220,22 +207,21 @@ def silu(x: np.ndarray) -> np.ndarray:
 ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu}
 
 
-def shift_tokens(x: np.ndarray, strength: np.ndarray) -> np.ndarray:
+def shift_tokens(x: ndarray, strength: ndarray) -> ndarray:
     """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
 
     Shapes: x (..., T, D), strength s (D,) -> (..., T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added
-    term. Taught in 03_mlp_attention_numpy.
+    term.
     """
     y = x.copy()
     y[..., 1:, :] += strength * x[..., :-1, :]
     return y
 
 
-def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+def cross_entropy(logits: ndarray, targets: ndarray) -> float:
     """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
 
     Shapes: logits (..., T, V), targets (..., T) -> (). Source: Shannon 1948, of the model's code for the text.
-    Taught in 03_mlp_attention_numpy.
     """
     counted = targets >= 0
     rows = logits[counted]
@@ -245,13 +231,13 @@ def cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
 
 
 def attention_layer(
-    x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> np.ndarray:
+    x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
+) -> ndarray:
     """Multi-head self-attention with its three projections in and one out, normalised and rotated as configured.
 
     p holds w_q and w_o (D, D), w_k and w_v (D, H_kv K), and shift (D,) with config.token_shift; rotation is
     `rope_tables`' pair.
-    Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, section 3.2.2. Taught in 03_mlp_attention_numpy.
+    Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, section 3.2.2.
     """
     if config.token_shift:
         x = shift_tokens(x, p["shift"])
@@ -265,12 +251,11 @@ def attention_layer(
     return merge_heads(attention(q, k, v, mask)) @ p["w_o"]
 
 
-def mlp(x: np.ndarray, p: Parameters, config: ModelConfig) -> np.ndarray:
+def mlp(x: ndarray, p: Parameters, config: ModelConfig) -> ndarray:
     """activation(x W_up) W_down, each token for itself; with "swiglu" (silu(x W_gate) ⊙ x W_up) W_down.
 
     p holds w_up and, with "swiglu", w_gate (D, F), w_down (F, D), and shift (D,) with config.token_shift.
     Shapes: (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, eq. 2, and Shazeer 2020, without biases.
-    Taught in 03_mlp_attention_numpy.
     """
     if config.token_shift:
         x = shift_tokens(x, p["shift"])
@@ -280,15 +265,15 @@ def mlp(x: np.ndarray, p: Parameters, config: ModelConfig) -> np.ndarray:
 
 
 def part(parameters: Parameters, prefix: str) -> Parameters:
-    """The entries whose names start with the prefix, without it. Taught in 03_mlp_attention_numpy."""
+    """The entries whose names start with the prefix, without it."""
     return {name.removeprefix(prefix): w for name, w in parameters.items() if name.startswith(prefix)}
 
 
-def block(x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0) -> np.ndarray:
+def block(x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0) -> ndarray:
     """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the residual stream.
 
     p holds attention.* and mlp.*, each with its norm's gain. Shapes: (B, T, D) -> (B, T, D).
-    Source: Xiong et al. 2020, figure 1b (pre-norm). Built by the reader in 03_mlp_attention_numpy.
+    Source: Xiong et al. 2020, figure 1b (pre-norm).
     """
     weights = part(p, "attention.")
     x = x + attention_layer(normalise(x, weights, config), weights, config, rotation, mask)
@@ -296,10 +281,10 @@ def block(x: np.ndarray, p: Parameters, config: ModelConfig, rotation: Rotation 
     return x + mlp(normalise(x, weights, config), weights, config)
 
 
-def embed(tokens: np.ndarray, parameters: Parameters, config: ModelConfig) -> np.ndarray:
+def embed(tokens: ndarray, parameters: Parameters, config: ModelConfig) -> ndarray:
     """Each token's row of the embedding, plus its position's where positions are learned: (B, T) -> (B, T, D).
 
-    Raises CourseError for more tokens than the context holds. Taught in 03_mlp_attention_numpy.
+    Raises CourseError for more tokens than the context holds.
     """
     T = tokens.shape[-1]
     if T > config.context_length:
@@ -308,13 +293,11 @@ def embed(tokens: np.ndarray, parameters: Parameters, config: ModelConfig) -> np
     return x + parameters["position_embedding"][:T] if config.positions == "learned" else x
 
 
-def language_model(
-    tokens: np.ndarray, parameters: Parameters, config: ModelConfig, mask: Mask | None = None
-) -> np.ndarray:
+def language_model(tokens: ndarray, parameters: Parameters, config: ModelConfig, mask: Mask | None = None) -> ndarray:
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
     mask is causal unless another one is given; 0.0 lets each token see all (an encoder).
-    Raises CourseError for more tokens than the context holds. Taught in 03_mlp_attention_numpy.
+    Raises CourseError for more tokens than the context holds.
     """
     x = embed(tokens, parameters, config)
     T = tokens.shape[-1]
@@ -329,7 +312,7 @@ def language_model(
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """{name: shape} of all that the model learns, in the twin's order. Taught in 03_mlp_attention_numpy."""
+    """{name: shape} of all that the model learns, in the twin's order."""
     V, D, F, D_kv = config.vocab_size, config.d_model, config.d_ff, config.n_key_heads * config.d_head
     shapes: dict[str, tuple[int, ...]] = {"token_embedding": (V, D)}
     if config.positions == "learned":

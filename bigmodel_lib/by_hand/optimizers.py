@@ -15,7 +15,6 @@ class AdamW:
     m ← β₁ m + (1 - β₁) g;  s ← β₂ s + (1 - β₂) g²;  w ← w - lr · weight_decay · w,
     w ← w - lr · (m / (1 - β₁ⁿ)) / (sqrt(s / (1 - β₂ⁿ)) + eps) in step n = 1, 2, …
     parameters {name: array} are changed in place. Source: Loshchilov & Hutter 2019, algorithm 2; Kingma & Ba 2015.
-    Taught in 04_backprop_numpy.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ def train(
 ) -> Iterator[float]:
     """Take `steps` steps on batches (x, y) from next_batch() and yield the loss of each, in nats per token.
 
-    The rate rises over the first 20 steps and falls to 0 over all of them. Taught in 04_backprop_numpy.
+    The rate rises over the first 20 steps and falls to 0 over all of them.
     """
     for step in range(steps):
         x, y = next_batch()

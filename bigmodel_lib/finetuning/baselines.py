@@ -45,7 +45,7 @@ def lstm_steps(x, w_in, w_hidden, bias, mask_in=1.0, mask_hidden=1.0):
     i, f, g, o = (x_t ⊙ m_x) W + (h ⊙ m_h) U + b;  c ← σ(f) c + σ(i) tanh(g);  h ← σ(o) tanh(c). The masks are drawn
     once for a text and stay the same at every word: dropout as in Gal & Ghahramani 2016 (NeurIPS), eq. 7.
     Shapes: x (B, T, E), w_in (E, 4 D), w_hidden (D, 4 D), bias (4 D,), mask_in (B, E), mask_hidden (B, D) -> (B, D).
-    Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000. Taught in 07_finetuning.
+    Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     """
     hidden = cell = x.new_zeros(len(x), w_hidden.shape[0])
     for x_t in x.unbind(dim=1):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.errors import CourseError
@@ -26,7 +26,7 @@ class Head(nn.Module):
 
     For two labels z is one logit and the scores are (0, z): softmax gives the second σ(z) = 1/(1 + e^-z), and the
     cross-entropy of the loop is the binary cross-entropy. It starts at zero: all labels are equally probable.
-    Shapes: states (B, N, D), here (B, N), True where the text has a token -> (B, 1, C). Taught in 07_finetuning.
+    Shapes: states (B, N, D), here (B, N), True where the text has a token -> (B, 1, C).
     """
 
     def __init__(self, d_model: int, n_labels: int):
@@ -35,7 +35,7 @@ class Head(nn.Module):
         self.w = nn.Parameter(torch.zeros(2 * d_model, n_logits))
         self.b = nn.Parameter(torch.zeros(n_logits))
 
-    def forward(self, states: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: Tensor, here: Tensor) -> Tensor:
         lengths = here.sum(dim=1, keepdim=True)
         mean = (states * here[..., None]).sum(dim=1) / lengths
         last = states[torch.arange(len(states), device=states.device), lengths[:, 0] - 1]
@@ -48,7 +48,7 @@ class Classifier(nn.Module):
     """A decoder as backbone, without its matrix to the vocabulary, and a head on its states.
 
     Shapes: tokens (B, W, T), -1 where a text has ended -> (B, 1, C); the W windows of a text do not see each other.
-    It takes the backbone over. Raises CourseError for an encoder. Taught in 07_finetuning.
+    It takes the backbone over. Raises CourseError for an encoder.
     """
 
     def __init__(self, backbone: LanguageModel, n_labels: int):
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         """The backbone's."""
         return self.backbone.config
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: Tensor) -> Tensor:
         states = self.backbone.states(tokens.flatten(0, 1).clamp(min=0))
         return self.head(states.reshape(len(tokens), -1, self.config.d_model), tokens.flatten(1) >= 0)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bigmodel_lib.generation import batch_of, generate_many, log_probability
@@ -16,17 +16,11 @@ from bigmodel_lib.training.trainer import full_precision
 Pairs = Sequence[tuple[list[int], list[int]]]  # (chosen, rejected)
 
 
-def dpo_loss(
-    chosen: torch.Tensor,
-    rejected: torch.Tensor,
-    chosen_before: torch.Tensor,
-    rejected_before: torch.Tensor,
-    beta: float,
-) -> torch.Tensor:
+def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_before: Tensor, beta: float) -> Tensor:
     """-ln σ(β [(ln π(y_w) - ln π_ref(y_w)) - (ln π(y_l) - ln π_ref(y_l))]), the mean over pairs.
 
     All of shape (B,): ln p of the chosen and the rejected texts, under the model and under the reference, which is the
-    model as it was before. Source: Rafailov et al. 2023, eq. 7. Built by the reader in 08_generation.
+    model as it was before. Source: Rafailov et al. 2023, eq. 7.
     """
     margin = (chosen - chosen_before) - (rejected - rejected_before)
     return -functional.logsigmoid(beta * margin).mean()
@@ -35,7 +29,7 @@ def dpo_loss(
 @torch.no_grad()
 def log_probabilities(
     model: LanguageModel, prompt: Sequence[int], rows: Sequence[list[int]], batch_size: int = 100
-) -> torch.Tensor:
+) -> Tensor:
     """ln p of many continuations of one prompt, without gradient. Shapes: rows lists of ids -> (len(rows),)."""
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     device = device_of(model)
@@ -45,7 +39,7 @@ def log_probabilities(
 def pair_batches(prompt: Sequence[int], pairs: Pairs, batch_size: int) -> Batches:
     """A source of (x, y, numbers): pairs of continuations of one prompt, drawn anew each time, and which they are.
 
-    Shapes: x and y (B, 2, T) as `batch_of` makes them, the chosen text first; numbers (B,). Taught in 08_generation.
+    Shapes: x and y (B, 2, T) as `batch_of` makes them, the chosen text first; numbers (B,).
     """
 
     def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,15 +56,15 @@ def preference_loss(
     prompt: Sequence[int],
     pairs: Pairs,
     beta: float = 0.1,
-    loss: Callable[..., torch.Tensor] = dpo_loss,
-) -> Callable[..., torch.Tensor]:
+    loss: Callable[..., Tensor] = dpo_loss,
+) -> Callable[..., Tensor]:
     """The loss of `pair_batches`, for a trainer: `loss` of what the model and the reference think of the pairs.
 
-    What the reference thinks is computed here, once: it may be the model that is trained. Taught in 08_generation.
+    What the reference thinks is computed here, once: it may be the model that is trained.
     """
     chosen_before, rejected_before = (log_probabilities(reference, prompt, rows) for rows in zip(*pairs, strict=True))
 
-    def loss_fn(model: nn.Module, x: torch.Tensor, y: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    def loss_fn(model: nn.Module, x: Tensor, y: Tensor, numbers: Tensor) -> Tensor:
         x, y = (part.transpose(0, 1).flatten(0, 1) for part in (x, y))  # first all chosen ones, then all rejected
         chosen, rejected = log_probability(lambda tokens: full_precision(model(tokens)), x, y).chunk(2)
         return loss(chosen, rejected, chosen_before[numbers], rejected_before[numbers], beta)
@@ -86,10 +80,10 @@ def kl_to(
     n_tokens: int,
     stop: int,
     generator: torch.Generator,
-) -> torch.Tensor:
+) -> Tensor:
     """ln π(y) - ln π_ref(y) for samples y of the model: their mean estimates KL(π ‖ π_ref), in nats a text.
 
-    Shapes: -> (n_samples,). Source: Kullback & Leibler 1951, eq. 2.4, by sampling. Taught in 08_generation.
+    Shapes: -> (n_samples,). Source: Kullback & Leibler 1951, eq. 2.4, by sampling.
     """
     rows = generate_many(model, prompt, n_samples, n_tokens, generator, stop=stop)
     return log_probabilities(model, prompt, rows) - log_probabilities(reference, prompt, rows)

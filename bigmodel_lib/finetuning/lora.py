@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 ADAPTED = ("w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down")  # the matrices of a block that LoRA adds to
@@ -11,7 +11,7 @@ HEAD = ("head.w", "head.b")  # what a classifier has of its own
 
 
 def freeze(model: nn.Module, but: Sequence[str] = HEAD) -> nn.Module:
-    """Let only the named parameters learn; the others keep their values. Returns the model. Taught in 07_finetuning."""
+    """Let only the named parameters learn; the others keep their values. Returns the model."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in but)
     return model
@@ -21,17 +21,17 @@ class LoRA(nn.Module):
     """W + (s/r) A B: a matrix that stays as it is, plus a product of two thin ones that learn.
 
     Shapes: W (in, out), A (in, r) normal with deviation 1/√in, B (r, out) zero, so that nothing changes at first.
-    Source: Hu et al. 2021, eq. 3, with (in, out) matrices. Taught in 07_finetuning.
+    Source: Hu et al. 2021, eq. 3, with (in, out) matrices.
     """
 
-    def __init__(self, weight: torch.Tensor, rank: int, scale: float, generator: torch.Generator | None = None):
+    def __init__(self, weight: Tensor, rank: int, scale: float, generator: torch.Generator | None = None):
         super().__init__()
         n_in, n_out = weight.shape
         self.a = nn.Parameter(torch.randn(n_in, rank, generator=generator).to(weight) / n_in**0.5)
         self.b = nn.Parameter(weight.new_zeros(rank, n_out))
         self.factor = scale / rank
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+    def forward(self, weight: Tensor) -> Tensor:
         return weight + self.factor * self.a @ self.b
 
 
@@ -49,10 +49,7 @@ def add_lora(
     generator: torch.Generator | None = None,
     but: Sequence[str] = HEAD,
 ) -> nn.Module:
-    """Freeze a model but for its head, and give every matrix in its blocks a LoRA. Returns the model.
-
-    Taught in 07_finetuning.
-    """
+    """Freeze a model but for its head, and give every matrix in its blocks a LoRA. Returns the model."""
     freeze(model, but)
     for layer, name in adapted_layers(model):
         parametrize.register_parametrization(layer, name, LoRA(getattr(layer, name), rank, scale, generator))
@@ -60,7 +57,7 @@ def add_lora(
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Write W + (s/r) A B into W, and forget A and B: the same model without any cost. Taught in 07_finetuning."""
+    """Write W + (s/r) A B into W, and forget A and B: the same model without any cost."""
     for layer, name in adapted_layers(model):
         if parametrize.is_parametrized(layer, name):
             parametrize.remove_parametrizations(layer, name, leave_parametrized=True)

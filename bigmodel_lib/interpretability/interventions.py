@@ -31,7 +31,7 @@ def knockout(keys: Tensor, heads: Heads | None = None) -> Hooks:
     """A hook that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
 
     keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all heads of all layers; what is left in a
-    row is not made to sum to 1. Source: Geva et al. 2023, section 5. Taught in 09_attention_maps.
+    row is not made to sum to 1. Source: Geva et al. 2023, section 5.
     """
 
     def hide(layer, weights):
@@ -79,7 +79,7 @@ def ablate(
 
     how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what the head
     brings at the same place of `reference`, tokens of the same shape. Raises CourseError for another how, or without
-    a reference where one is needed. Taught in 09_attention_maps.
+    a reference where one is needed.
     """
     if how not in HOW or (how != "zero" and reference is None):
         raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")
@@ -109,7 +109,7 @@ def head_effects(
 def putting(layer: int, foreign: Tensor) -> Hooks:
     """A hook that puts, in row t of the batch, `foreign[t]` in the place t of the stream before a layer.
 
-    Shapes: foreign (n, D), for the first n places, in a batch of n. Taught in 09_attention_maps.
+    Shapes: foreign (n, D), for the first n places, in a batch of n.
     """
 
     def put(where, value):
@@ -128,7 +128,7 @@ def patch(model: LanguageModel, clean: Tensor, corrupt: Tensor, measure: Callabl
 
     share(l, t) = (m(corrupt with the clean stream at layer l, place t) - m(corrupt)) / (m(clean) - m(corrupt)).
     measure: logits (B, T, V) -> (B,). Shapes: clean and corrupt (T,) -> (L + 1, T). Raises CourseError for texts of two
-    lengths, or that measure alike. Source: Vig et al. 2020; Meng et al. 2022. Taught in 09_attention_maps.
+    lengths, or that measure alike. Source: Vig et al. 2020; Meng et al. 2022.
     """
     if clean.shape != corrupt.shape:
         raise CourseError(f"{len(clean)} and {len(corrupt)} tokens were given: patching needs texts of one length")

@@ -15,7 +15,7 @@ from bigmodel_lib.model.transformer import LanguageModel
 def record(model: LanguageModel, tokens: Tensor, name: str) -> Tensor:
     """One value of every layer, as a hook sees it: "weights" as (L, B, H, T, T), "stream" as (L + 1, B, T, D), …
 
-    Shapes: tokens (B, T). Raises CourseError for a name that no hook has. Taught in 09_attention_maps.
+    Shapes: tokens (B, T). Raises CourseError for a name that no hook has.
     """
     kept = []
 
@@ -79,7 +79,6 @@ def rollout(maps: Tensor) -> Tensor:
     R_0 = I, R_(l+1) = (A_l / 2 + I / 2) R_l for l = 0 … L - 1, with A_l the mean over the heads of layer l; what comes
     back are R_1 … R_L.
     Shapes: maps (L, ..., H, T, T) -> (L, ..., T, T), rows sum to 1. Source: Abnar & Zuidema 2020, eq. 1 and section 3.
-    Built by the reader in 09_attention_maps.
     """
     eye = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     joint, after = eye, []
@@ -94,7 +93,6 @@ def gradient_times_input(model: LanguageModel, tokens: Tensor, places: Tensor, t
 
     z is the target's logit less the mean logit, which grows on where ln p is as good as 0 and its gradient gone.
     Shapes: tokens (B, T), places (B,), targets (B,) -> (B, T), signed. Source: Shrikumar et al. 2016.
-    Taught in 09_attention_maps.
     """
     embedded = []
 

@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
 
 if TYPE_CHECKING:
     from bigmodel_lib.model.transformer import LanguageModel
 
-NextProbabilities = Callable[[list[int]], np.ndarray]
+NextProbabilities = Callable[[list[int]], ndarray]
 
 WHOLE, HALF, QUARTER = 2**32, 2**31, 2**30  # the coder's interval [low, high) lies in [0, WHOLE)
 
 
-def integer_frequencies(probabilities: np.ndarray, total: int = 2**16) -> np.ndarray:
+def integer_frequencies(probabilities: ndarray, total: int = 2**16) -> ndarray:
     """Whole numbers f, each at least 1 and `total` in sum, for probabilities p: (V,) -> (V,), int64.
 
     f_i = 1 + ⌊p_i (total - V)⌋, and one more where most was cut off, until the sum is right. So f_i > p_i (total - V),
     and rounding costs log₂(p_i total / f_i) < -log₂(1 - V / total) bits. Raises CourseError for an impossible p or V.
-    Taught in 06_pretraining.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim != 1 or not (p >= 0).all() or not abs(p.sum() - 1) < 1e-6 or 2 * len(p) > total:
@@ -42,12 +42,12 @@ class Interval:
     """[low, high), which both coders hold: a symbol s narrows it to its share, and what grows too narrow is doubled.
 
     low' = low + ⌊w F_s / total⌋,  high' = low + ⌊w F_(s+1) / total⌋,  w = high - low,  F_s = f_0 + … + f_(s-1).
-    Source: Witten, Neal & Cleary 1987, figure 3. Taught in 06_pretraining.
+    Source: Witten, Neal & Cleary 1987, figure 3.
     """
 
     low, high = 0, WHOLE
 
-    def narrow(self, symbol: int, frequencies: np.ndarray) -> Iterator[int]:
+    def narrow(self, symbol: int, frequencies: ndarray) -> Iterator[int]:
         """Take the symbol's share, then double; yields where each doubled half began: 0, HALF, QUARTER (the middle)."""
         start, total, width = int(np.sum(frequencies[:symbol])), int(np.sum(frequencies)), self.high - self.low
         self.low, self.high = (self.low + width * edge // total for edge in (start, start + int(frequencies[symbol])))
@@ -57,15 +57,12 @@ class Interval:
 
 
 class ArithmeticEncoder(Interval):
-    """Symbols to bits: they name a number in the interval; `pending` ones are the opposite of whichever comes next.
-
-    Taught in 06_pretraining.
-    """
+    """Symbols to bits: they name a number in the interval; `pending` ones are the opposite of whichever comes next."""
 
     def __init__(self):
         self.bits, self.pending = [], 0
 
-    def encode(self, symbol: int, frequencies: np.ndarray) -> None:
+    def encode(self, symbol: int, frequencies: ndarray) -> None:
         """At most log₂(total / f) - log₂(1 - total / QUARTER) bits. Raises CourseError for a symbol of no frequency."""
         if not (0 <= symbol < len(frequencies) and 0 < frequencies[symbol] <= np.sum(frequencies) <= QUARTER):
             raise CourseError(f"symbol {symbol} was given, one of frequency 1 … 2³⁰ was wanted: take a token below V")
@@ -83,16 +80,13 @@ class ArithmeticEncoder(Interval):
 
 
 class ArithmeticDecoder(Interval):
-    """Bits to symbols: `value`, the next 32 bits, lies in the interval. Wrong bits give other symbols, not an error.
-
-    Taught in 06_pretraining.
-    """
+    """Bits to symbols: `value`, the next 32 bits, lies in the interval. Wrong bits give other symbols, not an error."""
 
     def __init__(self, data: bytes):
         self.bits = (byte >> place & 1 for byte in data[4:] for place in range(7, -1, -1))
         self.value = int.from_bytes((data + bytes(4))[:4])
 
-    def decode(self, frequencies: np.ndarray) -> int:
+    def decode(self, frequencies: ndarray) -> int:
         """The symbol whose share holds `value`: the last with F_s ≤ ⌊((value - low + 1) total - 1) / w⌋."""
         place = ((self.value - self.low + 1) * int(np.sum(frequencies)) - 1) // (self.high - self.low)
         symbol = int(np.searchsorted(np.cumsum(frequencies), place, side="right"))
@@ -101,7 +95,7 @@ class ArithmeticDecoder(Interval):
         return symbol
 
 
-def _frequencies(history: list[int], next_probabilities: NextProbabilities) -> np.ndarray:
+def _frequencies(history: list[int], next_probabilities: NextProbabilities) -> ndarray:
     """The one path: both directions take their numbers from here."""
     return integer_frequencies(next_probabilities(history))
 
@@ -119,7 +113,7 @@ def compress(tokens: Iterable[int], next_probabilities: NextProbabilities) -> by
     return encoder.finish()
 
 
-def decompress(data: bytes, n_tokens: int, next_probabilities: NextProbabilities) -> np.ndarray:
+def decompress(data: bytes, n_tokens: int, next_probabilities: NextProbabilities) -> ndarray:
     """(n_tokens,) int64: what `compress` was given, if next_probabilities gives the same numbers to the last digit."""
     decoder = ArithmeticDecoder(data)
     history: list[int] = []
@@ -151,7 +145,7 @@ def model_probabilities(model: "LanguageModel") -> NextProbabilities:
     from bigmodel_lib.model.devices import evaluating
 
     @torch.inference_mode()
-    def next_probabilities(history: Sequence[int]) -> np.ndarray:
+    def next_probabilities(history: Sequence[int]) -> ndarray:
         if len(history) == 0:
             return np.full(model.config.vocab_size, 1 / model.config.vocab_size)
         window = torch.tensor(np.array([history[-model.config.context_length :]]), device=model.token_embedding.device)
@@ -180,7 +174,7 @@ class NGram:
             for (*context, token), count in grams.items():
                 self.followers[tuple(context)][token] = count
 
-    def probabilities(self, history: Sequence[int]) -> np.ndarray:
+    def probabilities(self, history: Sequence[int]) -> ndarray:
         """p_n after a history (any length) -> (V,); the recursion goes up from p_0 while the context was seen."""
         p = np.full(self.vocab_size, 1 / self.vocab_size)
         for n in range(min(self.order, len(history) + 1)):

@@ -15,7 +15,7 @@ def block_matrices(config: ModelConfig) -> tuple[int, int]:
     """How many numbers the matrices of one block hold: (attention's, the MLP's).
 
     Queries and output 2 D², keys and values 2 D H_kv K (with as many heads of them as of queries 2 D², too); the MLP
-    2 D F, and with SwiGLU's third matrix 3 D F. Taught in 03_mlp_attention_numpy.
+    2 D F, and with SwiGLU's third matrix 3 D F.
     """
     D, F = config.d_model, config.d_ff
     attention = 2 * D * D + 2 * D * config.n_key_heads * config.d_head
@@ -27,7 +27,7 @@ def parameter_formula(config: ModelConfig) -> int:
     """The matrices of L blocks, and rows of D numbers: V for the embedding, V for the output unless tied, and the rest.
 
     The rest: T for learned positions, 16381 for n-grams of each length from 2, 2 L for token shifts, 2 L + 1 for the
-    gains of norms. Taught in 03_mlp_attention_numpy.
+    gains of norms.
     """
     V, D, L, T = config.vocab_size, config.d_model, config.n_layers, config.context_length
     tables = V * (1 if config.tied else 2) + T * (config.positions == "learned") + (config.ngrams - 1) * 16381
@@ -40,7 +40,7 @@ def flops_formula(config: ModelConfig, n_tokens: int) -> dict[str, int]:
 
     A product (n, m) @ (m, p) costs 2 n m p: each token meets each number of a matrix once. Attention costs 2 T² L 2D
     (all pairs, the masked half too), whatever the number of heads; looking up an embedding costs nothing. The backward
-    pass costs twice as much. Source: Kaplan et al. 2020, table 1. Taught in 03_mlp_attention_numpy.
+    pass costs twice as much. Source: Kaplan et al. 2020, table 1.
     """
     V, D, L, T = config.vocab_size, config.d_model, config.n_layers, n_tokens
     attention, mlp = block_matrices(config)
@@ -61,7 +61,6 @@ def memory_formula(
     N (L (8 D + 2 F) + 2 D + V), what the way back needs of the way there. Token shift adds 2 N L D, QK-norm
     N L (D + H_kv K), norms' gains N (2 L + 1) D, SwiGLU 2 N L F, and attention that is not fused N L H T for its
     weights. Left out, up to a tenth: each norm's mean and scale, and a copy of the heads that fused attention may make.
-    Taught in 05_pytorch_gpu.
     """
     V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
     in_block = 8 * D + (4 if config.activation == "swiglu" else 2) * F

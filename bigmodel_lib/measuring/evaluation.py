@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy import ndarray
 from torch import nn
 
 from bigmodel_lib.model.devices import autocast, device_of, evaluating, to_device
@@ -17,7 +18,7 @@ from bigmodel_lib.text.batches import all_windows, mask_tokens, pad_windows
 @torch.no_grad()
 def evaluate(
     model: LanguageModel,
-    tokens: np.ndarray,
+    tokens: ndarray,
     batch_size: int = 64,
     precision: str = "auto",
     seed: int = 0,
@@ -44,7 +45,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def label_log_probs(classifier: nn.Module, documents: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+def label_log_probs(classifier: nn.Module, documents: Sequence[ndarray], batch_size: int = 64) -> ndarray:
     """ln p of every label for every text: (N, C). Texts of about the same length are read together."""
     device, T = device_of(classifier), classifier.config.context_length
     order = np.argsort([len(document) for document in documents], kind="stable")
@@ -58,7 +59,7 @@ def label_log_probs(classifier: nn.Module, documents: Sequence[np.ndarray], batc
     return found[np.argsort(order)]
 
 
-def label_metrics(log_probs: np.ndarray, labels: Sequence[int]) -> dict:
+def label_metrics(log_probs: ndarray, labels: Sequence[int]) -> dict:
     """loss in nats per text, accuracy, macro-F1 (the mean of the labels' F1), and the confusion matrix (true, said)."""
     from sklearn.metrics import confusion_matrix, f1_score
 
@@ -73,7 +74,7 @@ def label_metrics(log_probs: np.ndarray, labels: Sequence[int]) -> dict:
 
 
 @torch.no_grad()
-def opinions(model: LanguageModel, documents: Sequence[np.ndarray], starts: Sequence[int]) -> np.ndarray:
+def opinions(model: LanguageModel, documents: Sequence[ndarray], starts: Sequence[int]) -> ndarray:
     """What a language model thinks of the ends of texts, without any head: the lowest ln p(token | those before it).
 
     documents: arrays of ids; starts: where the end of each begins. Returns (N,), in nats.

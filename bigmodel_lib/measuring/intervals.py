@@ -11,7 +11,7 @@ def interval_of_mean(values: ArrayLike, confidence: float = 0.95) -> tuple[float
 
     s is the standard deviation with n - 1 in its denominator, t Student's quantile with n - 1 degrees of freedom. For a
     paired comparison, values are the differences, pair by pair. Raises CourseError for fewer than two values.
-    Source: Student 1908. Built by the reader in 06_pretraining.
+    Source: Student 1908.
     """
     from scipy.special import stdtrit
 

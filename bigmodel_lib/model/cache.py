@@ -11,7 +11,7 @@ class KVCache:
 
     `model(tokens, cache=cache)` reads tokens that follow those in the cache, and adds them. Keys and values are rings
     (B, H, T, K): beyond T tokens the oldest make room, so each token sees the T last ones. Token shift needs the last
-    state of each branch, (B, 1, D), and n-grams the last tokens. Taught in 08_generation.
+    state of each branch, (B, 1, D), and n-grams the last tokens.
     """
 
     def __init__(self, model: torch.nn.Module, batch_size: int = 1):

@@ -45,7 +45,7 @@ def relu_squared_plain(x: Tensor) -> Tensor:
 
 
 class _ReluSquared(torch.autograd.Function):
-    """A forward and its backward, as PyTorch wants them; ctx holds the cache. Taught in 05_pytorch_gpu."""
+    """A forward and its backward, as PyTorch wants them; ctx holds the cache."""
 
     @staticmethod
     def forward(ctx, x):
@@ -211,7 +211,7 @@ class Branch(nn.Module):
 
 
 class Attention(Branch):
-    """Multi-head self-attention, causal or not: three projections in, one out. Taught in 05_pytorch_gpu.
+    """Multi-head self-attention, causal or not: three projections in, one out.
 
     Its hooks: q, k, v (B, H, T, K), scores and weights (B, H, T, T), and heads (B, H, T, K), before w_o.
     """
@@ -259,7 +259,7 @@ class Attention(Branch):
 
 
 class MLP(Branch):
-    """activation(x @ w_up) @ w_down, with w_up (D, F) and w_down (F, D). Taught in 05_pytorch_gpu.
+    """activation(x @ w_up) @ w_down, with w_up (D, F) and w_down (F, D).
 
     SwiGLU: (silu(x @ w_gate) ⊙ (x @ w_up)) @ w_down (Shazeer 2020, eq. 6). Its hook is activations (B, T, F).
     """

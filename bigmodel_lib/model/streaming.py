@@ -10,7 +10,6 @@ def partial_softmax(q, k, v, hidden=None):
 
     y / s is the attention over this block. hidden: True where a query must not look; it must see one key at least.
     Shapes: q (..., n, K), k and v (..., b, K), hidden (n, b) -> (..., n, 1), (..., n, 1), (..., n, K).
-    Taught in 05_pytorch_gpu.
     """
     scores = q @ k.mT / math.sqrt(q.shape[-1])
     if hidden is not None:
@@ -24,7 +23,7 @@ def merge_softmax(first, second):
     """Two partial softmaxes over different keys as one: each (m, s, y) is brought to the common maximum, then added.
 
     m = max(m₁, m₂);  s = s₁ e^(m₁-m) + s₂ e^(m₂-m);  y = y₁ e^(m₁-m) + y₂ e^(m₂-m).
-    Source: Milakov & Gimelshein 2018, section 3.1; Rabe & Staats 2021. Built by the reader in 05_pytorch_gpu.
+    Source: Milakov & Gimelshein 2018, section 3.1; Rabe & Staats 2021.
     """
     (m1, s1, y1), (m2, s2, y2) = first, second
     highest = torch.maximum(m1, m2)
@@ -36,7 +35,7 @@ def streaming_forward(q, k, v, block_size, merge=merge_softmax):
     """Causal attention over blocks of keys, with no more than block_size² weights of a head in memory at once.
 
     Shapes: q, k, v (..., T, K) -> out (..., T, K) and log Σ e^score (..., T, 1), all that the way back needs.
-    Source: Dao et al. 2022 (FlashAttention), algorithm 1. Taught in 05_pytorch_gpu.
+    Source: Dao et al. 2022 (FlashAttention), algorithm 1.
     """
     out, log_sums = torch.empty_like(v), torch.empty_like(v[..., :1])
     future = torch.ones(block_size, block_size, dtype=torch.bool, device=q.device).triu(1)
@@ -56,7 +55,7 @@ def streaming_backward(dout, q, k, v, out, log_sums, block_size):
     """The gradients of q, k and v; each block of weights is computed again as e^(score - log Σ e^score).
 
     dS = A ⊙ (dout vᵀ - Σ dout ⊙ out) / √K, since Σ_j A_ij dA_ij = dout_i · out_i.
-    Source: Dao et al. 2022, algorithm 4. Taught in 05_pytorch_gpu.
+    Source: Dao et al. 2022, algorithm 4.
     """
     dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
     means, scale = (dout * out).sum(dim=-1, keepdim=True), math.sqrt(q.shape[-1])

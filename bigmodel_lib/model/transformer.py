@@ -39,7 +39,7 @@ HOOKS = {  # what a hook sees, in the order of the walk
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the stream. Taught in 05_pytorch_gpu."""
+    """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the stream."""
 
     def __init__(self, config: ModelConfig, layer: int = 0):
         super().__init__()
@@ -148,7 +148,7 @@ class LanguageModel(nn.Module):
 class ValueResiduals(LanguageModel):
     """A decoder whose blocks can also look at the first block's values: v ← v + λ v₁, with λ learned, from 0.
 
-    Source: Zhou et al. 2024, here added, not mixed. Taught in 06_pretraining.
+    Source: Zhou et al. 2024, here added, not mixed.
     """
 
     def __init__(self, config: ModelConfig):

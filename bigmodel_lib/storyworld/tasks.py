@@ -51,7 +51,7 @@ def tasks_of(story: Story, rng: np.random.Generator) -> list[Task]:
 def masked_pair(given: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], list[int]]:
     """(x, y) of one task: x its tokens but the last, y the next token where it is wanted and -1 elsewhere.
 
-    Shapes: lists of ids, given (n,), wanted (m,) -> two of (n + m - 1,). Built by the reader in 07_finetuning.
+    Shapes: lists of ids, given (n,), wanted (m,) -> two of (n + m - 1,).
     """
     return [*given, *wanted][:-1], [-1] * (len(given) - 1) + [*wanted]
 

@@ -25,7 +25,7 @@ class Option(NamedTuple):
 
 
 class StoryWorld:
-    """Stories about some of the people, places and things. Taught in 02_data_input.
+    """Stories about some of the people, places and things.
 
     p(story) = Π over its sentences of p(construction | scene) · 1/(its fillings) · (1/2 where a pronoun may stand).
     After `shortest` sentences each next one is an ending with probability `stop`; from `longest` tokens on it must be.

@@ -9,14 +9,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
 
-Batches = Callable[[np.random.Generator], tuple[np.ndarray, ...]]
+Batches = Callable[[np.random.Generator], tuple[ndarray, ...]]
 WINDOWS = 8  # of a text longer than that many contexts, the first and the last half of so many are read
 
 
-def split_tokens(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, np.ndarray]:
+def split_tokens(tokens: ndarray, context_length: int) -> tuple[ndarray, ndarray]:
     """(train, validation): the last tenth, at most a million tokens, is held out for validation.
 
     Raises CourseError if either part is shorter than one window of context_length + 1 tokens.
@@ -31,36 +32,35 @@ def split_tokens(tokens: np.ndarray, context_length: int) -> tuple[np.ndarray, n
 
 
 def random_windows(
-    tokens: np.ndarray, batch_size: int, context_length: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    tokens: ndarray, batch_size: int, context_length: int, rng: np.random.Generator
+) -> tuple[ndarray, ndarray]:
     """A batch of windows that start anywhere, and the same windows one token later.
 
     y[b, t] = tokens[start_b + t + 1] is what should follow x[b, t] = tokens[start_b + t].
-    Shapes: tokens (N,), x and y (B, T), int64. `rng` is a numpy Generator. Taught in 06_pretraining.
+    Shapes: tokens (N,), x and y (B, T), int64. `rng` is a numpy Generator.
     """
     starts = rng.integers(0, len(tokens) - context_length, size=batch_size)
     windows = tokens[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
     return windows[:, :-1], windows[:, 1:]
 
 
-def causal_batches(tokens: np.ndarray, batch_size: int, context_length: int) -> Batches:
+def causal_batches(tokens: ndarray, batch_size: int, context_length: int) -> Batches:
     """A source of `random_windows`: each token is to be guessed from those before it."""
 
-    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def batches(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
         return random_windows(tokens, batch_size, context_length, rng)
 
     return batches
 
 
 def mask_tokens(
-    tokens: np.ndarray, mask_token: int, rng: np.random.Generator, mask_rate: float = 0.15
-) -> tuple[np.ndarray, np.ndarray]:
+    tokens: ndarray, mask_token: int, rng: np.random.Generator, mask_rate: float = 0.15
+) -> tuple[ndarray, ndarray]:
     """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
 
     A place is chosen with probability mask_rate, and one place at least in each row. Of the chosen ones 80 % show
     mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
     Shapes: tokens (B, T) -> (B, T), (B, T), int64. Source: Devlin et al. 2019 (BERT), section 3.1.
-    Taught in 06_pretraining.
     """
     rows = np.arange(len(tokens))
     chosen = rng.random(tokens.shape) < mask_rate
@@ -73,7 +73,7 @@ def mask_tokens(
 
 
 def masked_batches(
-    tokens: np.ndarray, batch_size: int, context_length: int, mask_id: int, mask_rate: float = 0.15
+    tokens: ndarray, batch_size: int, context_length: int, mask_id: int, mask_rate: float = 0.15
 ) -> Batches:
     """A source of random windows with some tokens hidden, as `mask_tokens` does it, and to be guessed from all others.
 
@@ -82,14 +82,14 @@ def masked_batches(
     if not 0.0 < mask_rate <= 1.0:
         raise CourseError(f"mask_rate {mask_rate} is outside 0 … 1: choose a share of the tokens, such as 0.15")
 
-    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def batches(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
         x, _ = random_windows(tokens, batch_size, context_length, rng)
         return mask_tokens(x, mask_id, rng, mask_rate)
 
     return batches
 
 
-def all_windows(tokens: np.ndarray, batch_size: int, context_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterator[tuple[ndarray, ndarray]]:
     """Yield (x, y) so that every token but the first is a target exactly once; the last window may be short.
 
     Shapes: x and y (at most B, T), int64, and at the end (1, what is left).
@@ -107,12 +107,12 @@ def all_windows(tokens: np.ndarray, batch_size: int, context_length: int) -> Ite
 
 def document_batch(
     documents: Sequence, batch_size: int, rng: np.random.Generator, length: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[ndarray, ndarray]:
     """A batch of whole documents, each from its start: y[b, t] follows x[b, t], and is -1 after a document's end.
 
     Shapes: documents lists or arrays of ids, x and y (B, T), int64, with T the longest drawn document less one, or
     `length`. Padding in x is 0: no target reads it under a causal mask. Raises ValueError for a document that does not
-    fit into `length`. Taught in 02_data_input.
+    fit into `length`.
     """
     drawn = [documents[i] for i in rng.integers(0, len(documents), size=batch_size)]
     longest = max(len(document) for document in drawn) - 1
@@ -127,7 +127,7 @@ def document_batch(
 def document_batches(documents: Sequence, batch_size: int, length: int | None = None) -> Batches:
     """A source of `document_batch`: whole documents, drawn anew each time."""
 
-    def batches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def batches(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
         return document_batch(documents, batch_size, rng, length)
 
     return batches
@@ -138,7 +138,7 @@ def document_batches(documents: Sequence, batch_size: int, length: int | None = 
 
 def split_labelled(
     labels: Sequence, seed: int, test_share: float = 0.2, groups: Sequence | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[ndarray, ndarray]:
     """(train, test): row numbers, drawn at random so that every label has its share of both.
 
     groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
@@ -163,7 +163,7 @@ def split_labelled(
     return tuple(np.concatenate([members[i] for i in part]) for part in parts)
 
 
-def encode_texts(texts: Iterable[str], tokenizer, context_length: int) -> list[np.ndarray]:
+def encode_texts(texts: Iterable[str], tokenizer, context_length: int) -> list[ndarray]:
     """The ids of each text; of one longer than WINDOWS contexts, those of its beginning and its end.
 
     Raises CourseError that names the text for a character without an id.
@@ -180,7 +180,7 @@ def encode_texts(texts: Iterable[str], tokenizer, context_length: int) -> list[n
     return documents
 
 
-def pad_windows(documents: Sequence[np.ndarray], context_length: int) -> np.ndarray:
+def pad_windows(documents: Sequence[ndarray], context_length: int) -> ndarray:
     """Texts of different lengths as one array of windows, -1 where a text has ended.
 
     Shapes: documents (n,) each -> (B, W, T), W windows of T tokens, as many as the longest text needs.
@@ -201,7 +201,7 @@ class LabelledBatches:
     less where an epoch ends. What is still to come of the epoch is its state.
     """
 
-    def __init__(self, documents: Sequence[np.ndarray], labels: Sequence, batch_size: int, context_length: int):
+    def __init__(self, documents: Sequence[ndarray], labels: Sequence, batch_size: int, context_length: int):
         self.documents = documents
         self.labels = np.asarray(labels)
         self.batch_size = batch_size
@@ -219,7 +219,7 @@ class LabelledBatches:
         cut = [by_length[start : start + size] for start in range(0, len(by_length), size)]
         self.ready = [cut[i] for i in rng.permutation(len(cut))]
 
-    def __call__(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
         if not self.ready:
             self._sort_into_batches(rng)
         rows = self.ready.pop(0)
@@ -241,7 +241,7 @@ class LabelledBatches:
 def shared_ngrams(train: Sequence, validation: Sequence, n: int) -> float:
     """The share of the n-grams in `validation` that stand in `train` too: (shared) / (all, counted each time).
 
-    train and validation: sequences of words or ids; 0 for a validation shorter than n. Taught in 02_data_input.
+    train and validation: sequences of words or ids; 0 for a validation shorter than n.
     """
     known = {tuple(train[i : i + n]) for i in range(len(train) - n + 1)}
     grams = [tuple(validation[i : i + n]) for i in range(len(validation) - n + 1)]
@@ -249,10 +249,7 @@ def shared_ngrams(train: Sequence, validation: Sequence, n: int) -> float:
 
 
 def deduplicate(documents: Iterable[str], seen: Iterable[str] = ()) -> list[str]:
-    """The documents, in order, without those that came before or stand in `seen`; blanks and capitals do not count.
-
-    Taught in 02_data_input.
-    """
+    """The documents, in order, without those that came before or stand in `seen`; blanks and capitals do not count."""
     seen, kept = {" ".join(text.lower().split()) for text in seen}, []
     for text in documents:
         plain = " ".join(text.lower().split())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.reader import Path, read_text
@@ -21,9 +22,9 @@ class Labelled(NamedTuple):
     """Texts, the number of each one's label (N,), and the labels' names, in order; what copies what, and remarks."""
 
     texts: list[str]
-    labels: np.ndarray
+    labels: ndarray
     names: tuple[str, ...]
-    groups: np.ndarray  # (N,), as `copies` gives them
+    groups: ndarray  # (N,), as `copies` gives them
     notes: tuple[str, ...]  # what was noticed and the user should know, a sentence each
 
 
@@ -74,7 +75,7 @@ def read_labelled(path: Path) -> Labelled:
     return Labelled(texts, numbers, tuple(map(str, names)), groups, (*notes, *spelled, *copied))
 
 
-def copies(texts: Iterable[str]) -> np.ndarray:
+def copies(texts: Iterable[str]) -> ndarray:
     """(N,): the same number for texts that differ in capitals, blanks and punctuation at most, from 0 as they come."""
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(_plain(text), len(numbers)) for text in texts])
@@ -86,7 +87,7 @@ def _plain(text: str) -> str:
     return kept or "".join(text.split())  # a text of punctuation alone is not the same as every other
 
 
-def _about_copies(groups: np.ndarray, numbers: np.ndarray, names: np.ndarray, path: Path) -> list[str]:
+def _about_copies(groups: ndarray, numbers: ndarray, names: ndarray, path: Path) -> list[str]:
     """Remarks about texts that come more than once. Raises CourseError for a label with fewer than two of its own."""
     _, first = np.unique(groups, return_index=True)
     different = np.bincount(numbers[first], minlength=len(names))

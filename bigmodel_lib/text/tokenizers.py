@@ -23,10 +23,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
 
-Ids = Sequence[int] | np.ndarray
+Ids = Sequence[int] | ndarray
 Pair = tuple[int, int]
 
 
@@ -38,7 +39,7 @@ class Tokenizer(Protocol):
 
     @classmethod
     def train(cls, blocks: Iterable[str], size: int | None = None) -> Self: ...
-    def encode(self, text: str) -> np.ndarray: ...
+    def encode(self, text: str) -> ndarray: ...
     def decode(self, tokens: Ids) -> str: ...
     def count_characters(self, tokens: Ids) -> int: ...
     def last_cut(self, text: str) -> int: ...
@@ -94,7 +95,7 @@ def name_of(character: str) -> str:
     return f"{character!r} (U+{ord(character):04X} {unicodedata.name(character, 'without a name')})"
 
 
-def _check_ids(tokens: Ids, vocab_size: int) -> np.ndarray:
+def _check_ids(tokens: Ids, vocab_size: int) -> ndarray:
     ids = np.asarray(tokens).reshape(-1)
     if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= vocab_size):
         raise CourseError(f"token ids from 0 to {vocab_size - 1} were wanted, {ids.min()} … {ids.max()} were given")
@@ -125,10 +126,10 @@ class CharacterTokenizer:
         return cls("".join(alphabet))
 
     @staticmethod
-    def _code_points(text: str) -> np.ndarray:
+    def _code_points(text: str) -> ndarray:
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> ndarray:
         """(N,) int32, one id a character. Raises CourseError that names the first unknown character."""
         codes = self._code_points(text)
         ids = np.searchsorted(self._codes, codes).clip(max=self.vocab_size - 1)
@@ -168,7 +169,7 @@ class ByteTokenizer:
     def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
         return cls()  # there is nothing to learn
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> ndarray:
         """(N,) int32, one id a byte. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
         try:
             return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int32)
@@ -209,7 +210,7 @@ SAMPLE = 4_000_000  # bytes, at most, from which byte-pair merges are learned: o
 
 
 def count_pairs(words: Mapping[tuple[int, ...], int]) -> collections.Counter:
-    """How often each pair of neighbours stands in words {tuple of ids: how often}. Taught in 02_data_input."""
+    """How often each pair of neighbours stands in words {tuple of ids: how often}."""
     pairs = collections.Counter()
     for word, times in words.items():
         for pair in itertools.pairwise(word):
@@ -218,7 +219,7 @@ def count_pairs(words: Mapping[tuple[int, ...], int]) -> collections.Counter:
 
 
 def merge_pair(word: tuple[int, ...], pair: Pair, token: int) -> tuple[int, ...]:
-    """The word with each `pair` replaced by `token`, from left to right. Taught in 02_data_input."""
+    """The word with each `pair` replaced by `token`, from left to right."""
     merged, i = [], 0
     while i < len(word):
         if word[i : i + 2] == pair:
@@ -231,7 +232,7 @@ def merge_pair(word: tuple[int, ...], pair: Pair, token: int) -> tuple[int, ...]
 
 
 def encode_word(word: bytes, merges: Mapping[Pair, int], order: Mapping[Pair, int]) -> list[int]:
-    """The ids of a word's bytes after all merges, the earliest learned first. Taught in 02_data_input.
+    """The ids of a word's bytes after all merges, the earliest learned first.
 
     merges {pair: token}; order {pair: place among the merges}. Sennrich et al. 2016, algorithm 1, on bytes.
     """
@@ -326,7 +327,7 @@ class BPETokenizer:
         """Learn BPE_SIZE tokens from all blocks, or from SAMPLE bytes of them where `size` is more."""
         return cls(train_bpe("".join(blocks) if size is None else _sample(blocks, size), BPE_SIZE))
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> ndarray:
         """(N,) int32. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
         try:
             words = map(self._encode_word, WORD.findall(text))
@@ -390,7 +391,7 @@ class WordTokenizer:
                 for word in longest_first]  # fmt: skip
         self._word = re.compile(r"\s*(" + "|".join(ends) + ")")
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> ndarray:
         """(N,) int32, one id a word. Raises CourseError that names the first thing that is no word of it."""
         ids, position, text = [], 0, text.rstrip()
         while position < len(text):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -40,7 +40,7 @@ class Processes:
         dist.broadcast(shared, src=0)
         return shared.item()
 
-    def all_reduce(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
         if self.size > 1:
             dist.all_reduce(values)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import torch
+from torch import Tensor
 
 from bigmodel_lib.training.trainer import Trainer
 
@@ -12,10 +12,10 @@ def train_until_worse(
 ) -> list[tuple[int, float]]:
     """Train until `measure()` has not been lowest for `patience` times; the model goes back to its best weights.
 
-    Returns [(step, measured)], the start included. Early stopping: Prechelt 1998. Taught in 07_finetuning.
+    Returns [(step, measured)], the start included. Early stopping: Prechelt 1998.
     """
 
-    def weights() -> dict[str, torch.Tensor]:
+    def weights() -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
 
     history, kept = [(0, measure())], weights()

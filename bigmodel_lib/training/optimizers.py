@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigmodel_lib.config import TrainConfig
 
@@ -13,7 +13,6 @@ def linear_lr(fraction: float, step: int, warmup_steps: int) -> float:
     """The share of the peak rate to use now: up over the first steps, down to zero over the whole budget.
 
     min(1, (step + 1)/warmup_steps) · (1 - fraction), with `fraction` of the budget used. Returns a number from 0 to 1.
-    Built by the reader in 06_pretraining.
     """
     return min(1.0, (step + 1) / max(1, warmup_steps)) * (1.0 - fraction)
 
@@ -37,17 +36,17 @@ POLAR_EXPRESS = (
 )
 
 
-def quintic(x: torch.Tensor, a: float, b: float, c: float) -> torch.Tensor:
+def quintic(x: Tensor, a: float, b: float, c: float) -> Tensor:
     """One odd polynomial of a matrix: a·X + b·(X Xᵀ) X + c·(X Xᵀ)² X.
 
     With X = U Σ Vᵀ, X Xᵀ X is U Σ³ Vᵀ: each singular value s becomes a·s + b·s³ + c·s⁵, the singular vectors stay.
-    Shapes: (..., n, m) -> (..., n, m). Source: Jordan et al. 2024 (Muon). Built by the reader in 06_pretraining.
+    Shapes: (..., n, m) -> (..., n, m). Source: Jordan et al. 2024 (Muon).
     """
     gram = x @ x.mT
     return a * x + (b * gram + c * gram @ gram) @ x
 
 
-def orthogonalise(gradient: torch.Tensor) -> torch.Tensor:
+def orthogonalise(gradient: Tensor) -> Tensor:
     """The same singular vectors with singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
 
     X₀ = G / (1.01 ‖G‖), then X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c) of POLAR_EXPRESS:

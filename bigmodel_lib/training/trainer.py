@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
@@ -44,12 +44,12 @@ class Progress:
     gradient_norm: float  # √Σ g² over all parameters, in the first step since the last report
 
 
-def full_precision(logits: torch.Tensor) -> torch.Tensor:
+def full_precision(logits: Tensor) -> Tensor:
     """float32, whatever autocast has made of the logits; float64 stays."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def next_token_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def next_token_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Mean of -log softmax(model(x))[y] over the targets that are not -1, in nats.
 
     Shapes: model(x) (B, T, V), y (B, T) -> (). It serves hidden tokens, tasks and labels (T = 1) as well.
@@ -74,7 +74,7 @@ class Trainer:
         self,
         model: nn.Module,
         batches: Batches,
-        loss_fn: Callable[..., torch.Tensor],
+        loss_fn: Callable[..., Tensor],
         config: TrainConfig,
         *,
         schedule: Callable[[float, int, int], float] | None = None,
@@ -113,7 +113,7 @@ class Trainer:
         """The share of the peak rate at this step."""
         return self.schedule(fraction, self.step, self.config.warmup_steps)
 
-    def next_batch(self) -> tuple[tuple[torch.Tensor, ...], float]:
+    def next_batch(self) -> tuple[tuple[Tensor, ...], float]:
         """(tensors, share): this process's rows of the next global batch, and the share of its targets in them."""
         arrays = self.batches(self.rng)
         self.tokens += arrays[0].size
@@ -125,8 +125,8 @@ class Trainer:
         return tuple(to_device(array[rows], self.device) for array in arrays), share
 
     def train_step(
-        self, *tensors: torch.Tensor, lr: float, share: float = 1.0, measure: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self, *tensors: Tensor, lr: float, share: float = 1.0, measure: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """Forward, backward, clip, update -> (loss (), norm of the gradient () or None), both still on the device.
 
         lr: share of the peak rate. share: of the global batch's targets, in these tensors; the losses of all processes
@@ -158,7 +158,7 @@ class Trainer:
             yield progress
 
     def _steps_until_report(self) -> Progress:
-        losses: list[torch.Tensor] = []
+        losses: list[Tensor] = []
         first_norm = None
         start = self.clock()
         self.model.train()

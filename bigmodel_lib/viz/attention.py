@@ -17,6 +17,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
+from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, GREY, RED, new_axes, readable
@@ -92,14 +93,14 @@ def draw_attention(weights: Any, tokens: Sequence[str], title: str | None = None
     return _wall(wall, tokens, title or "Attention weights of all heads")
 
 
-def _as_array(numbers: Any) -> np.ndarray:
+def _as_array(numbers: Any) -> ndarray:
     """An array, or a tensor on any device, as an array."""
     if hasattr(numbers, "detach"):
         numbers = numbers.detach().cpu().double()
     return np.asarray(numbers, dtype=float)
 
 
-def _checked(weights: Any, T: int) -> np.ndarray:
+def _checked(weights: Any, T: int) -> ndarray:
     """Maps as an array, if they are maps of T tokens."""
     weights = _as_array(weights)
     if weights.ndim not in (2, 3, 4) or weights.shape[-2:] != (T, T):
@@ -109,7 +110,7 @@ def _checked(weights: Any, T: int) -> np.ndarray:
     return weights
 
 
-def _one_map(weights: np.ndarray, tokens: Sequence[str], title: str, ax: Axes | None) -> Axes:
+def _one_map(weights: ndarray, tokens: Sequence[str], title: str, ax: Axes | None) -> Axes:
     side = min(max(4.2, 0.13 * len(tokens) + 1.2), 11.0)
     ax = ax or new_axes(title, KEY, QUERY, side + 1.0, side)
     image = ax.imshow(weights, **SCALE)
@@ -131,7 +132,7 @@ def _label(ax: Axes, tokens: Sequence[str], step: int = 1) -> None:
     ax.set_yticks(places, words, **style)
 
 
-def _wall(maps: np.ndarray, tokens: Sequence[str], title: str) -> Axes:
+def _wall(maps: ndarray, tokens: Sequence[str], title: str) -> Axes:
     """(L, H, T, T): a row for each layer, a column for each head."""
     L, H, T, _ = maps.shape
     side = 1.9 if H > 2 else 2.6
@@ -146,7 +147,7 @@ def _wall(maps: np.ndarray, tokens: Sequence[str], title: str) -> Axes:
     return corner
 
 
-def _thumbnails(figure: FigureBase, maps: np.ndarray, name: str) -> tuple[np.ndarray, AxesImage]:
+def _thumbnails(figure: FigureBase, maps: ndarray, name: str) -> tuple[ndarray, AxesImage]:
     """Maps (L, H, T, T) with nothing but their names, such as "{}.{}" of layer and head: (their axes, an image)."""
     grid: Any = figure.subplots(*maps.shape[:2], squeeze=False)
     for place in np.ndindex(grid.shape):
@@ -192,7 +193,7 @@ def draw_words(scores: Sequence[float], tokens: Sequence[str], ax: Axes, name: s
     return ax
 
 
-def draw_explorer(maps: np.ndarray, large: np.ndarray, tokens: Sequence[str], chosen: dict) -> Figure:
+def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], chosen: dict) -> Figure:
     """The still picture of the explorer: the text shaded by the chosen row, all maps small, one large.
 
     maps (rows, columns, T, T), large (T, T), chosen as in `AttentionExplorer.selection`.

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability import interventions, maps
@@ -25,7 +26,7 @@ METHODS = ("weights", "rollout", "gradient × input", "ablation")
 FOLDER = pathlib.Path(__file__).resolve().parent
 
 
-def maps_by(method: str, model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
     """What a method says about every pair of tokens: (rows, columns, T, T), each from 0 to 1, queries × keys.
 
     "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient × input": (1, 1), each row's
@@ -45,7 +46,7 @@ def maps_by(method: str, model: LanguageModel, tokens: torch.Tensor) -> torch.Te
     return _ablation_effects(model, tokens)
 
 
-def _targets(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+def _targets(model: LanguageModel, tokens: Tensor) -> Tensor:
     """What the model is asked for at each place, (T,): the next token, after the last its best; or the token itself."""
     if not model.config.causal:
         return tokens
@@ -54,7 +55,7 @@ def _targets(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
     return torch.cat([tokens[1:], best[None]])
 
 
-def _gradient_shares(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+def _gradient_shares(model: LanguageModel, tokens: Tensor) -> Tensor:
     T = len(tokens)
     places = torch.arange(T, device=tokens.device)
     targets = _targets(model, tokens)
@@ -62,7 +63,7 @@ def _gradient_shares(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor
     return given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
-def _ablation_effects(model: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
+def _ablation_effects(model: LanguageModel, tokens: Tensor) -> Tensor:
     L, H, T = model.config.n_layers, model.config.n_heads, len(tokens)
     heads = [(layer, head) for layer in range(L) for head in range(H)]
     targets = _targets(model, tokens)

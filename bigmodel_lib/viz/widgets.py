@@ -13,8 +13,6 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import bundle, draw_bars, new_axes, readable
 
 if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
-    import torch
-
     from bigmodel_lib.model.transformer import LanguageModel
     from bigmodel_lib.storyworld import StoryWorld
 
