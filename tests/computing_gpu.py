@@ -212,7 +212,11 @@ def pointing_and_exploring(device) -> dict:
     def drawn():
         from bigmodel_lib.viz.attention import draw_attention
 
-        return draw_attention(model.attention_maps(ids(device, 1, 5, 2)[None])[0, 0, 0], "abc").images[0].get_array()
+        return (
+            draw_attention(maps.record(model, ids(device, 1, 5, 2)[None], "weights")[0, 0, 0], "abc")
+            .images[0]
+            .get_array()
+        )
 
     def written_together():
         from bigmodel_lib.viz.widgets import WriteWithMe

@@ -52,12 +52,12 @@ def step_that_keeps_gradients(right, optimizers, factor):
         parameter.grad = gradient
 
 
-def step_without_clipping(right, run, *given):
-    config = run.config
-    run.config = config.replace(clip=0.0)
-    loss = right(run, *given)
-    run.config = config
-    return loss
+def step_without_clipping(right, trainer, *tensors, **settings):
+    config = trainer.config
+    trainer.config = config.replace(clip=0.0)
+    found = right(trainer, *tensors, **settings)
+    trainer.config = config
+    return found
 
 
 def load_without_the_random_state(right, run, *saved):
@@ -142,7 +142,7 @@ FAULTS = [
     Fault("the validation text is trained on", "text.batches:split_tokens",
           lambda right, tokens, context_length: (tokens, right(tokens, context_length)[1]),
           "test_corpora.py::test_the_last_tenth_is_held_out_and_at_most_a_million"),
-    Fault("the test rows are trained on", "finetuning.classification:split_labelled",
+    Fault("the test rows are trained on", "text.batches:split_labelled",
           lambda right, labels, *rest: (np.arange(len(labels)), right(labels, *rest)[1]),
           "test_finetuning.py::test_a_split_keeps_the_share_of_every_label_and_no_row_twice"),
     Fault("the last of equal merges comes first", "text.tokenizers:encode_word",
@@ -180,7 +180,7 @@ FAULTS = [
     Fault("gradients are not set to zero after a step", "training.optimizers:Optimizers.step",
           step_that_keeps_gradients,
           "test_optimizers.py::test_adamw_is_its_equation"),
-    Fault("gradients are not clipped", "training.trainer:Pretraining.train_step", step_without_clipping,
+    Fault("gradients are not clipped", "training.trainer:Trainer.train_step", step_without_clipping,
           "test_pretraining.py::test_gradients_are_clipped_together_to_the_length_that_was_asked_for"),
     Fault("the learning rate has no warm-up", "training.optimizers:linear_lr",
           lambda right, fraction, *rest: 1.0 - fraction,
@@ -188,7 +188,7 @@ FAULTS = [
     Fault("a resumed run forgets what its optimizers knew", "training.optimizers:Optimizers.load_state_tensors",
           lambda right, optimizers, tensors: None,
           "test_optimizers.py::test_optimizer_state_survives_its_tensors"),
-    Fault("a resumed run draws other batches", "training.trainer:Pretraining.load", load_without_the_random_state,
+    Fault("a resumed run draws other batches", "training.trainer:Trainer.load", load_without_the_random_state,
           "test_pretraining.py::test_an_interrupted_run_ends_with_the_same_weights_bit_for_bit"),
     Fault("all processes read the same rows", "training.distributed:Processes.rows",
           lambda right, self, batch_size: right(type(self)(0, self.size), batch_size),

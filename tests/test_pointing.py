@@ -206,7 +206,7 @@ def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(maker, monkey
 def test_a_model_of_the_table_can_be_trained(maker, monkeypatch):
     monkeypatch.setattr(trainer.Trainer, "fraction", lambda run, running=0.0: min(1.0, run.step / 2))
     run, world, tokenizer = maker["build"](1)
-    x, y = run.next_batch()[:2]
+    x, y = run.next_batch()[0]
     assert x.shape == y.shape == (32, 80) and x.max() < tokenizer.vocab_size == run.model.config.vocab_size
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     for tokens, targets in zip(x.tolist(), y.tolist(), strict=True):

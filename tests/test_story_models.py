@@ -56,7 +56,7 @@ def test_the_model_of_tasks_answers_as_it_says(maker):
 def test_batches_hold_as_many_tasks_of_each_kind_as_asked_for(maker):
     stories = maker("stories")
     world, tokenizer = stories.world_and_tokenizer()
-    x, y = stories.task_batches(world, tokenizer, np.random.default_rng(0), {"question": 3, "story": 2})()
+    x, y = stories.task_batches(world, tokenizer, {"question": 3, "story": 2})(np.random.default_rng(0))
     ask, start = tokenizer.encode("<question>")[0], tokenizer.encode("<story>")[0]
     assert (x == ask).any(axis=1).tolist() == [True] * 3 + [False] * 2 and (x[:, 0] == start).all()
     assert (y[3:, 0] >= 0).all() and (y[:3, 0] == -1).all()

@@ -101,7 +101,7 @@ def test_a_trick_that_was_tried_does_something_and_starts_from_the_same_place(tr
         differ = not torch.allclose(plain.model(tokens), other.model(tokens))
         assert differ == (trick in ("values", "embedding", "softcap"))
     if trick == "windows":
-        assert other.next_batch()[0].shape[1] == 32
+        assert other.next_batch()[0][0].shape[1] == 32
     assert 1 < maker["job"]((names[trick], 0))["loss"] < 6
 
 
@@ -112,9 +112,9 @@ def test_the_encoder_finds_as_many_hidden_words_as_it_says():
     run, world, same = maker["build"](steps=2)
     assert not model.config.causal and model.config == run.model.config and tokenizer.vocabulary == same.vocabulary
     assert (data_path("encoder") / "model.safetensors").stat().st_size < 2_000_000
-    batches = maker["hidden_batches"](world, tokenizer, np.random.default_rng(11))
-    assert abs(maker["share_right"](model, batches, 12) - metrics["hidden_words_right"]) < 0.04
-    x, y = run.next_batch()[:2]
+    batches, rng = maker["hidden_batches"](world, tokenizer), np.random.default_rng(11)
+    assert abs(maker["share_right"](model, batches, rng, 12) - metrics["hidden_words_right"]) < 0.04
+    x, y = run.next_batch()[0]
     assert x.shape == y.shape == (32, 64) and 0.1 < (y >= 0).float().mean() < 0.2 and x.max() == tokenizer.vocab_size
     [look] = list(run)
     assert look.step == 2
