@@ -19,8 +19,11 @@ import torch.distributed as dist
 import two_processes
 
 from bigmodel_lib.cli import pretrain, reports, stopping
-from bigmodel_lib.config import TrainConfig
+from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.text.tokenizers import ByteTokenizer
+from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer
 
@@ -100,6 +103,25 @@ def test_the_program_writes_once_and_its_model_is_that_of_one_process(tmp_path):
         metrics = json.loads((tmp_path / f"run{n}/metrics.json").read_text())
         assert metrics["processes"] == n
         losses.append(metrics["val_loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+
+
+def test_finetuning_on_two_processes_is_that_on_one(tmp_path):
+    rows = [f"{label}\t{word * n} {n}" for label, word in (("sea", "FISH "), ("zoo", "lion ")) for n in range(1, 21)]
+    (tmp_path / "rows.tsv").write_text("\n".join(rows))
+    model = initialise(LanguageModel(ModelConfig(256, 24, 16, 1, 2, 32)), torch.Generator().manual_seed(0))
+    (tmp_path / "model").mkdir()
+    checkpoints.save_model(tmp_path / "model", model, ByteTokenizer())
+    losses = []
+    for n, start in ((1, [sys.executable]), (2, TORCHRUN)):
+        out, sources = tmp_path / f"run{n}", ["--data", tmp_path / "rows.tsv", "--checkpoint", tmp_path / "model"]
+        options = map(str, [*sources, "--out", out, "--steps", 20, "--batch-size", 6, "--mode", "head"])
+        command = [*start, "-m", "bigmodel_lib", "finetune", *options]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0 and done.stdout.count("held-out texts") == 1, done.stderr[-3000:]
+        metrics = json.loads((out / "metrics.json").read_text())
+        assert metrics["processes"] == n and not (out / "checkpoint.safetensors").exists()
+        losses.append([metrics["test_loss"], *(row["loss"] for row in metrics["curve"])])
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 

@@ -55,12 +55,12 @@ class Finetuning(run.Job):
         self.tokenizer = tokenizer
         self.learned = count_trainable(trainer.model)
 
-    def first_lines(self) -> list[str]:
+    def first_lines(self, where: str) -> list[str]:
         """Sizes of the table and of the model, and what was noticed in the table."""
         train, test = map(len, self.split)
         sizes = (
             f"{len(self.data.texts):,} texts, {len(self.data.names)} labels; {train:,} to train on, {test:,} held out; "
-            f"{self.learned:,} of {count_parameters(self.trainer.model):,} parameters learn; DEVICE"
+            f"{self.learned:,} of {count_parameters(self.trainer.model):,} parameters learn; {where}"
         )
         return [sizes, *(f"{self.sources['data'].name}: {note}" for note in self.data.notes)]
 

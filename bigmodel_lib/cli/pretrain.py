@@ -83,11 +83,11 @@ class Pretraining(run.Job):
         notes = dict(model=trainer.model.config.to_dict(), tokenizer=source.tokenizer.to_dict())
         super().__init__(trainer, {"text": run.Source(source.name, source.fingerprint)}, notes)
 
-    def first_lines(self) -> list[str]:
+    def first_lines(self, where: str) -> list[str]:
         """Sizes of the model and of the text."""
         return [
             f"{count_parameters(self.trainer.model):,} parameters, {len(self.text.train):,} tokens to train on, "
-            f"{len(self.text.validation):,} to validate on, DEVICE"
+            f"{len(self.text.validation):,} to validate on, {where}"
         ]
 
     def loss_on(self, tokens: np.ndarray) -> float:

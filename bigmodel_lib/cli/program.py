@@ -60,11 +60,6 @@ def moved(old: str, new: str) -> NoReturn:
     sys.exit(2)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error is PyTorch's word for a device without enough memory."""
-    return type(error).__name__ == "OutOfMemoryError"
-
-
 def answer(command: str, work: Callable[[], None], stop: StopSignal | None) -> int:
     """Do the work of a command that leaves nothing behind; returns its exit code, as `run.main` does for runs."""
     if stop is None:  # called from Python, which gets its own handlers back

@@ -52,8 +52,8 @@ class Job:
         self.sources = sources
         self.notes = notes
 
-    def first_lines(self) -> list[str]:
-        """What the run says when it begins."""
+    def first_lines(self, where: str) -> list[str]:
+        """What the run says when it begins; where: the device and the processes, in words."""
         raise NotImplementedError
 
     def quick_loss(self) -> float | None:
@@ -314,8 +314,8 @@ def train(command: Command, options: argparse.Namespace, stop: StopSignal) -> in
             with checkpoints.new_folder(folder) as passing:
                 job.trainer.save(passing / CHECKPOINT, **job.notes)
         shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
-        for line in job.first_lines() if main else ():
-            print(line.replace("DEVICE", f"device {device}{shared}"), file=sys.stderr)
+        if main:
+            print(*job.first_lines(f"device {device}{shared}"), sep="\n", file=sys.stderr)
         stopped = not train_and_keep(job, folder, options, stop)
         if main and not stopped:
             try:
@@ -338,9 +338,10 @@ def how_to_go_on(command: str, folder: str, at_once: bool = False) -> str:
     except (CourseError, KeyError, TypeError):
         return "stopped before the first step, nothing was written: start again with the same command"
     where = f"at once, after the checkpoint of step {step}" if at_once else f"at step {step}"
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        return f"stopped {where}: start all machines again as before, with --out and --resume alone"
     line = program.as_typed([*program.beginning(), command, "--out", str(folder), "--resume"])
-    machines = " (on every machine)" if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 else ""
-    return f"stopped {where}: continue{machines} with {line}"
+    return f"stopped {where}: continue with {line}"
 
 
 def main(command: Command, argv: Sequence[str] | None, stop: StopSignal | None) -> int:
