@@ -42,7 +42,7 @@ PARTS = {  # {part: (files of the library, tests that run against it)}
     "model": (["model/transformer.py"], ["test_model.py", "test_generation.py"]),
     "optimizers": (["by_hand/optimizers.py", "training/optimizers.py"], ["test_optimizers.py", "test_backprop.py"]),
     "sampling": (["generation.py"], ["test_generation.py"]),
-    "tokenizers": (["text/tokenizers.py"], ["test_tokenizers.py"]),
+    "tokenizers": (["text/tokenizers.py"], ["test_caught_mutants.py", "test_tokenizers.py"]),
     "resume": (["training/trainer.py", "training/checkpoints.py"], ["test_trainer.py", "test_pretraining.py"]),
 }
 
