@@ -3,6 +3,7 @@
 import collections
 import math
 from collections.abc import Iterator, Sequence
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,16 @@ from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
+
+
+class Sampling(TypedDict, total=False):
+    """How tokens are drawn: see `sampling_distribution`; `seed` is that of the draws."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+
 
 # From logits to a token
 
@@ -156,7 +167,11 @@ def generate_many(
     and where learned positions do not reach.
     """
     check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
-    check_positions(model, len(tokens), n_tokens)
+    if model.config.positions == "learned" and len(tokens) + n_tokens - 1 > model.config.context_length:
+        raise CourseError(
+            f"{len(tokens)} tokens and {n_tokens} more do not fit {model.config.context_length} learned positions: "
+            f"ask for fewer"
+        )
     cache, written, alive = KVCache(model, n_samples), [[] for _ in range(n_samples)], list(range(n_samples))
     unread = torch.tensor([[int(t) for t in tokens]], device=model.device).expand(n_samples, -1)
     for place in range(n_tokens):
@@ -176,33 +191,21 @@ def generate_many(
     return written
 
 
-def check_positions(model: LanguageModel, n_prompt: int, n_tokens: int) -> None:
-    """Raises CourseError where a prompt and what is to follow it do not fit learned positions."""
-    if model.config.positions == "learned" and n_prompt + n_tokens - 1 > model.config.context_length:
-        raise CourseError(
-            f"{n_prompt} tokens and {n_tokens} more do not fit {model.config.context_length} learned positions: "
-            f"ask for fewer"
-        )
-
-
 def stream(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: str,
     n_tokens: int = 200,
-    temperature: float = 0.8,
-    top_k: int = 0,
-    seed: int = 0,
     *,
-    top_p: float = 1.0,
     stop: str = "",
+    **sampling: Unpack[Sampling],
 ) -> Iterator[str]:
     """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given.
 
     Each text begins with the one before it: bytes that may be the start of a character wait for the rest of it.
     """
     written: list[int] = []
-    for token in generate(model, tokenizer.encode(prompt), n_tokens, temperature, top_k, seed, top_p=top_p):
+    for token in generate(model, tokenizer.encode(prompt), n_tokens, **sampling):
         written.append(token)
         text = tokenizer.decode(written)
         if stop and stop in text:
@@ -216,15 +219,12 @@ def write(
     tokenizer: Tokenizer,
     prompt: str,
     n_tokens: int = 200,
-    temperature: float = 0.8,
-    top_k: int = 0,
-    seed: int = 0,
     *,
-    top_p: float = 1.0,
     stop: str = "",
+    **sampling: Unpack[Sampling],
 ) -> str:
     """The text that follows a prompt. Raises CourseError for a prompt with a character that the tokenizer lacks."""
-    growing = stream(model, tokenizer, prompt, n_tokens, temperature, top_k, seed, top_p=top_p, stop=stop)
+    growing = stream(model, tokenizer, prompt, n_tokens, stop=stop, **sampling)
     return collections.deque(growing, maxlen=1).pop() if n_tokens else ""
 
 

@@ -391,12 +391,12 @@ def test_rows_that_stay_keep_their_own_past_when_others_leave(random_model):
 
 def test_text_grows_piece_by_piece_and_ends_after_its_stop(random_model):
     model, tokenizer = random_model(vocab_size=256), ByteTokenizer()
-    whole = write(model, tokenizer, "ab", 40, 1.0, seed=3)
-    texts = list(stream(model, tokenizer, "ab", 40, 1.0, seed=3))
+    whole = write(model, tokenizer, "ab", 40, temperature=1.0, seed=3)
+    texts = list(stream(model, tokenizer, "ab", 40, temperature=1.0, seed=3))
     assert len(texts) == 40 and texts[-1] == whole
     stop = whole[11:13]
     cut = whole[: whole.index(stop) + len(stop)]
-    assert write(model, tokenizer, "ab", 40, 1.0, seed=3, stop=stop) == cut
+    assert write(model, tokenizer, "ab", 40, temperature=1.0, seed=3, stop=stop) == cut
     assert write(model, tokenizer, "ab", 0, stop=stop) == ""
 
 

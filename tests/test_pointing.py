@@ -14,6 +14,7 @@ from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import WordTokenizer
 from bigmodel_lib.training import checkpoints, trainer
 
+RECIPE = runpy.run_path(str(data_path("recipes/interpretation.py")))
 LETTERS = WordTokenizer(["start", *"ABCDEFG"])
 TEXT = [
     "start",
@@ -56,7 +57,7 @@ def test_a_pronoun_is_supported_by_every_earlier_mention_of_its_name(told):
     seen = 0
     for story in told:
         for read, (place, source) in [(r, item) for r in (True, False) for item in story.antecedents.items()]:
-            case = pointing.pronoun_cases(story, read)[list(story.antecedents).index(place)]
+            case = RECIPE["pronoun_cases"](story, read)[list(story.antecedents).index(place)]
             whole, seen = [START, *story.tokens], seen + 1
             assert case.tokens == whole[: place + 1 + read] and case.target == whole[place + 1 + read]
             assert (case.tokens[-1] if read else case.target) == story.tokens[place]
@@ -125,16 +126,16 @@ def test_rules_without_a_model_name_the_last_word_asked_for_and_the_last_of_its_
     told = words_of("start Mei was in the attic . Ben put the cup in the hall . Mei left Ben .")
     asked = {"Where is the cup ? in the": (10, 13), "Where is Mei ? in the": (15, 13), "Who has the cup ?": (10, 17)}
     cases = [pointing.Case([*told, "<question>", *words_of(text)], "", frozenset(), len(told)) for text in asked]
-    places = pointing.places_by_rule(cases, world)
+    places = RECIPE["places_by_rule"](cases, world)
     assert places["last mention of the word asked for"] == [first for first, _ in asked.values()]
     assert places["last room or name"] == [second for _, second in asked.values()]
     read = [
         pointing.Case([*told, "He"], "was", frozenset(), len(told)),
         pointing.Case(told, "He", frozenset(), len(told)),
     ]
-    assert pointing.places_by_rule(read, world) == {"last room or name": [17, 17]}
+    assert RECIPE["places_by_rule"](read, world) == {"last room or name": [17, 17]}
     empty = pointing.Case(["<story>", "x", "<question>", "Where", "is", "Mei", "?"], "", frozenset(), 2)
-    assert set(map(tuple, pointing.places_by_rule([empty], world).values())) == {(0,)}
+    assert set(map(tuple, RECIPE["places_by_rule"]([empty], world).values())) == {(0,)}
 
 
 def test_the_word_asked_for_hardly_ever_differs_in_a_counterfactual(told):
@@ -142,7 +143,7 @@ def test_the_word_asked_for_hardly_ever_differs_in_a_counterfactual(told):
     pairs = [pair for story in told[:40] for question in story.questions() if question.kind in pointing.KINDS
              if (pair := pointing.turned(story, question))]  # fmt: skip
     pairs = [pair for pair in pairs if len(pair.before.tokens) == len(pair.after.tokens)]
-    by_rule = pointing.places_by_rule([pair.before for pair in pairs], world)["last mention of the word asked for"]
+    by_rule = RECIPE["places_by_rule"]([pair.before for pair in pairs], world)["last mention of the word asked for"]
     differs = [top in pair.changed for top, pair in zip(by_rule, pairs, strict=True)]
     assert len(pairs) > 100 and np.mean(differs) < 0.03
     assert pointing.share_of_hits(by_rule, [pair.before for pair in pairs]).mean() > 0.5

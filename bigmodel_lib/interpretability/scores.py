@@ -47,19 +47,6 @@ def asked(story: Story, question: Question) -> Case:
     return Case(text, answer[-1], frozenset(place + 1 for place in question.support), len(told))
 
 
-def pronoun_cases(story: Story, read: bool = True) -> list[Case]:
-    """The pronouns of a story. Support: every earlier mention of the name that it stands for.
-
-    read: the guess is what follows the pronoun, and the pronoun looks. Otherwise the guess is the pronoun itself.
-    """
-    cases, told = [], [START, *story.tokens]
-    for place, source in story.antecedents.items():
-        here = place + 1 + read
-        named = frozenset(i for i in range(here) if told[i] == told[source + 1])
-        cases.append(Case(told[:here], told[here], named, place + 1))
-    return cases
-
-
 class Turned(NamedTuple):
     """A question before and after a word of the story, and what hangs on it, is changed so that its answer changes."""
 
@@ -148,25 +135,6 @@ def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list
         targets[0, -1] = tokenizer.vocabulary.index(case.target)
         total = total + interventions.head_effects(model, tokens, targets)
     return total / len(cases)
-
-
-def places_by_rule(cases: list[Case], world: StoryWorld) -> dict[str, list[int]]:
-    """{rule: the place that it names in each case}, for two rules that read the words alone and ask no model.
-
-    "last room or name": the last of the story's rooms where the question says “Where”, of its people elsewhere. "last
-    mention of the word asked for": the name in the question, where all cases have one. Place 0 if the story has none.
-    """
-
-    def last(case, wanted):
-        return max((place for place, word in enumerate(case.tokens[: case.candidates]) if word in wanted), default=0)
-
-    asked_for, named = [case.tokens[case.candidates :] for case in cases], {*world.people, *world.things}
-    kinds = [world.places if "Where" in words else world.people for words in asked_for]
-    places = {"last room or name": [last(*pair) for pair in zip(cases, kinds, strict=True)]}
-    if all(QUESTION in words for words in asked_for):
-        wanted = [named & set(words) for words in asked_for]
-        places["last mention of the word asked for"] = [last(*pair) for pair in zip(cases, wanted, strict=True)]
-    return places
 
 
 def share_of_hits(tops: Sequence[int], cases: Sequence[Case]) -> np.ndarray:

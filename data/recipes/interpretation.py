@@ -29,6 +29,38 @@ SEEDS, STEPS, BATCH, LENGTH, STORIES = (0, 1, 2), 3000, 32, 80, 500
 READ = "stories of `small_world`, whole or their beginnings, each with questions on it; made up as it goes"
 
 
+def pronoun_cases(story, read=True):
+    """The pronouns of a story. Support: every earlier mention of the name that it stands for.
+
+    read: the guess is what follows the pronoun, and the pronoun looks. Otherwise the guess is the pronoun itself.
+    """
+    cases, told = [], [START, *story.tokens]
+    for place, source in story.antecedents.items():
+        here = place + 1 + read
+        named = frozenset(i for i in range(here) if told[i] == told[source + 1])
+        cases.append(scores.Case(told[:here], told[here], named, place + 1))
+    return cases
+
+
+def places_by_rule(cases, world):
+    """{rule: the place that it names in each case}, for two rules that read the words alone and ask no model.
+
+    "last room or name": the last of the story's rooms where the question says “Where”, of its people elsewhere. "last
+    mention of the word asked for": the name in the question, where all cases have one. Place 0 if the story has none.
+    """
+
+    def last(case, wanted):
+        return max((place for place, word in enumerate(case.tokens[: case.candidates]) if word in wanted), default=0)
+
+    asked_for, named = [case.tokens[case.candidates :] for case in cases], {*world.people, *world.things}
+    kinds = [world.places if "Where" in words else world.people for words in asked_for]
+    places = {"last room or name": [last(*pair) for pair in zip(cases, kinds, strict=True)]}
+    if all(QUESTION in words for words in asked_for):
+        wanted = [named & set(words) for words in asked_for]
+        places["last mention of the word asked for"] = [last(*pair) for pair in zip(cases, wanted, strict=True)]
+    return places
+
+
 def question_batches(world, tokenizer):
     """A source of (x, y): a new story, or the beginning of one, and questions about what was told so far.
 
@@ -134,7 +166,7 @@ def question_rows(seed, model, tokenizer, stories, count) -> list:
 def pronoun_rows(seed, model, tokenizer, stories, count, read) -> list:
     """Rows about pronouns: `read`, where the pronoun looks, or said, where it is guessed."""
     task = "pronoun read" if read else "pronoun said"
-    cases = [case for story in stories for case in scores.pronoun_cases(story, read)][:count]
+    cases = [case for story in stories for case in pronoun_cases(story, read)][:count]
     places, chosen = scores.points(model, tokenizer, cases)
     second = cases[len(cases) // 2 :]
     rows = [row_of(task, seed, method, tops, second) for method, tops in places.items()]
@@ -146,7 +178,7 @@ def pronoun_rows(seed, model, tokenizer, stories, count, read) -> list:
 
 def rule_rows(task, seed, cases) -> list:
     """The hits of the rules that ask no model."""
-    by_rule = scores.places_by_rule(cases, small_world()[0])
+    by_rule = places_by_rule(cases, small_world()[0])
     return [row_of(task, seed, rule, tops, cases) for rule, tops in by_rule.items()]
 
 
