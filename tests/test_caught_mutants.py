@@ -2,6 +2,7 @@
 
 import pytest
 
+from bigmodel_lib.text import tokenizers
 from bigmodel_lib.text.tokenizers import LONGEST_GROUP, BPETokenizer, ByteTokenizer, token_labels
 
 SHARED = 256  # the token of the last byte of one 我 and the first byte of the next, so that neighbours share characters
@@ -31,3 +32,13 @@ def test_tokens_that_share_characters_are_labelled_together_up_to_a_limit(n_char
 @pytest.mark.parametrize("token", [0, 256])
 def test_a_merge_may_give_a_token_that_is_there_or_the_next_one(token):
     assert BPETokenizer({(97, 98): token}).vocab_size == 256 + (token == 256)
+
+
+def test_a_long_text_is_sampled_evenly_in_pieces_that_are_not_tiny(monkeypatch):
+    monkeypatch.setattr(tokenizers, "SAMPLE", 640)
+    blocks = [chr(0x41 + i % 26) * 100 for i in range(128)]  # a twentieth of each is owed: 5 letters
+    assert tokenizers._sample(blocks, 12_800) == "".join(block[:10] for block in blocks[1::2])
+
+
+def test_a_short_text_is_cut_before_its_first_blank():
+    assert BPETokenizer({}).last_cut("ab cd ef") == 2
