@@ -142,6 +142,7 @@ def test_a_checkpoint_of_another_command_or_edition_is_refused_in_one_line(folde
     for changes, words in (
         ({"format": 1, "train": {"muon_rate": 0.03}}, "began with another edition of bigmodel"),
         ({"command": "finetune"}, "is not a checkpoint of bigmodel pretrain"),
+        ({}, "checkpoint.safetensors is damaged"),
     ):
         checkpoints.save_tensors(out / "checkpoint.safetensors", {}, {**notes, **changes})
         assert pretrain.main(["--out", str(out), "--resume"]) == 2

@@ -186,27 +186,37 @@ def check_places(names: dict, folder: pathlib.Path) -> None:
             )
 
 
+def resumed(
+    command: Command, folder: pathlib.Path, given: dict, names: dict, device: torch.device, processes: Processes
+) -> tuple[Job, dict]:
+    """(the job in a folder at its last checkpoint, the options that it began with)."""
+    tensors, notes = read_checkpoint(command, folder)
+    try:
+        check_options(given, notes["options"], folder)
+        known = {option: source["name"] for option, source in notes["sources"].items()}
+        check_places({option: name for option, name in known.items() if option not in names}, folder)
+        job = command.prepare(notes["options"], known | names, device, processes, notes)
+        check_sources(command, job, notes["sources"], folder)
+        job.trainer.load(tensors, notes, folder / CHECKPOINT)
+    except (KeyError, TypeError, AttributeError):
+        raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
+    if processes.is_main_process:
+        checkpoints.clear_passing(*(folder / name for name in FILES))
+    return job, notes["options"]
+
+
 def prepare(command: Command, options: argparse.Namespace, device: torch.device, processes: Processes) -> Job:
     """A new job, or the one in the folder at its last checkpoint."""
     folder = pathlib.Path(options.out)
     given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_OF_THE_RUN}
     names = {option: given.pop(option) for option in command.sources if option in given}
-    if not options.resume:
-        if folder.exists():
-            raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
+    if options.resume:
+        job, given = resumed(command, folder, given, names, device, processes)
+    elif folder.exists():
+        raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
+    else:
         job = command.prepare(given, names, device, processes, None)
         processes.barrier()  # until all have found the folder free
-    else:
-        tensors, notes = read_checkpoint(command, folder)
-        check_options(given, notes["options"], folder)
-        given = notes["options"]
-        known = {option: source["name"] for option, source in notes["sources"].items()}
-        check_places({option: name for option, name in known.items() if option not in names}, folder)
-        job = command.prepare(given, known | names, device, processes, notes)
-        check_sources(command, job, notes["sources"], folder)
-        job.trainer.load(tensors, notes, folder / CHECKPOINT)
-        if processes.is_main_process:
-            checkpoints.clear_passing(*(folder / name for name in FILES))
     sources = {option: dataclasses.asdict(source) for option, source in job.sources.items()}
     job.notes = {**job.notes, "command": command.name, "options": given, "sources": sources}
     return job
