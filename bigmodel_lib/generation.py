@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypedDict, Unpack
 
 import torch
+from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,6 +15,8 @@ from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
+
+Tokens = Sequence[int] | ndarray  # (N,) ids
 
 
 class Sampling(TypedDict, total=False):
@@ -84,7 +87,7 @@ def sample_next(
 
 
 def check_settings(
-    model: LanguageModel, tokens: Sequence[int], n_tokens: int, temperature: float, top_k: int, top_p: float
+    model: LanguageModel, tokens: Tokens, n_tokens: int, temperature: float, top_k: int, top_p: float
 ) -> None:
     """Raises CourseError for a model that cannot write, an empty prompt or an impossible setting."""
     if not model.config.causal:
@@ -113,7 +116,7 @@ def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = No
 
 def generate(
     model: LanguageModel,
-    tokens: Sequence[int],
+    tokens: Tokens,
     n_tokens: int,
     temperature: float = 0.8,
     top_k: int = 0,
@@ -150,7 +153,7 @@ def generate(
 
 def generate_many(
     model: LanguageModel,
-    tokens: Sequence[int],
+    tokens: Tokens,
     n_samples: int,
     n_tokens: int,
     generator: torch.Generator,
@@ -257,7 +260,7 @@ def log_probability(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def beam_search(
-    model: LanguageModel, tokens: Sequence[int], width: int, n_tokens: int, stop: int
+    model: LanguageModel, tokens: Tokens, width: int, n_tokens: int, stop: int
 ) -> list[tuple[float, list[int]]]:
     """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
 

@@ -1,10 +1,13 @@
 """A model whose truth is known, since its weights were set by hand."""
 
+from typing import cast
+
 import torch
+from torch import Tensor
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.model.transformer import Block, LanguageModel
 
 
 @torch.no_grad()
@@ -27,13 +30,13 @@ def induction_by_hand(vocab_size: int = 8, context_length: int = 16, sharpness: 
     for parameter in model.parameters():
         parameter.zero_()
     token, previous, answer, position = (torch.eye(D)[a:b] for a, b in ((0, V), (V, 2 * V), (2 * V, 3 * V), (3 * V, D)))
-    model.token_embedding += token
-    model.position_embedding += position
+    model.token_embedding.copy_(token)
+    cast(Tensor, model.position_embedding).copy_(position)
 
     def link(matrix, head, rows, columns, strength):  # what these rows of the stream say goes into a head's columns
         matrix[:, head * K : (head + 1) * K] += strength * rows.T @ torch.eye(K)[columns]
 
-    first, second = (block.attention for block in model.blocks)
+    first, second = (cast(Block, block).attention for block in model.blocks)
     link(first.w_q, 0, position[1:], range(C - 1), sharpness)  # place t asks for place t - 1
     link(first.w_k, 0, position, range(C), 1.0)
     link(first.w_q, 1, position, [0] * C, 10 * sharpness)  # every place asks for place 0
@@ -45,5 +48,5 @@ def induction_by_hand(vocab_size: int = 8, context_length: int = 16, sharpness: 
         link(second.w_v, head, token, range(V), 1.0)
         second.w_o[head * K : head * K + V] += answer
     first.w_o[:V] += previous
-    model.w_out += 4.0 * answer.T
+    cast(Tensor, model.w_out).copy_(4.0 * answer.T)
     return model.eval()

@@ -83,7 +83,8 @@ def ablate(
     """
     if how not in HOW or (how != "zero" and reference is None):
         raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")
-    outputs = record(model, tokens if how == "zero" else reference, "heads")
+    source = tokens if how == "zero" or reference is None else reference
+    outputs = record(model, source, "heads")
     if how == "zero":
         outputs = torch.zeros_like(outputs)
     if how == "mean":

@@ -77,7 +77,7 @@ def turned(story: Story, question: Question) -> Turned | None:
     return None
 
 
-def _class_of(story, word) -> set:
+def _class_of(story: Story, word: str) -> set[str]:
     """The other words of the story's world of which this is one: places, people or things."""
     world = story.world
     return next(({*names} - {word} for names in (world.places, world.people, world.things) if word in names), set())

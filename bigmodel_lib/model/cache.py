@@ -1,9 +1,16 @@
 """What a model keeps of the tokens that it has read, so that the next one costs one token and not all of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
+
+if TYPE_CHECKING:
+    from bigmodel_lib.model.transformer import LanguageModel
 
 
 class KVCache:
@@ -14,7 +21,7 @@ class KVCache:
     state of each branch, (B, 1, D), and n-grams the last tokens.
     """
 
-    def __init__(self, model: torch.nn.Module, batch_size: int = 1):
+    def __init__(self, model: LanguageModel, batch_size: int = 1):
         c, like = model.config, model.token_embedding
         ring = (batch_size, c.n_key_heads, c.context_length, c.d_head)
         self.keys = [like.new_empty(ring) for _ in range(c.n_layers)]

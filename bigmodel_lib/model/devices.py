@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ def compiled(model: torch.nn.Module) -> torch.nn.Module:
         raise CourseError(
             f"this machine cannot compile the model ({reason}): install a C++ compiler, or leave out --compile"
         ) from None
-    return torch.compile(model)
+    return cast(torch.nn.Module, torch.compile(model))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ H (heads), K (width of a head), F (d_ff), V (vocabulary).
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,13 +49,13 @@ class _ReluSquared(torch.autograd.Function):
     """A forward and its backward, as PyTorch wants them; ctx holds the cache."""
 
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = torch.relu(x)
         ctx.save_for_backward(positive)
         return positive.square()
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
         (positive,) = ctx.saved_tensors
         return torch.addcmul(positive.new_zeros(()), positive, dy, value=2.0)
 
@@ -69,7 +70,11 @@ def gelu(x: Tensor) -> Tensor:
     return functional.gelu(x)
 
 
-ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu, "swiglu": functional.silu}  # swiglu: of its gate
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu_squared": relu_squared,
+    "gelu": gelu,
+    "swiglu": functional.silu,
+}  # swiglu: of its gate
 
 
 def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> Tensor:

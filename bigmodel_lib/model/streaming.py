@@ -1,11 +1,16 @@
 """Attention block by block: the softmax of a whole row, without the row ever standing in memory."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor
+
+Partial = tuple[Tensor, Tensor, Tensor]  # (max score, Σ e^(score - max), Σ e^(score - max) v)
 
 
-def partial_softmax(q, k, v, hidden=None):
+def partial_softmax(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Partial:
     """What a block of keys alone says: (m, s, y) = (max score, Σ e^(score - m), Σ e^(score - m) v) for each query.
 
     y / s is the attention over this block. hidden: True where a query must not look; it must see one key at least.
@@ -19,7 +24,7 @@ def partial_softmax(q, k, v, hidden=None):
     return highest, powers.sum(dim=-1, keepdim=True), powers @ v
 
 
-def merge_softmax(first, second):
+def merge_softmax(first: Partial, second: Partial) -> Partial:
     """Two partial softmaxes over different keys as one: each (m, s, y) is brought to the common maximum, then added.
 
     m = max(m₁, m₂);  s = s₁ e^(m₁-m) + s₂ e^(m₂-m);  y = y₁ e^(m₁-m) + y₂ e^(m₂-m).
@@ -31,7 +36,9 @@ def merge_softmax(first, second):
     return highest, share1 * s1 + share2 * s2, share1 * y1 + share2 * y2
 
 
-def streaming_forward(q, k, v, block_size, merge=merge_softmax):
+def streaming_forward(
+    q: Tensor, k: Tensor, v: Tensor, block_size: int, merge: Callable[[Partial, Partial], Partial] = merge_softmax
+) -> tuple[Tensor, Tensor]:
     """Causal attention over blocks of keys, with no more than block_size² weights of a head in memory at once.
 
     Shapes: q, k, v (..., T, K) -> out (..., T, K) and log Σ e^score (..., T, 1), all that the way back needs.
@@ -51,7 +58,9 @@ def streaming_forward(q, k, v, block_size, merge=merge_softmax):
     return out, log_sums
 
 
-def streaming_backward(dout, q, k, v, out, log_sums, block_size):
+def streaming_backward(
+    dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor, block_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v; each block of weights is computed again as e^(score - log Σ e^score).
 
     dS = A ⊙ (dout vᵀ - Σ dout ⊙ out) / √K, since Σ_j A_ij dA_ij = dout_i · out_i.
@@ -76,18 +85,19 @@ def streaming_backward(dout, q, k, v, out, log_sums, block_size):
 
 class _Streaming(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, k, v, block_size):
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block_size: int) -> Tensor:
         out, log_sums = streaming_forward(q, k, v, block_size)
         ctx.save_for_backward(q, k, v, out, log_sums)
         ctx.block_size = block_size
         return out
 
     @staticmethod
-    def backward(ctx, dout):
-        return *streaming_backward(dout, *ctx.saved_tensors, ctx.block_size), None
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, log_sums = ctx.saved_tensors
+        return *streaming_backward(dout, q, k, v, out, log_sums, ctx.block_size), None
 
 
-def attention_streaming(q, k, v, block_size=128):
+def attention_streaming(q: Tensor, k: Tensor, v: Tensor, block_size: int = 128) -> Tensor:
     """`attention_plain` in blocks, forward and back: memory grows with T, not T². Shapes: (..., T, K) -> (..., T, K).
 
     Source: Dao et al. 2022, here without its fast kernel."""

@@ -68,6 +68,9 @@ class LanguageModel(nn.Module):
     Raises CourseError for too many tokens, or a hook of another name.
     """
 
+    cosine: Tensor
+    sine: Tensor
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
