@@ -188,12 +188,12 @@ class Layer:
         config = config_for(H, K)
         rotation, mask = tables(T, K), plain.causal_mask(T)
         forward = lambda x, p: by_hand.attention_layer_forward(x, p, config, rotation, mask)  # noqa: E731
-        return self._with_weights(layers.Attention(config), forward, by_hand.attention_layer_backward, B, T, H * K)
+        return self._with_weights(layers.Attention(config, 0), forward, by_hand.attention_layer_backward, B, T, H * K)
 
     def mlp(self, B, T, H, K):
         config = config_for(H, K, activation="gelu")
         forward = lambda x, p: by_hand.mlp_forward(x, p, config)  # noqa: E731
-        return self._with_weights(layers.MLP(config), forward, by_hand.mlp_backward, B, T, H * K)
+        return self._with_weights(layers.MLP(config, 0), forward, by_hand.mlp_backward, B, T, H * K)
 
     def formula_4_1(self, B, T, H, K):
         config, mask, D = config_for(H, K, activation="gelu"), plain.causal_mask(T), H * K
@@ -211,7 +211,7 @@ class Layer:
         config = config_for(H, K)
         rotation, mask = tables(T, K), plain.causal_mask(T)
         forward = lambda x, p: by_hand.block_forward(x, p, config, rotation, mask)  # noqa: E731
-        return self._with_weights(transformer.Block(config), forward, by_hand.block_backward, B, T, H * K)
+        return self._with_weights(transformer.Block(config, 0), forward, by_hand.block_backward, B, T, H * K)
 
 
 NAMES = [

@@ -273,3 +273,40 @@ def test_rope_scores_in_the_model_depend_on_distance(random_model):
     for t in range(1, 12):
         torch.testing.assert_close(scores[:, t, 1:], scores[:, t - 1, :-1], rtol=1e-4, atol=1e-4)
     assert (scores[:, 0] - scores[:, 0, :1]).abs().max() > 1e-2  # and distances differ
+
+
+def spread(model, name):
+    """The standard deviation of the numbers in all parameters of that last name."""
+    parameters = [p.flatten() for full, p in model.named_parameters() if full.split(".")[-1] == name]
+    return torch.cat(parameters).std().item()
+
+
+def test_first_weights_have_the_spreads_that_are_said():
+    sizes = dict(vocab_size=300, context_length=64, d_model=96, n_layers=3, n_heads=4, d_ff=200)
+    generator = torch.Generator().manual_seed(0)
+    config = ModelConfig(**sizes, positions="learned", init="gpt2", activation="swiglu", norm_gain=True)
+    gpt2 = transformer.initialise(transformer.LanguageModel(config), generator)
+    for name in ("token_embedding", "position_embedding", "w_q", "w_k", "w_v", "w_up", "w_gate", "w_out"):
+        assert spread(gpt2, name) == pytest.approx(0.02, rel=0.03), name
+    for name in ("w_o", "w_down"):
+        assert spread(gpt2, name) == pytest.approx(0.02 / math.sqrt(6), rel=0.03), name
+    assert all((p == 1).all() for name, p in gpt2.named_parameters() if name.endswith("norm_gain"))
+    recipe = transformer.initialise(transformer.LanguageModel(ModelConfig(**sizes, ngrams=2)), generator)
+    assert spread(recipe, "token_embedding") == pytest.approx(0.5, rel=0.03)
+    for name in ("w_q", "w_k", "w_v", "w_up"):
+        assert spread(recipe, name) == pytest.approx(0.5 / math.sqrt(96), rel=0.03), name
+        bound = max(p.abs().max().item() for full, p in recipe.named_parameters() if full.endswith(name))
+        assert bound == pytest.approx(0.5 * math.sqrt(3 / 96), rel=0.01), name
+    zero = ("w_o", "w_down", "w_out", "shift", "ngram_embedding")
+    assert all((p == 0).all() for name, p in recipe.named_parameters() if name.split(".")[-1] in zero)
+
+
+@pytest.mark.parametrize("longest", [2, 4])
+def test_what_is_saved_are_the_parameters_alone_and_runs_have_a_row_for_each_length(random_model, longest):
+    model = random_model(ngrams=longest)
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
+    assert model.ngram_embedding.shape == ((longest - 1) * layers.NGRAM_ROWS, 16)
+    rows = layers.ngram_rows(torch.randint(11, (4, 12)), 11, longest)
+    assert rows.shape == (longest - 1, 4, 12)
+    for n, found in enumerate(rows):
+        assert (found // layers.NGRAM_ROWS == n).all()

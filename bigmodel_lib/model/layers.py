@@ -196,7 +196,7 @@ class Branch(nn.Module):
 
     kind = ""
 
-    def __init__(self, config: ModelConfig, layer: int = 0):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.layer = layer
 
@@ -223,7 +223,7 @@ class Attention(Branch):
 
     kind = "attention"
 
-    def __init__(self, config: ModelConfig, layer: int = 0):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__(config, layer)
         self.n_heads, self.n_key_heads = config.n_heads, config.n_key_heads
         self.norm = NORMS[config.norm] if config.qk_norm else None
@@ -271,7 +271,7 @@ class MLP(Branch):
 
     kind = "mlp"
 
-    def __init__(self, config: ModelConfig, layer: int = 0):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__(config, layer)
         self.activation = ACTIVATIONS[config.activation]
         gated = config.activation == "swiglu"

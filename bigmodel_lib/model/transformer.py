@@ -41,7 +41,7 @@ HOOKS = {  # what a hook sees, in the order of the walk
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the stream."""
 
-    def __init__(self, config: ModelConfig, layer: int = 0):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.norm = layer, NORMS[config.norm]
         self.attention, self.mlp = Attention(config, layer), MLP(config, layer)
