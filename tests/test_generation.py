@@ -447,16 +447,17 @@ def test_a_continuation_costs_what_its_tokens_cost(random_model):
 
 
 @torch.no_grad()
-def test_a_wide_beam_finds_the_likeliest_text_and_a_narrow_one_need_not(random_model):
-    worse = 0
+@pytest.mark.parametrize("stop", [0, 2])
+def test_a_wide_beam_finds_the_likeliest_text_and_a_narrow_one_need_not(random_model, stop):
+    worse, others = 0, [token for token in range(4) if token != stop]
     for seed in range(6):
         model = random_model(seed, 0.5, torch.float64, vocab_size=4)
-        texts = [[*middle, 0] for n in range(4) for middle in itertools.product((1, 2, 3), repeat=n)]
+        texts = [[*middle, stop] for n in range(4) for middle in itertools.product(others, repeat=n)]
         exact = sorted(((float(log_probability(model, *batch_of([2], [t]))), t) for t in texts), reverse=True)
-        found = beam_search(model, [2], 200, 4, 0)
+        found = beam_search(model, [2], 200, 4, stop)
         assert [text for _, text in found[:5]] == [text for _, text in exact[:5]]
         assert [total for total, _ in found[:5]] == pytest.approx([total for total, _ in exact[:5]], abs=1e-6)
-        narrow = beam_search(model, [2], 1, 4, 0)
+        narrow = beam_search(model, [2], 1, 4, stop)
         worse += not narrow or narrow[0][0] < exact[0][0] - 1e-9
         for total, text in narrow:
             assert total == pytest.approx(float(log_probability(model, *batch_of([2], [text]))), abs=1e-6)
