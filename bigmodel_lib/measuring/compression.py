@@ -6,15 +6,14 @@
 import collections
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
-
-if TYPE_CHECKING:
-    from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.transformer import LanguageModel
 
 NextProbabilities = Callable[[list[int]], ndarray]
 
@@ -95,11 +94,6 @@ class ArithmeticDecoder(Interval):
         return symbol
 
 
-def _frequencies(history: list[int], next_probabilities: NextProbabilities) -> ndarray:
-    """The one path: both directions take their numbers from here."""
-    return integer_frequencies(next_probabilities(history))
-
-
 def compress(tokens: Iterable[int], next_probabilities: NextProbabilities) -> bytes:
     """(N,) tokens to bytes, each token at the price that its probability sets. Source: Shannon 1948.
 
@@ -108,7 +102,7 @@ def compress(tokens: Iterable[int], next_probabilities: NextProbabilities) -> by
     encoder = ArithmeticEncoder()
     history: list[int] = []
     for token in map(operator.index, tokens):
-        encoder.encode(token, _frequencies(history, next_probabilities))
+        encoder.encode(token, integer_frequencies(next_probabilities(history)))
         history.append(token)
     return encoder.finish()
 
@@ -118,7 +112,7 @@ def decompress(data: bytes, n_tokens: int, next_probabilities: NextProbabilities
     decoder = ArithmeticDecoder(data)
     history: list[int] = []
     for _ in range(n_tokens):
-        history.append(decoder.decode(_frequencies(history, next_probabilities)))
+        history.append(decoder.decode(integer_frequencies(next_probabilities(history))))
     return np.array(history, dtype=np.int64)
 
 
@@ -138,17 +132,15 @@ def code_length(tokens: Iterable[int], next_probabilities: NextProbabilities) ->
     return bits
 
 
-def model_probabilities(model: "LanguageModel") -> NextProbabilities:
-    """history (n,) -> (V,), float64: softmax of a LanguageModel's logits after the last T tokens; 1 / V for n = 0."""
-    import torch
-
-    from bigmodel_lib.model.devices import evaluating
+def model_probabilities(model: LanguageModel) -> NextProbabilities:
+    """history (n,) -> (V,), float64: softmax of the model's logits after the last T tokens; 1 / V for n = 0."""
+    config = model.config
 
     @torch.inference_mode()
     def next_probabilities(history: Sequence[int]) -> ndarray:
         if len(history) == 0:
-            return np.full(model.config.vocab_size, 1 / model.config.vocab_size)
-        window = torch.tensor(np.array([history[-model.config.context_length :]]), device=model.token_embedding.device)
+            return np.full(config.vocab_size, 1 / config.vocab_size)
+        window = torch.tensor([history[-config.context_length :]], device=model.device)
         with evaluating(model):
             return model(window)[0, -1].cpu().double().softmax(dim=-1).numpy()
 

@@ -1,14 +1,18 @@
 """The bill: what a model of given sizes needs, by formula; and the clocks and scales that hold a formula to account."""
 
-import json
+import itertools
 import os
 import pathlib
 import platform
-import tempfile
+import re
 import time
 from collections.abc import Callable
 
+import torch
+
 from bigmodel_lib.config import ModelConfig
+
+Device = str | torch.device
 
 
 def block_matrices(config: ModelConfig) -> tuple[int, int]:
@@ -73,83 +77,58 @@ def memory_formula(
     return {name: width * count for name, count in parts.items()}
 
 
-def wait_for(device: str) -> None:
+def wait_for(device: Device) -> None:
     """Return when the device has done all that it was asked to do; a CPU always has."""
-    import torch
-
     kind = torch.device(device).type
     if kind != "cpu":
         getattr(torch, kind).synchronize()
 
 
-def seconds_of(functions: dict[str, Callable], device: str = "cpu", repeats: int = 7) -> dict[str, list[float]]:
+def seconds_of(functions: dict[str, Callable], device: Device = "cpu", repeats: int = 7) -> dict[str, list[float]]:
     """Seconds by the wall clock, {name: [one a repeat]}: in turn, so that all suffer alike, after one unmeasured."""
     found: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(repeats + 1):
+    for _ in range(repeats + 1):
         for name, function in functions.items():
             wait_for(device)
             start = time.perf_counter()
             function()
             wait_for(device)
-            if repeat:
-                found[name].append(time.perf_counter() - start)
-    return found
+            found[name].append(time.perf_counter() - start)
+    return {name: seconds[1:] for name, seconds in found.items()}
 
 
-def peak_bytes(function: Callable, device: str = "cpu") -> int:
+def peak_bytes(function: Callable, device: Device = "cpu") -> int:
     """The most bytes of tensors that a call holds at one time, beyond those that were there before.
 
     Counted by PyTorch's allocators: CUDA's own peak there, and on the CPU the sum over the profiler's memory events.
     """
-    import torch
-
     if torch.device(device).type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         function()
         return torch.cuda.max_memory_allocated() - before
-    now = peak = 0
-    for event in _memory_events(function):
-        now += event["Bytes"]
-        peak = max(peak, now)
-    return peak
-
-
-def _memory_events(function: Callable) -> list[dict]:
-    """What PyTorch's profiler says of each allocation and release by a call on the CPU, in order."""
-    import torch
-
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler would report its own start and end
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    os.putenv("KINETO_LOG_LEVEL", "99")  # or the profiler would report its own start and end
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
         function()
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "trace.json"
-        profile.export_chrome_trace(str(path))
-        trace = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    events = [event["args"] for event in trace if event["name"] == "[memory]"]
-    return sorted(events, key=lambda event: event["Ev Idx"])
+    events = sorted(profile.kineto_results.events(), key=lambda event: event.start_ns())
+    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    return max(itertools.accumulate(changes, initial=0))
 
 
-def measured_peak(device: str = "cpu", size: int = 1024, repeats: int = 10) -> float:
-    """Operations a second in a product of two large float32 matrices, the best of several tries.
-
-    2 · size³ operations, over the shortest time. What the model reaches is a share of this.
-    """
-    import torch
-
-    a, b = (torch.ones(size, size, device=device) for _ in range(2))
-    return 2 * size**3 / min(seconds_of({"product": lambda: a @ b}, device, repeats)["product"])
+def measured_peak(device: Device = "cpu") -> float:
+    """Operations a second in a product of two large float32 matrices: 2 n³ over the shortest time of ten."""
+    n = 1024
+    a, b = torch.ones(2, n, n, device=device)
+    return 2 * n**3 / min(seconds_of({"product": lambda: a @ b}, device, repeats=10)["product"])
 
 
-def hardware(device: str = "cpu") -> str:
+def hardware(device: Device = "cpu") -> str:
     """The name of what computes: the GPU's, or the processor's with the threads that PyTorch uses."""
-    import torch
-
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if "model name" in line), name)
+        found = re.search(r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8"))
+        name = found[1].strip() if found else name
     return f"{name}, {torch.get_num_threads()} threads of PyTorch {torch.__version__.split('+')[0]}"

@@ -13,6 +13,7 @@ from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.storyworld.tasks import Task, task_batch
 from bigmodel_lib.text.batches import all_windows, mask_tokens, pad_windows
+from bigmodel_lib.text.tokenizers import Tokenizer
 
 
 @torch.no_grad()
@@ -28,35 +29,29 @@ def evaluate(
 
     An encoder's last token id stands for a hidden token; its hidden places are drawn with `seed`, the same each time.
     """
-    device, config = device_of(model), model.config
     sums, count, rng = [], 0, np.random.default_rng(seed)
-    for x, y in all_windows(tokens, batch_size, config.context_length):
-        if not config.causal:
-            x, y = mask_tokens(x, config.vocab_size - 1, rng, mask_rate)
-        with evaluating(model), autocast(device, precision):
-            logits = model(to_device(x, device))
+    for x, y in all_windows(tokens, batch_size, model.config.context_length):
+        if not model.config.causal:
+            x, y = mask_tokens(x, model.config.vocab_size - 1, rng, mask_rate)
+        with evaluating(model), autocast(model.device, precision):
+            logits = model(to_device(x, model.device))
         n_targets = int((y >= 0).sum())
-        sums.append(cross_entropy(logits.float(), to_device(y, device)) * n_targets)
+        sums.append(cross_entropy(logits.float(), to_device(y, model.device)) * n_targets)
         count += n_targets
     return math.fsum(torch.stack(sums).tolist()) / count
-
-
-# Labels
 
 
 @torch.no_grad()
 def label_log_probs(classifier: nn.Module, documents: Sequence[ndarray], batch_size: int = 64) -> ndarray:
     """ln p of every label for every text: (N, C). Texts of about the same length are read together."""
-    device, T = device_of(classifier), classifier.config.context_length
+    device = device_of(classifier)
     order = np.argsort([len(document) for document in documents], kind="stable")
     parts = []
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        x = to_device(pad_windows([documents[i] for i in rows], T), device)
+    for rows in np.split(order, range(batch_size, len(order), batch_size)):
+        x = pad_windows([documents[i] for i in rows], classifier.config.context_length)
         with evaluating(classifier), autocast(device, "auto"):
-            parts.append(classifier(x)[:, 0].float().log_softmax(dim=-1))
-    found = torch.cat(parts).cpu().numpy()
-    return found[np.argsort(order)]
+            parts.append(classifier(to_device(x, device))[:, 0].float().log_softmax(dim=-1))
+    return torch.cat(parts).cpu().numpy()[np.argsort(order)]
 
 
 def label_metrics(log_probs: ndarray, labels: Sequence[int]) -> dict:
@@ -81,27 +76,23 @@ def opinions(model: LanguageModel, documents: Sequence[ndarray], starts: Sequenc
     """
     found = []
     for document, start in zip(documents, starts, strict=True):
-        tokens = to_device(np.asarray(document)[None], device_of(model))
+        tokens = to_device(np.asarray(document), model.device)
         with evaluating(model):
-            log_probs = model(tokens[:, :-1]).float().log_softmax(dim=-1)[0]
-        of_each = log_probs.gather(1, tokens[0, 1:, None])[:, 0]
-        found.append(of_each[start - 1 :].min())
+            log_probs = model(tokens[None, :-1])[0].float().log_softmax(dim=-1)
+        found.append(log_probs[start - 1 :].gather(1, tokens[start:, None]).min())
     return torch.stack(found).cpu().numpy()
 
 
-# Tasks
-
-
 @torch.no_grad()
-def exact_share(model: LanguageModel, tasks: Sequence[Task], tokenizer, batch_size: int = 50) -> float:
+def exact_share(model: LanguageModel, tasks: Sequence[Task], tokenizer: Tokenizer, batch_size: int = 50) -> float:
     """The share of language tasks that a model answers exactly: greedy decoding gives every wanted token.
 
     Greedy decoding does so just if each wanted token is the likeliest after those before it, so one reading is enough.
     """
-    right, device = 0, device_of(model)
+    right = 0
     for start in range(0, len(tasks), batch_size):
         x, y = task_batch(tasks[start : start + batch_size], tokenizer)
         with evaluating(model):
-            said = model(to_device(x, device)).argmax(dim=-1).cpu().numpy()
+            said = model(to_device(x, device_of(model))).argmax(dim=-1).cpu().numpy()
         right += int(((said == y) | (y < 0)).all(axis=1).sum())
     return right / len(tasks)

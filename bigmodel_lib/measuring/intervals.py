@@ -10,8 +10,7 @@ def interval_of_mean(values: ArrayLike, confidence: float = 0.95) -> tuple[float
     """(mean, half-width) of the confidence interval of a mean: m ± t · s / √n.
 
     s is the standard deviation with n - 1 in its denominator, t Student's quantile with n - 1 degrees of freedom. For a
-    paired comparison, values are the differences, pair by pair. Raises CourseError for fewer than two values.
-    Source: Student 1908.
+    paired comparison, give the differences. Raises CourseError for fewer than two values. Source: Student 1908.
     """
     from scipy.special import stdtrit
 
