@@ -147,7 +147,7 @@ def test_squares_are_framed_where_they_stand():
 
 def test_patching_is_drawn_from_the_first_layer_up():
     shares = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    ax = attention.draw_shares(shares, list("abc"))
+    ax = attention.draw_shares(shares, list("abc"), "What comes back")
     assert words(ax.yaxis) == ["0", "1", "output"] and ax.images[0].origin == "lower"
     assert ax.get_ylabel() == "before layer"
     assert np.array_equal(ax.images[0].get_array(), shares)

@@ -24,10 +24,6 @@ from bigmodel_lib.viz.plots import BLUE, GREY, RED, new_axes, readable
 
 QUERY, KEY = "query: the token that looks", "key: the token looked at"
 SCALE: dict[str, Any] = dict(cmap="cividis", vmin=0.0, vmax=1.0)
-
-
-# Fonts
-
 CHINESE_FONTS = (
     "Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Heiti SC", "Microsoft YaHei",
     "SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans CJK JP", "Droid Sans Fallback", "Arial Unicode MS",
@@ -43,39 +39,30 @@ def _width(word: str) -> int:
     return sum(2 if _is_chinese(character) else 1 for character in word)
 
 
-def _chinese_font_known() -> str | None:
-    names = {font.name for font in font_manager.fontManager.ttflist}
-    return next((name for name in CHINESE_FONTS if name in names), None)
-
-
 @functools.cache
 def chinese_font() -> str | None:
     """The name of a font of this system that has Chinese characters, or None."""
-    if found := _chinese_font_known():
-        return found
-    known = {font.fname for font in font_manager.fontManager.ttflist}
-    for path in set(font_manager.findSystemFonts()) - known:  # matplotlib's list may be older than the fonts
+    manager = font_manager.fontManager
+    for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
         with contextlib.suppress(Exception):  # a file that is no font
-            font_manager.fontManager.addfont(path)
-    return _chinese_font_known()
+            manager.addfont(path)  # newer than matplotlib's list
+    names = {font.name for font in manager.ttflist}
+    return next((name for name in CHINESE_FONTS if name in names), None)
 
 
 def fonts_for(tokens: Sequence[str]) -> list[str]:
     """The fonts in which all tokens can be read; warns where there is none for their Chinese characters."""
-    ours = list(plt.rcParams["font.family"])
-    if not any(_is_chinese(character) for token in tokens for character in token):
-        return ours
-    if chinese_font() is None:
-        warnings.warn(
-            "no font with Chinese characters was found, so they show as boxes: install one, such as Noto Sans CJK "
-            "(Debian and Ubuntu: apt install fonts-noto-cjk), and start the notebook again",
-            stacklevel=2,
-        )
-        return ours
-    return [*ours, chinese_font()]
-
-
-# Maps
+    fonts = list(plt.rcParams["font.family"])
+    if any(map(_is_chinese, "".join(tokens))):
+        found = chinese_font()
+        fonts += [found] if found else []
+        if not found:
+            warnings.warn(
+                "no font with Chinese characters was found, so they show as boxes: install one, such as Noto Sans CJK "
+                "(Debian and Ubuntu: apt install fonts-noto-cjk), and start the notebook again",
+                stacklevel=2,
+            )
+    return fonts
 
 
 def draw_attention(weights: Any, tokens: Sequence[str], title: str | None = None, ax: Axes | None = None) -> Axes:
@@ -86,11 +73,19 @@ def draw_attention(weights: Any, tokens: Sequence[str], title: str | None = None
     map at the bottom left alone.
     Raises CourseError for weights that do not fit the tokens, or are not between 0 and 1.
     """
-    weights = _checked(weights, len(tokens))
-    if weights.ndim == 2:
-        return _one_map(weights, tokens, title or "Attention weights", ax)
-    wall = weights if weights.ndim == 4 else weights[None]
-    return _wall(wall, tokens, title or "Attention weights of all heads")
+    weights, T = _as_array(weights), len(tokens)
+    if weights.ndim not in (2, 3, 4) or weights.shape[-2:] != (T, T):
+        raise CourseError(f"weights {weights.shape} do not fit {T} tokens: give (T, T), (H, T, T) or (L, H, T, T)")
+    if not (weights.min() > -1e-4 and weights.max() < 1 + 1e-4):
+        raise CourseError(f"weights from {weights.min():.3g} to {weights.max():.3g} were given: 0 to 1 was wanted")
+    if weights.ndim > 2:
+        return _wall(weights.reshape(-1, *weights.shape[-3:]), tokens, title or "Attention weights of all heads")
+    side = min(max(4.2, 0.13 * T + 1.2), 11.0)
+    ax = ax or new_axes(title or "Attention weights", KEY, QUERY, side + 1.0, side)
+    image = ax.imshow(weights, **SCALE)
+    _label(ax, tokens)
+    ax.figure.colorbar(image, ax=ax, label="weight, 0 to 1", shrink=0.8)
+    return ax
 
 
 def _as_array(numbers: Any) -> ndarray:
@@ -98,25 +93,6 @@ def _as_array(numbers: Any) -> ndarray:
     if hasattr(numbers, "detach"):
         numbers = numbers.detach().cpu().double()
     return np.asarray(numbers, dtype=float)
-
-
-def _checked(weights: Any, T: int) -> ndarray:
-    """Maps as an array, if they are maps of T tokens."""
-    weights = _as_array(weights)
-    if weights.ndim not in (2, 3, 4) or weights.shape[-2:] != (T, T):
-        raise CourseError(f"weights {weights.shape} do not fit {T} tokens: give (T, T), (H, T, T) or (L, H, T, T)")
-    if weights.size and not (weights.min() > -1e-4 and weights.max() < 1 + 1e-4):
-        raise CourseError(f"weights from {weights.min():.3g} to {weights.max():.3g} were given: 0 to 1 was wanted")
-    return weights
-
-
-def _one_map(weights: ndarray, tokens: Sequence[str], title: str, ax: Axes | None) -> Axes:
-    side = min(max(4.2, 0.13 * len(tokens) + 1.2), 11.0)
-    ax = ax or new_axes(title, KEY, QUERY, side + 1.0, side)
-    image = ax.imshow(weights, **SCALE)
-    _label(ax, tokens)
-    ax.figure.colorbar(image, ax=ax, label="weight, 0 to 1", shrink=0.8)
-    return ax
 
 
 def _label(ax: Axes, tokens: Sequence[str], step: int = 1) -> None:
@@ -164,31 +140,22 @@ def outline(ax: Axes, on: Any, colour: str = RED) -> Axes:
     return ax
 
 
-# The explorer
-
-PER_LINE = 18  # tokens
-
-
-def _lines(tokens: Sequence[str]) -> int:
-    return math.ceil(len(tokens) / PER_LINE)
+PER_LINE = 18  # tokens in the explorer's text
 
 
 def draw_words(scores: Sequence[float], tokens: Sequence[str], ax: Axes, name: str = "") -> Axes:
     """A text with each token shaded by its score, 0 to 1, after a name for them."""
     ax.set_axis_off()
-    ax.set(xlim=(0, 100), ylim=(-_lines(tokens), 0.3))
-    fonts = fonts_for(tokens)
+    ax.set(xlim=(0, 100), ylim=(-math.ceil(len(tokens) / PER_LINE), 0.3))
     ax.text(0, -0.5, name, fontsize=9, va="center", weight="bold")
+    style: dict[str, Any] = dict(fontsize=8, fontfamily=fonts_for(tokens), ha="center", va="center")
     x = 0.0
-    for place, (token, score) in enumerate(zip(tokens, np.clip(scores, 0, 1), strict=True)):
+    for place, (word, score) in enumerate(zip(map(readable, tokens), np.clip(scores, 0, 1), strict=True)):
         line, column = divmod(place, PER_LINE)
-        if column == 0:
-            x = 17.0
-        word = readable(token)
+        x = x if column else 17.0
         width = 1.0 + 0.92 * _width(word)
         ax.add_patch(plt.Rectangle((x, -line - 0.92), width, 0.84, color=BLUE, alpha=float(score), linewidth=0))
-        style: dict[str, Any] = dict(fontsize=8, color="white" if score > 0.55 else "black", fontfamily=fonts)
-        ax.text(x + width / 2, -line - 0.5, word, ha="center", va="center", **style)
+        ax.text(x + width / 2, -line - 0.5, word, color="white" if score > 0.55 else "black", **style)
         x += width + 0.15
     return ax
 
@@ -199,10 +166,9 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], chosen: 
     maps (rows, columns, T, T), large (T, T), chosen as in `AttentionExplorer.selection`.
     """
     _, columns, T, _ = maps.shape
-    text_height = 0.5 + 0.3 * _lines(tokens)
+    text_height = 0.5 + 0.3 * math.ceil(len(tokens) / PER_LINE)
     figure = plt.figure(figsize=(10.5, 5.1 + text_height), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(text_height, 5.2))
-    top, below = halves
+    top, below = figure.subfigures(2, 1, height_ratios=(text_height, 5.2))
     ax = draw_words(large[chosen["query"]], tokens, top.subplots(), f"“{readable(chosen['token'])}”\nlooks at")
     ax.set_title(f"Attention explorer: {chosen['method']}, layer {chosen['layer']}, head {chosen['head']}", loc="left")
     small, right = below.subfigures(1, 2, width_ratios=(1.0, 1.25))
@@ -213,15 +179,10 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], chosen: 
     return figure
 
 
-# Patching and rankings
-
-
-def draw_shares(shares: Any, tokens: Sequence[str], title: str | None = None, ax: Axes | None = None) -> Axes:
+def draw_shares(shares: Any, tokens: Sequence[str], title: str) -> Axes:
     """Patching as a map: shares (L + 1, T), a row for each layer, a column for each token; 0 nothing, 1 all."""
     shares = _as_array(shares)
-    if ax is None:
-        title = title or "What comes back when one place is patched"
-        ax = new_axes(title, "place that is patched", "before layer", max(5.0, 0.17 * len(tokens) + 2.0), 2.9)
+    ax = new_axes(title, "place that is patched", "before layer", max(5.0, 0.17 * len(tokens) + 2.0), 2.9)
     image = ax.imshow(shares, aspect="auto", origin="lower", **SCALE)
     words = [readable(token) for token in tokens]
     ax.set_xticks(range(len(tokens)), words, rotation=90, fontsize=7.5, fontfamily=fonts_for(tokens))
@@ -233,7 +194,7 @@ def draw_shares(shares: Any, tokens: Sequence[str], title: str | None = None, ax
 def draw_ranking(
     rows: Mapping[str, tuple[float, float]],
     ax: Axes | None = None,
-    title: str = "How often a method's top token is right",
+    title: str = "",
     chance: Collection[str] = (),
     each: Mapping[str, Sequence[float]] | None = None,
 ) -> Axes:

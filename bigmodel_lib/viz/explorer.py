@@ -11,19 +11,29 @@ import anywidget
 import numpy as np
 import torch
 import traitlets
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability import interventions, maps
-from bigmodel_lib.model.devices import device_of, evaluating
+from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import token_labels
 from bigmodel_lib.viz.attention import draw_explorer
-from bigmodel_lib.viz.widgets import display_with_picture
+from bigmodel_lib.viz.plots import bundle
+from bigmodel_lib.viz.widgets import display_with_twin
 
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
 FOLDER = pathlib.Path(__file__).resolve().parent
+
+
+@torch.no_grad()
+def _targets(model: LanguageModel, tokens: Tensor) -> Tensor:
+    """What the model is asked for at each place, (T,): the next token, after the last its best; or the token itself."""
+    if not model.config.causal:
+        return tokens
+    with evaluating(model):
+        best = model(tokens[None])[0, -1].argmax()
+    return torch.cat([tokens[1:], best[None]])
 
 
 def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
@@ -37,36 +47,17 @@ def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
     """
     if method not in METHODS:
         raise CourseError(f"method {method!r} was given: choose one of {', '.join(METHODS)}")
-    tokens = tokens.to(device_of(model))
+    tokens = tokens.to(model.device)
     if method in ("weights", "rollout"):
         weights = maps.record(model, tokens[None], "weights")[:, 0]
         return weights if method == "weights" else maps.rollout(weights)[:, None]
-    if method == "gradient × input":
-        return _gradient_shares(model, tokens)[None, None]
-    return _ablation_effects(model, tokens)
-
-
-def _targets(model: LanguageModel, tokens: Tensor) -> Tensor:
-    """What the model is asked for at each place, (T,): the next token, after the last its best; or the token itself."""
-    if not model.config.causal:
-        return tokens
-    with evaluating(model), torch.no_grad():
-        best = model(tokens[None])[0, -1].argmax()
-    return torch.cat([tokens[1:], best[None]])
-
-
-def _gradient_shares(model: LanguageModel, tokens: Tensor) -> Tensor:
-    T = len(tokens)
-    places = torch.arange(T, device=tokens.device)
-    targets = _targets(model, tokens)
-    given = maps.gradient_times_input(model, tokens.expand(T, T), places, targets).abs()
-    return given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12)
-
-
-def _ablation_effects(model: LanguageModel, tokens: Tensor) -> Tensor:
     L, H, T = model.config.n_layers, model.config.n_heads, len(tokens)
-    heads = [(layer, head) for layer in range(L) for head in range(H)]
     targets = _targets(model, tokens)
+    if method == "gradient × input":
+        places = torch.arange(T, device=model.device)
+        given = maps.gradient_times_input(model, tokens.expand(T, T), places, targets).abs()
+        return (given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12))[None, None]
+    heads = [(layer, head) for layer in range(L) for head in range(H)]
     effects = torch.stack([interventions.knockout_effects(model, tokens, targets, {pair}) for pair in heads])
     return effects.clamp(0, 1).view(L, H, T, T)
 
@@ -154,19 +145,14 @@ class AttentionExplorer(anywidget.AnyWidget):
             "looks at": [(i, self.tokens[i], round(float(row[i]), 3)) for i in best],
         }  # fmt: skip
 
-    def picture(self) -> tuple[Figure, str]:
-        """(figure, alt) of a picture of what is shown, for pages without scripts."""
+    def _ipython_display_(self) -> None:
         chosen = self.selection
-        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen)
         alt = (
             f"Explorer of attention maps: {self.method}, layer {self.layer}, head {self.head}; the token "
             f"{chosen['token']!r} of a text of {len(self.tokens)} looks most at {chosen['looks at'][0][1]!r}."
         )
-        return figure, alt
-
-    def _ipython_display_(self) -> None:
         caption = (
             "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
         )
-        figure, alt = self.picture()
-        display_with_picture(self, figure, caption, alt)
+        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen)
+        display_with_twin(self, *bundle(figure, alt), caption)

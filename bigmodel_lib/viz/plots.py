@@ -1,4 +1,4 @@
-"""Pictures: each function takes and returns matplotlib `ax`; `show` puts a finished figure into the notebook."""
+"""Pictures: each function returns the matplotlib `Axes` it drew on; `show` puts a finished figure into the notebook."""
 
 import base64
 import io
@@ -17,7 +17,6 @@ from bigmodel_lib.config import ModelConfig
 # Okabe & Ito's colours, told apart by readers with any colour vision.
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666"
 DARK = "#444444"  # small print
-_numbers = itertools.count(1)
 
 
 def png(figure: Figure) -> bytes:
@@ -34,59 +33,106 @@ def bundle(figure: Figure, alt: str) -> tuple[dict, dict]:
     return data, {"image/png": {"alt": alt}}
 
 
-def _check_labels(figure: Figure) -> None:
-    """Raise ValueError for a figure without title, or for axes without labels."""
+def display_bundle(data: dict, metadata: dict, caption: str, **more: Any) -> Any:
+    """Display what `bundle` returns, and a caption below it; returns IPython's handle if display_id=True is given."""
+    from IPython.display import Markdown, display
+
+    handle = display(data, raw=True, metadata=metadata, **more)
+    if caption:
+        display(Markdown(f"*{caption}*"))
+    return handle
+
+
+def show(ax: Axes, caption: str, alt: str) -> None:
+    """Display the figure of `ax` with a caption below it, and close it.
+
+    caption says what to see; alt says what is there, for those who cannot see.
+    Raises ValueError for an empty caption or alt text, a figure without title, or axes without labels.
+    """
+    figure: Any = ax.figure
+    if not caption.strip() or not alt.strip():
+        raise ValueError("a caption and an alt text were wanted: say in words what to see and what is there")
     for axes in figure.axes:
         if axes.axison and axes.get_label() != "<colorbar>" and not (axes.get_xlabel() and axes.get_ylabel()):
             raise ValueError("labelled axes were wanted: set_xlabel and set_ylabel with units, or turn the axes off")
     if not any(axes.get_title(loc="left") or axes.get_title() for axes in figure.axes):
         raise ValueError("a title was wanted: ax.set_title")
-
-
-def show(ax: Axes, caption: str, alt: str, handle: Any = None) -> None:
-    """Display the figure of `ax` with a caption below it, and close it.
-
-    caption says what to see; alt says what is there, for those who cannot see. A `handle` from an earlier call of
-    IPython's display is drawn over instead of adding a picture.
-    Raises ValueError for an empty caption or alt text, a figure without title, or axes without labels.
-    """
-    from IPython.display import Markdown, display
-
-    if not caption.strip() or not alt.strip():
-        raise ValueError("a caption and an alt text were wanted: say in words what to see and what is there")
-    figure: Any = ax.figure
-    _check_labels(figure)
-    data, metadata = bundle(figure, alt)
-    if handle is not None:
-        handle.update(data, raw=True, metadata=metadata)
-        return
-    display(data, raw=True, metadata=metadata)
-    display(Markdown(f"*{caption}*"))
+    display_bundle(*bundle(figure, alt), caption)
 
 
 def new_axes(title: str, x: str, y: str, width: float = 7.0, height: float = 3.6) -> Axes:
     """One labelled pair of axes in the course's style; width and height of the figure in inches."""
     _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     ax.set_title(title, loc="left", fontsize=12)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
+    ax.set(xlabel=x, ylabel=y)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def _canvas(ax: Axes | None, title: str, width: float, height: float) -> Axes:
-    """Axes to draw a diagram on, `width` by `height` units (inches, if they are new), without lines or numbers."""
-    ax = ax or new_axes(title, "", "", width, height)
-    ax.set_title(title, loc="left", fontsize=12)
-    ax.set_axis_off()
-    ax.set_xlim(0, width)
-    ax.set_ylim(0, height)
+def readable(token: str) -> str:
+    """A token as a label: blanks and line ends are shown as signs."""
+    return {" ": "␣", "\n": "⏎", "\t": "⇥", "\ufffd": "·"}.get(token, token)
+
+
+# Curves and bars
+
+
+def draw_bars(names: Sequence[str], values: Any, ax: Axes, colour: str = BLUE) -> Axes:
+    """Horizontal bars, the first on top."""
+    ax.barh(range(len(names)), values, color=colour)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
     return ax
 
 
-def _arrow(ax: Axes, start: tuple, end: tuple, colour: str, linewidth: float = 1.5, **more: Any) -> None:
-    properties = {"arrowstyle": "-|>", "color": colour, "linewidth": linewidth, **more}
-    ax.annotate("", end, start, arrowprops=properties, zorder=4)
+def draw_curve(rows: list[dict], references: dict[str, float], title: str) -> Axes:
+    """Training and validation loss against steps. rows as in a trainer's curve; references {name: loss} are lines."""
+    ax = new_axes(title, "step", "loss (nats per token)")
+    ax.plot(
+        [row["step"] for row in rows], [row["loss"] for row in rows], color=BLUE, label="training, mean of 10 steps"
+    )
+    held_out = [(row["step"], row["val_loss"]) for row in rows if "val_loss" in row]
+    if held_out:
+        ax.plot(*zip(*held_out, strict=True), color=RED, marker="o", linestyle="--", label="validation")
+    for (name, loss), style in zip(references.items(), itertools.cycle((":", "-.", (0, (5, 1)))), strict=False):
+        ax.axhline(loss, color=GREY, linestyle=style, linewidth=1.2, label=name)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, edgecolor="none", fontsize=9)
+    return ax
+
+
+class LiveCurve:
+    """A curve that is drawn again in place while a run goes on: `curve.update(trainer.curve, "step 200")`."""
+
+    def __init__(self, caption: str, references: dict[str, float]):
+        self.caption = caption
+        self.references = references
+        self.handle: Any = None
+
+    def update(self, rows: list[dict], status: str) -> None:
+        """Draw the rows so far over the last picture, with a line about the run as its title."""
+        alt = f"Line chart of the loss against steps, from {rows[0]['loss']:.2f} to {rows[-1]['loss']:.2f} now."
+        figure: Any = draw_curve(rows, self.references, status).figure
+        data, metadata = bundle(figure, alt)
+        if self.handle is None:
+            self.handle = display_bundle(data, metadata, self.caption, display_id=True)
+        else:
+            self.handle.update(data, raw=True, metadata=metadata)
+
+
+# Diagrams
+
+
+def _canvas(title: str, width: float, height: float) -> Axes:
+    """New axes for a diagram, `width` by `height` units, which are inches, without lines or numbers."""
+    ax = new_axes(title, "", "", width, height)
+    ax.set_axis_off()
+    ax.set(xlim=(0, width), ylim=(0, height))
+    return ax
+
+
+def _arrow(ax: Axes, start: tuple, end: tuple, colour: str, linewidth: float = 1.5) -> None:
+    style = dict(arrowstyle="-|>", color=colour, linewidth=linewidth, shrinkA=0, shrinkB=0)
+    ax.annotate("", end, start, arrowprops=style, zorder=4)
 
 
 def _box(ax: Axes, centre: tuple, words: str, colour: str, width: float = 1.2, height: float = 0.62) -> None:
@@ -97,113 +143,47 @@ def _box(ax: Axes, centre: tuple, words: str, colour: str, width: float = 1.2, h
     ax.text(x, y, words, ha="center", va="center", fontsize=9)
 
 
-# Curves and bars
-
-
-def draw_curve(rows: list[dict], references: dict[str, float] | None = None, ax: Axes | None = None) -> Axes:
-    """Training and validation loss against steps. rows as in a trainer's curve; references {name: loss} are lines."""
-    ax = ax or new_axes("Loss while training", "step", "loss (nats per token)")
-    steps = [row["step"] for row in rows]
-    ax.plot(steps, [row["loss"] for row in rows], color=BLUE, label="training, mean of 10 steps")
-    held_out = [(row["step"], row["val_loss"]) for row in rows if "val_loss" in row]
-    if held_out:
-        ax.plot(*zip(*held_out, strict=True), color=RED, marker="o", linestyle="--", label="validation")
-    styles = itertools.cycle((":", "-.", (0, (5, 1))))
-    for (name, loss), style in zip((references or {}).items(), styles, strict=False):
-        ax.axhline(loss, color=GREY, linestyle=style, linewidth=1.2, label=name)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, edgecolor="none", fontsize=9)
-    return ax
-
-
-class LiveCurve:
-    """A curve that is drawn again in place while a run goes on: `curve.update(run.curve)`."""
-
-    def __init__(self, caption: str, references: dict[str, float] | None = None, title: str = "Loss while training"):
-        self.caption = caption
-        self.references = references
-        self.title = title
-        self.handle: Any = None
-
-    def update(self, rows: list[dict], status: str = "") -> None:
-        """Draw the rows so far over the last picture, with a line about the run as its title."""
-        from IPython.display import DisplayHandle, Markdown, display
-
-        ax: Any = draw_curve(rows, self.references, new_axes(status or self.title, "step", "loss (nats per token)"))
-        alt = f"Line chart of the loss against steps, from {rows[0]['loss']:.2f} to {rows[-1]['loss']:.2f} now."
-        if self.handle is not None:
-            show(ax, self.caption, alt, self.handle)
-            return
-        self.handle = DisplayHandle(f"live-curve-{next(_numbers)}")
-        data, metadata = bundle(ax.figure, alt)
-        display(data, raw=True, metadata=metadata, display_id=self.handle.display_id)
-        display(Markdown(f"*{self.caption}*"))
-
-
-def draw_bars(names: Sequence[str], values: Any, ax: Axes, colour: str = BLUE) -> Axes:
-    """Horizontal bars, the first on top."""
-    places = np.arange(len(names))
-    ax.barh(places, values, color=colour)
-    ax.set_yticks(places, names)
-    ax.invert_yaxis()
-    return ax
-
-
-def readable(token: str) -> str:
-    """A token as a label: blanks and line ends are shown as signs."""
-    return {" ": "␣", "\n": "⏎", "\t": "⇥", "\ufffd": "·"}.get(token, token)
-
-
-# The pipeline
-
-PHASES = (
-    ("data input", "text becomes\nnumbers", "02", SKY),
-    ("pretraining", "guess the next token,\nmillions of times", "06", BLUE),
-    ("finetuning", "a little more training,\non one task", "07", GREEN),
-    ("output", "probabilities\nbecome text", "08", ORANGE),
+PHASES = (  # name, what is done, where, colour, what the weights are good for
+    ("data input", "text becomes\nnumbers", "02", SKY, ""),
+    ("pretraining", "guess the next token,\nmillions of times", "06", BLUE, "random at first"),
+    ("finetuning", "a little more training,\non one task", "07", GREEN, "can write"),
+    ("output", "probabilities\nbecome text", "08", ORANGE, "does the task, in use"),
 )
 
 
-def draw_pipeline(ax: Axes | None = None) -> Axes:
+def draw_pipeline() -> Axes:
     """The course's pipeline: phases in time, and the one set of weights that runs through them."""
-    ax = _canvas(ax, "The pipeline: four phases in time, one set of weights", 9.2, 3.4)
-    for place, (name, work, notebook, colour) in enumerate(PHASES):
+    ax = _canvas("The pipeline: four phases in time, one set of weights", 9.2, 3.4)
+    for place, (name, work, notebook, colour, weights) in enumerate(PHASES):
         middle = 1.075 + 2.32 * place
         _box(ax, (middle, 2.175), work, colour, 1.95, 1.45)
         ax.text(middle, 2.62, name, ha="center", va="center", fontsize=12, weight="bold")
         ax.text(middle, 1.63, f"notebook {notebook}", ha="center", va="center", fontsize=8.5, color=DARK)
+        ax.text(middle - 0.95, 0.95, weights, fontsize=9, color=RED)
         if place:
-            _arrow(ax, (middle - 1.325, 2.17), (middle - 0.995, 2.17), "black")
-    _arrow(ax, (2.42, 0.75), (9.0, 0.75), RED, 2)
-    for x, y, words in (
-        (2.45, 0.95, "random at first"),
-        (4.75, 0.95, "can write"),
-        (7.05, 0.95, "does the task, in use"),
-        (2.42, 0.35, "the model's weights: the same numbers, changed by training, then kept still"),
-    ):
-        ax.text(x, y, words, fontsize=9, color=RED)
+            _arrow(ax, (middle - 1.3, 2.17), (middle - 1.02, 2.17), "black")
+    _arrow(ax, (2.45, 0.75), (9.0, 0.75), RED, 2)
+    words = "the model's weights: the same numbers, changed by training, then kept still"
+    ax.text(2.45, 0.35, words, fontsize=9, color=RED)
     return ax
 
 
-# The residual stream
-
-
-def draw_residual_stream(config: ModelConfig, n_tokens: int, ax: Axes | None = None) -> Axes:
+def draw_residual_stream(config: ModelConfig, n_tokens: int) -> Axes:
     """The decoder as one stream with branches that read from it and add to it, and the shape at each place.
 
     config: of more than two blocks the first and the last are drawn. n_tokens: T in the shapes.
     """
-    ax = _canvas(ax, f"The residual stream of a decoder with {config.n_layers} blocks", 10.0, 4.6)
     T, D, V = n_tokens, config.d_model, config.vocab_size
+    ax = _canvas(f"The residual stream of a decoder with {config.n_layers} blocks", 10.0, 4.6)
     _arrow(ax, (1.25, 1.1), (8.78, 1.1), BLUE, 5)
-    stream = f"the stream x: ({T}, {D}), one row of {D} numbers a token"
-    ax.text(5.1, 0.68, stream, ha="center", color=BLUE, fontsize=10)
+    ax.text(5.1, 0.68, f"the stream x: ({T}, {D}), one row of {D} numbers a token", ha="center", color=BLUE)
     _box(ax, (0.65, 1.1), f"embedding\n{V} × {D}", GREY)
     _box(ax, (9.4, 1.1), f"norm, output\n{D} × {V}", GREY)
     ax.text(0.65, 0.45, f"tokens ({T},)", ha="center", fontsize=9)
     ax.text(9.4, 0.45, f"logits ({T}, {V})", ha="center", fontsize=9)
     shift = "shift, " if config.token_shift else ""
     for number, middle in [(0, 3.15), (config.n_layers - 1, 6.85)][: config.n_layers]:
-        ax.text(middle, 4.1, f"block {number}", ha="center", fontsize=10, weight="bold")
+        ax.text(middle, 4.1, f"block {number}", ha="center", weight="bold")
         _branch(ax, middle - 0.85, shift + "attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})")
         _branch(ax, middle + 0.85, shift + "MLP", GREEN, f"inside ({T}, {config.d_ff})")
     if config.n_layers > 2:
@@ -213,38 +193,32 @@ def draw_residual_stream(config: ModelConfig, n_tokens: int, ax: Axes | None = N
 
 def _branch(ax: Axes, middle: float, name: str, colour: str, inside: str) -> None:
     """What reads from the stream on the left, computes, and adds to the stream on the right."""
-    left, right = middle - 0.55, middle + 0.55
-    _arrow(ax, (left, 1.15), (left, 1.9), colour)
-    _box(ax, (left + 0.1, 2.15), "norm", GREY, 0.6, 0.42)
-    _arrow(ax, (left + 0.1, 2.4), (left + 0.2, 2.9), colour)
+    left, right = middle - 0.45, middle + 0.45
+    _arrow(ax, (left, 1.15), (left, 1.92), colour)
+    _box(ax, (left, 2.15), "norm", GREY, 0.6, 0.42)
+    _arrow(ax, (left, 2.38), (left, 2.87), colour)
     _box(ax, (middle, 3.2), name, colour)
     ax.text(middle, 3.65, inside, ha="center", fontsize=8.5, color=DARK)
-    _arrow(ax, (right, 2.85), (right, 1.22), colour)
+    _arrow(ax, (right, 2.87), (right, 1.17), colour)
     ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white", zorder=5)
 
 
-# What autograd has recorded
-
-
-def draw_graph(node: Any, names: dict[str, Any], ax: Axes | None = None) -> Axes:
+def draw_graph(node: Any, names: dict[str, Any]) -> Axes:
     """PyTorch's record of a computation: what will run backwards, in which order, and the shapes that it has kept.
 
     node: the result's `grad_fn`. names {name: tensor} labels the leaves, the tensors with a gradient of their own.
     """
-    places = _places_of(_levels_below(node))
-    lowest = min(y for _, y in places.values())
+    places = _places_below(node)
+    across, down = zip(*places.values(), strict=True)
     title = "What autograd has recorded, from the result down to the leaves"
-    ax = ax or new_axes(title, "", "", 8.4, 0.85 * (2 - lowest))
-    ax.set_title(title, loc="left", fontsize=12)
-    ax.set_axis_off()
+    ax = _canvas(title, 8.4, 0.85 * (2 - min(down)))
+    ax.set(xlim=(min(across) - 1.4, max(across) + 1.4), ylim=(min(down) - 0.6, 0.6))
     for parent, (x, y) in places.items():
         words, colour = _words_of(parent, names)
         box = dict(boxstyle="round", facecolor=colour, edgecolor=GREY)
-        ax.text(x, y, words, ha="center", va="center", fontsize=8.5, bbox=box, zorder=3)
+        ax.text(x, y, words, ha="center", va="center", fontsize=8.5, bbox=box)
         for child in _children(parent):
-            _arrow(ax, (x, y - 0.26), (places[child][0], places[child][1] + 0.26), RED, shrinkA=0, shrinkB=0)
-    ax.set_xlim(min(x for x, _ in places.values()) - 1.4, max(x for x, _ in places.values()) + 1.4)
-    ax.set_ylim(lowest - 0.6, 0.6)
+            _arrow(ax, (x, y - 0.26), (places[child][0], places[child][1] + 0.26), RED)
     return ax
 
 
@@ -252,31 +226,25 @@ def _children(node: Any) -> list:
     return [child for child, _ in node.next_functions if child is not None]
 
 
-def _levels_below(node: Any) -> list[list]:
-    """The nodes of the graph by level: each below all that call it."""
-    depth = {node: 0}
-    queue = [node]
-    while queue:
-        parent = queue.pop(0)
+def _places_below(root: Any) -> dict[Any, tuple[float, float]]:
+    """{node: (x, y)}: each a level below all that call it, near the middle below them, and clear of its neighbour."""
+    depth = {root: 0}
+    queue = [root]
+    for parent in queue:  # grows on the way
         for child in _children(parent):
-            if depth.get(child, -1) <= depth[parent]:
+            if depth.get(child, 0) <= depth[parent]:
                 depth[child] = depth[parent] + 1
                 queue.append(child)
-    return [[n for n in depth if depth[n] == level] for level in range(max(depth.values()) + 1)]
-
-
-def _places_of(levels: list[list]) -> dict[Any, tuple[float, float]]:
-    """{node: (x, y)}: each as near as it can be to the middle below its parents, and clear of its neighbour."""
-    wanted: dict = {levels[0][0]: [0.0]}
-    places = {}
-    for level, nodes in enumerate(levels):
-        x = -math.inf
-        for node in sorted(nodes, key=lambda node: np.mean(wanted[node])):
-            x = max(x + 2.1, float(np.mean(wanted[node])))
-            places[node] = x, -float(level)
+    places: dict[Any, tuple[float, float]] = {}
+    wanted: dict[Any, list[float]] = {root: [0.0]}
+    for level in range(max(depth.values()) + 1):
+        edge = -math.inf
+        for node in sorted((n for n in depth if depth[n] == level), key=lambda n: np.mean(wanted[n])):
+            edge = max(edge + 2.1, float(np.mean(wanted[node])))
+            places[node] = edge, -float(level)
             children = _children(node)
             for i, child in enumerate(children):
-                wanted.setdefault(child, []).append(x + 2.4 * (i - (len(children) - 1) / 2))
+                wanted.setdefault(child, []).append(edge + 2.4 * (i - (len(children) - 1) / 2))
     return places
 
 

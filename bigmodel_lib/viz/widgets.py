@@ -7,32 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import bundle, draw_bars, new_axes, readable
+from bigmodel_lib.viz.plots import BLUE, bundle, display_bundle, draw_bars, new_axes, readable
 
 if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
+    from torch import Tensor
+
     from bigmodel_lib.model.transformer import LanguageModel
     from bigmodel_lib.storyworld import StoryWorld
 
-# A widget and what is shown where no kernel runs
 
-
-def display_with_twin(widget: Any, data: dict, metadata: dict | None = None) -> None:
-    """Display a widget, and beside it its twin for pages where no kernel runs: data by type, such as "image/png"."""
-    from IPython.display import display
-
+def display_with_twin(widget: Any, data: dict, metadata: dict | None = None, caption: str = "") -> None:
+    """Display a widget, beside it its twin for pages where no kernel runs, data by type, and a caption below both."""
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    display({**data, "application/vnd.jupyter.widget-view+json": view}, raw=True, metadata=metadata)
-
-
-def display_with_picture(widget: Any, figure: Figure, caption: str, alt: str) -> None:
-    """Display a widget with a picture of it as its twin, and a caption below; the figure is closed."""
-    from IPython.display import Markdown, display
-
-    display_with_twin(widget, *bundle(figure, alt))
-    display(Markdown(f"*{caption}*"))
+    display_bundle({**data, "application/vnd.jupyter.widget-view+json": view}, metadata or {}, caption)
 
 
 def interact(draw: Callable[..., None], **controls: Any) -> None:
@@ -42,7 +31,6 @@ def interact(draw: Callable[..., None], **controls: Any) -> None:
     Raises CourseError if draw shows no picture.
     """
     import ipywidgets
-    from IPython.display import Markdown, display
     from IPython.utils.capture import capture_output
 
     widget = ipywidgets.interactive(draw, **controls)
@@ -51,17 +39,24 @@ def interact(draw: Callable[..., None], **controls: Any) -> None:
     picture = next((output for output in first.outputs if "image/png" in output.data), None)
     if picture is None:
         raise CourseError(f"{draw.__name__} shows no picture: let it call plots.show")
-    display_with_twin(widget, picture.data, picture.metadata)
-    display(Markdown(f"*In JupyterLab, change {', '.join(controls)}, and the picture follows.*"))
+    caption = f"In JupyterLab, change {', '.join(controls)}, and the picture follows."
+    display_with_twin(widget, picture.data, picture.metadata, caption)
 
 
-def _bar(p: float, longest: float) -> str:
-    """HTML for a probability: a bar of at most `longest` letters' width, and the number."""
-    style = f"display:inline-block;height:0.7em;background:#0072B2;width:{longest * p:.2f}em"
+def _bar(p: float) -> str:
+    """A probability in HTML: a bar and the number."""
+    style = f"display:inline-block;height:0.7em;background:{BLUE};width:{12 * p:.2f}em"
     return f'<span style="{style}"></span> {p:.2f}'
 
 
-# A game on the story world
+def _button(name: str, *actions: Callable[[], Any]) -> Any:
+    """A button that does one thing after another."""
+    import ipywidgets
+
+    button = ipywidgets.Button(description=name)
+    for action in actions:
+        button.on_click(lambda _, action=action: action())
+    return button
 
 
 class GuessTheNextWord:
@@ -75,9 +70,7 @@ class GuessTheNextWord:
         self.world = world
         self.story = world.sample(np.random.default_rng(seed))
         self.position = len(self.story.sentences[0])
-        self.turns = 0
-        self.hits = 0
-        self.best_hits = 0
+        self.turns = self.hits = self.best_hits = 0
         self.nats = 0.0
         self._skip()
 
@@ -123,43 +116,31 @@ class GuessTheNextWord:
 
     def _ipython_display_(self) -> None:
         twin = {"text/markdown": f"{self.told()} **…?**", "text/plain": f"{self.told()} …?"}
-        display_with_twin(_GamePanel(self).box, twin)
+        display_with_twin(_game_panel(self), twin)
 
 
-class _GamePanel:
-    """The game's field and button."""
+def _game_panel(game: GuessTheNextWord) -> Any:
+    """The game as a field and a button."""
+    import ipywidgets
 
-    def __init__(self, game: GuessTheNextWord):
-        import ipywidgets
+    text, answer = ipywidgets.HTML(), ipywidgets.HTML()
+    words = sorted(set(game.world.tokenizer().vocabulary))
+    field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
 
-        self.game = game
-        self.text = ipywidgets.HTML()
-        self.answer = ipywidgets.HTML()
-        words = sorted(set(game.world.tokenizer().vocabulary))
-        self.field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
-        self.button = ipywidgets.Button(description="guess")
-        self.button.on_click(self.play)
-        self.box = ipywidgets.VBox([self.text, ipywidgets.HBox([self.field, self.button]), self.answer])
-        self.tell()
+    def play() -> None:
+        if field.value.strip() and not game.over:
+            rows = sorted(game.probs.items(), key=lambda row: -row[1])[:6]
+            word = '<span style="display:inline-block;width:6em">{}</span>'
+            bars = [f"<div>{word.format(html.escape(name))}{_bar(p)}</div>" for name, p in rows]
+            said = html.escape(game.guess(field.value))
+            answer.value = f"<p>{said}</p><div>What could have come:</div>{''.join(bars)}"
+        text.value = f"<p>{html.escape(game.told())} <b>{'' if game.over else '…?'}</b></p>"
+        field.value = ""
+        button.disabled = game.over
 
-    def tell(self) -> None:
-        over = self.game.over
-        self.text.value = f"<p>{html.escape(self.game.told())} <b>{'' if over else '…?'}</b></p>"
-        self.field.value = ""
-        self.button.disabled = over
-
-    def play(self, _: Any) -> None:
-        if self.field.value.strip() and not self.game.over:
-            probs = self.game.probs
-            said = self.game.guess(self.field.value)
-            rows = sorted(probs.items(), key=lambda row: -row[1])[:6]
-            style = "display:inline-block;width:6em"
-            bars = [f'<div><span style="{style}">{html.escape(word)}</span>{_bar(p, 12)}</div>' for word, p in rows]
-            self.answer.value = f"<p>{html.escape(said)}</p><div>What could have come:</div>{''.join(bars)}"
-            self.tell()
-
-
-# Writing with a model
+    button = _button("guess", play)
+    play()
+    return ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer])
 
 
 class WriteWithMe:
@@ -191,15 +172,14 @@ class WriteWithMe:
     def price(self) -> float:
         return math.fsum(self.prices)
 
-    def distribution(self) -> "torch.Tensor":
+    def distribution(self) -> "Tensor":
         """What the next token is drawn from, by the settings of now, (V,); the model sees the last T tokens."""
         import torch
 
         from bigmodel_lib.generation import next_logits, sampling_distribution
 
         window = [*self.start, *self.written][-self.model.config.context_length :]
-        tokens = torch.tensor([window], device=self.model.device)
-        logits = next_logits(self.model, tokens)[0]
+        logits = next_logits(self.model, torch.tensor([window], device=self.model.device))[0]
         return sampling_distribution(logits, self.temperature, self.top_k, self.top_p)
 
     def candidates(self) -> list[tuple[int, str, float]]:
@@ -208,17 +188,14 @@ class WriteWithMe:
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [(token, self.tokenizer.decode([token]), p) for token, p in rows if p > 0]
 
-    def _append(self, token: int, p: float) -> None:
-        self.written.append(token)
-        self.prices.append(-math.log(p))
-
     def choose(self, place: int) -> str:
         """Append the candidate at a place of the list; returns its text. Raises CourseError for one not shown."""
         shown = self.candidates()
         if not 0 <= place < len(shown):
             raise CourseError(f"candidate {place} is not shown: choose 0 to {len(shown) - 1}")
         token, text, p = shown[place]
-        self._append(token, p)
+        self.written.append(token)
+        self.prices.append(-math.log(p))
         return text
 
     def draw(self, n: int = 1) -> None:
@@ -226,7 +203,8 @@ class WriteWithMe:
         for _ in range(n):
             p = self.distribution()
             token = int(p.multinomial(1, generator=self.generator))
-            self._append(token, float(p[token]))
+            self.written.append(token)
+            self.prices.append(-math.log(p[token]))
 
     def undo(self) -> None:
         """Take the last token back, if there is one."""
@@ -243,60 +221,41 @@ class WriteWithMe:
 
     def _ipython_display_(self) -> None:
         caption = "Choose the next word by its button, or let the model draw it; the sliders change what it draws from."
-        alt = "Bar chart of the likeliest next words after the text in the title."
-        box = _WritingPanel(self).box
         figure: Any = self.draw_on().figure
-        display_with_picture(box, figure, caption, alt)
+        twin = bundle(figure, "Bar chart of the likeliest next words after the text in the title.")
+        display_with_twin(_writing_panel(self), *twin, caption)
 
 
-class _WritingPanel:
+def _writing_panel(pen: WriteWithMe) -> Any:
     """The buttons and sliders of one who writes with a model."""
+    import ipywidgets
 
-    def __init__(self, pen: WriteWithMe):
-        import ipywidgets
-
-        self.pen = pen
-        self.text = ipywidgets.HTML()
-        self.rows = []
-        for place in range(pen.shown):
-            self.rows.append((self._button("", pen.choose, place), ipywidgets.HTML()))
-        actions = [self._button("draw 1", pen.draw), self._button("draw 20", pen.draw, 20)]
-        actions.append(self._button("undo", pen.undo))
-        self.settings = {
-            "temperature": ipywidgets.FloatSlider(min=0.0, max=2.0, step=0.1, description="temperature"),
-            "top_k": ipywidgets.IntSlider(min=0, max=50, description="top k"),
-            "top_p": ipywidgets.FloatSlider(min=0.05, max=1.0, step=0.05, description="top p"),
-        }
-        for name, slider in self.settings.items():
-            slider.value = getattr(pen, name)
-            slider.observe(self.set_and_show, "value")
-        bars = [ipywidgets.HBox(row) for row in self.rows]
-        self.box = ipywidgets.VBox([self.text, *bars, ipywidgets.HBox(actions), *self.settings.values()])
-        self.show()
-
-    def _button(self, name: str, action: Callable, *given: int) -> Any:
-        """A button that does something and shows what has become of the text."""
-        import ipywidgets
-
-        def act(_):
-            action(*given)
-            self.show()
-
-        button = ipywidgets.Button(description=name)
-        button.on_click(act)
-        return button
-
-    def set_and_show(self, _: Any) -> None:
-        for name, slider in self.settings.items():
-            setattr(self.pen, name, slider.value)
-        self.show()
-
-    def show(self) -> None:
-        cost = f"what the choices cost: {self.pen.price:.2f} nats"
-        self.text.value = f"<p>{html.escape(self.pen.text)}▏</p><p>{cost}</p>"
-        shown = self.pen.candidates()
-        for place, (button, bar) in enumerate(self.rows):
+    def show() -> None:
+        cost = f"what the choices cost: {pen.price:.2f} nats"
+        text.value = f"<p>{html.escape(pen.text)}▏</p><p>{cost}</p>"
+        shown = pen.candidates()
+        for place, (button, bar) in enumerate(rows):
             word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
             button.description = readable(word)
             button.disabled = p == 0
-            bar.value = _bar(p, 14) if p else ""
+            bar.value = _bar(p) if p else ""
+
+    def set_and_show(_: Any) -> None:
+        for name, slider in sliders.items():
+            setattr(pen, name, slider.value)
+        show()
+
+    text = ipywidgets.HTML()
+    places = range(pen.shown)
+    rows = [(_button("", lambda place=place: pen.choose(place), show), ipywidgets.HTML()) for place in places]
+    actions = [_button(f"draw {n}", lambda n=n: pen.draw(n), show) for n in (1, 20)]
+    sliders = {
+        "temperature": ipywidgets.FloatSlider(pen.temperature, min=0.0, max=2.0, step=0.1, description="temperature"),
+        "top_k": ipywidgets.IntSlider(pen.top_k, min=0, max=50, description="top k"),
+        "top_p": ipywidgets.FloatSlider(pen.top_p, min=0.05, max=1.0, step=0.05, description="top p"),
+    }
+    for slider in sliders.values():
+        slider.observe(set_and_show, "value")
+    show()
+    below = ipywidgets.HBox([*actions, _button("undo", pen.undo, show)])
+    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), below, *sliders.values()])
