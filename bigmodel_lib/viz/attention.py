@@ -6,7 +6,6 @@ Every map has its tokens on both axes, rows for the query (who looks), columns f
 
 import contextlib
 import functools
-import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -114,7 +113,7 @@ def _wall(maps: ndarray, tokens: Sequence[str], title: str) -> Axes:
     side = 1.9 if H > 2 else 2.6
     figure = plt.figure(figsize=(side * H + 1.6, side * L + 1.3), layout="constrained")
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    grid, image = _thumbnails(figure, maps, "{}.{}")
+    grid, image = _thumbnails(figure, maps)
     corner = grid[L - 1, 0]
     corner.set_axis_on()
     corner.set(xlabel="key", ylabel="query")
@@ -123,13 +122,13 @@ def _wall(maps: ndarray, tokens: Sequence[str], title: str) -> Axes:
     return corner
 
 
-def _thumbnails(figure: FigureBase, maps: ndarray, name: str) -> tuple[ndarray, AxesImage]:
-    """Maps (L, H, T, T) with nothing but their names, such as "{}.{}" of layer and head: (their axes, an image)."""
+def _thumbnails(figure: FigureBase, maps: ndarray) -> tuple[ndarray, AxesImage]:
+    """Maps (L, H, T, T) with nothing but their names, "layer.head": (their axes, an image)."""
     grid: Any = figure.subplots(*maps.shape[:2], squeeze=False)
-    for place in np.ndindex(grid.shape):
-        image = grid[place].imshow(maps[place], **SCALE)
-        grid[place].set_title(name.format(*place), fontsize=9, pad=3)
-        grid[place].set_axis_off()
+    for layer, head in np.ndindex(grid.shape):
+        image = grid[layer, head].imshow(maps[layer, head], **SCALE)
+        grid[layer, head].set_title(f"{layer}.{head}", fontsize=9, pad=3)
+        grid[layer, head].set_axis_off()
     return grid, image
 
 
@@ -140,42 +139,15 @@ def outline(ax: Axes, on: Any, colour: str = RED) -> Axes:
     return ax
 
 
-PER_LINE = 18  # tokens in the explorer's text
-
-
-def draw_words(scores: Sequence[float], tokens: Sequence[str], ax: Axes, name: str = "") -> Axes:
-    """A text with each token shaded by its score, 0 to 1, after a name for them."""
-    ax.set_axis_off()
-    ax.set(xlim=(0, 100), ylim=(-math.ceil(len(tokens) / PER_LINE), 0.3))
-    ax.text(0, -0.5, name, fontsize=9, va="center", weight="bold")
-    style: dict[str, Any] = dict(fontsize=8, fontfamily=fonts_for(tokens), ha="center", va="center")
-    x = 0.0
-    for place, (word, score) in enumerate(zip(map(readable, tokens), np.clip(scores, 0, 1), strict=True)):
-        line, column = divmod(place, PER_LINE)
-        x = x if column else 17.0
-        width = 1.0 + 0.92 * _width(word)
-        ax.add_patch(plt.Rectangle((x, -line - 0.92), width, 0.84, color=BLUE, alpha=float(score), linewidth=0))
-        ax.text(x + width / 2, -line - 0.5, word, color="white" if score > 0.55 else "black", **style)
-        x += width + 0.15
-    return ax
-
-
-def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], chosen: dict) -> Figure:
-    """The still picture of the explorer: the text shaded by the chosen row, all maps small, one large.
-
-    maps (rows, columns, T, T), large (T, T), chosen as in `AttentionExplorer.selection`.
-    """
-    _, columns, T, _ = maps.shape
-    text_height = 0.5 + 0.3 * math.ceil(len(tokens) / PER_LINE)
-    figure = plt.figure(figsize=(10.5, 5.1 + text_height), layout="constrained")
-    top, below = figure.subfigures(2, 1, height_ratios=(text_height, 5.2))
-    ax = draw_words(large[chosen["query"]], tokens, top.subplots(), f"“{readable(chosen['token'])}”\nlooks at")
-    ax.set_title(f"Attention explorer: {chosen['method']}, layer {chosen['layer']}, head {chosen['head']}", loc="left")
-    small, right = below.subfigures(1, 2, width_ratios=(1.0, 1.25))
-    _thumbnails(small, maps, "{}.{}" if columns > 1 else "{}")
+def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: int, title: str) -> Figure:
+    """The explorer as a still picture: all maps (rows, columns, T, T) small, one large (T, T), a row of it framed."""
+    figure = plt.figure(figsize=(10.5, 5.5), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left")
+    small, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
+    _thumbnails(small, maps)
     big = draw_attention(large, tokens, ax=right.subplots())
     big.set(xlabel=KEY, ylabel=QUERY)
-    big.add_patch(plt.Rectangle((-0.5, chosen["query"] - 0.5), T, 1, fill=False, edgecolor=RED, linewidth=1.5))
+    big.add_patch(plt.Rectangle((-0.5, query - 0.5), len(tokens), 1, fill=False, edgecolor=RED, linewidth=1.5))
     return figure
 
 

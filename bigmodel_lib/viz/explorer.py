@@ -147,12 +147,11 @@ class AttentionExplorer(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         chosen = self.selection
-        alt = (
-            f"Explorer of attention maps: {self.method}, layer {self.layer}, head {self.head}; the token "
-            f"{chosen['token']!r} of a text of {len(self.tokens)} looks most at {chosen['looks at'][0][1]!r}."
-        )
+        title = f"Attention explorer: {self.method}, layer {self.layer}, head {self.head}"
+        token, most = repr(chosen["token"]), repr(chosen["looks at"][0][1])
+        alt = f"{title}; the token {token} of a text of {len(self.tokens)} looks most at {most}."
         caption = (
             "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
         )
-        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen)
+        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen["query"], title)
         display_with_twin(self, *bundle(figure, alt), caption)

@@ -26,7 +26,7 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def bundle(figure: Figure, alt: str) -> tuple[dict, dict]:
+def bundle(figure: Any, alt: str) -> tuple[dict, dict]:
     """What Jupyter displays for a figure, which is closed: (the picture and a line that says it in words, its alt)."""
     data = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": f"Picture: {alt}"}
     plt.close(figure)
@@ -49,9 +49,9 @@ def show(ax: Axes, caption: str, alt: str) -> None:
     caption says what to see; alt says what is there, for those who cannot see.
     Raises ValueError for an empty caption or alt text, a figure without title, or axes without labels.
     """
-    figure: Any = ax.figure
     if not caption.strip() or not alt.strip():
         raise ValueError("a caption and an alt text were wanted: say in words what to see and what is there")
+    figure: Any = ax.figure
     for axes in figure.axes:
         if axes.axison and axes.get_label() != "<colorbar>" and not (axes.get_xlabel() and axes.get_ylabel()):
             raise ValueError("labelled axes were wanted: set_xlabel and set_ylabel with units, or turn the axes off")
@@ -85,34 +85,35 @@ def draw_bars(names: Sequence[str], values: Any, ax: Axes, colour: str = BLUE) -
     return ax
 
 
-def draw_curve(rows: list[dict], references: dict[str, float], title: str) -> Axes:
-    """Training and validation loss against steps. rows as in a trainer's curve; references {name: loss} are lines."""
-    ax = new_axes(title, "step", "loss (nats per token)")
-    ax.plot(
-        [row["step"] for row in rows], [row["loss"] for row in rows], color=BLUE, label="training, mean of 10 steps"
-    )
-    held_out = [(row["step"], row["val_loss"]) for row in rows if "val_loss" in row]
-    if held_out:
-        ax.plot(*zip(*held_out, strict=True), color=RED, marker="o", linestyle="--", label="validation")
-    for (name, loss), style in zip(references.items(), itertools.cycle((":", "-.", (0, (5, 1)))), strict=False):
-        ax.axhline(loss, color=GREY, linestyle=style, linewidth=1.2, label=name)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, edgecolor="none", fontsize=9)
-    return ax
-
-
 class LiveCurve:
-    """A curve that is drawn again in place while a run goes on: `curve.update(trainer.curve, "step 200")`."""
+    """Training and validation loss, drawn again in place while a run goes on: `curve.update(trainer.curve, "step 9")`.
+
+    references: {name: loss} of lines to compare with.
+    """
 
     def __init__(self, caption: str, references: dict[str, float]):
         self.caption = caption
         self.references = references
         self.handle: Any = None
 
+    def draw(self, rows: list[dict], status: str) -> Axes:
+        """The rows so far, {"step", "loss"} and sometimes "val_loss", with a line about the run as its title."""
+        ax = new_axes(status, "step", "loss (nats per token)")
+        steps = [row["step"] for row in rows]
+        ax.plot(steps, [row["loss"] for row in rows], color=BLUE, label="training, mean of 10 steps")
+        held_out = [(row["step"], row["val_loss"]) for row in rows if "val_loss" in row]
+        if held_out:
+            ax.plot(*zip(*held_out, strict=True), color=RED, marker="o", linestyle="--", label="validation")
+        styles = itertools.cycle((":", "-.", (0, (5, 1))))
+        for (name, loss), style in zip(self.references.items(), styles, strict=False):
+            ax.axhline(loss, color=GREY, linestyle=style, linewidth=1.2, label=name)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, edgecolor="none", fontsize=9)
+        return ax
+
     def update(self, rows: list[dict], status: str) -> None:
-        """Draw the rows so far over the last picture, with a line about the run as its title."""
+        """Draw over the last picture."""
         alt = f"Line chart of the loss against steps, from {rows[0]['loss']:.2f} to {rows[-1]['loss']:.2f} now."
-        figure: Any = draw_curve(rows, self.references, status).figure
-        data, metadata = bundle(figure, alt)
+        data, metadata = bundle(self.draw(rows, status).figure, alt)
         if self.handle is None:
             self.handle = display_bundle(data, metadata, self.caption, display_id=True)
         else:

@@ -23,20 +23,15 @@ def _note(text: str) -> dict:
     return {"output_type": "display_data", "data": {"text/markdown": text, "text/plain": text}, "metadata": {}}
 
 
-def _without_widgets(outputs: list[dict], saved: Collection[str]) -> list[dict]:
-    """The outputs with pictures for widgets. saved: the ids of those that the notebook can show without a kernel."""
-    kept = []
-    for output in outputs:
-        view = output.get("data", {}).get(WIDGET)
-        if view is None or view.get("model_id") in saved:
-            kept.append(output)
-            continue
-        data = {name: value for name, value in output["data"].items() if name != WIDGET}
-        if data.keys() - {"text/plain"}:
-            kept += [dict(output, data=data), _note(PICTURE_NOTE)]
-        else:
-            kept.append(_note(WIDGET_NOTE))
-    return kept
+def _without_widget(output: dict, saved: Collection[str]) -> list[dict]:
+    """The output with a picture for its widget. saved: the ids of those that the notebook can show without a kernel."""
+    view = output.get("data", {}).get(WIDGET)
+    if view is None or view.get("model_id") in saved:
+        return [output]
+    data = {name: value for name, value in output["data"].items() if name != WIDGET}
+    if data.keys() - {"text/plain"}:
+        return [dict(output, data=data), _note(PICTURE_NOTE)]
+    return [_note(WIDGET_NOTE)]
 
 
 def keep_pictures(model: dict, **_: object) -> None:
@@ -50,7 +45,7 @@ def keep_pictures(model: dict, **_: object) -> None:
     saved = notebook.get("metadata", {}).get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for cell in notebook.get("cells", []):
         if "outputs" in cell:
-            cell["outputs"] = _without_widgets(cell["outputs"], saved)
+            cell["outputs"] = [kept for output in cell["outputs"] for kept in _without_widget(output, saved)]
 
 
 def _jupyter_server_extension_points():

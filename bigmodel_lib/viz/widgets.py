@@ -9,13 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.storyworld import StoryWorld, text_of
 from bigmodel_lib.viz.plots import BLUE, bundle, display_bundle, draw_bars, new_axes, readable
 
 if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
     from torch import Tensor
 
     from bigmodel_lib.model.transformer import LanguageModel
-    from bigmodel_lib.storyworld import StoryWorld
 
 
 def display_with_twin(widget: Any, data: dict, metadata: dict | None = None, caption: str = "") -> None:
@@ -66,7 +66,7 @@ class GuessTheNextWord:
     sentence, and words that can only be one, are told without asking. After Shannon 1951, who had people guess English.
     """
 
-    def __init__(self, world: "StoryWorld", seed: int = 0):
+    def __init__(self, world: StoryWorld, seed: int = 0):
         self.world = world
         self.story = world.sample(np.random.default_rng(seed))
         self.position = len(self.story.sentences[0])
@@ -89,8 +89,6 @@ class GuessTheNextWord:
 
     def told(self) -> str:
         """The story so far."""
-        from bigmodel_lib.storyworld import text_of
-
         return text_of(self.story.tokens[: self.position])
 
     def guess(self, word: str) -> str:
@@ -240,22 +238,14 @@ def _writing_panel(pen: WriteWithMe) -> Any:
             button.disabled = p == 0
             bar.value = _bar(p) if p else ""
 
-    def set_and_show(_: Any) -> None:
-        for name, slider in sliders.items():
-            setattr(pen, name, slider.value)
+    def set_and_show(temperature: float = pen.temperature, top_k: int = pen.top_k, top_p: float = pen.top_p) -> None:
+        pen.temperature, pen.top_k, pen.top_p = temperature, top_k, top_p
         show()
 
     text = ipywidgets.HTML()
     places = range(pen.shown)
     rows = [(_button("", lambda place=place: pen.choose(place), show), ipywidgets.HTML()) for place in places]
     actions = [_button(f"draw {n}", lambda n=n: pen.draw(n), show) for n in (1, 20)]
-    sliders = {
-        "temperature": ipywidgets.FloatSlider(pen.temperature, min=0.0, max=2.0, step=0.1, description="temperature"),
-        "top_k": ipywidgets.IntSlider(pen.top_k, min=0, max=50, description="top k"),
-        "top_p": ipywidgets.FloatSlider(pen.top_p, min=0.05, max=1.0, step=0.05, description="top p"),
-    }
-    for slider in sliders.values():
-        slider.observe(set_and_show, "value")
-    show()
-    below = ipywidgets.HBox([*actions, _button("undo", pen.undo, show)])
-    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), below, *sliders.values()])
+    actions.append(_button("undo", pen.undo, show))
+    sliders = ipywidgets.interactive(set_and_show, temperature=(0.0, 2.0, 0.1), top_k=(0, 50), top_p=(0.05, 1.0, 0.05))
+    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(actions), sliders])
