@@ -25,8 +25,6 @@ from bigmodel_lib.interpretability import interventions, maps, scores
 from bigmodel_lib.measuring import compression, evaluation
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.recipes import MODES
-from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.storyworld.tasks import Task, task_tokenizer
 from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints, early_stopping
 from bigmodel_lib.training.trainer import Trainer
@@ -241,9 +239,6 @@ def finetuning_and_keeping(device) -> dict:
     """{name: call}: classifiers in each mode, and models on disk."""
     model, by_byte = put(random_model(11), device), put(random_model(256), device)
     rows, labels = [np.arange(i % 4, 4 + i % 3) for i in range(12)], np.arange(12) % 4 // 3
-    tasks = [Task("question", ["a", "book"], ["hall", "."])]
-    tokenizer = task_tokenizer(StoryWorld(longest=40))
-    answering = put(random_model(tokenizer.vocab_size), device)
 
     def finetuned(mode):
         run = classification.classifier_run(model, rows, labels, 2, mode, steps=3)
@@ -261,7 +256,6 @@ def finetuning_and_keeping(device) -> dict:
     return {
         **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
         "train_until_worse": stopped_early,
-        "exact_share": lambda: evaluation.exact_share(answering, tasks, tokenizer),
         "opinions": lambda: evaluation.opinions(model, [np.arange(6)], [2]),
         "save_model": kept,
     }

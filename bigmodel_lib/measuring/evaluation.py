@@ -1,4 +1,4 @@
-"""What measures a model: its loss on a text, and how often it is right about labels and tasks."""
+"""What measures a model: its loss on a text, and how often it is right about labels."""
 
 import math
 from collections.abc import Sequence
@@ -11,25 +11,18 @@ from torch import nn
 from bigmodel_lib.model.devices import autocast, device_of, evaluating, to_device
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel
-from bigmodel_lib.storyworld.tasks import Task, task_batch
 from bigmodel_lib.text.batches import all_windows, mask_tokens, pad_windows
-from bigmodel_lib.text.tokenizers import Tokenizer
 
 
 @torch.no_grad()
 def evaluate(
-    model: LanguageModel,
-    tokens: ndarray,
-    batch_size: int = 64,
-    precision: str = "auto",
-    seed: int = 0,
-    mask_rate: float = 0.15,
+    model: LanguageModel, tokens: ndarray, batch_size: int = 64, precision: str = "auto", mask_rate: float = 0.15
 ) -> float:
     """Mean loss in nats per target over all of `tokens`, in windows of the model's context that do not overlap.
 
-    An encoder's last token id stands for a hidden token; its hidden places are drawn with `seed`, the same each time.
+    An encoder's last token id stands for a hidden token; the places that are hidden are the same each time.
     """
-    sums, count, rng = [], 0, np.random.default_rng(seed)
+    sums, count, rng = [], 0, np.random.default_rng(0)
     for x, y in all_windows(tokens, batch_size, model.config.context_length):
         if not model.config.causal:
             x, y = mask_tokens(x, model.config.vocab_size - 1, rng, mask_rate)
@@ -81,18 +74,3 @@ def opinions(model: LanguageModel, documents: Sequence[ndarray], starts: Sequenc
             log_probs = model(tokens[None, :-1])[0].float().log_softmax(dim=-1)
         found.append(log_probs[start - 1 :].gather(1, tokens[start:, None]).min())
     return torch.stack(found).cpu().numpy()
-
-
-@torch.no_grad()
-def exact_share(model: LanguageModel, tasks: Sequence[Task], tokenizer: Tokenizer, batch_size: int = 50) -> float:
-    """The share of language tasks that a model answers exactly: greedy decoding gives every wanted token.
-
-    Greedy decoding does so just if each wanted token is the likeliest after those before it, so one reading is enough.
-    """
-    right = 0
-    for start in range(0, len(tasks), batch_size):
-        x, y = task_batch(tasks[start : start + batch_size], tokenizer)
-        with evaluating(model):
-            said = model(to_device(x, device_of(model))).argmax(dim=-1).cpu().numpy()
-        right += int(((said == y) | (y < 0)).all(axis=1).sum())
-    return right / len(tasks)

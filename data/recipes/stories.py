@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bigmodel_lib.measuring.costs import hardware
-from bigmodel_lib.measuring.evaluation import exact_share
+from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
@@ -97,6 +97,21 @@ def gap(model, world, tokenizer, n_stories: int = 1000) -> dict:
         cost += float(cross_entropy(model(tokens[None, :-1]), tokens[None, 1:])) * (len(tokens) - 1)
         count += len(tokens) - 1
     return {"loss": cost / count, "floor": -sum(story.log_prob for story in stories) / count}
+
+
+@torch.no_grad()
+def exact_share(model, tasks, tokenizer, batch_size: int = 50) -> float:
+    """The share of tasks that a model answers exactly: greedy decoding gives every wanted token.
+
+    Greedy decoding does so just if each wanted token is the likeliest after those before it, so one reading is enough.
+    """
+    right = 0
+    for start in range(0, len(tasks), batch_size):
+        x, y = task_batch(tasks[start : start + batch_size], tokenizer)
+        with evaluating(model):
+            said = model(torch.from_numpy(x)).argmax(dim=-1).numpy()
+        right += int(((said == y) | (y < 0)).all(axis=1).sum())
+    return right / len(tasks)
 
 
 def exact(model, world, tokenizer, n_stories: int = 1000) -> dict:
