@@ -144,28 +144,26 @@ def _box(ax: Axes, centre: tuple, words: str, colour: str, width: float = 1.2, h
     ax.text(x, y, words, ha="center", va="center", fontsize=9)
 
 
-PHASES = (  # name, what is done, where, colour, what the weights are good for
-    ("data input", "text becomes\nnumbers", "02", SKY, ""),
-    ("pretraining", "guess the next token,\nmillions of times", "06", BLUE, "random at first"),
-    ("finetuning", "a little more training,\non one task", "07", GREEN, "can write"),
-    ("output", "probabilities\nbecome text", "08", ORANGE, "does the task, in use"),
-)
-
-
 def draw_pipeline() -> Axes:
     """The course's pipeline: phases in time, and the one set of weights that runs through them."""
     ax = _canvas("The pipeline: four phases in time, one set of weights", 9.2, 3.4)
-    for place, (name, work, notebook, colour, weights) in enumerate(PHASES):
-        middle = 1.075 + 2.32 * place
+    phases = (  # name, what is done, where, colour, what the weights are good for
+        ("data input", "text becomes\nnumbers", "02", SKY, ""),
+        ("pretraining", "guess the next token,\nmillions of times", "06", BLUE, "random at first"),
+        ("finetuning", "a little more training,\non one task", "07", GREEN, "can write"),
+        ("output", "probabilities\nbecome text", "08", ORANGE, "does the task, in use"),
+    )
+    for place, (name, work, notebook, colour, weights) in enumerate(phases):
+        left, middle = 0.1 + 2.32 * place, 1.075 + 2.32 * place
         _box(ax, (middle, 2.175), work, colour, 1.95, 1.45)
         ax.text(middle, 2.62, name, ha="center", va="center", fontsize=12, weight="bold")
         ax.text(middle, 1.63, f"notebook {notebook}", ha="center", va="center", fontsize=8.5, color=DARK)
-        ax.text(middle - 0.95, 0.95, weights, fontsize=9, color=RED)
+        ax.text(left, 0.95, weights, fontsize=9, color=RED)
         if place:
-            _arrow(ax, (middle - 1.3, 2.17), (middle - 1.02, 2.17), "black")
-    _arrow(ax, (2.45, 0.75), (9.0, 0.75), RED, 2)
+            _arrow(ax, (left - 0.33, 2.17), (left - 0.04, 2.17), "black")
+    _arrow(ax, (2.42, 0.75), (9.0, 0.75), RED, 2)
     words = "the model's weights: the same numbers, changed by training, then kept still"
-    ax.text(2.45, 0.35, words, fontsize=9, color=RED)
+    ax.text(2.42, 0.35, words, fontsize=9, color=RED)
     return ax
 
 

@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import ipywidgets
 import numpy as np
+from IPython.utils.capture import capture_output
 from matplotlib.axes import Axes
 
 from bigmodel_lib.errors import CourseError
@@ -30,9 +32,6 @@ def interact(draw: Callable[..., None], **controls: Any) -> None:
     draw(**values) shows a picture; controls are as in ipywidgets.interact, such as tau=(0.1, 10.0, 0.1).
     Raises CourseError if draw shows no picture.
     """
-    import ipywidgets
-    from IPython.utils.capture import capture_output
-
     widget = ipywidgets.interactive(draw, **controls)
     with capture_output() as first:
         draw(**widget.kwargs)
@@ -51,8 +50,6 @@ def _bar(p: float) -> str:
 
 def _button(name: str, *actions: Callable[[], Any]) -> Any:
     """A button that does one thing after another."""
-    import ipywidgets
-
     button = ipywidgets.Button(description=name)
     for action in actions:
         button.on_click(lambda _, action=action: action())
@@ -119,8 +116,6 @@ class GuessTheNextWord:
 
 def _game_panel(game: GuessTheNextWord) -> Any:
     """The game as a field and a button."""
-    import ipywidgets
-
     text, answer = ipywidgets.HTML(), ipywidgets.HTML()
     words = sorted(set(game.world.tokenizer().vocabulary))
     field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
@@ -226,7 +221,6 @@ class WriteWithMe:
 
 def _writing_panel(pen: WriteWithMe) -> Any:
     """The buttons and sliders of one who writes with a model."""
-    import ipywidgets
 
     def show() -> None:
         cost = f"what the choices cost: {pen.price:.2f} nats"
