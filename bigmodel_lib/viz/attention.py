@@ -143,7 +143,8 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
     """The explorer as a still picture: all maps (rows, columns, T, T) small, one large (T, T), a row of it framed."""
     figure = plt.figure(figsize=(10.5, 5.5), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
-    small, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
+    small, right = halves
     _thumbnails(small, maps)
     big = draw_attention(large, tokens, ax=right.subplots())
     big.set(xlabel=KEY, ylabel=QUERY)

@@ -147,11 +147,13 @@ class AttentionExplorer(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         chosen = self.selection
-        title = f"Attention explorer: {self.method}, layer {self.layer}, head {self.head}"
-        token, most = repr(chosen["token"]), repr(chosen["looks at"][0][1])
-        alt = f"{title}; the token {token} of a text of {len(self.tokens)} looks most at {most}."
+        where = f"{self.method}, layer {self.layer}, head {self.head}"
+        seen = (
+            f"the token {chosen['token']!r} of a text of {len(self.tokens)} looks most at {chosen['looks at'][0][1]!r}"
+        )
+        title = f"Attention explorer: {where}"
+        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen["query"], title)
         caption = (
             "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
         )
-        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen["query"], title)
-        display_with_twin(self, *bundle(figure, alt), caption)
+        display_with_twin(self, *bundle(figure, f"Explorer of attention maps: {where}; {seen}."), caption)

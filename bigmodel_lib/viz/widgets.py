@@ -3,6 +3,7 @@
 import html
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -237,9 +238,8 @@ def _writing_panel(pen: WriteWithMe) -> Any:
         show()
 
     text = ipywidgets.HTML()
-    places = range(pen.shown)
-    rows = [(_button("", lambda place=place: pen.choose(place), show), ipywidgets.HTML()) for place in places]
-    actions = [_button(f"draw {n}", lambda n=n: pen.draw(n), show) for n in (1, 20)]
+    rows = [(_button("", partial(pen.choose, place), show), ipywidgets.HTML()) for place in range(pen.shown)]
+    actions = [_button(f"draw {n}", partial(pen.draw, n), show) for n in (1, 20)]
     actions.append(_button("undo", pen.undo, show))
     sliders = ipywidgets.interactive(set_and_show, temperature=(0.0, 2.0, 0.1), top_k=(0, 50), top_p=(0.05, 1.0, 0.05))
     return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(actions), sliders])
