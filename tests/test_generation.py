@@ -528,6 +528,13 @@ def test_writing_together_counts_what_the_choices_cost(pen):
     assert pen.price < cost and len(pen.written) == 2
 
 
+def test_writing_together_keeps_settings_that_are_beyond_its_sliders(pen, monkeypatch):
+    monkeypatch.setattr("IPython.display.display", lambda *shown, **_: None)
+    pen.temperature, pen.top_k, pen.top_p = 3.0, 99, 0.01
+    pen._ipython_display_()
+    assert (pen.temperature, pen.top_k, pen.top_p) == (3.0, 99, 0.01)
+
+
 def test_writing_together_is_drawn_in_a_notebook_and_on_paper(pen, monkeypatch):
     import IPython.display
     import ipywidgets

@@ -22,6 +22,7 @@ from bigmodel_lib.viz.attention import draw_explorer
 from bigmodel_lib.viz.plots import bundle
 from bigmodel_lib.viz.widgets import display_with_twin
 
+CAPTION = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
 FOLDER = pathlib.Path(__file__).resolve().parent
 
@@ -147,13 +148,9 @@ class AttentionExplorer(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         chosen = self.selection
+        n, token, most = len(self.tokens), chosen["token"], chosen["looks at"][0][1]
         where = f"{self.method}, layer {self.layer}, head {self.head}"
-        seen = (
-            f"the token {chosen['token']!r} of a text of {len(self.tokens)} looks most at {chosen['looks at'][0][1]!r}"
-        )
+        alt = f"Explorer of attention maps: {where}; the token {token!r} of a text of {n} looks most at {most!r}."
         title = f"Attention explorer: {where}"
         figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen["query"], title)
-        caption = (
-            "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
-        )
-        display_with_twin(self, *bundle(figure, f"Explorer of attention maps: {where}; {seen}."), caption)
+        display_with_twin(self, *bundle(figure, alt), CAPTION)

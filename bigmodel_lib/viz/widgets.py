@@ -241,5 +241,10 @@ def _writing_panel(pen: WriteWithMe) -> Any:
     rows = [(_button("", partial(pen.choose, place), show), ipywidgets.HTML()) for place in range(pen.shown)]
     actions = [_button(f"draw {n}", partial(pen.draw, n), show) for n in (1, 20)]
     actions.append(_button("undo", pen.undo, show))
-    sliders = ipywidgets.interactive(set_and_show, temperature=(0.0, 2.0, 0.1), top_k=(0, 50), top_p=(0.05, 1.0, 0.05))
+    sliders = ipywidgets.interactive(
+        set_and_show,
+        temperature=(0.0, max(2.0, pen.temperature), 0.1),
+        top_k=(0, max(50, pen.top_k)),
+        top_p=(min(0.05, pen.top_p), 1.0, 0.05),
+    )
     return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(actions), sliders])
