@@ -36,10 +36,15 @@ EQUIVALENT = pathlib.Path(__file__).with_name("equivalent_mutants.toml")
 COPIED = ("bigmodel_lib", "tests", "tools", "data", "notebooks", "conftest.py", "pyproject.toml")
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no")
 PATIENCE = 6  # times as long as without a mutant, and it counts as endless
+TWINS = ["test_backprop.py::test_the_twins_agree", "test_backprop.py::test_the_twins_agree_for_twenty_steps"]
+PIECES = "test_generation.py::test_a_text_read_in_pieces_is_the_text_read_at_once"
 PARTS = {  # {part: (files of the library, tests that run against it)}
-    "attention": (["by_hand/model.py", "model/layers.py"], ["test_model_numpy.py", "test_model.py"]),
+    "attention": (
+        ["by_hand/model.py", "model/layers.py"],
+        ["test_model_numpy.py", "test_model.py", *TWINS, PIECES, "test_interpretation.py"],
+    ),
     "backprop": (["by_hand/backprop.py"], ["test_backprop.py"]),
-    "model": (["model/transformer.py"], ["test_model.py", "test_generation.py"]),
+    "model": (["model/transformer.py"], ["test_model.py", *TWINS, "test_interpretation.py", "test_generation.py"]),
     "optimizers": (["by_hand/optimizers.py", "training/optimizers.py"], ["test_optimizers.py", "test_backprop.py"]),
     "sampling": (["generation.py"], ["test_generation.py"]),
     "tokenizers": (["text/tokenizers.py"], ["test_caught_mutants.py", "test_tokenizers.py"]),
