@@ -3,13 +3,16 @@
 The upstream gradient is always random, and so are all weights: a uniform one lets mistakes through, zeros hide them.
 """
 
+import ast
 import itertools
 import json
 import runpy
 
+import nbformat
 import numpy as np
 import pytest
 import reference_model
+import source_cells
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +25,7 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model import layers, transformer
 from bigmodel_lib.text.sources import data_path
 
+RECIPE = runpy.run_path(str(data_path("recipes/blocks.py")))
 SHAPES = [(2, 5, 2, 4), (1, 1, 1, 2), (3, 4, 1, 6), (2, 1, 3, 2)]  # B, T, H, K: one token, one head, one row among them
 
 
@@ -74,34 +78,37 @@ class Layer:
 
     def embedding(self, B, T, H, K):
         tokens = self.rng.integers(0, 4, (B, T))
-        forward = lambda table: by_hand.embedding_forward(tokens, table)  # noqa: E731
+        forward = lambda table: (table[tokens], (tokens, table))  # noqa: E731
         table = self.normal(5, K)
         return [table], forward, by_hand.embedding_backward, lambda w: functional.embedding(torch.tensor(tokens), w)
 
     def layer_norm(self, B, T, H, K):
         reference = lambda x: functional.layer_norm(x, (K,))  # noqa: E731
-        return [self.normal(B, T, K)], by_hand.layer_norm_forward, by_hand.layer_norm_backward, reference
+        return [self.normal(B, T, K)], by_hand.norm_forward, by_hand.norm_backward, reference
 
     def qk_norm(self, B, T, H, K):
         reference = lambda x: functional.layer_norm(x, (K,))  # noqa: E731
-        return [self.normal(B, H, T, K)], by_hand.layer_norm_forward, by_hand.layer_norm_backward, reference
+        return [self.normal(B, H, T, K)], by_hand.norm_forward, by_hand.norm_backward, reference
 
     def rms_norm(self, B, T, H, K):
         reference = lambda x: functional.rms_norm(x, (K,), eps=1e-5)  # noqa: E731
-        return [self.normal(B, T, K)], by_hand.rms_norm_forward, by_hand.rms_norm_backward, reference
+        return [self.normal(B, T, K)], lambda x: by_hand.norm_forward(x, "rms"), by_hand.norm_backward, reference
 
-    def gain(self, B, T, H, K):
+    def normalise(self, B, T, H, K):
+        config = config_for(1, K, norm="rms", norm_gain=True)
+        forward = lambda x, p: by_hand.normalise_forward(x, p, config)  # noqa: E731
+        pair = self._by_name(("norm_gain",), forward, by_hand.normalise_backward)
         inputs = [self.normal(B, T, K), self.normal(K)]
-        return inputs, by_hand.gain_forward, by_hand.gain_backward, lambda x, gain: x * gain
+        return inputs, *pair, lambda x, gain: functional.rms_norm(x, (K,), gain, eps=1e-5)
 
     def repeat_heads(self, B, T, H, K):
-        forward = lambda x: by_hand.repeat_heads_forward(x, 3 * H)  # noqa: E731
+        forward = lambda x: (plain.repeat_heads(x, 3 * H), x.shape)  # noqa: E731
         reference = lambda x: x[:, [head // 3 for head in range(3 * H)]]  # noqa: E731
         return [self.normal(B, H, T, K)], forward, by_hand.repeat_heads_backward, reference
 
     def softmax(self, B, T, H, K):
         reference = lambda s: s.softmax(dim=-1)  # noqa: E731
-        return [self.normal(B, H, T, T)], by_hand.softmax_forward, by_hand.softmax_backward, reference
+        return [self.normal(B, H, T, T)], lambda s: (plain.softmax(s),) * 2, by_hand.softmax_backward, reference
 
     def attention(self, B, T, H, K):
         forward = lambda q, k, v: by_hand.attention_forward(q, k, v, plain.causal_mask(T))  # noqa: E731
@@ -143,12 +150,6 @@ class Layer:
     def shift_tokens(self, B, T, H, K):
         inputs = [self.normal(B, T, K), self.normal(K)]
         return inputs, by_hand.shift_tokens_forward, by_hand.shift_tokens_backward, layers.shift_tokens
-
-    def dropout(self, B, T, H, K):
-        seed = int(self.rng.integers(1000))
-        forward = lambda x: by_hand.dropout_forward(x, 0.4, np.random.default_rng(seed))  # noqa: E731
-        kept = torch.tensor(np.random.default_rng(seed).random((B, T, K)) >= 0.4)
-        return [self.normal(B, T, K)], forward, by_hand.dropout_backward, lambda x: x * kept / 0.6
 
     def cross_entropy(self, B, T, H, K):
         targets = self.rng.integers(-1, K, (B, T))
@@ -198,8 +199,9 @@ class Layer:
     def formula_4_1(self, B, T, H, K):
         config, mask, D = config_for(H, K, activation="gelu"), plain.causal_mask(T), H * K
         inputs = [self.normal(B, T, D), self.normal(D, D), self.normal(1), self.normal(D, D) / 2, self.normal(D)]
-        forward = lambda x, p: by_hand.formula_4_1_forward(x, p, config, None, mask)  # noqa: E731
-        pair = self._by_name(("w1", "b1", "w2", "b2"), forward, by_hand.formula_4_1_backward)
+        formula_forward, formula_backward = RECIPE["FORMULA"]
+        forward = lambda x, p: formula_forward(x, p, config, None, mask)  # noqa: E731
+        pair = self._by_name(("w1", "b1", "w2", "b2"), forward, formula_backward)
 
         def reference(x, w1, b1, w2, b2):
             z = x @ w2 + b2
@@ -215,9 +217,9 @@ class Layer:
 
 
 NAMES = [
-    "linear", "embedding", "layer_norm", "qk_norm", "rms_norm", "gain", "softmax", "attention", "attention_unmasked",
-    "repeat_heads", "rotate", "relu_squared", "gelu", "silu", "swiglu", "shift_tokens", "dropout", "cross_entropy",
-    "attention_layer", "formula_4_1", "mlp", "block",
+    "linear", "embedding", "layer_norm", "qk_norm", "rms_norm", "normalise", "softmax", "attention",
+    "attention_unmasked", "repeat_heads", "rotate", "relu_squared", "gelu", "silu", "swiglu", "shift_tokens",
+    "cross_entropy", "attention_layer", "formula_4_1", "mlp", "block",
 ]  # fmt: skip
 each_layer = pytest.mark.parametrize("name", NAMES)
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -392,13 +394,12 @@ def test_the_twins_agree_for_twenty_steps(choice):
     twenty_steps(config, parameters, rng, tensors, lambda x, y: layers.cross_entropy(model(x), y))
 
 
-def test_the_formula_forward_is_the_one_that_03_teaches():
-    rng = np.random.default_rng(0)
-    p = {"w1": rng.normal(size=(6, 6)), "b1": np.array([0.7]), "w2": rng.normal(size=(6, 6)), "b2": rng.normal(size=6)}
-    x = rng.normal(size=(2, 4, 6))
-    config = config_for(2, 3, activation="gelu", positions="learned")
-    wanted = plain.formula_4_1(x, p["w1"], 0.7, p["w2"], p["b2"], plain.gelu, plain.causal_mask(4))
-    assert near(by_hand.formula_4_1_forward(x, p, config, None, plain.causal_mask(4))[0], wanted, 1e-12)
+@pytest.mark.parametrize("name", ["formula_4_1_forward", "formula_4_1_backward"])
+def test_04_shows_the_formula_as_its_recipe_trains_it(name):
+    text = data_path("recipes/blocks.py").read_text(encoding="utf-8")
+    shown = nbformat.read(data_path("").parent / "notebooks/04_backprop_numpy.ipynb", as_version=4).cells
+    trained = source_cells.for_readers(text, source_cells.definition(ast.parse(text), [name], name))
+    assert trained in [cell.source for cell in shown]
 
 
 def test_adamw_in_step_1_moves_every_number_by_its_rate_and_decays_on_its_own():
@@ -418,19 +419,6 @@ def test_the_encoder_sees_both_sides_and_the_decoder_does_not():
         assert (np.abs(before - after)[0, :-1].max() > 1e-6) == seen
 
 
-def test_dropout_keeps_the_mean():
-    y, kept = by_hand.dropout_forward(np.ones((500, 400)), 0.3, np.random.default_rng(0))
-    assert abs(y.mean() - 1) < 0.01 and abs((kept == 0).mean() - 0.3) < 0.01
-    assert by_hand.dropout_forward(np.ones(5), 0.0, np.random.default_rng(0))[0].tolist() == [1.0] * 5
-
-
-def test_a_draw_that_equals_the_rate_is_kept():
-    class Draws:  # in [0, 1), so as many of them are below the rate as it says
-        random = staticmethod(lambda shape: np.array([0.0, 0.25, 0.5]))
-
-    assert by_hand.dropout_forward(np.ones(3), 0.25, Draws())[0].tolist() == [0.0, 4 / 3, 4 / 3]
-
-
 @pytest.mark.parametrize("variant", [{}, MODERN], ids=["small", "modern"])
 @pytest.mark.parametrize("init", ["zero", "gpt2"])
 def test_both_twins_start_from_the_same_spreads(init, variant):
@@ -440,7 +428,6 @@ def test_both_twins_start_from_the_same_spreads(init, variant):
     model = transformer.initialise(transformer.LanguageModel(config), torch.Generator().manual_seed(0))
     theirs = dict(model.named_parameters())
     assert list(ours) == list(theirs)
-    assert plain.count_parameters(ours) == transformer.count_parameters(model)
     for name, w in ours.items():
         other = theirs[name].detach().numpy()
         assert w.dtype == np.float32 and w.shape == other.shape
@@ -563,12 +550,6 @@ def test_training_goes_down_and_its_rate_ends_at_0():
     assert all(a > b for a, b in zip(factors[19:], factors[20:], strict=False))
 
 
-def gradients_of(config, x, y, parameters, one_block):
-    loss, gradients = by_hand.loss_and_gradients(x, y, parameters, config, one_block)
-    assert all(gradient.dtype == parameters[name].dtype for name, gradient in gradients.items())
-    return loss, gradients
-
-
 def test_training_can_take_another_block():
     config = config_for(2, 4, positions="learned", activation="gelu", token_shift=False)
     rng = np.random.default_rng(0)
@@ -578,27 +559,25 @@ def test_training_can_take_another_block():
         shapes = {"w1": (8, 8), "b1": (1,), "w2": (8, 8), "b2": (8,)}
         parameters |= {f"blocks.{i}.{name}": rng.normal(size=shape) / 3 for name, shape in shapes.items()}
     x, y = rng.integers(0, 7, (2, 5)), rng.integers(0, 7, (2, 5))
-    pair = (by_hand.formula_4_1_forward, by_hand.formula_4_1_backward)
 
     def loss():
-        logits, _ = by_hand.language_model_forward(x, parameters, config, one_block=pair[0])
+        logits, _ = by_hand.language_model_forward(x, parameters, config, RECIPE["FORMULA"])
         return plain.cross_entropy(logits, y)
 
-    _, gradients = by_hand.loss_and_gradients(x, y, parameters, config, pair)
+    _, gradients = by_hand.loss_and_gradients(x, y, parameters, config, RECIPE["FORMULA"])
     for name, w in parameters.items():
         assert near(gradients[name], by_hand.numerical_gradient(loss, w), 1e-7, 1e-9), name
 
 
 def test_a_row_of_the_table_of_blocks_can_be_made_and_counts_the_worlds_tokens():
-    maker = runpy.run_path(str(data_path("recipes/blocks.py")))
-    world, documents, stories = maker["texts"](40, 5)
-    for document, story in zip(maker["texts"](5, 1)[1], maker["texts"](0, 5)[2], strict=True):
+    world, documents, stories = RECIPE["texts"](40, 5)
+    for document, story in zip(RECIPE["texts"](5, 1)[1], RECIPE["texts"](0, 5)[2], strict=True):
         assert len(document) - 1 == len(story.token_log_probs())  # the same draws, as ids and as stories
     for kind in ("literal", "gated", "standard"):
-        row = maker["one_run"](kind, 2, 0.01, 0, world, documents, stories, steps=3)
+        row = RECIPE["one_run"](kind, 2, 0.01, 0, world, documents, stories, steps=3)
         assert 0 < row["gap"] < 6 and row["gates"] == ([1.0, 1.0] if kind == "literal" else row["gates"])
     rows = json.loads(data_path("blocks.json").read_text(encoding="utf-8"))["rows"]
-    wanted = {(*run, rate, seed) for run in maker["RUNS"] for rate in maker["RATES"] for seed in maker["SEEDS"]}
+    wanted = {(*run, rate, seed) for run in RECIPE["RUNS"] for rate in RECIPE["RATES"] for seed in RECIPE["SEEDS"]}
     assert {(row["kind"], row["layers"], row["rate"], row["seed"]) for row in rows} == wanted and len(rows) == len(
         wanted
     )

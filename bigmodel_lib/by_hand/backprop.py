@@ -1,7 +1,8 @@
 """How the model learns, by hand: each layer as `…_forward(...) -> (out, cache)` and `…_backward(dout, cache)`.
 
 `dout` is the loss's gradient with respect to what the layer gave, and the backward turns it into the gradients with
-respect to what the layer was given, in the same order and of the same shapes. The values are those of `model`.
+respect to what the layer was given, in the same order and of the same shapes; those of a layer with parameters come as
+dx and {name: gradient}. The values are those of `model`.
 """
 
 import math
@@ -32,129 +33,68 @@ from bigmodel_lib.by_hand.model import (
 from bigmodel_lib.config import ModelConfig
 
 Cache = Any  # what a backward needs to know of its forward
-Forward = Callable[..., tuple[ndarray, Cache]]
-Backward = Callable[..., Any]
+Kept = tuple[ndarray, Cache]  # what a forward gives
+Slopes = tuple[ndarray, Parameters]  # dx and {name: gradient}
+Pair = tuple[Callable[..., Kept], Callable[..., Slopes]]  # a forward and its backward
 
 
-def linear_forward(x: ndarray, w: ndarray) -> tuple[ndarray, Cache]:
-    """y = x W, all tokens of all batches as the rows of one product.
-
-    Shapes: x (..., n_in), w (n_in, n_out) -> (..., n_out).
-    """
+def linear_forward(x: ndarray, w: ndarray) -> Kept:
+    """y = x W, all tokens of all batches as the rows of one product: (..., n_in) -> (..., n_out)."""
     return (x.reshape(-1, w.shape[0]) @ w).reshape(*x.shape[:-1], w.shape[1]), (x, w)
 
 
 def linear_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
-    """dx = dy Wᵀ,  dW = xᵀ dy summed over all rows. Returns dx, dw."""
+    """dx = dy Wᵀ,  dW = xᵀ dy summed over all rows."""
     x, w = cache
     rows = dy.reshape(-1, w.shape[1])
     return (rows @ w.T).reshape(x.shape), x.reshape(-1, w.shape[0]).T @ rows
 
 
-def embedding_forward(tokens: ndarray, table: ndarray) -> tuple[ndarray, Cache]:
-    """y = table[tokens]. Shapes: tokens (B, T), table (V, D) -> (B, T, D)."""
-    return table[tokens], (tokens, table)
-
-
 def embedding_backward(dy: ndarray, cache: Cache) -> ndarray:
-    """dtable[v] = Σ of dy over the places where token v stands, as a product with a 1 at each of them (V, B T).
-
-    Returns dtable.
-    """
+    """dtable[v] = Σ of dy over the places where token v stands, as a product with a 1 at each of them (V, B T)."""
     tokens, table = cache
     places = np.arange(len(table))[:, None] == tokens.reshape(-1)
     return places.astype(dy.dtype) @ dy.reshape(-1, table.shape[1])
 
 
-def layer_norm_forward(x: ndarray) -> tuple[ndarray, Cache]:
-    """y = (x - mean) / σ over the last axis, σ = sqrt(var + 1e-5)."""
-    centred = x - x.mean(axis=-1, keepdims=True)
+def norm_forward(x: ndarray, kind: str = "layer") -> Kept:
+    """y = (x - mean) / σ over the last axis, σ = sqrt(var + 1e-5); with "rms" the mean counts as 0."""
+    centred = x - x.mean(axis=-1, keepdims=True) if kind == "layer" else x
     sigma = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
     y = centred / sigma
-    return y, (y, sigma)
-
-
-def layer_norm_backward(dy: ndarray, cache: Cache) -> ndarray:
-    """dx = (dy - mean(dy) - y · mean(dy · y)) / σ over the last axis."""
-    y, sigma = cache
-    return (dy - dy.mean(axis=-1, keepdims=True) - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
-
-
-def rms_norm_forward(x: ndarray) -> tuple[ndarray, Cache]:
-    """y = x / σ over the last axis, σ = sqrt(mean(x²) + 1e-5)."""
-    sigma = np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
-    y = x / sigma
-    return y, (y, sigma)
-
-
-def rms_norm_backward(dy: ndarray, cache: Cache) -> ndarray:
-    """dx = (dy - y · mean(dy · y)) / σ over the last axis: no mean was taken away, so none is taken away here."""
-    y, sigma = cache
-    return (dy - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
-
-
-NORMS = {
-    "layer": (layer_norm_forward, layer_norm_backward),
-    "rms": (rms_norm_forward, rms_norm_backward),
-}
-
-
-def norm_forward(x: ndarray, kind: str) -> tuple[ndarray, Cache]:
-    """The norm of this kind, a name in `NORMS`."""
-    y, cache = NORMS[kind][0](x)
-    return y, (kind, cache)
+    return y, (y, sigma, kind)
 
 
 def norm_backward(dy: ndarray, cache: Cache) -> ndarray:
-    """The backward of whichever norm it was."""
-    kind, cache = cache
-    return NORMS[kind][1](dy, cache)
+    """dx = (dy - mean(dy) - y · mean(dy · y)) / σ over the last axis; with "rms" without mean(dy)."""
+    y, sigma, kind = cache
+    centred = dy - dy.mean(axis=-1, keepdims=True) if kind == "layer" else dy
+    return (centred - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
 
 
-def gain_forward(x: ndarray, gain: ndarray) -> tuple[ndarray, Cache]:
-    """y = g ⊙ x, a learned factor for each column. Shapes: x (..., D), gain (D,) -> (..., D)."""
-    return x * gain, (x, gain)
-
-
-def gain_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
-    """dx = g ⊙ dy;  dg = Σ of dy ⊙ x over all axes but the last."""
-    x, gain = cache
-    return dy * gain, (dy * x).reshape(-1, len(gain)).sum(axis=0)
-
-
-def normalise_forward(x: ndarray, p: Parameters, config: ModelConfig) -> tuple[ndarray, Cache]:
+def normalise_forward(x: ndarray, p: Parameters, config: ModelConfig) -> Kept:
     """`model.normalise` that keeps what its backward needs."""
     y, norm = norm_forward(x, config.norm)
     if not config.norm_gain:
         return y, (norm, None)
-    y, gain = gain_forward(y, p["norm_gain"])
-    return y, (norm, gain)
+    return y * p["norm_gain"], (norm, (y, p["norm_gain"]))
 
 
-def normalise_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
-    """The same road back. Returns dx and {"norm_gain": gradient}, or an empty dictionary where there is no gain."""
-    norm, gain = cache
-    gradients = {}
-    if gain is not None:
-        dy, gradients["norm_gain"] = gain_backward(dy, gain)
-    return norm_backward(dy, norm), gradients
-
-
-def softmax_forward(scores: ndarray) -> tuple[ndarray, Cache]:
-    """p = softmax(scores) over the last axis."""
-    p = softmax(scores)
-    return p, p
+def normalise_backward(dy: ndarray, cache: Cache) -> Slopes:
+    """Of a gain g behind the norm, which gave y: dg = Σ of dy ⊙ y over all rows, and g ⊙ dy goes on to the norm."""
+    norm, gained = cache
+    if gained is None:
+        return norm_backward(dy, norm), {}
+    y, gain = gained
+    return norm_backward(dy * gain, norm), {"norm_gain": (dy * y).reshape(-1, len(gain)).sum(axis=0)}
 
 
 def softmax_backward(dp: ndarray, p: ndarray) -> ndarray:
-    """ds_i = p_i (dp_i - Σ_j p_j dp_j): the Jacobian diag(p) - p pᵀ, times dp, without the matrix.
-
-    Shapes: (..., T) -> (..., T).
-    """
+    """ds_i = p_i (dp_i - Σ_j p_j dp_j): the Jacobian diag(p) - p pᵀ, times dp, without the matrix."""
     return p * (dp - (p * dp).sum(axis=-1, keepdims=True))
 
 
-def attention_forward(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> tuple[ndarray, Cache]:
+def attention_forward(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> Kept:
     """y = A v with A = softmax(q kᵀ / √K + mask). Shapes: (..., T, K) each."""
     weights = attention_weights(q, k, mask)
     return weights @ v, (q, k, v, weights)
@@ -163,14 +103,14 @@ def attention_forward(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> t
 def attention_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray, ndarray]:
     """dv = Aᵀ dy; dS = softmax's backward of dA = dy vᵀ; dq = dS k / √K; dk = dSᵀ q / √K.
 
-    A masked pair has weight 0, so its dS is 0 by itself. Returns dq, dk, dv.
+    A masked pair has weight 0, so its dS is 0 by itself.
     """
     q, k, v, weights = cache
     dscores = softmax_backward(dy @ v.swapaxes(-2, -1), weights) / q.shape[-1] ** 0.5
     return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
 
 
-def rotate_forward(x: ndarray, cosine: ndarray, sine: ndarray) -> tuple[ndarray, Cache]:
+def rotate_forward(x: ndarray, cosine: ndarray, sine: ndarray) -> Kept:
     """y = x turned by each position's angles. Shapes: x (..., T, K), tables (T, K)."""
     return rotate(x, cosine, sine), (cosine, sine)
 
@@ -181,7 +121,7 @@ def rotate_backward(dy: ndarray, cache: Cache) -> ndarray:
     return rotate(dy, cosine, -sine)
 
 
-def relu_squared_forward(x: ndarray) -> tuple[ndarray, Cache]:
+def relu_squared_forward(x: ndarray) -> Kept:
     """y = max(x, 0)²."""
     positive = np.maximum(x, 0)
     return positive * positive, positive
@@ -192,7 +132,7 @@ def relu_squared_backward(dy: ndarray, positive: ndarray) -> ndarray:
     return 2 * positive * dy
 
 
-def gelu_forward(x: ndarray) -> tuple[ndarray, Cache]:
+def gelu_forward(x: ndarray) -> Kept:
     """y = x Φ(x)."""
     below, density = normal_cdf(x), np.exp(-x * x / 2) / (2 * math.pi) ** 0.5
     return x * below, (x, below, density)
@@ -204,7 +144,7 @@ def gelu_backward(dy: ndarray, cache: Cache) -> ndarray:
     return (below + x * density) * dy
 
 
-def silu_forward(x: ndarray) -> tuple[ndarray, Cache]:
+def silu_forward(x: ndarray) -> Kept:
     """y = x σ(x), σ(x) = 1 / (1 + exp(-x))."""
     share = expit(x)
     return x * share, (x, share)
@@ -216,13 +156,10 @@ def silu_backward(dy: ndarray, cache: Cache) -> ndarray:
     return share * (1 + x * (1 - share)) * dy
 
 
-ACTIVATIONS = {
-    "relu_squared": (relu_squared_forward, relu_squared_backward),
-    "gelu": (gelu_forward, gelu_backward),
-}
+ACTIVATIONS = {"relu_squared": (relu_squared_forward, relu_squared_backward), "gelu": (gelu_forward, gelu_backward)}
 
 
-def swiglu_forward(x: ndarray, p: Parameters) -> tuple[ndarray, Cache]:
+def swiglu_forward(x: ndarray, p: Parameters) -> Kept:
     """h = silu(x W_gate) ⊙ (x W_up). Shapes: x (..., D), p holds w_gate and w_up (D, F) -> (..., F)."""
     up, w_up = linear_forward(x, p["w_up"])
     gate, w_gate = linear_forward(x, p["w_gate"])
@@ -230,29 +167,21 @@ def swiglu_forward(x: ndarray, p: Parameters) -> tuple[ndarray, Cache]:
     return opened * up, (w_up, w_gate, silu, opened, up)
 
 
-def swiglu_backward(dh: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
-    """dup = dh ⊙ silu(gate);  dgate = silu's backward of dh ⊙ up; x went in twice, so two gradients add up.
-
-    Returns dx and {name: gradient}.
-    """
+def swiglu_backward(dh: ndarray, cache: Cache) -> Slopes:
+    """dup = dh ⊙ silu(gate);  dgate = silu's backward of dh ⊙ up; x went in twice, so two gradients add up."""
     w_up, w_gate, silu, opened, up = cache
     dx_up, dw_up = linear_backward(dh * opened, w_up)
     dx_gate, dw_gate = linear_backward(silu_backward(dh * up, silu), w_gate)
     return dx_up + dx_gate, {"w_up": dw_up, "w_gate": dw_gate}
 
 
-def repeat_heads_forward(x: ndarray, n_heads: int) -> tuple[ndarray, Cache]:
-    """Each head as often as queries share it. Shapes: (..., H_kv, T, K) -> (..., H, T, K)."""
-    return repeat_heads(x, n_heads), x.shape
-
-
 def repeat_heads_backward(dy: ndarray, shape: tuple[int, ...]) -> ndarray:
-    """A head served several queries, so their gradients add up. Shapes: (..., H, T, K) -> (..., H_kv, T, K)."""
+    """A head served several queries, so their gradients add up: (..., H, T, K) -> shape, (..., H_kv, T, K)."""
     *rest, n_key_heads, T, K = shape
     return dy.reshape(*rest, n_key_heads, -1, T, K).sum(axis=-3)
 
 
-def shift_tokens_forward(x: ndarray, strength: ndarray) -> tuple[ndarray, Cache]:
+def shift_tokens_forward(x: ndarray, strength: ndarray) -> Kept:
     """y_t = x_t + s ⊙ x_(t-1). Shapes: x (B, T, D), strength (D,)."""
     return shift_tokens(x, strength), (x, strength)
 
@@ -263,20 +192,6 @@ def shift_tokens_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
     dx = dy.copy()
     dx[:, :-1] += strength * dy[:, 1:]
     return dx, (dy[:, 1:] * x[:, :-1]).sum(axis=(0, 1))
-
-
-def dropout_forward(x: ndarray, rate: float, rng: np.random.Generator) -> tuple[ndarray, Cache]:
-    """Set a share `rate` of the numbers to 0 and divide the rest by 1 - rate, so that the mean stays.
-
-    Source: Srivastava et al. 2014, section 10, in the "inverted" form.
-    """
-    kept = (rng.random(x.shape) >= rate).astype(x.dtype) / (1 - rate)
-    return x * kept, kept
-
-
-def dropout_backward(dy: ndarray, kept: ndarray) -> ndarray:
-    """dx = dy where a number was kept, over 1 - rate."""
-    return dy * kept
 
 
 def cross_entropy_forward(logits: ndarray, targets: ndarray) -> tuple[float, Cache]:
@@ -299,7 +214,7 @@ def cross_entropy_backward(dloss: float, cache: Cache) -> ndarray:
 
 def attention_layer_forward(
     x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> tuple[ndarray, Cache]:
+) -> Kept:
     """`model.attention_layer` that keeps what its backward needs."""
     caches = {}
     if config.token_shift:
@@ -313,19 +228,20 @@ def attention_layer_forward(
         if letter != "v" and rotation is not None:
             h, caches[f"turn_{letter}"] = rotate_forward(h, *rotation)
         if letter != "q" and config.n_key_heads < config.n_heads:
-            h, caches[f"repeat_{letter}"] = repeat_heads_forward(h, config.n_heads)
+            caches[f"repeat_{letter}"] = h.shape
+            h = repeat_heads(h, config.n_heads)
         heads.append(h)
-    y, caches["attention"] = attention_forward(*heads, mask)
+    y, caches["attention"] = attention_forward(*heads, mask=mask)
     y, caches["w_o"] = linear_forward(merge_heads(y), p["w_o"])
     return y, caches
 
 
-def attention_layer_backward(dy: ndarray, caches: Cache) -> tuple[ndarray, Parameters]:
-    """The same road back. Returns dx and {name: gradient}."""
+def attention_layer_backward(dy: ndarray, caches: Cache) -> Slopes:
+    """The same road back: dx and {name: gradient}."""
     gradients = {}
     dy, gradients["w_o"] = linear_backward(dy, caches["w_o"])
     n_heads = caches["attention"][0].shape[-3]
-    dx = 0
+    dx = np.zeros_like(caches["w_q"][0])
     for letter, dh in zip("qkv", attention_backward(split_heads(dy, n_heads), caches["attention"]), strict=True):
         if f"repeat_{letter}" in caches:
             dh = repeat_heads_backward(dh, caches[f"repeat_{letter}"])
@@ -334,13 +250,13 @@ def attention_layer_backward(dy: ndarray, caches: Cache) -> tuple[ndarray, Param
         if f"norm_{letter}" in caches:
             dh = norm_backward(dh, caches[f"norm_{letter}"])
         dh, gradients[f"w_{letter}"] = linear_backward(merge_heads(dh), caches[f"w_{letter}"])
-        dx = dx + dh
+        dx += dh
     if "shift" in caches:
         dx, gradients["shift"] = shift_tokens_backward(dx, caches["shift"])
     return dx, gradients
 
 
-def mlp_forward(x: ndarray, p: Parameters, config: ModelConfig) -> tuple[ndarray, Cache]:
+def mlp_forward(x: ndarray, p: Parameters, config: ModelConfig) -> Kept:
     """`model.mlp` that keeps what its backward needs."""
     caches = {"activation_name": config.activation}
     if config.token_shift:
@@ -354,8 +270,8 @@ def mlp_forward(x: ndarray, p: Parameters, config: ModelConfig) -> tuple[ndarray
     return y, caches
 
 
-def mlp_backward(dy: ndarray, caches: Cache) -> tuple[ndarray, Parameters]:
-    """The same road back. Returns dx and {name: gradient}."""
+def mlp_backward(dy: ndarray, caches: Cache) -> Slopes:
+    """The same road back: dx and {name: gradient}."""
     gradients = {}
     dh, gradients["w_down"] = linear_backward(dy, caches["w_down"])
     if "swiglu" in caches:
@@ -369,9 +285,7 @@ def mlp_backward(dy: ndarray, caches: Cache) -> tuple[ndarray, Parameters]:
     return dx, gradients
 
 
-def block_forward(
-    x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> tuple[ndarray, Cache]:
+def block_forward(x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation, mask: Mask) -> Kept:
     """x + attention(norm(x)), then x + mlp(norm(x))."""
     weights = part(p, "attention.")
     y, norm_1 = normalise_forward(x, weights, config)
@@ -383,7 +297,7 @@ def block_forward(
     return x + y, (norm_1, attention, norm_2, mlp)
 
 
-def block_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
+def block_backward(dy: ndarray, cache: Cache) -> Slopes:
     """Through a sum x + f(x) the gradient goes twice: as it is, and back through f."""
     norm_1, attention, norm_2, mlp = cache
     dbranch, dmlp = mlp_backward(dy, mlp)
@@ -396,66 +310,34 @@ def block_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
     return dx + dbranch, gradients
 
 
-def formula_4_1_forward(
-    x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
-) -> tuple[ndarray, Cache]:
-    """f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2, in the place of a block; p holds w1, b1, w2, b2.
-
-    b1 is a number in an array of shape (1,). The rotation is not used.
-    """
-    z, inner = linear_forward(x, p["w2"])
-    z = z + p["b2"]
-    a, attention = attention_forward(z, z, z, mask)
-    h, outer = linear_forward(x, p["w1"])
-    y, activation = ACTIVATIONS[config.activation][0](h + p["b1"] * a)
-    return y, (inner, attention, a, outer, p["b1"], activation, config.activation)
+BLOCK: Pair = (block_forward, block_backward)
 
 
-def formula_4_1_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, Parameters]:
-    """z went in thrice, so three gradients add up. Returns dx and {name: gradient}."""
-    inner, attention, a, outer, b1, activation, name = cache
-    dh = ACTIVATIONS[name][1](dy, activation)
-    dx, dw1 = linear_backward(dh, outer)
-    dz = sum(attention_backward(b1 * dh, attention))
-    dx_inner, dw2 = linear_backward(dz, inner)
-    db1 = (dh * a).sum().reshape(1)
-    return dx + dx_inner, {"w1": dw1, "b1": db1, "w2": dw2, "b2": dz.sum(axis=(0, 1))}
-
-
-def language_model_forward(
-    tokens: ndarray,
-    parameters: Parameters,
-    config: ModelConfig,
-    mask: Mask | None = None,
-    one_block: Forward = block_forward,
-) -> tuple[ndarray, Cache]:
-    """`model.language_model` that keeps what its backward needs.
-
-    one_block: another forward in the place of the standard block.
-    """
+def language_model_forward(tokens: ndarray, parameters: Parameters, config: ModelConfig, block: Pair = BLOCK) -> Kept:
+    """`model.language_model` that keeps what its backward needs; block may be another pair than the standard one."""
     x = embed(tokens, parameters, config)
     T = tokens.shape[-1]
-    if mask is None:
-        mask = causal_mask(T).astype(x.dtype) if config.causal else 0.0
+    mask = causal_mask(T).astype(x.dtype) if config.causal else 0.0
     tables = [table.astype(x.dtype) for table in rope_tables(T, config.d_head, config.rope_base)]
     rotation = tables if config.positions == "rope" else None
+    forward, backward = block
     blocks = []
     for i in range(config.n_layers):
-        x, cache = one_block(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
+        x, cache = forward(x, part(parameters, f"blocks.{i}."), config, rotation, mask)
         blocks.append(cache)
     x, norm = normalise_forward(x, parameters, config)
     w_out = parameters["token_embedding"].T if config.tied else parameters["w_out"]
     logits, out = linear_forward(x, w_out)
-    return logits, ((tokens, parameters["token_embedding"]), blocks, norm, out, parameters.keys(), config)
+    return logits, ((tokens, parameters["token_embedding"]), backward, blocks, norm, out, list(parameters), config)
 
 
-def language_model_backward(dlogits: ndarray, cache: Cache, one_block: Backward = block_backward) -> Parameters:
-    """The whole road back. Returns {name: gradient} in the parameters' order."""
-    embedding, blocks, norm, out, names, config = cache
+def language_model_backward(dlogits: ndarray, cache: Cache) -> Parameters:
+    """The whole road back: {name: gradient} in the parameters' order."""
+    embedding, backward, blocks, norm, out, names, config = cache
     dx, dw_out = linear_backward(dlogits, out)
     dx, gradients = normalise_backward(dx, norm)
     for i in reversed(range(config.n_layers)):
-        dx, inside = one_block(dx, blocks[i])
+        dx, inside = backward(dx, blocks[i])
         gradients |= {f"blocks.{i}.{name}": dw for name, dw in inside.items()}
     gradients["token_embedding"] = embedding_backward(dx, embedding)
     if config.tied:
@@ -469,27 +351,16 @@ def language_model_backward(dlogits: ndarray, cache: Cache, one_block: Backward 
 
 
 def loss_and_gradients(
-    tokens: ndarray,
-    targets: ndarray,
-    parameters: Parameters,
-    config: ModelConfig,
-    one_block: tuple[Forward, Backward] = (block_forward, block_backward),
+    tokens: ndarray, targets: ndarray, parameters: Parameters, config: ModelConfig, block: Pair = BLOCK
 ) -> tuple[float, Parameters]:
-    """The loss of a batch in nats per token, and {name: gradient} of it. Shapes: tokens and targets (B, T).
-
-    one_block: another pair in the place of the standard block.
-    """
-    forward, backward = one_block
-    logits, cache = language_model_forward(tokens, parameters, config, one_block=forward)
+    """The loss of a batch in nats per token, and {name: gradient} of it. Shapes: tokens and targets (B, T)."""
+    logits, cache = language_model_forward(tokens, parameters, config, block)
     loss, output = cross_entropy_forward(logits, targets)
-    return loss, language_model_backward(cross_entropy_backward(1.0, output), cache, backward)
+    return loss, language_model_backward(cross_entropy_backward(1.0, output), cache)
 
 
 def numerical_gradient(function: Callable[[], float], x: ndarray, h: float = 1e-5) -> ndarray:
-    """∂function/∂x by central differences, number by number: (f(x + h) - f(x - h)) / 2h.
-
-    function takes no argument and gives a number; x is changed in place and put back.
-    """
+    """∂function()/∂x by central differences, number by number: (f(x + h) - f(x - h)) / 2h; x is put back."""
     gradient = np.zeros_like(x)
     for place in np.ndindex(x.shape):
         kept = x[place]
@@ -504,4 +375,4 @@ def numerical_gradient(function: Callable[[], float], x: ndarray, h: float = 1e-
 def relative_error(given: ndarray, wanted: ndarray) -> float:
     """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite."""
     scale = np.linalg.norm(given) + np.linalg.norm(wanted)
-    return np.linalg.norm(given - wanted) / scale if scale > 1e-12 else 0.0
+    return float(np.linalg.norm(given - wanted) / scale) if scale > 1e-12 else 0.0

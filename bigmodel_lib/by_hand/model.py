@@ -6,7 +6,7 @@ papers), F (d_ff), V (vocabulary). How each part learns is shown in `backprop`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy import ndarray
@@ -20,38 +20,17 @@ Mask = ndarray | float  # added to the scores: 0 where a token may look, -∞ wh
 Rotation = Sequence[ndarray] | None  # `rope_tables`' pair, where positions are rotated
 
 
-def entropy(weights: ndarray) -> ndarray:
-    """How undecided weights are: H(p) = -Σ p ln p, in nats, from 0 to ln T; 0 ln 0 counts as 0.
-
-    Shapes: (..., T) -> (...). Source: Shannon 1948, section 6.
-    """
-    logs = np.log(np.where(weights > 0, weights, 1.0))
-    return -(weights * logs).sum(axis=-1)
-
-
 def softmax(scores: ndarray) -> ndarray:
     """Positive weights that sum to 1: p_i = exp(s_i) / Σ_j exp(s_j) over the last axis.
 
-    The largest score is subtracted first, which changes nothing but keeps exp from overflowing. A score of -∞ gets
-    weight 0. Shapes: (..., T) -> (..., T).
+    The largest score is subtracted first: that changes nothing, but keeps exp from overflowing. Shapes: (..., T) each.
     """
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def softmax_jacobian(weights: ndarray) -> ndarray:
-    """How softmax's weights answer to the scores: ∂p_i/∂s_j = p_i (δ_ij - p_j).
-
-    Shapes: (T,) -> (T, T).
-    """
-    return np.diag(weights) - np.outer(weights, weights)
-
-
 def causal_mask(n_tokens: int) -> ndarray:
-    """0 where a token may look, at itself and before, and -∞ above the diagonal. Shape (T, T).
-
-    Source: Vaswani et al. 2017, section 3.2.3.
-    """
+    """0 where a token may look, at itself and before, and -∞ above the diagonal. Shape (T, T)."""
     return np.triu(np.full((n_tokens, n_tokens), -np.inf), k=1)
 
 
@@ -73,10 +52,7 @@ def attention(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> ndarray:
 
 
 def split_heads(x: ndarray, n_heads: int) -> ndarray:
-    """(T, D) -> (H, T, K): the columns in H blocks of K = D / H.
-
-    Raises ValueError if D is not a multiple of H.
-    """
+    """(T, D) -> (H, T, K): the columns in H blocks of K = D / H. Raises ValueError if D is not a multiple of H."""
     return x.reshape(*x.shape[:-1], n_heads, -1).swapaxes(-3, -2)
 
 
@@ -94,28 +70,6 @@ def merge_heads(x: ndarray) -> ndarray:
     return x.reshape(*x.shape[:-2], -1)
 
 
-def multi_head_attention(
-    x: ndarray, w_q: ndarray, w_k: ndarray, w_v: ndarray, w_o: ndarray, n_heads: int, mask: Mask = 0.0
-) -> ndarray:
-    """H attentions side by side, each in its own K columns: concat(head_1 … head_H) W_o.
-
-    head_h = attention(x W_q, x W_k, x W_v) in block h of the columns.
-    Shapes: x (T, D), w_q, w_k, w_v, w_o (D, D) -> (T, D). Source: Vaswani et al. 2017, section 3.2.2.
-    """
-    q, k, v = (split_heads(x @ w, n_heads) for w in (w_q, w_k, w_v))
-    return merge_heads(attention(q, k, v, mask)) @ w_o
-
-
-def sinusoidal_positions(n_tokens: int, d_model: int) -> ndarray:
-    """A fixed vector for each position, from slow and fast waves: sin(t ω_i) and cos(t ω_i), ω_i = 10000^(-2i/D).
-
-    Shape (T, D), D even: sines in the even columns. Source: Vaswani et al. 2017, section 3.5.
-    """
-    rates = 10000.0 ** (-np.arange(0, d_model, 2) / d_model)
-    angles = np.arange(n_tokens)[:, None] * rates
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(n_tokens, d_model)
-
-
 def rope_tables(n_tokens: int, d_head: int, base: float = 10000.0) -> tuple[ndarray, ndarray]:
     """cos and sin of every position's angles, laid out for `rotate`.
 
@@ -130,33 +84,14 @@ def rope_tables(n_tokens: int, d_head: int, base: float = 10000.0) -> tuple[ndar
 def rotate(x: ndarray, cosine: ndarray, sine: ndarray) -> ndarray:
     """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
 
-    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin. Shapes: x (..., T, K), tables (T, K) -> as x.
-    Source: Su et al. 2021.
+    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin. Shapes: x (..., T, K), tables (T, K).
     """
     return x * cosine + np.roll(x, x.shape[-1] // 2, axis=-1) * sine
 
 
-def formula_4_1(
-    x: ndarray,
-    w1: ndarray,
-    b1: float | ndarray,
-    w2: ndarray,
-    b2: ndarray,
-    f: Callable[[ndarray], ndarray],
-    mask: Mask = 0.0,
-) -> ndarray:
-    """The source text's (4.1) with its shapes repaired: f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2.
-
-    b1 is a gate: a number, or a vector (D,). Shapes: x (T, D), w1 and w2 (D, D), b2 (D,) -> (T, D).
-    """
-    z = x @ w2 + b2
-    return f(x @ w1 + b1 * attention(z, z, z, mask))
-
-
 def layer_norm(x: ndarray) -> ndarray:
-    """Each token's vector, moved to mean 0 and scaled to variance 1.
+    """Each token's vector, moved to mean 0 and scaled to variance 1: y = (x - mean(x)) / sqrt(var(x) + 1e-5).
 
-    y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis, without learned parameters.
     Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
     """
     centred = x - x.mean(axis=-1, keepdims=True)
@@ -164,7 +99,7 @@ def layer_norm(x: ndarray) -> ndarray:
 
 
 def rms_norm(x: ndarray) -> ndarray:
-    """Each token's vector, scaled to a mean square of 1: y = x / sqrt(mean(x²) + 1e-5) over the last axis.
+    """Each token's vector, scaled to a mean square of 1: y = x / sqrt(mean(x²) + 1e-5).
 
     Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
     """
@@ -177,7 +112,7 @@ NORMS = {"layer": layer_norm, "rms": rms_norm}
 def normalise(x: ndarray, p: Parameters, config: ModelConfig) -> ndarray:
     """The configured norm of each token's vector, times what the model has learned where config.norm_gain is set.
 
-    p holds norm_gain (D,), a factor for each column. Shapes: (..., D) -> (..., D).
+    p holds norm_gain, a factor for each column. Shapes: (..., D), norm_gain (D,) -> (..., D).
     """
     y = NORMS[config.norm](x)
     return y * p["norm_gain"] if config.norm_gain else y
@@ -210,8 +145,7 @@ ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu}
 def shift_tokens(x: ndarray, strength: ndarray) -> ndarray:
     """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
 
-    Shapes: x (..., T, D), strength s (D,) -> (..., T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added
-    term.
+    Shapes: x (..., T, D), s (D,) -> (..., T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
     """
     y = x.copy()
     y[..., 1:, :] += strength * x[..., :-1, :]
@@ -235,8 +169,7 @@ def attention_layer(
 ) -> ndarray:
     """Multi-head self-attention with its three projections in and one out, normalised and rotated as configured.
 
-    p holds w_q and w_o (D, D), w_k and w_v (D, H_kv K), and shift (D,) with config.token_shift; rotation is
-    `rope_tables`' pair.
+    p holds w_q and w_o (D, D), w_k and w_v (D, H_kv K), and shift (D,) with config.token_shift.
     Shapes: x (B, T, D) -> (B, T, D). Source: Vaswani et al. 2017, section 3.2.2.
     """
     if config.token_shift:
@@ -314,21 +247,20 @@ def language_model(tokens: ndarray, parameters: Parameters, config: ModelConfig,
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """{name: shape} of all that the model learns, in the twin's order."""
     V, D, F, D_kv = config.vocab_size, config.d_model, config.d_ff, config.n_key_heads * config.d_head
+    gain: dict[str, tuple[int, ...]] = {"norm_gain": (D,)} if config.norm_gain else {}
+    vectors = ({"shift": (D,)} if config.token_shift else {}) | gain
+    gate = {"w_gate": (D, F)} if config.activation == "swiglu" else {}
+    attention = {"w_q": (D, D), "w_k": (D, D_kv), "w_v": (D, D_kv), "w_o": (D, D)} | vectors
+    mlp = {"w_up": (D, F)} | gate | {"w_down": (F, D)} | vectors
     shapes: dict[str, tuple[int, ...]] = {"token_embedding": (V, D)}
     if config.positions == "learned":
         shapes["position_embedding"] = (config.context_length, D)
     if not config.tied:
         shapes["w_out"] = (D, V)
-    if config.norm_gain:
-        shapes["norm_gain"] = (D,)
-    attention: dict[str, tuple[int, ...]] = {"w_q": (D, D), "w_k": (D, D_kv), "w_v": (D, D_kv), "w_o": (D, D)}
-    gate = {"w_gate": (D, F)} if config.activation == "swiglu" else {}
-    mlp: dict[str, tuple[int, ...]] = {"w_up": (D, F), **gate, "w_down": (F, D)}
-    vectors = {"shift": (D,)} if config.token_shift else {}
-    vectors |= {"norm_gain": (D,)} if config.norm_gain else {}
+    shapes |= gain
     for i in range(config.n_layers):
-        shapes |= {f"blocks.{i}.attention.{name}": shape for name, shape in (attention | vectors).items()}
-        shapes |= {f"blocks.{i}.mlp.{name}": shape for name, shape in (mlp | vectors).items()}
+        shapes |= {f"blocks.{i}.attention.{name}": shape for name, shape in attention.items()}
+        shapes |= {f"blocks.{i}.mlp.{name}": shape for name, shape in mlp.items()}
     return shapes
 
 
@@ -339,25 +271,19 @@ def initialise(config: ModelConfig, rng: np.random.Generator, dtype: np.typing.D
     a branch or the model ends in (w_o, w_down, w_out) and for shifts: the first logits are all equal.
     init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
     """
-    parameters = {}
-    for name, shape in parameter_shapes(config).items():
-        last = name.split(".")[-1]
-        if last == "norm_gain":
-            value = np.ones(shape)
-        elif last == "shift" or (config.init == "zero" and last in ("w_o", "w_down", "w_out")):
-            value = np.zeros(shape)
-        elif config.init == "gpt2":
-            deep = last in ("w_o", "w_down")
-            value = rng.normal(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, shape)
-        elif last.endswith("embedding"):
-            value = rng.normal(0.0, 0.5, shape)
-        else:
-            bound = math.sqrt(3) * 0.5 / math.sqrt(shape[0])
-            value = rng.uniform(-bound, bound, shape)
-        parameters[name] = value.astype(dtype)
-    return parameters
 
+    def first(name: str, shape: tuple[int, ...]) -> ndarray:
+        if name == "norm_gain":
+            return np.ones(shape)
+        if name == "shift" or (config.init == "zero" and name in ("w_o", "w_down", "w_out")):
+            return np.zeros(shape)
+        if config.init == "gpt2":
+            deep = name in ("w_o", "w_down")
+            return rng.normal(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, shape)
+        if name.endswith("embedding"):
+            return rng.normal(0.0, 0.5, shape)
+        bound = math.sqrt(3) * 0.5 / math.sqrt(shape[0])
+        return rng.uniform(-bound, bound, shape)
 
-def count_parameters(parameters: Parameters) -> int:
-    """How many numbers the model learns."""
-    return sum(w.size for w in parameters.values())
+    shapes = parameter_shapes(config)
+    return {name: first(name.split(".")[-1], shape).astype(dtype) for name, shape in shapes.items()}

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy import ndarray
 
-from bigmodel_lib.by_hand.backprop import Backward, Forward, block_backward, block_forward, loss_and_gradients
+from bigmodel_lib.by_hand.backprop import BLOCK, Pair, loss_and_gradients
 from bigmodel_lib.by_hand.model import Parameters
 from bigmodel_lib.config import ModelConfig
+
+Batches = Callable[[], tuple[ndarray, ndarray]]
 
 
 class AdamW:
@@ -45,12 +48,7 @@ class AdamW:
 
 
 def train(
-    optimizer: AdamW,
-    next_batch: Callable[[], tuple[np.ndarray, np.ndarray]],
-    parameters: Parameters,
-    config: ModelConfig,
-    steps: int,
-    one_block: tuple[Forward, Backward] = (block_forward, block_backward),
+    optimizer: AdamW, next_batch: Batches, parameters: Parameters, config: ModelConfig, steps: int, block: Pair = BLOCK
 ) -> Iterator[float]:
     """Take `steps` steps on batches (x, y) from next_batch() and yield the loss of each, in nats per token.
 
@@ -58,6 +56,6 @@ def train(
     """
     for step in range(steps):
         x, y = next_batch()
-        loss, gradients = loss_and_gradients(x, y, parameters, config, one_block)
+        loss, gradients = loss_and_gradients(x, y, parameters, config, block)
         optimizer.step(gradients, min(1.0, (step + 1) / 20) * (1 - step / steps))
         yield loss

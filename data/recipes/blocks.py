@@ -14,11 +14,13 @@ import time
 import numpy as np
 
 from bigmodel_lib.by_hand.backprop import (
-    block_backward,
-    block_forward,
-    formula_4_1_backward,
-    formula_4_1_forward,
+    ACTIVATIONS,
+    BLOCK,
+    attention_backward,
+    attention_forward,
     language_model_forward,
+    linear_backward,
+    linear_forward,
 )
 from bigmodel_lib.by_hand.model import cross_entropy, initialise
 from bigmodel_lib.by_hand.optimizers import AdamW, train
@@ -27,9 +29,32 @@ from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.text.batches import document_batch
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "blocks.json"
-FORMULA, STANDARD = (formula_4_1_forward, formula_4_1_backward), (block_forward, block_backward)
 STEPS, BATCH, SEEDS, RATES = 500, 16, (0, 1, 2, 3, 4), (3e-3, 1e-2, 2e-2, 4e-2)
 RUNS = [("standard", 1), ("standard", 2), *((kind, n) for kind in ("literal", "gated") for n in (1, 2, 4, 8))]
+
+
+def formula_4_1_forward(x, p, config, rotation=None, mask=0.0):
+    """f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2, in the place of a block; p holds w1, b1, w2, b2."""
+    z, inner = linear_forward(x, p["w2"])
+    z = z + p["b2"]
+    a, attention = attention_forward(z, z, z, mask)
+    h, outer = linear_forward(x, p["w1"])
+    y, activation = ACTIVATIONS[config.activation][0](h + p["b1"] * a)
+    return y, (inner, attention, a, outer, p["b1"], activation, config.activation)
+
+
+def formula_4_1_backward(dy, cache):
+    """z went in thrice, so three gradients add up. Returns dx and {name: gradient}."""
+    inner, attention, a, outer, b1, activation, name = cache
+    dh = ACTIVATIONS[name][1](dy, activation)
+    dx, dw1 = linear_backward(dh, outer)
+    dz = sum(attention_backward(b1 * dh, attention))
+    dx_inner, dw2 = linear_backward(dz, inner)
+    db1 = (dh * a).sum().reshape(1)
+    return dx + dx_inner, {"w1": dw1, "b1": db1, "w2": dw2, "b2": dz.sum(axis=(0, 1))}
+
+
+FORMULA = (formula_4_1_forward, formula_4_1_backward)
 
 
 def ids_of(story, tokenizer):
@@ -52,7 +77,7 @@ def first_parameters(kind: str, config: ModelConfig, rng) -> dict:
     return parameters
 
 
-def gap_to_floor(parameters, config, one_block, stories, tokenizer) -> float:
+def gap_to_floor(parameters, config, block, stories, tokenizer) -> float:
     """Mean loss minus the world's own, on the same tokens of the same stories. Raises ValueError if they are not."""
     documents = [ids_of(story, tokenizer) for story in stories]
     length = max(map(len, documents)) - 1
@@ -60,7 +85,7 @@ def gap_to_floor(parameters, config, one_block, stories, tokenizer) -> float:
     x, y = (np.concatenate(arrays) for arrays in zip(*each_once, strict=True))
     if (y >= 0).sum() != sum(len(story.token_log_probs()) for story in stories):
         raise ValueError("the model and the world must be scored on the same tokens: is a mark missing?")
-    logits, _ = language_model_forward(x, parameters, config, one_block=one_block[0])
+    logits, _ = language_model_forward(x, parameters, config, block)
     return float(cross_entropy(logits, y) + sum(story.log_prob for story in stories) / (y >= 0).sum())
 
 
@@ -71,14 +96,14 @@ def one_run(kind: str, n_layers: int, rate: float, seed: int, world, documents, 
         vocab_size=tokenizer.vocab_size, context_length=120, d_model=48, n_layers=n_layers, n_heads=2, d_ff=96,
         positions="learned", activation="gelu", token_shift=False,
     )  # fmt: skip
-    one_block = STANDARD if kind == "standard" else FORMULA
+    block = BLOCK if kind == "standard" else FORMULA
     parameters = first_parameters(kind, config, rng)
     trained = {name: w for name, w in parameters.items() if kind != "literal" or not name.endswith("b1")}
     optimizer = AdamW(trained, rate, 0.9, 0.95)
-    losses = list(train(optimizer, lambda: document_batch(documents, BATCH, rng), parameters, config, steps, one_block))
+    losses = list(train(optimizer, lambda: document_batch(documents, BATCH, rng), parameters, config, steps, block))
     size = sum(w.size for name, w in parameters.items() if name.startswith("blocks."))
     gates = [float(w[0]) for name, w in parameters.items() if name.endswith(".b1")]
-    gap = gap_to_floor(parameters, config, one_block, stories, tokenizer)
+    gap = gap_to_floor(parameters, config, block, stories, tokenizer)
     row = {"kind": kind, "layers": n_layers, "rate": rate, "seed": seed, "in_blocks": size, "gap": round(gap, 4)}
     return row | {"last_loss": round(float(np.mean(losses[-20:])), 4), "gates": [round(gate, 3) for gate in gates]}
 
