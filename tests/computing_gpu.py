@@ -159,7 +159,6 @@ def writing(device) -> dict:
         "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
         "log_probabilities": lambda: dpo.log_probabilities(model, prompt, chosen, 3),
         "preference_loss": preferring,
-        "kl_to": lambda: dpo.kl_to(model, other, prompt, 5, 6, 0, generator()),
         "model_probabilities": lambda: compression.model_probabilities(model)(prompt),
     }
 

@@ -219,7 +219,7 @@ def attention_layer_forward(
     caches = {}
     if config.token_shift:
         x, caches["shift"] = shift_tokens_forward(x, p["shift"])
-    heads = []
+    heads = {}
     for letter in "qkv":
         h, caches[f"w_{letter}"] = linear_forward(x, p[f"w_{letter}"])
         h = split_heads(h, config.n_heads if letter == "q" else config.n_key_heads)
@@ -230,8 +230,8 @@ def attention_layer_forward(
         if letter != "q" and config.n_key_heads < config.n_heads:
             caches[f"repeat_{letter}"] = h.shape
             h = repeat_heads(h, config.n_heads)
-        heads.append(h)
-    y, caches["attention"] = attention_forward(*heads, mask=mask)
+        heads[letter] = h
+    y, caches["attention"] = attention_forward(**heads, mask=mask)
     y, caches["w_o"] = linear_forward(merge_heads(y), p["w_o"])
     return y, caches
 

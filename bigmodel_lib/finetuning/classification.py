@@ -1,6 +1,5 @@
 """A classifier: a pretrained backbone below a head that says which label, and the ways to train it."""
 
-import copy
 import os
 from collections.abc import Sequence
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bigmodel_lib.config import ModelConfig, TrainConfig
+from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.lora import add_lora, freeze
 from bigmodel_lib.model.devices import device_of
@@ -55,14 +54,9 @@ class Classifier(nn.Module):
         super().__init__()
         if not backbone.config.causal:
             raise CourseError("a causal model was wanted and this one is an encoder: name a run without --objective")
-        self.backbone = backbone
+        self.backbone, self.config = backbone, backbone.config
         self.backbone.w_out = None  # the head is in its place
         self.head = Head(backbone.config.d_model, n_labels)
-
-    @property
-    def config(self) -> ModelConfig:
-        """The backbone's."""
-        return self.backbone.config
 
     def forward(self, tokens: Tensor) -> Tensor:
         states = self.backbone.states(tokens.flatten(0, 1).clamp(min=0))
@@ -72,7 +66,7 @@ class Classifier(nn.Module):
 def classifier_from(model: LanguageModel, n_labels: int, dropout: float = 0.0) -> Classifier:
     """A classifier with a copy of a model below a fresh head; the model itself stays as it is."""
     backbone = LanguageModel(model.config.replace(dropout=dropout))
-    backbone.load_state_dict(copy.deepcopy(model.state_dict()))
+    backbone.load_state_dict(model.state_dict())
     return Classifier(backbone.to(device_of(model)), n_labels).to(device_of(model))
 
 
@@ -84,14 +78,14 @@ def classifier_run(
     mode: str = "full",
     dropout: float = 0.0,
     processes: Processes | None = None,
-    **training,
+    **training: object,
 ) -> Trainer:
     """A run, not yet begun, that teaches labels to a classifier on top of a model, which itself stays as it is.
 
     mode: "full" lets everything learn, "head" the head alone, "lora" the head and thin additions, and "scratch" forgets
     the weights first. training: fields of TrainConfig, with steps or minutes. Raises CourseError for another mode.
     """
-    config: TrainConfig = finetuning_config(mode, **training)
+    config = finetuning_config(mode, **training)
     generator = torch.Generator().manual_seed(config.seed)
     if mode == "scratch":
         model = initialise(LanguageModel(model.config), generator).to(device_of(model))
@@ -104,14 +98,6 @@ def classifier_run(
     return Trainer(classifier, batches, next_token_loss, config, processes=processes)
 
 
-def _renamed(tensors: dict) -> dict:
-    """The weights of a classifier of the first edition, a language model with another output, under today's names."""
-    if any(name.startswith("backbone.") for name in tensors):
-        return tensors
-    head = {"w_out": "head.w", "b_out": "head.b"}
-    return {head.get(name, f"backbone.{name}"): tensor for name, tensor in tensors.items()}
-
-
 def load_classifier(folder: str | os.PathLike, device: torch.device | str = "cpu") -> tuple:
     """(classifier, tokenizer, names of the labels) of a folder that a finished run left, set to `eval`.
 
@@ -122,6 +108,9 @@ def load_classifier(folder: str | os.PathLike, device: torch.device | str = "cpu
     config = ModelConfig.from_dict(checkpoints.read_json(folder / "config.json"))
     classifier = Classifier(LanguageModel(config), len(names))
     tensors, _ = checkpoints.load_tensors(folder / "model.safetensors")
-    checkpoints.fill(classifier, _renamed(tensors), folder / "model.safetensors")
+    if "w_out" in tensors:  # of the first edition: a language model with another output
+        head = {"w_out": "head.w", "b_out": "head.b"}
+        tensors = {head.get(name, f"backbone.{name}"): tensor for name, tensor in tensors.items()}
+    checkpoints.fill(classifier, tensors, folder / "model.safetensors")
     tokenizer = tokenizer_from_dict(checkpoints.read_json(folder / "tokenizer.json"))
     return classifier.to(device).eval(), tokenizer, tuple(names)

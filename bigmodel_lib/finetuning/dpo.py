@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bigmodel_lib.generation import batch_of, generate_many, log_probability
+from bigmodel_lib.generation import batch_of, log_probability
 from bigmodel_lib.model.devices import device_of
-from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.batches import Batches
 from bigmodel_lib.training.trainer import full_precision
 
+Tokens = Sequence[int]
 Pairs = Sequence[tuple[list[int], list[int]]]  # (chosen, rejected)
+Loss = Callable[..., Tensor]
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_before: Tensor, beta: float) -> Tensor:
@@ -27,16 +28,14 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_b
 
 
 @torch.no_grad()
-def log_probabilities(
-    model: LanguageModel, prompt: Sequence[int], rows: Sequence[list[int]], batch_size: int = 100
-) -> Tensor:
+def log_probabilities(model: nn.Module, prompt: Tokens, rows: Sequence[Tokens], batch_size: int = 100) -> Tensor:
     """ln p of many continuations of one prompt, without gradient. Shapes: rows lists of ids -> (len(rows),)."""
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     device = device_of(model)
     return torch.cat([log_probability(model, *batch_of(prompt, part, device)) for part in parts])
 
 
-def pair_batches(prompt: Sequence[int], pairs: Pairs, batch_size: int) -> Batches:
+def pair_batches(prompt: Tokens, pairs: Pairs, batch_size: int) -> Batches:
     """A source of (x, y, numbers): pairs of continuations of one prompt, drawn anew each time, and which they are.
 
     Shapes: x and y (B, 2, T) as `batch_of` makes them, the chosen text first; numbers (B,).
@@ -52,12 +51,8 @@ def pair_batches(prompt: Sequence[int], pairs: Pairs, batch_size: int) -> Batche
 
 
 def preference_loss(
-    reference: LanguageModel,
-    prompt: Sequence[int],
-    pairs: Pairs,
-    beta: float = 0.1,
-    loss: Callable[..., Tensor] = dpo_loss,
-) -> Callable[..., Tensor]:
+    reference: nn.Module, prompt: Tokens, pairs: Pairs, beta: float = 0.1, loss: Loss = dpo_loss
+) -> Loss:
     """The loss of `pair_batches`, for a trainer: `loss` of what the model and the reference think of the pairs.
 
     What the reference thinks is computed here, once: it may be the model that is trained.
@@ -70,20 +65,3 @@ def preference_loss(
         return loss(chosen, rejected, chosen_before[numbers], rejected_before[numbers], beta)
 
     return loss_fn
-
-
-def kl_to(
-    reference: LanguageModel,
-    model: LanguageModel,
-    prompt: Sequence[int],
-    n_samples: int,
-    n_tokens: int,
-    stop: int,
-    generator: torch.Generator,
-) -> Tensor:
-    """ln π(y) - ln π_ref(y) for samples y of the model: their mean estimates KL(π ‖ π_ref), in nats a text.
-
-    Shapes: -> (n_samples,). Source: Kullback & Leibler 1951, eq. 2.4, by sampling.
-    """
-    rows = generate_many(model, prompt, n_samples, n_tokens, generator, stop=stop)
-    return log_probabilities(model, prompt, rows) - log_probabilities(reference, prompt, rows)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.utils import parametrize
 
 ADAPTED = ("w_q", "w_k", "w_v", "w_o", "w_up", "w_gate", "w_down")  # the matrices of a block that LoRA adds to
@@ -24,7 +24,7 @@ class LoRA(nn.Module):
     Source: Hu et al. 2021, eq. 3, with (in, out) matrices.
     """
 
-    def __init__(self, weight: Tensor, rank: int, scale: float, generator: torch.Generator | None = None):
+    def __init__(self, weight: Tensor, rank: int, scale: float, generator: Generator | None = None):
         super().__init__()
         n_in, n_out = weight.shape
         self.a = nn.Parameter(torch.randn(n_in, rank, generator=generator).to(weight) / n_in**0.5)
@@ -43,11 +43,7 @@ def adapted_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 def add_lora(
-    model: nn.Module,
-    rank: int = 4,
-    scale: float = 8.0,
-    generator: torch.Generator | None = None,
-    but: Sequence[str] = HEAD,
+    model: nn.Module, rank: int = 4, scale: float = 8.0, generator: Generator | None = None, but: Sequence[str] = HEAD
 ) -> nn.Module:
     """Freeze a model but for its head, and give every matrix in its blocks a LoRA. Returns the model."""
     freeze(model, but)
