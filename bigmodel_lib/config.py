@@ -2,55 +2,63 @@
 
 import dataclasses
 import math
+from typing import Annotated, Any, Literal, Self, get_args
 
 from bigmodel_lib.errors import CourseError
 
+Count = Annotated[int, 1, math.inf]  # a field's type says what it may be: a lowest and a highest number, or its choices
+Rate = Annotated[float, 0.0, 10.0]
+Share = Annotated[float, 0.0, 0.9999]
 
-def _require(condition: bool, message: str) -> None:
+
+def require(condition: bool, message: str) -> None:
+    """Raises CourseError with this message unless the condition holds."""
     if not condition:
         raise CourseError(message)
 
 
-def _require_whole(owner, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        _require(whole and value >= 1, f"{name} {value!r} is not a whole number of at least 1: choose 1, 2, 3, …")
+def check(name: str, value: Any, kind: Any) -> None:
+    """Raises CourseError unless a value is of its kind: bool, Literal[choices] or Annotated[int | float, low, high]."""
+    first, *rest = get_args(kind) or (True, False)
+    if first not in (int, float):
+        choices = (first, *rest)
+        require(value in choices, f"{name} {value!r} is not known: choose one of {', '.join(map(str, choices))}")
+        return
+    low, high = rest
+    number = isinstance(value, (int, first)) and not isinstance(value, bool)
+    right = number and low <= value <= high
+    if first is int:
+        limit = f"of at most {high}" if number and value > high else f"of at least {low}"
+        require(right, f"{name} {value!r} is not a whole number {limit}: choose {low}, {low + 1}, {low + 2}, …")
+    require(right, f"{name} {value!r} is outside {low:g} … {high:g}: choose a number in it")
 
 
-def _require_real(owner, low: float, high: float, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        _require(
-            real and low <= value <= high, f"{name} {value!r} is outside {low:g} … {high:g}: choose a number in it"
-        )
-
-
-def _require_choice(owner, **choices: tuple) -> None:
-    for name, allowed in choices.items():
-        value = getattr(owner, name)
-        _require(value in allowed, f"{name} {value!r} is not known: choose one of {', '.join(map(str, allowed))}")
-
-
+@dataclasses.dataclass(frozen=True)
 class _Config:
-    """What both configurations share: a copy with changes, and a dictionary for JSON."""
+    """What both configurations share: one check for all fields, a copy with changes, and a dictionary for JSON."""
 
-    def replace(self, **changes):
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, optional = getattr(self, field.name), field.default is None
+            if value is not None or not optional:
+                check(field.name, value, get_args(field.type)[0] if optional else field.type)
+
+    def replace(self, **changes: Any) -> Self:
         """The same configuration with some fields changed; validated again."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict:
+        """{field: value}."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict):
+    def from_dict(cls, values: dict) -> Self:
         """Raises CourseError for a field that this class does not have or lacks a needed one."""
         known = {field.name: field for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - set(known))
-        _require(not unknown, f"{cls.__name__} has no field {', '.join(unknown)}: it has {', '.join(known)}")
+        require(not unknown, f"{cls.__name__} has no field {', '.join(unknown)}: it has {', '.join(known)}")
         needed = [n for n, f in known.items() if f.default is dataclasses.MISSING and n not in values]
-        _require(not needed, f"{cls.__name__} needs {', '.join(needed)}: add it")
+        require(not needed, f"{cls.__name__} needs {', '.join(needed)}: add it")
         return cls(**values)
 
 
@@ -63,8 +71,7 @@ class ModelConfig(_Config):
     d_model         width of the residual stream
     n_layers        how many blocks
     n_heads         H, heads in each attention; each has width d_head = d_model / n_heads
-    n_kv_heads      heads of keys and values, each shared by n_heads / n_kv_heads queries (Ainslie et al. 2023);
-                    None: as many as n_heads
+    n_kv_heads      heads of keys and values, shared by n_heads / n_kv_heads queries (Ainslie et al. 2023); None: H
     d_ff            width inside the MLP
     positions       "rope" rotates queries and keys (Su et al. 2021), "learned" adds a vector, "none" does neither
     rope_base       base of RoPE's wavelengths, in tokens
@@ -80,77 +87,49 @@ class ModelConfig(_Config):
     ngrams          1, or the longest run of tokens with a row of its own in an embedding: 2, 3 or 4 (in PyTorch alone)
     """
 
-    vocab_size: int
-    context_length: int = 64
-    d_model: int = 64
-    n_layers: int = 4
-    n_heads: int = 2
-    d_ff: int = 128
-    positions: str = "rope"
-    rope_base: float = 1000.0
+    vocab_size: Count
+    context_length: Count = 64
+    d_model: Count = 64
+    n_layers: Count = 4
+    n_heads: Count = 2
+    d_ff: Count = 128
+    positions: Literal["rope", "learned", "none"] = "rope"
+    rope_base: Annotated[float, 1.001, 1e9] = 1000.0
     qk_norm: bool = True
-    norm: str = "layer"
+    norm: Literal["layer", "rms"] = "layer"
     norm_gain: bool = False
-    activation: str = "relu_squared"
+    activation: Literal["relu_squared", "gelu", "swiglu"] = "relu_squared"
     token_shift: bool = True
     tied: bool = False
-    init: str = "zero"
+    init: Literal["zero", "gpt2"] = "zero"
     causal: bool = True
-    dropout: float = 0.0
-    ngrams: int = 1
-    n_kv_heads: int | None = None
+    dropout: Annotated[float, 0.0, 0.9] = 0.0
+    ngrams: Annotated[int, 1, 4] = 1
+    n_kv_heads: Count | None = None
 
     @property
     def n_key_heads(self) -> int:
         """How many heads of keys and values there are."""
-        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+        return self.n_kv_heads or self.n_heads
 
     @property
     def d_head(self) -> int:
         return self.d_model // self.n_heads
 
-    def __post_init__(self):
-        _require_whole(self, "vocab_size", "context_length", "d_model", "n_layers", "n_heads", "d_ff", "ngrams")
-        _require_choice(
-            self,
-            positions=("rope", "learned", "none"),
-            activation=("relu_squared", "gelu", "swiglu"),
-            norm=("layer", "rms"),
-            norm_gain=(True, False),
-            init=("zero", "gpt2"),
-            qk_norm=(True, False),
-            token_shift=(True, False),
-            tied=(True, False),
-            causal=(True, False),
-            ngrams=(1, 2, 3, 4),
-        )
-        _require_real(self, 1.001, 1e9, "rope_base")
-        _require_real(self, 0.0, 0.9, "dropout")
-        if self.d_model % self.n_heads:
-            below = self.d_model - self.d_model % self.n_heads
-            widths = [width for width in (below, below + self.n_heads) if width]
-            heads = [h for h in range(1, min(self.d_model, 16) + 1) if self.d_model % h == 0]
-            raise CourseError(
-                f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}: choose d_model "
-                f"{' or '.join(map(str, widths))}, or n_heads {' or '.join(map(str, heads))}"
-            )
-        if self.n_kv_heads is not None:
-            _require_whole(self, "n_kv_heads")
-            _require(
-                self.n_heads % self.n_kv_heads == 0,
-                f"n_heads {self.n_heads} cannot be shared evenly by n_kv_heads {self.n_kv_heads}: choose a divisor, "
-                f"such as {next(n for n in range(self.n_kv_heads, 0, -1) if self.n_heads % n == 0)}",
-            )
-        if self.positions == "rope" and self.d_head % 2:
-            raise CourseError(
-                f"d_model {self.d_model} over n_heads {self.n_heads} gives heads of width {self.d_head}, and RoPE "
-                f"turns pairs of numbers: choose sizes with an even width, or positions 'learned'"
-            )
-        if self.tied and self.init == "zero":
-            raise CourseError(
-                "tied True with init 'zero' would start the embedding at zero, where nothing can be learned: "
-                "choose init 'gpt2', or tied False"
-            )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        D, H, H_kv = self.d_model, self.n_heads, self.n_key_heads
+        below = max(1, D // H) * H
+        heads = " or ".join(str(h) for h in range(1, min(D, 16) + 1) if D % h == 0)
+        todo = f"choose d_model {below} or {below + H}, or n_heads {heads}"
+        require(D % H == 0, f"d_model {D} is not divisible by n_heads {H}: {todo}")
+        todo = f"choose a divisor, such as {math.gcd(H, H_kv)}"
+        require(H % H_kv == 0, f"n_heads {H} cannot be shared evenly by n_kv_heads {H_kv}: {todo}")
+        wrong = f"d_model {D} over n_heads {H} gives heads of width {self.d_head}, and RoPE turns pairs of numbers"
+        todo = "choose sizes with an even width, or positions 'learned'"
+        require(self.positions != "rope" or self.d_head % 2 == 0, f"{wrong}: {todo}")
+        wrong = "tied True with init 'zero' would start the embedding at zero, where nothing can be learned"
+        require(not self.tied or self.init != "zero", f"{wrong}: choose init 'gpt2', or tied False")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,47 +153,27 @@ class TrainConfig(_Config):
     compile         use torch.compile: faster steps after a wait of up to a minute
     """
 
-    steps: int | None = None
-    minutes: float | None = None
-    batch_size: int = 16
-    seed: int = 0
-    optimizer: str = "muon"
-    muon_lr: float = 0.03
-    momentum: float = 0.9
-    adamw_lr: float = 0.02
-    beta1: float = 0.8
-    beta2: float = 0.95
-    eps: float = 1e-10
-    weight_decay: float = 0.0
-    warmup_steps: int = 10
-    decay: str = "linear"
-    final_lr: float = 0.0
-    clip: float = 0.0
-    precision: str = "auto"
+    steps: Count | None = None
+    minutes: Annotated[float, 1e-3, 1e6] | None = None
+    batch_size: Count = 16
+    seed: Annotated[int, 0, 2**63 - 1] = 0
+    optimizer: Literal["muon", "adamw"] = "muon"
+    muon_lr: Rate = 0.03
+    momentum: Share = 0.9
+    adamw_lr: Rate = 0.02
+    beta1: Share = 0.8
+    beta2: Share = 0.95
+    eps: Annotated[float, 1e-16, 1e-2] = 1e-10
+    weight_decay: Rate = 0.0
+    warmup_steps: Annotated[int, 0, math.inf] = 10
+    decay: Literal["linear", "cosine"] = "linear"
+    final_lr: Annotated[float, 0.0, 1.0] = 0.0
+    clip: Annotated[float, 0.0, 1e6] = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             given = "neither" if self.steps is None else f"steps {self.steps} and minutes {self.minutes}"
             raise CourseError(f"a run has one budget, {given} was given: choose steps, or minutes")
-        _require_whole(self, "batch_size", *(["steps"] if self.steps is not None else []))
-        if self.minutes is not None:
-            _require_real(self, 1e-3, 1e6, "minutes")
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        _require(
-            whole and 0 <= self.seed < 2**63, f"seed {self.seed!r} is not a whole number from 0: choose 0, 1, 2, …"
-        )
-        whole = isinstance(self.warmup_steps, int) and not isinstance(self.warmup_steps, bool)
-        _require(whole and self.warmup_steps >= 0, f"warmup_steps {self.warmup_steps!r} is below 0: choose 0 or more")
-        _require_choice(
-            self,
-            optimizer=("muon", "adamw"),
-            decay=("linear", "cosine"),
-            precision=("auto", "float32", "bfloat16"),
-            compile=(True, False),
-        )
-        _require_real(self, 0.0, 10.0, "muon_lr", "adamw_lr", "weight_decay")
-        _require_real(self, 0.0, 1.0, "final_lr")
-        _require_real(self, 0.0, 0.9999, "momentum", "beta1", "beta2")
-        _require_real(self, 1e-16, 1e-2, "eps")
-        _require_real(self, 0.0, 1e6, "clip")
+        super().__post_init__()

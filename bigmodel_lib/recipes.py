@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from typing import Any
 
-from bigmodel_lib.config import ModelConfig, TrainConfig, _require
+from bigmodel_lib.config import ModelConfig, TrainConfig, require
 
 _SMALL = dict(context_length=64, d_model=64, n_layers=4, n_heads=2)
 _MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3, ngrams=4)
@@ -18,7 +19,7 @@ _COSINE = dict(
     warmup_steps=100, decay="cosine", final_lr=0.1, clip=1.0,
 )  # fmt: skip
 # name: (fields of ModelConfig, d_ff in units of d_model, steps unless told, fields of TrainConfig)
-PRESETS = {
+PRESETS: dict[str, tuple[dict, int, int, dict]] = {
     "small": (_SMALL, 2, 240, {}),
     "medium": (_MEDIUM, 4, 800, _LONG),
     "large": (_LARGE, 4, 720, _LONG),
@@ -26,41 +27,36 @@ PRESETS = {
 }
 
 
-def preset(name: str, vocab_size: int, **changes) -> tuple[ModelConfig, TrainConfig]:
+def preset(name: str, vocab_size: int, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
     """Both configurations of a named recipe, with any field of either changed.
 
     "small", "medium" and "large" are the course's recipe; "plain" is a plain GPT with AdamW, as nanoGPT's
-    documentation sets it for a CPU. d_ff follows d_model unless it is given.
-    Raises CourseError for an unknown name, an unknown field or an impossible value.
+    documentation sets it for a CPU. d_ff follows d_model unless it is given. Raises CourseError for an unknown name or
+    field, or an impossible value.
     """
-    _require(name in PRESETS, f"preset {name!r} is not known: choose one of {', '.join(PRESETS)}")
+    require(name in PRESETS, f"preset {name!r} is not known: choose one of {', '.join(PRESETS)}")
     sizes, ratio, steps, training = PRESETS[name]
-    model_fields = {field.name for field in dataclasses.fields(ModelConfig)}
-    model_values = {**sizes, **{k: v for k, v in changes.items() if k in model_fields}}
-    d_model = model_values["d_model"]
-    if isinstance(d_model, int):
-        model_values.setdefault("d_ff", ratio * d_model)
-    train_values = {**training, **{k: v for k, v in changes.items() if k not in model_fields}}
-    if train_values.get("steps") is None and train_values.get("minutes") is None:
-        train_values["steps"] = steps
-    return ModelConfig.from_dict({**model_values, "vocab_size": vocab_size}), TrainConfig.from_dict(train_values)
+    values = {"vocab_size": vocab_size, **sizes, **training, **changes}
+    if isinstance(values["d_model"], int):
+        values.setdefault("d_ff", ratio * values["d_model"])
+    if values.get("steps") is None and values.get("minutes") is None:
+        values["steps"] = steps
+    of_model = {field.name: values.pop(field.name) for field in dataclasses.fields(ModelConfig) if field.name in values}
+    return ModelConfig.from_dict(of_model), TrainConfig.from_dict(values)
 
 
 BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of training: what won in data/budget.json
 
 
 def preset_for_minutes(minutes: float) -> tuple[str, dict]:
-    """(preset, changes) that were best at the nearest budget that was measured, near meaning in proportion.
-
-    Raises CourseError for minutes that are no number above 0.
-    """
+    """(preset, changes) that were best at the measured budget nearest by ratio. Raises CourseError unless minutes > 0."""
     real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and math.isfinite(minutes)
-    _require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
+    require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
     width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
     return "medium", {"d_model": width, "n_heads": width // 32}
 
 
-MODES = {  # what learns in finetuning: the fields of TrainConfig that go with it
+MODES: dict[str, dict] = {  # what learns in finetuning: the fields of TrainConfig that go with it
     "full": dict(muon_lr=0.005, momentum=0.95, adamw_lr=0.005),
     "head": dict(optimizer="adamw", adamw_lr=0.02, beta1=0.9),
     "lora": dict(optimizer="adamw", adamw_lr=0.005, beta1=0.9),
@@ -68,10 +64,7 @@ MODES = {  # what learns in finetuning: the fields of TrainConfig that go with i
 }
 
 
-def finetuning_config(mode: str, **training) -> TrainConfig:
-    """The training of a finetuned model in one of MODES, with any field changed.
-
-    Raises CourseError for an unknown mode or an impossible value.
-    """
-    _require(mode in MODES, f"mode {mode!r} is not known: choose one of {', '.join(MODES)}")
+def finetuning_config(mode: str, **training: Any) -> TrainConfig:
+    """The training of a finetuned model in one of MODES, with any field changed. Raises CourseError for another mode."""
+    require(mode in MODES, f"mode {mode!r} is not known: choose one of {', '.join(MODES)}")
     return TrainConfig.from_dict({"batch_size": 32, "warmup_steps": 10, **MODES[mode], **training})

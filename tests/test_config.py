@@ -23,6 +23,10 @@ def test_impossible_heads_are_refused_by_name():
         (dict(rope_base=1.0), "rope_base 1.0 is outside"),
         (dict(tied=True), "tied True with init 'zero'"),
         (dict(activation=None), "activation None is not known"),
+        (dict(qk_norm="yes"), "qk_norm 'yes' is not known: choose one of True, False"),
+        (dict(ngrams=5), "ngrams 5 is not a whole number of at most 4: choose 1, 2, 3"),
+        (dict(n_heads=4, n_kv_heads=3), "n_heads 4 cannot be shared evenly by n_kv_heads 3: choose a divisor"),
+        (dict(n_kv_heads=0), "n_kv_heads 0 is not a whole number"),
     ],
 )
 def test_model_config_refuses(changes, words):
@@ -38,10 +42,10 @@ def test_model_config_refuses(changes, words):
         (dict(steps=3, minutes=1.0), "a run has one budget, steps 3 and minutes 1.0"),
         (dict(steps=0), "steps 0 is not a whole number"),
         (dict(minutes=float("nan")), "minutes nan is outside"),
-        (dict(steps=1, seed=-1), "seed -1"),
+        (dict(steps=1, seed=-1), "seed -1 is not a whole number of at least 0"),
         (dict(steps=1, adamw_lr=float("inf")), "adamw_lr inf is outside"),
         (dict(steps=1, optimizer="sgd"), "optimizer 'sgd' is not known"),
-        (dict(steps=1, warmup_steps=-1), "warmup_steps -1 is below 0"),
+        (dict(steps=1, warmup_steps=-1), "warmup_steps -1 is not a whole number of at least 0: choose 0, 1, 2, …"),
         (dict(steps=1, beta1=1.0), "beta1 1.0 is outside"),
     ],
 )
