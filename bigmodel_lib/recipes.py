@@ -49,7 +49,7 @@ BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of t
 
 
 def preset_for_minutes(minutes: float) -> tuple[str, dict]:
-    """(preset, changes) that were best at the measured budget nearest by ratio. Raises CourseError unless minutes > 0."""
+    """(preset, changes) that were best at the measured budget nearest by ratio. Raises CourseError if not above 0."""
     real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and math.isfinite(minutes)
     require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
     width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
@@ -65,6 +65,6 @@ MODES: dict[str, dict] = {  # what learns in finetuning: the fields of TrainConf
 
 
 def finetuning_config(mode: str, **training: Any) -> TrainConfig:
-    """The training of a finetuned model in one of MODES, with any field changed. Raises CourseError for another mode."""
+    """The training of a finetuned model in one of MODES, with any field changed. Raises CourseError for other modes."""
     require(mode in MODES, f"mode {mode!r} is not known: choose one of {', '.join(MODES)}")
     return TrainConfig.from_dict({"batch_size": 32, "warmup_steps": 10, **MODES[mode], **training})
