@@ -11,7 +11,6 @@ from numpy import ndarray
 from torch import Generator, Tensor, nn
 
 WORDS = 10_000  # rows of the source text's embedding; row 0 is padding
-WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")  # letters, digits and apostrophes
 Mask = Tensor | float
 AfterEpoch = Callable[[int], bool | None]
 
@@ -20,14 +19,19 @@ class WordIndex:
     """The most frequent words of some texts as the numbers 1, 2, …; a word that is not among them is left out."""
 
     def __init__(self, texts: Sequence[str], n_words: int = WORDS):
-        counts = collections.Counter(word for text in texts for word in WORD.findall(text.lower()))
+        counts = collections.Counter(word for text in texts for word in self.words(text))
         self.number = {word: i for i, (word, _) in enumerate(counts.most_common(n_words - 1), 1)}
+
+    @staticmethod
+    def words(text: str) -> list[str]:
+        """The words of a text: letters, digits and apostrophes, in lower case."""
+        return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
 
     def encode(self, texts: Sequence[str], length: int) -> ndarray:
         """(N, length) int64: the last `length` words of each text, with zeros in front of a shorter one."""
         x = np.zeros((len(texts), length), dtype=np.int64)
         for row, text in enumerate(texts):
-            numbers = [self.number[word] for word in WORD.findall(text.lower()) if word in self.number][-length:]
+            numbers = [self.number[word] for word in self.words(text) if word in self.number][-length:]
             x[row, length - len(numbers) :] = numbers
         return x
 
@@ -76,8 +80,7 @@ class LSTMClassifier(nn.Module):
             self.dense.bias.zero_()
 
     def _mask(self, x: Tensor, share: float) -> Tensor:
-        kept = torch.rand(x.shape, generator=self.generator) >= share
-        return kept.to(x) / (1.0 - share)
+        return (torch.rand(x.shape, generator=self.generator) >= share).to(x) / (1.0 - share)
 
     def forward(self, x: Tensor) -> Tensor:
         x, lstm = self.embedding(x), self.lstm

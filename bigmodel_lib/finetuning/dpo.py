@@ -14,7 +14,6 @@ from bigmodel_lib.training.trainer import full_precision
 
 Tokens = Sequence[int]
 Pairs = Sequence[tuple[list[int], list[int]]]  # (chosen, rejected)
-Loss = Callable[..., Tensor]
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_before: Tensor, beta: float) -> Tensor:
@@ -50,10 +49,8 @@ def pair_batches(prompt: Tokens, pairs: Pairs, batch_size: int) -> Batches:
     return batches
 
 
-def preference_loss(
-    reference: nn.Module, prompt: Tokens, pairs: Pairs, beta: float = 0.1, loss: Loss = dpo_loss
-) -> Loss:
-    """The loss of `pair_batches`, for a trainer: `loss` of what the model and the reference think of the pairs.
+def preference_loss(reference: nn.Module, prompt: Tokens, pairs: Pairs, beta: float = 0.1) -> Callable[..., Tensor]:
+    """The loss of `pair_batches`, for a trainer: `dpo_loss` of what the model and the reference think of the pairs.
 
     What the reference thinks is computed here, once: it may be the model that is trained.
     """
@@ -62,6 +59,6 @@ def preference_loss(
     def loss_fn(model: nn.Module, x: Tensor, y: Tensor, numbers: Tensor) -> Tensor:
         x, y = (part.transpose(0, 1).flatten(0, 1) for part in (x, y))  # first all chosen ones, then all rejected
         chosen, rejected = log_probability(lambda tokens: full_precision(model(tokens)), x, y).chunk(2)
-        return loss(chosen, rejected, chosen_before[numbers], rejected_before[numbers], beta)
+        return dpo_loss(chosen, rejected, chosen_before[numbers], rejected_before[numbers], beta)
 
     return loss_fn
