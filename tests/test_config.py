@@ -24,6 +24,7 @@ def test_impossible_heads_are_refused_by_name():
         (dict(tied=True), "tied True with init 'zero'"),
         (dict(activation=None), "activation None is not known"),
         (dict(qk_norm="yes"), "qk_norm 'yes' is not known: choose one of True, False"),
+        (dict(d_model=1, n_heads=2), "d_model 1 is not divisible by n_heads 2: choose d_model 2 or 4, or n_heads 1"),
         (dict(ngrams=5), "ngrams 5 is not a whole number of at most 4: choose 1, 2, 3"),
         (dict(n_heads=4, n_kv_heads=3), "n_heads 4 cannot be shared evenly by n_kv_heads 3: choose a divisor"),
         (dict(n_kv_heads=0), "n_kv_heads 0 is not a whole number"),
