@@ -46,11 +46,7 @@ def random_windows(
 
 def causal_batches(tokens: ndarray, batch_size: int, context_length: int) -> Batches:
     """A source of `random_windows`: each token is to be guessed from those before it."""
-
-    def batches(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-        return random_windows(tokens, batch_size, context_length, rng)
-
-    return batches
+    return lambda rng: random_windows(tokens, batch_size, context_length, rng)
 
 
 def mask_tokens(
@@ -81,12 +77,7 @@ def masked_batches(
     """
     if not 0.0 < mask_rate <= 1.0:
         raise CourseError(f"mask_rate {mask_rate} is outside 0 … 1: choose a share of the tokens, such as 0.15")
-
-    def batches(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-        x, _ = random_windows(tokens, batch_size, context_length, rng)
-        return mask_tokens(x, mask_id, rng, mask_rate)
-
-    return batches
+    return lambda rng: mask_tokens(random_windows(tokens, batch_size, context_length, rng)[0], mask_id, rng, mask_rate)
 
 
 def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterator[tuple[ndarray, ndarray]]:
@@ -94,13 +85,12 @@ def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterat
 
     Shapes: x and y (at most B, T), int64, and at the end (1, what is left).
     """
-    full = (len(tokens) - 1) // context_length
-    x = tokens[: full * context_length].reshape(full, context_length)
-    y = tokens[1 : full * context_length + 1].reshape(full, context_length)
-    for start in range(0, full, batch_size):
+    full = (len(tokens) - 1) // context_length * context_length  # tokens in full windows
+    x, y = (tokens[start : start + full].reshape(-1, context_length) for start in (0, 1))
+    for start in range(0, len(x), batch_size):
         rows = slice(start, start + batch_size)
         yield x[rows].astype(np.int64), y[rows].astype(np.int64)
-    rest = tokens[full * context_length :].astype(np.int64)
+    rest = tokens[full:].astype(np.int64)
     if len(rest) > 1:
         yield rest[None, :-1], rest[None, 1:]
 
@@ -122,15 +112,6 @@ def document_batch(
         x[row, : len(document) - 1] = document[:-1]
         y[row, : len(document) - 1] = document[1:]
     return x, y
-
-
-def document_batches(documents: Sequence, batch_size: int, length: int | None = None) -> Batches:
-    """A source of `document_batch`: whole documents, drawn anew each time."""
-
-    def batches(rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-        return document_batch(documents, batch_size, rng, length)
-
-    return batches
 
 
 # Texts with labels
@@ -206,33 +187,28 @@ class LabelledBatches:
         self.labels = np.asarray(labels)
         self.batch_size = batch_size
         self.context_length = context_length
-        self.pools: list[list[int]] = []  # texts of this epoch, by number, that are not in `ready` yet
-        self.ready: list[list[int]] = []  # the next batches
+        self.to_come: list[list[int]] = []  # batches of this epoch: numbers of texts
 
-    def _sort_into_batches(self, rng: np.random.Generator) -> None:
-        """Take the next pool, eight batches large, and cut it into batches of texts of about one length."""
-        size = self.batch_size
-        if not self.pools:
-            order = rng.permutation(len(self.documents)).tolist()
-            self.pools = [order[start : start + 8 * size] for start in range(0, len(order), 8 * size)]
-        by_length = sorted(self.pools.pop(0), key=lambda i: len(self.documents[i]))
-        cut = [by_length[start : start + size] for start in range(0, len(by_length), size)]
-        self.ready = [cut[i] for i in rng.permutation(len(cut))]
+    def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
+        """All texts in a new order; of those of eight batches, the ones of about one length go together."""
+        size, batches = self.batch_size, []
+        order = rng.permutation(len(self.documents)).tolist()
+        for start in range(0, len(order), 8 * size):
+            by_length = sorted(order[start : start + 8 * size], key=lambda i: len(self.documents[i]))
+            cut = [by_length[i : i + size] for i in range(0, len(by_length), size)]
+            batches += [cut[i] for i in rng.permutation(len(cut))]
+        return batches
 
     def __call__(self, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-        if not self.ready:
-            self._sort_into_batches(rng)
-        rows = self.ready.pop(0)
+        self.to_come = self.to_come or self._epoch(rng)
+        rows = self.to_come.pop(0)
         return pad_windows([self.documents[i] for i in rows], self.context_length), self.labels[rows][:, None]
 
     def state_dict(self) -> dict:
-        """What is still to come of the epoch."""
-        return {"pools": [*self.pools], "ready": [*self.ready]}
+        return {"to_come": [*self.to_come]}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on where `state_dict` was taken."""
-        self.pools = [*state["pools"]]
-        self.ready = [*state["ready"]]
+        self.to_come = [*state["to_come"]]
 
 
 # What is in a text

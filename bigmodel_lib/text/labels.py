@@ -4,7 +4,7 @@ import collections
 import csv
 import itertools
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ class Labelled(NamedTuple):
     texts: list[str]
     labels: ndarray
     names: tuple[str, ...]
-    groups: ndarray  # (N,), as `copies` gives them
+    groups: ndarray  # (N,): the same number for texts that differ in capitals, blanks and punctuation at most
     notes: tuple[str, ...]  # what was noticed and the user should know, a sentence each
 
 
@@ -43,14 +43,24 @@ class Columns(NamedTuple):
     label: int
     text: int
     width: int
-    delimiter: str
+    sign: str
 
     def label_and_text(self, cells: list[str]) -> tuple[str, str]:
         """What a row says, "" for what it lacks. Cells beyond the width belong to a text with the sign in it."""
         end = self.text + max(0, len(cells) - self.width) + 1
-        text = (" " if self.delimiter == "\t" else self.delimiter).join(cells[self.text : end])
+        text = (" " if self.sign == "\t" else self.sign).join(cells[self.text : end])
         fitted = [*cells[: self.text], text, *cells[end:], *[""] * self.width]
         return fitted[self.label].strip(), fitted[self.text].strip()
+
+    def checked(self, row: Row, path: Path) -> tuple[str, str]:
+        """What a row says. Raises CourseError for one without a label or a text."""
+        label, text = self.label_and_text(row.cells)
+        if label and text:
+            return label, text
+        raise CourseError(
+            f"line {row.number} of {path} is {self.sign.join(row.cells)[:40]!r}: "
+            f"a label, a {SIGNS[self.sign]} and a text were wanted; mend or delete it"
+        )
 
 
 def read_labelled(path: Path) -> Labelled:
@@ -62,115 +72,91 @@ def read_labelled(path: Path) -> Labelled:
     or two different texts, too few to split.
     """
     pairs, notes = _labels_and_texts(read_text(path).split("\n"), path)
-    labels, spelled = _merge_spellings([label for label, _ in pairs])
-    texts = [text for _, text in pairs]
-    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    merged, spelled = _merge_spellings([label for label, _ in pairs])
+    notes += spelled
+    names, labels, counts = np.unique(merged, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise CourseError(f"{path} has {len(names)} label: at least two different ones were wanted")
-    rare = [f"{str(name)!r} ({count})" for name, count in zip(names, counts, strict=True) if count < 5]
-    if rare:
-        raise CourseError(f"{path} has labels with fewer than 5 rows, {', '.join(rare[:5])}: add rows, or join labels")
-    groups = copies(texts)
-    copied = _about_copies(groups, numbers, names, path)
-    return Labelled(texts, numbers, tuple(map(str, names)), groups, (*notes, *spelled, *copied))
-
-
-def copies(texts: Iterable[str]) -> ndarray:
-    """(N,): the same number for texts that differ in capitals, blanks and punctuation at most, from 0 as they come."""
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(_plain(text), len(numbers)) for text in texts])
-
-
-def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFC", text).casefold()
-    kept = "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
-    return kept or "".join(text.split())  # a text of punctuation alone is not the same as every other
-
-
-def _about_copies(groups: ndarray, numbers: ndarray, names: ndarray, path: Path) -> list[str]:
-    """Remarks about texts that come more than once. Raises CourseError for a label with fewer than two of its own."""
+    seen: dict[str, int] = {}
+    groups = np.array([seen.setdefault(_plain(text), len(seen)) for _, text in pairs])
     _, first = np.unique(groups, return_index=True)
-    different = np.bincount(numbers[first], minlength=len(names))
-    if different.min() < 2:
+    different = np.bincount(labels[first], minlength=len(names))
+    rare = [f"{str(names[i])!r} ({counts[i]})" for i in np.flatnonzero((counts < 5) | (different < 2))]
+    if rare:
         raise CourseError(
-            f"{path} has fewer than 2 different texts for the label {str(names[different.argmin()])!r}, the others are "
-            "copies: add texts, or join labels"
+            f"{path} has labels with fewer than 5 rows or 2 different texts, {', '.join(rare[:5])}: "
+            "add texts, or join labels"
         )
-    notes = []
     if repeated := len(groups) - len(first):
         notes.append(
             f"{repeated:,} of {len(groups):,} texts repeat another one, but for capitals, blanks and punctuation: "
             "copies are held out together or not at all"
         )
-    pairs = len({*zip(groups.tolist(), numbers.tolist(), strict=True)})
-    if pairs > len(first):
-        notes.append(f"copies that have another label than the first of them: {pairs - len(first):,}")
-    return notes
+    if torn := len({*zip(groups, labels, strict=True)}) - len(first):
+        notes.append(f"copies that have another label than the first of them: {torn:,}")
+    return Labelled([text for _, text in pairs], labels, tuple(map(str, names)), groups, tuple(notes))
+
+
+def _plain(text: str) -> str:
+    """A text without capitals, blanks and punctuation: the same for copies of it."""
+    folded = unicodedata.normalize("NFC", text).casefold()
+    kept = "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
+    return kept or "".join(text.split())  # a text of punctuation alone is not the same as every other
 
 
 # From lines to rows
 
 
 def _delimiter(lines: list[str]) -> str:
-    """A tab, unless the first row has none and a comma or semicolon is in most rows."""
-    filled = [line for line in lines if line.strip()] or [""]
-    count = {sign: sum(sign in line for line in filled) for sign in SIGNS}
-    best = max((";", ","), key=count.get)
-    tabs_are_rare = "\t" not in filled[0] and 2 * count["\t"] < len(filled)
-    return best if tabs_are_rare and best in filled[0] and 2 * count[best] > len(filled) else "\t"
+    """A tab; or a comma or a semicolon, where it is in most rows and a tab is not."""
+    filled = [line for line in lines if line.strip()]
+    share = {sign: sum(sign in line for line in filled) / max(1, len(filled)) for sign in SIGNS}
+    best = max((";", ","), key=lambda sign: share[sign])
+    return best if share["\t"] <= 0.5 < share[best] else "\t"
 
 
-def _rows(lines: list[str], delimiter: str, begins_a_row: Callable[[str], bool] = lambda line: False) -> Iterator[Row]:
+def _rows(lines: list[str], sign: str, begins_a_row: Callable[[str], bool] = lambda line: False) -> Iterator[Row]:
     """Yield all rows but blank ones. One whose quotation marks would swallow a line that begins a row stays literal."""
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than csv allows
     at = 0
     while at < len(lines):
-        row = Row(at + 1, lines[at].split(delimiter))
-        if '"' in lines[at]:
-            later = (lines[i] for i in range(at + 1, len(lines)))
-            own = itertools.takewhile(lambda line: not begins_a_row(line), later)
-            row = _quoted_row(itertools.chain([lines[at]], own), delimiter, row)
-        if any(cell.strip() for cell in row.cells):
+        later = (lines[i] for i in range(at + 1, len(lines)))
+        own = itertools.chain([lines[at]], itertools.takewhile(lambda line: not begins_a_row(line), later))
+        reader = csv.reader((line + "\n" for line in own), delimiter=sign, strict=True)
+        try:
+            row = Row(at + 1, next(reader), reader.line_num)
+        except csv.Error:  # a quotation mark that is not closed
+            row = Row(at + 1, lines[at].split(sign), literal=True)
+        if any(map(str.strip, row.cells)):
             yield row
         at += row.lines
 
 
-def _quoted_row(lines: Iterable[str], delimiter: str, literal: Row) -> Row:
-    """The row that begins with the first of these lines, by the rules of csv; literal if a mark is not closed."""
-    reader = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
-    limit = csv.field_size_limit(2**31 - 1)  # a text may be longer than csv allows
-    try:
-        return literal._replace(cells=next(reader), lines=reader.line_num)
-    except csv.Error:
-        return literal._replace(literal=True)
-    finally:
-        csv.field_size_limit(limit)
-
-
 def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """(label, text) of every row that is no header, and remarks about what was recognised without being said."""
-    delimiter = _delimiter(lines)
-    rows = list(_rows(lines, delimiter))
-    columns = _columns(rows, delimiter, path)
-    labels = {_tidy(columns.label_and_text(row.cells)[0]) for row in rows if row.lines == 1}
+    sign = _delimiter(lines)
+    rows = list(_rows(lines, sign))
+    columns = _columns(rows, sign, path)
+    labels = {_key(columns.label_and_text(row.cells)[0]) for row in rows if row.lines == 1}
 
     def begins_a_row(line: str) -> bool:
-        cells = line.split(delimiter)
-        return len(cells) >= columns.width and _tidy(columns.label_and_text(cells)[0]) in labels
+        cells = line.split(sign)
+        return len(cells) >= columns.width and _key(columns.label_and_text(cells)[0]) in labels
 
-    rows = list(_rows(lines, delimiter, begins_a_row))
-    headers = [row for row in rows if _named_columns(row.cells, delimiter)]
-    pairs = [_label_and_text(row, columns, path) for row in rows if not _named_columns(row.cells, delimiter)]
+    rows = list(_rows(lines, sign, begins_a_row))
+    headers = [row for row in rows if _named_columns(row.cells, sign)]
+    literal = [row for row in rows if row.literal]
     notes = []
-    if delimiter != "\t":
-        notes.append(f"its columns are separated by {SIGNS[delimiter]}s")
+    if sign != "\t":
+        notes.append(f"its columns are separated by {SIGNS[sign]}s")
     if headers:
         label, text = columns.label_and_text(headers[0].cells)
         notes.append(f"{_line_numbers(headers)}: a header; labels are in column {label!r}, texts in {text!r}")
     elif columns.label > columns.text:
         notes.append("labels are read from its second column, texts from its first")
-    if literal := [row for row in rows if row.literal]:
+    if literal:
         notes.append(f"{_line_numbers(literal)}: a quotation mark is not closed, so it is read as part of the text")
-    return pairs, notes
+    return [columns.checked(row, path) for row in rows if not _named_columns(row.cells, sign)], notes
 
 
 def _line_numbers(rows: Sequence[Row]) -> str:
@@ -178,63 +164,51 @@ def _line_numbers(rows: Sequence[Row]) -> str:
     return f"line{'s' * (len(rows) > 1)} {numbers}{' and more' * (len(rows) > 5)}"
 
 
-# From rows to labels
+# Columns and labels
 
 
-def _columns(rows: list[Row], delimiter: str, path: Path) -> Columns:
-    """The columns that header rows name, or those that look like it. Raises CourseError for headers that differ."""
-    headers = [row for row in rows if _named_columns(row.cells, delimiter)]
-    named = {_named_columns(row.cells, delimiter) for row in headers}
+def _columns(rows: list[Row], sign: str, path: Path) -> Columns:
+    """The columns that header rows name; else label, text, or turned round where only that gives labels that repeat."""
+    headers = [row for row in rows if _named_columns(row.cells, sign)]
+    named = {_named_columns(row.cells, sign) for row in headers}
     if len(named) > 1:
         raise CourseError(f"{path} has header rows that differ, {_line_numbers(headers)}: split it, or make them alike")
-    return named.pop() if named else _guessed_columns(rows, delimiter)
+
+    def repeats(place: int) -> bool:
+        counts = collections.Counter(_key(row.cells[place]) for row in rows)
+        return len(counts) > 1 and min(counts.values()) >= 5
+
+    turned = all(len(row.cells) > 1 for row in rows) and repeats(-1) and not repeats(0)
+    return named.pop() if named else Columns(int(turned), int(not turned), 2, sign)
 
 
-def _named_columns(cells: list[str], delimiter: str) -> Columns | None:
+def _named_columns(cells: list[str], sign: str) -> Columns | None:
     """The columns that a header row names; None for a row that is none."""
     names = [cell.strip().lower() for cell in cells]
     label, text = (next((name for name in known if name in names), None) for known in (LABEL_COLUMNS, TEXT_COLUMNS))
     if label is None or text is None:
         return None
-    return Columns(names.index(label), names.index(text), len(names), delimiter)
-
-
-def _guessed_columns(rows: list[Row], delimiter: str) -> Columns:
-    """Label, then text; the other way round where only that gives labels that come again and again."""
-
-    def could_be_labels(place: int) -> bool:
-        counts = collections.Counter(_tidy(row.cells[place]).lower() for row in rows)
-        return len(counts) > 1 and min(counts.values()) >= 5
-
-    pairs = all(len(row.cells) > 1 for row in rows)
-    turned = pairs and could_be_labels(-1) and not could_be_labels(0)
-    return Columns(1, 0, 2, delimiter) if turned else Columns(0, 1, 2, delimiter)
-
-
-def _label_and_text(row: Row, columns: Columns, path: Path) -> tuple[str, str]:
-    """What a row says. Raises CourseError for one without a label or a text."""
-    label, text = columns.label_and_text(row.cells)
-    if not label or not text:
-        raise CourseError(
-            f"line {row.number} of {path} is {columns.delimiter.join(row.cells)[:40]!r}: "
-            f"a label, a {SIGNS[columns.delimiter]} and a text were wanted; mend or delete it"
-        )
-    return label, text
+    return Columns(names.index(label), names.index(text), len(names), sign)
 
 
 def _tidy(label: str) -> str:
     return " ".join(unicodedata.normalize("NFC", label).split())
 
 
+def _key(label: str) -> str:
+    """The same for labels that differ in capitals, blanks or stored accents alone."""
+    return _tidy(label).lower()
+
+
 def _merge_spellings(labels: list[str]) -> tuple[list[str], list[str]]:
-    """(labels, notes): those that differ in capitals, blanks or stored accents alone get their most frequent form."""
+    """(labels, notes): those that have one key get their most frequent form."""
     spellings = collections.defaultdict(collections.Counter)
     for label in labels:
-        spellings[_tidy(label).lower()][label] += 1
+        spellings[_key(label)][label] += 1
     chosen = {key: _tidy(found.most_common(1)[0][0]) for key, found in spellings.items()}
     notes = []
     for key, found in spellings.items():
-        forms = ", ".join(f"{ascii(label)} ({n})" for label, n in found.most_common())
         if len(found) > 1:
+            forms = ", ".join(f"{ascii(label)} ({n})" for label, n in found.most_common())
             notes.append(f"{forms} differ in capitals, blanks or stored accents alone: read as one, {chosen[key]!r}")
-    return [chosen[_tidy(label).lower()] for label in labels], notes
+    return [chosen[_key(label)] for label in labels], notes

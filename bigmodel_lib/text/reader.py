@@ -1,7 +1,6 @@
 """Text files, read block by block: UTF-8, with or without a byte-order mark, however their lines end."""
 
 import codecs
-import hashlib
 import io
 import os
 import pathlib
@@ -17,24 +16,19 @@ Progress = Callable[[int, int, str], None]  # called as (bytes done, bytes in al
 
 
 def text_files(source: Path) -> list[pathlib.Path]:
-    """One file, or all *.txt below a folder but hidden ones, sorted. Raises CourseError for what cannot be read."""
-    source = pathlib.Path(source)
-    files = sorted(_texts_below(source), key=pathlib.Path.as_posix) if source.is_dir() else [source]
+    """One file, or all *.txt below a folder but hidden ones, sorted. Raises CourseError for what is no text file."""
+    source, files = pathlib.Path(source), [pathlib.Path(source)]
+    if source.is_dir():
+        files = []
+        for parent, folders, names in os.walk(source, onerror=_refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files += [pathlib.Path(parent, name) for name in names if name.endswith(".txt") and name[0] != "."]
     if not files:
         raise CourseError(f"the folder {source} has no *.txt in it: name a folder of texts, or one file")
     for path in files:
         if path.exists() and not path.is_file():
             raise CourseError(f"{path} is no ordinary file and cannot be read twice: save its text as a file first")
-        next(_blocks([path]))  # says so if it cannot be read
-    return files
-
-
-def _texts_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.endswith(".txt") and not name.startswith("."):
-                yield pathlib.Path(parent, name)
+    return sorted(files, key=pathlib.Path.as_posix)
 
 
 def _refuse(error: OSError, path: Path | None = None) -> NoReturn:
@@ -63,15 +57,6 @@ def _blocks(files: Sequence[Path], progress: Progress | None = None, what: str =
             yield path, b""
     except OSError as error:
         _refuse(error, path)
-
-
-def content_hash(files: Sequence[Path], progress: Progress | None = None) -> str:
-    """SHA-256 of each file's bytes and their number; names do not count. Raises CourseError for an unreadable file."""
-    checksum, size = hashlib.sha256(), 0
-    for _, block in _blocks(files, progress, "checking"):
-        checksum.update(block or size.to_bytes(8, "little"))
-        size = size + len(block) if block else 0
-    return checksum.hexdigest()
 
 
 def text_blocks(files: Sequence[Path], progress: Progress | None = None, what: str = "reading") -> Iterator[str]:

@@ -1,20 +1,25 @@
-"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in."""
+"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in.
 
-import dataclasses
+A long text is tokenised once into a cache on disk, known again by what it holds, and opened without being loaded.
+"""
+
 import hashlib
+import json
+import os
 import pathlib
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.batches import split_tokens
-from bigmodel_lib.text.cache import tokenised
-from bigmodel_lib.text.reader import Path, Progress, text_blocks, text_size
-from bigmodel_lib.text.tokenizers import Tokenizer, tokenizer_class
+from bigmodel_lib.text.reader import Path, Progress, text_blocks, text_files, text_size
+from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict
 
-IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, is tokenised once into a cache on disk
+IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, goes through the cache
+FORMAT = 3  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
 
 
 def data_path(name: str) -> pathlib.Path:
@@ -43,11 +48,18 @@ def python_manual() -> str:
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
+def fingerprint(blocks: Iterable[str]) -> str:
+    """SHA-256 of a text in blocks, by which the cache and a resumed run know it again."""
+    checksum = hashlib.sha256()
+    for block in blocks:
+        checksum.update(block.encode("utf-8", "surrogatepass"))
+    return checksum.hexdigest()
+
+
 # One way in
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A text that is split and in tokens: its name for a later run, and the fingerprint to know it again."""
 
     train: np.ndarray  # (N,) integers
@@ -69,56 +81,115 @@ def open_text(
     A run that goes on gives the `tokenizer` that it began with. A long text is read from the cache on disk.
     Raises CourseError for a text that is not there, not UTF-8, or too short for one window.
     """
-    path = _located(text, progress)
+    path, name = _located(text)
     if _is_long(path):
-        stored = tokenised(path, kind, progress=progress)
-        tokens, tokenizer, mark = stored.tokens, stored.tokenizer, stored.fingerprint
+        tokens, tokenizer, mark = tokenised(path, kind, progress=progress)
     else:
         blocks = [python_manual()] if path is None else list(text_blocks([path]))
         size = None if path is None else text_size([path])
         tokenizer = tokenizer or tokenizer_class(kind).train(blocks, size)
         tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
-    train, validation = split_tokens(tokens, context_length)
-    name = None if text is None else str(text if is_named(text) else path)
-    return Source(train, validation, tokenizer, name, mark)
+    return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
 
 
 def prepare_text(text: Path | None, kind: str, progress: Progress | None = None) -> None:
     """Fetch a public text and fill the cache with a long one: what one of several processes does for all."""
-    path = _located(text, progress)
+    path, _ = _located(text)
     if _is_long(path):
         tokenised(path, kind, progress=progress)
 
 
-def _located(text: Path | None, progress: Progress | None) -> pathlib.Path | None:
+def _located(text: Path | None) -> tuple[pathlib.Path | None, str | None]:
+    """(path, name for a later run) of a text; a file or folder goes before a public text that is called so."""
     if text is None:
-        return None
-    return named_text(str(text), progress=progress) if is_named(text) else pathlib.Path(text).resolve()
+        return None, None
+    path = pathlib.Path(text).resolve()
+    return (named_text(str(text)), str(text)) if str(text) in NAMED and not path.exists() else (path, str(path))
 
 
 def _is_long(path: pathlib.Path | None) -> bool:
-    """Whether a text goes through the cache on disk."""
     return path is not None and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY))
 
 
-def fingerprint(blocks: Iterable[str]) -> str:
-    """SHA-256 of the text, by which a resumed run knows it again."""
-    checksum = hashlib.sha256()
-    for block in blocks:
-        checksum.update(block.encode("utf-8", "surrogatepass"))
-    return checksum.hexdigest()
+# The cache
+
+
+class TokenisedText(NamedTuple):
+    """The tokens of a text, which stay on disk and are read only where they are asked for."""
+
+    tokens: np.memmap  # (N,) uint8, uint16 or uint32, read-only
+    tokenizer: Tokenizer
+    fingerprint: str
+
+
+def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Progress | None = None) -> TokenisedText:
+    """The tokens of a file or folder, as `encode` gives them for the whole text; encoded once, only opened later.
+
+    `cache` names another folder for them; `progress` is called with (done bytes, total bytes, what) after every block.
+    Raises CourseError for an unknown kind, a text that cannot be read, a cache folder that cannot be written.
+    """
+    import pooch
+
+    tokenizer_class(kind)  # refuses an unknown kind at once
+    files = text_files(source)
+    mark = fingerprint(text_blocks(files, progress, "checking"))
+    folder = pathlib.Path(cache or pooch.os_cache("bigmodel"))
+    entry = folder / f"{mark[:16]}-{kind}-{FORMAT}.tokens"
+    found, reason = _read_entry(entry, mark), "it does not keep what is written"
+    if found is None:
+        try:
+            _write_entry(entry, files, kind, mark, progress)
+        except OSError as error:  # on Windows also where another process made the same entry meanwhile and reads it
+            reason = (error.strerror or "unknown").lower()
+        found = _read_entry(entry, mark)
+    if found is None:
+        raise CourseError(f"the cache folder {folder} cannot be used ({reason}): make room, or name another folder")
+    return found
+
+
+def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress | None) -> None:
+    """Encode a text into the two files of a cache entry, which appear when both are on disk, the note last."""
+    tokenizer = tokenizer_class(kind).train(text_blocks(files, progress, "learning tokens"), text_size(files))
+    dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".") as passing:
+        with open(f"{passing}/tokens", "wb") as tokens_file, open(f"{passing}/note", "w") as note_file:
+            for text in pieces(tokenizer, text_blocks(files, progress, "encoding")):
+                tokens_file.write(tokenizer.encode(text).astype(dtype).tobytes())
+            count = tokens_file.tell() // dtype.itemsize
+            json.dump({"fingerprint": mark, "count": count, "tokenizer": tokenizer.to_dict()}, note_file)
+            for file in (tokens_file, note_file):
+                file.flush()
+                os.fsync(file.fileno())
+        try:
+            os.replace(f"{passing}/tokens", entry)
+            os.replace(f"{passing}/note", entry.with_suffix(".json"))
+        except OSError:
+            entry.unlink(missing_ok=True)
+            raise
+
+
+def _read_entry(entry: pathlib.Path, mark: str) -> TokenisedText | None:
+    """What a cache entry holds; None where it is missing, unfinished, damaged or of another text."""
+    try:
+        note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
+        tokenizer = tokenizer_from_dict(note["tokenizer"])
+        tokens = np.memmap(entry, dtype=np.min_scalar_type(tokenizer.vocab_size - 1), mode="r")
+        same = (note["fingerprint"], note["count"]) == (mark, len(tokens))
+    except (CourseError, OSError, ValueError, TypeError, KeyError):
+        return None
+    return TokenisedText(tokens, tokenizer, mark) if same else None
 
 
 # Public texts
 
 
 class NamedText(NamedTuple):
-    """A public text: where it is, and how to know the right file."""
+    """A public text: where it is, how to know the right file, and what it is."""
 
     url: str
     sha256: str
     file_name: str
-    size: int  # bytes
     description: str
 
 
@@ -127,51 +198,25 @@ NAMED = {
         url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         file_name="tinyshakespeare.txt",
-        size=1_115_394,
-        description="40,000 lines of Shakespeare's plays, the input.txt of Andrej Karpathy's tinyshakespeare",
+        description="40,000 lines of Shakespeare, the input.txt of Andrej Karpathy's tinyshakespeare, 1,115,394 bytes",
     )
 }
 
 
-def is_named(text: Path) -> bool:
-    """Whether this is the name of a text in NAMED; a file or folder that is called so goes first."""
-    return str(text) in NAMED and not pathlib.Path(text).exists()
-
-
-def named_text(name: str, cache: Path | None = None, progress: Progress | None = None) -> pathlib.Path:
+def named_text(name: str, cache: Path | None = None) -> pathlib.Path:
     """The file of a text in NAMED, fetched unless `cache` has it.
 
-    Raises CourseError for an unknown name, and where the right file does not come (saying which one is wanted).
+    Raises CourseError where the right file does not come, saying which one is wanted.
     """
-    if name not in NAMED:
-        raise CourseError(f"no text is named {name!r}: choose one of {', '.join(NAMED)}, or name a file")
     import pooch
 
     text, folder = NAMED[name], pathlib.Path(cache or pooch.os_cache("bigmodel"), "texts")
-    bar = _FetchBar(progress, text.size) if progress else False
     pooch.get_logger().setLevel("WARNING")
     try:
-        return pathlib.Path(pooch.retrieve(text.url, f"sha256:{text.sha256}", text.file_name, folder, progressbar=bar))
+        return pathlib.Path(pooch.retrieve(text.url, f"sha256:{text.sha256}", text.file_name, folder))
     except (OSError, ValueError) as error:  # ValueError: the checksum
         reason = (getattr(error, "strerror", "another file came") or "no connection, or it is not there").lower()
     raise CourseError(
         f"the text {name!r} could not be fetched ({reason}): put {text.file_name} ({text.description}; "
-        f"{text.size:,} bytes, SHA-256 {text.sha256}) into the folder {folder}"
+        f"SHA-256 {text.sha256}) into the folder {folder}"
     )
-
-
-class _FetchBar:
-    """The progress bar that pooch wants, which tells a `Progress` function."""
-
-    def __init__(self, progress: Progress, size: int):
-        self.progress, self.size, self.done = progress, size, 0
-
-    def update(self, n: int) -> None:
-        self.done = min(self.done + n, self.size)
-        self.progress(self.done, self.size, "fetching")
-
-    def reset(self) -> None:
-        self.done = 0
-
-    def close(self) -> None:
-        self.progress(self.size, self.size, "fetching")

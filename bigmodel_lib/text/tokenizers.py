@@ -1,17 +1,7 @@
-"""Text to token ids and back. All that a tokenizer is stands in its class, which has these members:
+"""Text to token ids and back: four tokenizers behind one `Tokenizer`.
 
-kind                        its name on the command line and in tokenizer.json
-vocab_size                  how many ids there are
-train(blocks, size)         the tokenizer learned from a text that comes in blocks; size: its bytes, if it may be long
-encode(text) -> (N,) int32  the ids of a text; raises CourseError for what has no id
-decode(tokens) -> str       the text of ids
-count_characters(tokens)    how many characters begin in these tokens
-last_cut(text) -> int       the last place where a text may be cut, whatever follows: piece by piece the same tokens
-to_dict()                   what `from_dict` needs to rebuild it, its kind included: numbers, texts, lists
-from_dict(values)           the tokenizer that `to_dict` described
-
-A new one is a class in this file under `@register`: from then on `--tokenizer` offers its kind, texts of any size are
-encoded with it, and checkpoints keep it.
+A new one is a subclass of it in this file, in the list TOKENIZERS at the end: from then on `--tokenizer` offers its
+kind, texts of any size are encoded with it, and checkpoints keep it.
 """
 
 import collections
@@ -32,51 +22,49 @@ Pair = tuple[int, int]
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer has, as above. (`WordTokenizer` is given its words: it lacks `train`.)"""
+    """What every tokenizer has; a subclass writes what is missing or different."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # its name on the command line and in tokenizer.json
     vocab_size: int
 
     @classmethod
-    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self: ...
-    def encode(self, text: str) -> ndarray: ...
-    def decode(self, tokens: Ids) -> str: ...
-    def count_characters(self, tokens: Ids) -> int: ...
-    def last_cut(self, text: str) -> int: ...
-    def to_dict(self) -> dict: ...
+    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+        """The tokenizer learned from a text that comes in blocks; size: its bytes at most, if it may be long."""
+        ...
+
+    def encode(self, text: str) -> ndarray:
+        """(N,) int32, the ids of a text. Raises CourseError that names the first thing without an id."""
+        ...
+
+    def decode(self, tokens: Ids) -> str:
+        """The text of ids. Raises CourseError for an id outside the vocabulary."""
+        ...
+
+    def count_characters(self, tokens: Ids) -> int:
+        """How many characters begin in these tokens."""
+        return len(self.decode(tokens))
+
+    def last_cut(self, text: str) -> int:
+        """The last place where a text may be cut, whatever follows: piece by piece it has the same tokens."""
+        return len(text)
+
+    def to_dict(self) -> dict:
+        """What `from_dict` needs to rebuild it, its kind included: numbers, texts, lists."""
+        return {"kind": self.kind}
+
     @classmethod
-    def from_dict(cls, values: dict) -> Self: ...
+    def from_dict(cls, values: dict) -> Self:
+        """The tokenizer that `to_dict` described."""
+        return cls(**{name: value for name, value in values.items() if name != "kind"})
 
-
-TOKENIZERS: dict[str, type[Tokenizer]] = {}  # by kind, those that learn from any text
-
-
-def register(tokenizer: type) -> type:
-    """Class decorator: put a tokenizer on the list of those that can be chosen."""
-    TOKENIZERS[tokenizer.kind] = tokenizer
-    return tokenizer
-
-
-def _unknown(kind: Any) -> CourseError:
-    return CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")
-
-
-def tokenizer_class(kind: str) -> type[Tokenizer]:
-    """The class of that kind. Raises CourseError for an unknown one."""
-    if kind not in TOKENIZERS:
-        raise _unknown(kind)
-    return TOKENIZERS[kind]
-
-
-def tokenizer_from_dict(values: dict) -> Tokenizer:
-    """The tokenizer that `to_dict` described. Raises CourseError for a description of no known kind."""
-    kind = values.get("kind") if isinstance(values, dict) else values
-    try:
-        return {**TOKENIZERS, WordTokenizer.kind: WordTokenizer}[kind].from_dict(values)
-    except CourseError:
-        raise
-    except (KeyError, TypeError, ValueError):
-        raise _unknown(kind) from None
+    def check_ids(self, tokens: Ids) -> ndarray:
+        """(N,) int64. Raises CourseError for what is no id."""
+        ids = np.asarray(tokens).reshape(-1)
+        if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= self.vocab_size):
+            raise CourseError(
+                f"token ids from 0 to {self.vocab_size - 1} were wanted, {ids.min()} … {ids.max()} were given"
+            )
+        return ids.astype(np.int64)
 
 
 def pieces(tokenizer: Tokenizer, blocks: Iterable[str]) -> Iterator[str]:
@@ -90,76 +78,52 @@ def pieces(tokenizer: Tokenizer, blocks: Iterable[str]) -> Iterator[str]:
     yield rest
 
 
-def name_of(character: str) -> str:
-    """A character with its code point and Unicode name: 'é' (U+00E9 LATIN SMALL LETTER E WITH ACUTE)."""
+def _name_of(character: str) -> str:
     return f"{character!r} (U+{ord(character):04X} {unicodedata.name(character, 'without a name')})"
 
 
-def _check_ids(tokens: Ids, vocab_size: int) -> ndarray:
-    ids = np.asarray(tokens).reshape(-1)
-    if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= vocab_size):
-        raise CourseError(f"token ids from 0 to {vocab_size - 1} were wanted, {ids.min()} … {ids.max()} were given")
-    return ids.astype(np.int64)
-
-
-@register
-class CharacterTokenizer:
-    """Every character that the given text uses has an id, in the order of Unicode; no other has one.
+class CharacterTokenizer(Tokenizer):
+    """Every character of an alphabet has an id, in the order of Unicode; no other has one.
 
     Raises CourseError for an alphabet that is empty.
     """
 
     kind = "characters"
 
-    def __init__(self, text: str):
-        if not text:
+    def __init__(self, alphabet: str):
+        if not alphabet:
             raise CourseError("an alphabet was wanted, an empty text was given: give the text to be learned")
-        self.alphabet = "".join(sorted(set(text)))
+        self.alphabet = "".join(sorted(set(alphabet)))
         self.vocab_size = len(self.alphabet)
         self._codes = self._code_points(self.alphabet)
 
     @classmethod
     def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
-        alphabet: set[str] = set()
-        for text in blocks:
-            alphabet.update(text)
-        return cls("".join(alphabet))
+        return cls("".join(set(itertools.chain.from_iterable(blocks))))
 
     @staticmethod
     def _code_points(text: str) -> ndarray:
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
     def encode(self, text: str) -> ndarray:
-        """(N,) int32, one id a character. Raises CourseError that names the first unknown character."""
         codes = self._code_points(text)
         ids = np.searchsorted(self._codes, codes).clip(max=self.vocab_size - 1)
         unknown = np.flatnonzero(self._codes[ids] != codes)
         if unknown.size:
             raise CourseError(
-                f"the character {name_of(text[unknown[0]])} at position {unknown[0]} is not among the "
+                f"the character {_name_of(text[unknown[0]])} at position {unknown[0]} is not among the "
                 f"{self.vocab_size} that this tokenizer knows: leave it out, or train with the bytes tokenizer"
             )
         return ids.astype(np.int32)
 
     def decode(self, tokens: Ids) -> str:
-        return "".join(self.alphabet[i] for i in _check_ids(tokens, self.vocab_size))
-
-    def count_characters(self, tokens: Ids) -> int:
-        return int(np.asarray(tokens).size)
-
-    def last_cut(self, text: str) -> int:
-        return len(text)
+        return "".join(self.alphabet[i] for i in self.check_ids(tokens))
 
     def to_dict(self) -> dict:
         return {"kind": self.kind, "alphabet": self.alphabet}
 
-    @classmethod
-    def from_dict(cls, values: dict) -> Self:
-        return cls(values["alphabet"])
 
-
-@register
-class ByteTokenizer:
+class ByteTokenizer(Tokenizer):
     """A text is its UTF-8 bytes: 256 ids, and nothing is unknown. A Chinese character takes three of them."""
 
     kind = "bytes"
@@ -170,32 +134,31 @@ class ByteTokenizer:
         return cls()  # there is nothing to learn
 
     def encode(self, text: str) -> ndarray:
-        """(N,) int32, one id a byte. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
-        try:
-            return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int32)
-        except UnicodeEncodeError as error:
-            raise CourseError(
-                f"position {error.start} holds {name_of(text[error.start])}, half of a surrogate pair, "
-                f"which is not Unicode text: remove it"
-            ) from None
+        return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
 
     def decode(self, tokens: Ids) -> str:
         """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
-        return _check_ids(tokens, 256).astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+        return self.bytes_of(tokens).decode("utf-8", errors="replace")
 
     def count_characters(self, tokens: Ids) -> int:
         """Bytes 10xxxxxx continue a character; all others begin one."""
-        return int(np.count_nonzero((np.asarray(tokens) & 0b1100_0000) != 0b1000_0000))
+        codes = np.frombuffer(self.bytes_of(tokens), dtype=np.uint8)
+        return int(np.count_nonzero((codes & 0b1100_0000) != 0b1000_0000))
 
-    def last_cut(self, text: str) -> int:
-        return len(text)
+    def bytes_of(self, tokens: Ids) -> bytes:
+        """The bytes that tokens are made of."""
+        return self.check_ids(tokens).astype(np.uint8).tobytes()
 
-    def to_dict(self) -> dict:
-        return {"kind": self.kind}
 
-    @classmethod
-    def from_dict(cls, values: dict) -> Self:
-        return cls()
+def utf8(text: str) -> bytes:
+    """The bytes of a text. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise CourseError(
+            f"position {error.start} holds {_name_of(text[error.start])}, half of a surrogate pair, "
+            f"which is not Unicode text: remove it"
+        ) from None
 
 
 # Byte-level byte-pair encoding
@@ -255,7 +218,7 @@ def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
-    ByteTokenizer().encode(text)  # refuses what is not Unicode text
+    utf8(text)  # refuses what is not Unicode
     counted = collections.Counter(word.encode("utf-8") for word in WORD.findall(text))
     words, times = [tuple(word) for word in counted], list(counted.values())
     names = [bytes([i]) for i in range(256)]
@@ -296,8 +259,7 @@ def _sample(blocks: Iterable[str], size: int) -> str:
     return sample.decode("utf-8", errors="ignore")  # without a character that a piece cuts in two
 
 
-@register
-class BPETokenizer:
+class BPETokenizer(ByteTokenizer):
     """Bytes, and longer runs of bytes that often stand together: nothing is unknown, and common words are one token.
 
     merges {pair: token} from `train_bpe`. Sennrich et al. 2016; on bytes: Radford et al. 2019. A production tokenizer
@@ -308,7 +270,8 @@ class BPETokenizer:
     kind = "bpe"
 
     def __init__(self, merges: Mapping[Pair, int]):
-        self.merges, self.names = dict(merges), [bytes([i]) for i in range(256)]
+        self.merges = dict(merges)
+        self.names = [bytes([i]) for i in range(256)]
         for (left, right), token in self.merges.items():
             n = len(self.names)
             if not (0 <= left < n and 0 <= right < n and 0 <= token <= n):
@@ -316,10 +279,9 @@ class BPETokenizer:
             if token == n:
                 self.names.append(self.names[left] + self.names[right])
         self.vocab_size = len(self.names)
-        self._begins = np.array([sum(byte & 0xC0 != 0x80 for byte in name) for name in self.names])
-        self._order = {pair: place for place, pair in enumerate(self.merges)}
+        order = {pair: place for place, pair in enumerate(self.merges)}
         self._encode_word = functools.lru_cache(maxsize=1 << 17)(
-            lambda word: encode_word(word.encode("utf-8"), self.merges, self._order)
+            lambda word: encode_word(word.encode("utf-8"), self.merges, order)
         )
 
     @classmethod
@@ -328,20 +290,12 @@ class BPETokenizer:
         return cls(train_bpe("".join(blocks) if size is None else _sample(blocks, size), BPE_SIZE))
 
     def encode(self, text: str) -> ndarray:
-        """(N,) int32. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
-        try:
-            words = map(self._encode_word, WORD.findall(text))
-            return np.fromiter(itertools.chain.from_iterable(words), dtype=np.int32)
-        except UnicodeEncodeError:
-            ByteTokenizer().encode(text)  # says where it stands
-            raise
+        utf8(text)  # refuses what is not Unicode
+        words = map(self._encode_word, WORD.findall(text))
+        return np.fromiter(itertools.chain.from_iterable(words), dtype=np.int32)
 
-    def decode(self, tokens: Ids) -> str:
-        """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
-        return b"".join(self.names[i] for i in _check_ids(tokens, self.vocab_size)).decode("utf-8", errors="replace")
-
-    def count_characters(self, tokens: Ids) -> int:
-        return int(self._begins[np.asarray(tokens)].sum())
+    def bytes_of(self, tokens: Ids) -> bytes:
+        return b"".join(self.names[i] for i in self.check_ids(tokens))
 
     def last_cut(self, text: str) -> int:
         """A place where WORD cuts too: after a sign before a blank, else between words that no later sign can change.
@@ -371,7 +325,7 @@ def text_of(words: Iterable[str]) -> str:
     return re.sub(r" ([.,:?”])", r"\1", " ".join(words)).replace("“ ", "“")
 
 
-class WordTokenizer:
+class WordTokenizer(Tokenizer):
     """Every word of a closed vocabulary is a token, as in the story world; no other text has ids.
 
     Where several words fit, the longest is taken. `blanks` says whether words are written apart (English) or not
@@ -392,7 +346,6 @@ class WordTokenizer:
         self._word = re.compile(r"\s*(" + "|".join(ends) + ")")
 
     def encode(self, text: str) -> ndarray:
-        """(N,) int32, one id a word. Raises CourseError that names the first thing that is no word of it."""
         ids, position, text = [], 0, text.rstrip()
         while position < len(text):
             found = self._word.match(text, position)
@@ -407,11 +360,8 @@ class WordTokenizer:
         return np.array(ids, dtype=np.int32)
 
     def decode(self, tokens: Ids) -> str:
-        words = [self.vocabulary[i] for i in _check_ids(tokens, self.vocab_size)]
+        words = [self.vocabulary[i] for i in self.check_ids(tokens)]
         return text_of(words) if self.blanks else "".join(words)
-
-    def count_characters(self, tokens: Ids) -> int:
-        return len(self.decode(tokens))
 
     def last_cut(self, text: str) -> int:
         return 0  # what follows may make a longer word of the last one
@@ -419,9 +369,32 @@ class WordTokenizer:
     def to_dict(self) -> dict:
         return {"kind": self.kind, "vocabulary": list(self.vocabulary), "blanks": self.blanks}
 
-    @classmethod
-    def from_dict(cls, values: dict) -> Self:
-        return cls(values["vocabulary"], bool(values.get("blanks", True)))
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    tokenizer.kind: tokenizer for tokenizer in (CharacterTokenizer, ByteTokenizer, BPETokenizer)
+}  # by kind, those that learn from any text
+
+
+def _unknown(kind: Any) -> CourseError:
+    return CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")
+
+
+def tokenizer_class(kind: str) -> type[Tokenizer]:
+    """The class of that kind. Raises CourseError for an unknown one."""
+    if kind not in TOKENIZERS:
+        raise _unknown(kind)
+    return TOKENIZERS[kind]
+
+
+def tokenizer_from_dict(values: dict) -> Tokenizer:
+    """The tokenizer that `to_dict` described. Raises CourseError for a description of no known kind."""
+    kind = values.get("kind") if isinstance(values, dict) else values
+    try:
+        return {**TOKENIZERS, WordTokenizer.kind: WordTokenizer}[kind].from_dict(values)
+    except CourseError:
+        raise
+    except (KeyError, TypeError, ValueError):
+        raise _unknown(kind) from None
 
 
 LONGEST_GROUP = 8  # tokens; more of them in a row that share characters are labelled one by one
