@@ -373,7 +373,7 @@ def after(calls, function):
     return call
 
 
-@pytest.mark.parametrize("name, calls", [("fsync", 0), ("fsync", 1), ("replace", 0), ("replace", 1), ("mkdir", 0)])
+@pytest.mark.parametrize("name, calls", [("fsync", 0), ("fsync", 1), ("replace", 0), ("mkdir", 0)])
 def test_a_full_disk_is_said_in_words_and_nothing_stays(text, cache, monkeypatch, name, calls):
     with monkeypatch.context() as patch:
         patch.setattr(os, name, after(calls, getattr(os, name)))
@@ -428,10 +428,9 @@ def test_an_entry_that_another_process_made_and_holds_is_taken(text, cache, monk
     wanted = tokenised(text, "bpe", cache).tokens.tolist()
     held = mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied"))
     monkeypatch.setattr(os, "replace", held)
-    monkeypatch.setattr(pathlib.Path, "unlink", held)
     answers = iter([lambda *_: None, sources._read_entry])
     monkeypatch.setattr(sources, "_read_entry", lambda *given: next(answers)(*given))
-    assert tokenised(text, "bpe", cache).tokens.tolist() == wanted and held.call_count == 2
+    assert tokenised(text, "bpe", cache).tokens.tolist() == wanted and held.call_count == 1
 
 
 def test_two_processes_may_make_one_entry_at_once(tmp_path, cache):

@@ -191,13 +191,9 @@ def _named_columns(cells: list[str], sign: str) -> Columns | None:
     return Columns(names.index(label), names.index(text), len(names), sign)
 
 
-def _tidy(label: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", label).split())
-
-
 def _key(label: str) -> str:
     """The same for labels that differ in capitals, blanks or stored accents alone."""
-    return _tidy(label).lower()
+    return " ".join(unicodedata.normalize("NFC", label).lower().split())
 
 
 def _merge_spellings(labels: list[str]) -> tuple[list[str], list[str]]:
@@ -205,7 +201,8 @@ def _merge_spellings(labels: list[str]) -> tuple[list[str], list[str]]:
     spellings = collections.defaultdict(collections.Counter)
     for label in labels:
         spellings[_key(label)][label] += 1
-    chosen = {key: _tidy(found.most_common(1)[0][0]) for key, found in spellings.items()}
+    frequent = {key: found.most_common(1)[0][0] for key, found in spellings.items()}
+    chosen = {key: " ".join(unicodedata.normalize("NFC", form).split()) for key, form in frequent.items()}
     notes = []
     for key, found in spellings.items():
         if len(found) > 1:

@@ -148,7 +148,7 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Prog
 
 
 def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress | None) -> None:
-    """Encode a text into the two files of a cache entry, which appear when both are on disk, the note last."""
+    """Encode a text into the two files of a cache entry, which appear when both are on disk; none counts alone."""
     tokenizer = tokenizer_class(kind).train(text_blocks(files, progress, "learning tokens"), text_size(files))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     entry.parent.mkdir(parents=True, exist_ok=True)
@@ -161,12 +161,8 @@ def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: st
             for file in (tokens_file, note_file):
                 file.flush()
                 os.fsync(file.fileno())
-        try:
-            os.replace(f"{passing}/tokens", entry)
-            os.replace(f"{passing}/note", entry.with_suffix(".json"))
-        except OSError:
-            entry.unlink(missing_ok=True)
-            raise
+        os.replace(f"{passing}/tokens", entry)
+        os.replace(f"{passing}/note", entry.with_suffix(".json"))
 
 
 def _read_entry(entry: pathlib.Path, mark: str) -> TokenisedText | None:

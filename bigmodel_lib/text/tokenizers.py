@@ -10,7 +10,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy import ndarray
@@ -29,16 +29,13 @@ class Tokenizer(Protocol):
 
     @classmethod
     def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
-        """The tokenizer learned from a text that comes in blocks; size: its bytes at most, if it may be long."""
-        ...
+        """Learned from a text that comes in blocks; size: how many bytes it has at most, where it may be long."""
 
     def encode(self, text: str) -> ndarray:
         """(N,) int32, the ids of a text. Raises CourseError that names the first thing without an id."""
-        ...
 
     def decode(self, tokens: Ids) -> str:
         """The text of ids. Raises CourseError for an id outside the vocabulary."""
-        ...
 
     def count_characters(self, tokens: Ids) -> int:
         """How many characters begin in these tokens."""
@@ -370,31 +367,28 @@ class WordTokenizer(Tokenizer):
         return {"kind": self.kind, "vocabulary": list(self.vocabulary), "blanks": self.blanks}
 
 
+# By kind, those that learn from any text
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     tokenizer.kind: tokenizer for tokenizer in (CharacterTokenizer, ByteTokenizer, BPETokenizer)
-}  # by kind, those that learn from any text
-
-
-def _unknown(kind: Any) -> CourseError:
-    return CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")
+}
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer]:
     """The class of that kind. Raises CourseError for an unknown one."""
     if kind not in TOKENIZERS:
-        raise _unknown(kind)
+        raise CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")
     return TOKENIZERS[kind]
 
 
 def tokenizer_from_dict(values: dict) -> Tokenizer:
-    """The tokenizer that `to_dict` described. Raises CourseError for a description of no known kind."""
-    kind = values.get("kind") if isinstance(values, dict) else values
+    """The tokenizer that `to_dict` described. Raises CourseError for what describes none."""
     try:
-        return {**TOKENIZERS, WordTokenizer.kind: WordTokenizer}[kind].from_dict(values)
+        kind = values["kind"]
+        return (WordTokenizer if kind == WordTokenizer.kind else tokenizer_class(kind)).from_dict(values)
     except CourseError:
         raise
     except (KeyError, TypeError, ValueError):
-        raise _unknown(kind) from None
+        raise CourseError(f"{str(values)[:60]!r} describes no tokenizer: take a whole tokenizer.json") from None
 
 
 LONGEST_GROUP = 8  # tokens; more of them in a row that share characters are labelled one by one
@@ -405,12 +399,10 @@ def token_labels(tokenizer: Tokenizer, tokens: Ids) -> list[str]:
 
     So the three bytes of 我 are "我 1/3", "我 2/3", "我 3/3". Bytes that are no text at all are "\ufffd".
     """
-    labels, start = [], 0
-    while start < len(tokens):
-        ends = range(start + 1, min(start + LONGEST_GROUP, len(tokens)) + 1)
-        texts = {end: tokenizer.decode(tokens[start:end]) for end in ends}
-        end = next((end for end in ends if "\ufffd" not in texts[end]), start + 1)
-        size = end - start
-        labels += [texts[end] + (f" {part}/{size}" if size > 1 else "") for part in range(1, size + 1)]
-        start = end
+    labels = []
+    while len(labels) < len(tokens):
+        rest = tokens[len(labels) :][:LONGEST_GROUP]
+        tried = [tokenizer.decode(rest[:size]) for size in range(1, len(rest) + 1)]
+        size = next((size for size, text in enumerate(tried, start=1) if "\ufffd" not in text), 1)
+        labels += [tried[size - 1] + (f" {part}/{size}" if size > 1 else "") for part in range(1, size + 1)]
     return labels
