@@ -1,5 +1,6 @@
 """A judge of stories that were written by someone else: grammar sentence by sentence, and truth by the parser."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -40,23 +41,10 @@ def reads_as(world: StoryWorld, construction: Construction, sentence: list[str])
         n = 2 if slot and slot[2] == "a" else 1
         given, position = " ".join(sentence[position : position + n]), position + n
         if slot:
-            forms = [slot[2]]
-            if position == 1 and construction.subject is not None:
-                forms.append("He")
+            forms = [slot[2], "He"] if position == 1 and construction.subject is not None else [slot[2]]
             agree = {w for w in words_for(world, slot[1]) for form in forms if said.ENGLISH[w][form] == given}
             possible[slot[1]] = possible.get(slot[1], agree) & agree
     return all(possible.values())
-
-
-def sentences_of(text: Text) -> list[list[str]]:
-    """The tokens of each sentence, the last one perhaps unfinished; the marks of start and end are left out."""
-    found: list[list[str]] = [[]]
-    for word in words_of(text.replace(START, "").replace(END, "") if isinstance(text, str) else text):
-        if word not in (START, END):
-            found[-1].append(word)
-            if word == ".":
-                found.append([])
-    return found[:-1] if not found[-1] else found
 
 
 def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
@@ -68,12 +56,17 @@ def judge(world: StoryWorld, text: Text) -> Verdict:
     """Grammar and truth of a story, a text or a list of tokens, with what speaks against it in words.
 
     Grammatical: every sentence is some construction with some filling. True: the parser finds a derivation, so each
-    sentence fits the scene that those before it have made, and the story ends where a story may end.
+    sentence fits the scene that those before it have made, and the story ends where a story may end. The marks of
+    start and end are left out.
     """
-    sentences = sentences_of(text)
+    if isinstance(text, str):
+        text = text.replace(START, "").replace(END, "")
+    words = [word for word in words_of(text) if word not in (START, END)]
+    ends = [i + 1 for i, word in enumerate(words) if word == "."]
+    sentences = [words[start:end] for start, end in itertools.pairwise([0, *ends, len(words)]) if start < end]
     broken = next((sentence for sentence in sentences if not grammatical(world, sentence)), None)
     try:
-        log_prob, reason = world.parse([word for sentence in sentences for word in sentence]).log_prob, ""
+        log_prob, reason = world.parse(words).log_prob, ""
     except NotInLanguage as error:
         log_prob, reason = -math.inf, str(error)
     if broken is not None:

@@ -65,8 +65,7 @@ def task_batch(
     """
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     pairs = [pair([ids[word] for word in task.given], [ids[word] for word in task.wanted]) for task in tasks]
-    length = max(len(x) for x, _ in pairs)
-    x = np.zeros((len(tasks), length), dtype=np.int64)
+    x = np.zeros((len(tasks), max(len(x) for x, _ in pairs)), dtype=np.int64)
     y = np.full_like(x, -1)
     for row, (given, wanted) in enumerate(pairs):
         x[row, : len(given)] = given
@@ -100,7 +99,7 @@ def ending_of(world: StoryWorld, rng: np.random.Generator) -> Ending:
         false = _untrue(story)
         if false:
             told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
-            return Ending(text_of([*(token for sentence in story.sentences[:-1] for token in sentence), *told]), False)
+            return Ending(text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False)
 
 
 def _untrue(story: Story) -> list[Filling]:
