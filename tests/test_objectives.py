@@ -298,7 +298,7 @@ def test_a_folder_and_a_large_file_are_read_from_disk_with_the_same_result(tmp_p
         options = ["--text", str(text), "--out", str(tmp_path / name), "--steps", "30", *TINY]
         assert pretrain.main(options) == 0
         losses.append(checkpoints.read_json(tmp_path / name / "metrics.json")["val_loss"])
-        assert len(list(own_cache.glob("*.tokens"))) == {"memory": 0, "disk": 1, "folder": 2}[name]
+        assert len(list(own_cache.glob("*.tokens"))) == (name != "memory")  # a folder is the same text
     assert losses[0] == losses[1] == losses[2]
 
 

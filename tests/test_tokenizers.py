@@ -229,22 +229,6 @@ def test_texts_are_cut_between_words_only(parts, size):
     assert [word for block in blocks for word in WORD.findall(block)] == WORD.findall(text)
 
 
-@pytest.mark.parametrize("piece", ["ACGT", "编程", "'", " ", "a b\n"])
-def test_even_a_text_without_blanks_is_given_away_in_blocks(piece):
-    waiting, given_in, given_out = 0, 0, 0
-
-    def blocks():
-        nonlocal given_in
-        for _ in range(20):
-            given_in += 1000
-            yield (piece * 1000)[:1000]
-
-    for block in pieces(BPETokenizer({}), blocks()):
-        given_out += len(block)
-        waiting = max(waiting, given_in - given_out)
-    assert given_out == 20_000 and waiting < 4096 + 130
-
-
 # words of a closed vocabulary
 
 

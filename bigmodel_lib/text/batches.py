@@ -167,12 +167,11 @@ def pad_windows(documents: Sequence[ndarray], context_length: int) -> ndarray:
     Shapes: documents (n,) each -> (B, W, T), W windows of T tokens, as many as the longest text needs.
     """
     longest = max(len(document) for document in documents)
-    n_windows = -(-longest // context_length)
-    T = min(longest, context_length)
-    x = np.full((len(documents), n_windows * T), -1, dtype=np.int64)
-    for row, document in enumerate(documents):
-        x[row, : len(document)] = document
-    return x.reshape(len(documents), n_windows, T)
+    shape = len(documents), -(-longest // context_length), min(longest, context_length)
+    x = np.full(shape, -1, dtype=np.int64)
+    for row, document in zip(x, documents, strict=True):
+        row.flat[: len(document)] = document
+    return x
 
 
 class LabelledBatches:

@@ -295,16 +295,9 @@ class BPETokenizer(ByteTokenizer):
         return b"".join(self.names[i] for i in self.check_ids(tokens))
 
     def last_cut(self, text: str) -> int:
-        """A place where WORD cuts too: after a sign before a blank, else between words that no later sign can change.
-
-        A word asks for 130 characters at most: a blank, 128 more, and the one after them.
-        """
-        edge = re.compile(r"\S(?=\s)").search(text, max(0, len(text) - 4096))
-        if edge:  # no word goes on from a sign to a blank
-            return edge.end()
-        starts = (word.start() for word in WORD.finditer(text) if word.start() <= len(text) - 130)
-        # blanks are split by what follows: a cut from a blank to a sign would hide it
-        return max((i for i in starts if text[i].isspace() or not text[i - 1 : i].isspace()), default=0)
+        """After the last sign before a blank: no word goes on there."""
+        edge = re.compile(r".*\S(?=\s)", re.DOTALL).match(text)
+        return edge.end() if edge else 0
 
     def to_dict(self) -> dict:
         return {"kind": self.kind, "merges": [[*pair, token] for pair, token in self.merges.items()]}
@@ -337,10 +330,8 @@ class WordTokenizer(Tokenizer):
         if len(self._ids) < len(self.vocabulary) or not all(self.vocabulary) or not self.vocabulary:
             raise CourseError("a vocabulary of different words was wanted: leave out repeated and empty ones")
         self.vocab_size = len(self.vocabulary)
-        longest_first = sorted(self.vocabulary, key=len, reverse=True)
-        ends = [re.escape(word) + (r"(?![A-Za-z])" if word[-1].isascii() and word[-1].isalpha() else "")
-                for word in longest_first]  # fmt: skip
-        self._word = re.compile(r"\s*(" + "|".join(ends) + ")")
+        words = "|".join(map(re.escape, sorted(self.vocabulary, key=len, reverse=True)))
+        self._word = re.compile(rf"\s*({words})(?:(?<![A-Za-z])|(?![A-Za-z]))")  # the end of a word, not of its half
 
     def encode(self, text: str) -> ndarray:
         ids, position, text = [], 0, text.rstrip()
