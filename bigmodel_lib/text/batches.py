@@ -81,10 +81,7 @@ def masked_batches(
 
 
 def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterator[tuple[ndarray, ndarray]]:
-    """Yield (x, y) so that every token but the first is a target exactly once; the last window may be short.
-
-    Shapes: x and y (at most B, T), int64, and at the end (1, what is left).
-    """
+    """Yield (x, y), each (at most B, T), int64: every token but the first is a target once, the last in a short row."""
     full = (len(tokens) - 1) // context_length * context_length  # tokens in full windows
     x, y = (tokens[start : start + full].reshape(-1, context_length) for start in (0, 1))
     for start in range(0, len(x), batch_size):

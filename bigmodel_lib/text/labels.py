@@ -29,11 +29,11 @@ class Labelled(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of a table: the number of its first line, its cells, and how many lines it takes."""
+    """A row of a table."""
 
-    number: int
+    number: int  # of its first line
     cells: list[str]
-    lines: int = 1
+    lines: int = 1  # that it takes
     literal: bool = False  # whether its quotation marks were taken for part of the text
 
 
@@ -66,10 +66,9 @@ class Columns(NamedTuple):
 def read_labelled(path: Path) -> Labelled:
     """The rows of a UTF-8 file: `label<TAB>text` each, or as a header row says; commas or semicolons will do, too.
 
-    Cells may be quoted by the rules of csv. Blank rows are passed over, so are header rows. Labels that differ in
-    capitals, blanks or stored accents alone are one. Raises CourseError for a row without a label or text and for
-    header rows that differ (saying which lines), for fewer than two labels, and for a label with fewer than five rows
-    or two different texts, too few to split.
+    Cells may be quoted by the rules of csv. Blank rows and header rows are passed over. Labels that differ in capitals,
+    blanks or stored accents alone are one. Raises CourseError for a row without a label or text and for header rows
+    that differ (saying which lines), and for labels that are too few, or have too few texts to split.
     """
     pairs, notes = _labels_and_texts(read_text(path).split("\n"), path)
     merged, spelled = _merge_spellings([label for label, _ in pairs])

@@ -1,7 +1,4 @@
-"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in.
-
-A long text is tokenised once into a cache on disk, known again by what it holds, and opened without being loaded.
-"""
+"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in."""
 
 import hashlib
 import json

@@ -29,7 +29,8 @@ class Tokenizer(Protocol):
 
     @classmethod
     def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
-        """Learned from a text that comes in blocks; size: how many bytes it has at most, where it may be long."""
+        """Learned from a text in blocks, if there is anything to learn; size: its bytes at most, if it may be long."""
+        return cls()
 
     def encode(self, text: str) -> ndarray:
         """(N,) int32, the ids of a text. Raises CourseError that names the first thing without an id."""
@@ -80,10 +81,7 @@ def _name_of(character: str) -> str:
 
 
 class CharacterTokenizer(Tokenizer):
-    """Every character of an alphabet has an id, in the order of Unicode; no other has one.
-
-    Raises CourseError for an alphabet that is empty.
-    """
+    """Every character of a text has an id, in the order of Unicode; no other has one. An empty text is refused."""
 
     kind = "characters"
 
@@ -126,12 +124,15 @@ class ByteTokenizer(Tokenizer):
     kind = "bytes"
     vocab_size = 256
 
-    @classmethod
-    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
-        return cls()  # there is nothing to learn
-
     def encode(self, text: str) -> ndarray:
-        return np.frombuffer(utf8(text), dtype=np.uint8).astype(np.int32)
+        """(N,) int32, one id a byte. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
+        try:
+            return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int32)
+        except UnicodeEncodeError as error:
+            raise CourseError(
+                f"position {error.start} holds {_name_of(text[error.start])}, half of a surrogate pair, "
+                f"which is not Unicode text: remove it"
+            ) from None
 
     def decode(self, tokens: Ids) -> str:
         """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
@@ -145,17 +146,6 @@ class ByteTokenizer(Tokenizer):
     def bytes_of(self, tokens: Ids) -> bytes:
         """The bytes that tokens are made of."""
         return self.check_ids(tokens).astype(np.uint8).tobytes()
-
-
-def utf8(text: str) -> bytes:
-    """The bytes of a text. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise CourseError(
-            f"position {error.start} holds {_name_of(text[error.start])}, half of a surrogate pair, "
-            f"which is not Unicode text: remove it"
-        ) from None
 
 
 # Byte-level byte-pair encoding
@@ -215,7 +205,7 @@ def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
-    utf8(text)  # refuses what is not Unicode
+    ByteTokenizer().encode(text)  # refuses what is not Unicode text
     counted = collections.Counter(word.encode("utf-8") for word in WORD.findall(text))
     words, times = [tuple(word) for word in counted], list(counted.values())
     names = [bytes([i]) for i in range(256)]
@@ -287,7 +277,7 @@ class BPETokenizer(ByteTokenizer):
         return cls(train_bpe("".join(blocks) if size is None else _sample(blocks, size), BPE_SIZE))
 
     def encode(self, text: str) -> ndarray:
-        utf8(text)  # refuses what is not Unicode
+        super().encode(text)  # refuses what is not Unicode text
         words = map(self._encode_word, WORD.findall(text))
         return np.fromiter(itertools.chain.from_iterable(words), dtype=np.int32)
 
