@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.text.tokenizers import Tokenizer
 
 Batches = Callable[[np.random.Generator], tuple[ndarray, ...]]
 WINDOWS = 8  # of a text longer than that many contexts, the first and the last half of so many are read
@@ -124,9 +125,9 @@ def split_labelled(
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
-    _, first, counts = np.unique(groups, return_index=True, return_counts=True)
-    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(counts)[:-1])
+    kin = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    _, first, counts = np.unique(kin, return_index=True, return_counts=True)
+    members = np.split(np.argsort(kin, kind="stable"), np.cumsum(counts)[:-1])
     kinds = np.asarray(labels)[first]  # a text is drawn once, with the label that it has where it comes first
     n, n_labels = len(kinds), len(np.unique(kinds))
     held_out = math.ceil(test_share * n)
@@ -137,11 +138,11 @@ def split_labelled(
             f"{n_labels} on either side: choose a share from {least} to {most}"
         )
     splitter = StratifiedShuffleSplit(1, test_size=test_share, random_state=seed)
-    parts = next(splitter.split(np.zeros(n), kinds))
-    return tuple(np.concatenate([members[i] for i in part]) for part in parts)
+    train, test = next(splitter.split(np.zeros(n), kinds))
+    return np.concatenate([members[i] for i in train]), np.concatenate([members[i] for i in test])
 
 
-def encode_texts(texts: Iterable[str], tokenizer, context_length: int) -> list[ndarray]:
+def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, context_length: int) -> list[ndarray]:
     """The ids of each text; of one longer than WINDOWS contexts, those of its beginning and its end.
 
     Raises CourseError that names the text for a character without an id.

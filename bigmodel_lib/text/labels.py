@@ -4,7 +4,7 @@ import collections
 import csv
 import itertools
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -144,23 +144,25 @@ def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str
 
     rows = list(_rows(lines, sign, begins_a_row))
     headers = [row for row in rows if _named_columns(row.cells, sign)]
-    literal = [row for row in rows if row.literal]
+    literal = [row.number for row in rows if row.literal]
     notes = []
     if sign != "\t":
         notes.append(f"its columns are separated by {SIGNS[sign]}s")
     if headers:
         label, text = columns.label_and_text(headers[0].cells)
-        notes.append(f"{_line_numbers(headers)}: a header; labels are in column {label!r}, texts in {text!r}")
+        notes.append(
+            f"{_lines([row.number for row in headers])}: a header; labels are in column {label!r}, texts in {text!r}"
+        )
     elif columns.label > columns.text:
         notes.append("labels are read from its second column, texts from its first")
     if literal:
-        notes.append(f"{_line_numbers(literal)}: a quotation mark is not closed, so it is read as part of the text")
+        notes.append(f"{_lines(literal)}: a quotation mark is not closed, so it is read as part of the text")
     return [columns.checked(row, path) for row in rows if not _named_columns(row.cells, sign)], notes
 
 
-def _line_numbers(rows: Sequence[Row]) -> str:
-    numbers = ", ".join(str(row.number) for row in rows[:5])
-    return f"line{'s' * (len(rows) > 1)} {numbers}{' and more' * (len(rows) > 5)}"
+def _lines(numbers: Collection[int]) -> str:
+    first = ", ".join(map(str, itertools.islice(numbers, 5)))
+    return f"line{'s' * (len(numbers) > 1)} {first}{' and more' * (len(numbers) > 5)}"
 
 
 # Columns and labels
@@ -168,17 +170,18 @@ def _line_numbers(rows: Sequence[Row]) -> str:
 
 def _columns(rows: list[Row], sign: str, path: Path) -> Columns:
     """The columns that header rows name; else label, text, or turned round where only that gives labels that repeat."""
-    headers = [row for row in rows if _named_columns(row.cells, sign)]
-    named = {_named_columns(row.cells, sign) for row in headers}
-    if len(named) > 1:
-        raise CourseError(f"{path} has header rows that differ, {_line_numbers(headers)}: split it, or make them alike")
+    headers = {row.number: named for row in rows if (named := _named_columns(row.cells, sign))}
+    if len({*headers.values()}) > 1:
+        raise CourseError(f"{path} has header rows that differ, {_lines(headers)}: split it, or make them alike")
+    if headers:
+        return next(iter(headers.values()))
 
     def repeats(place: int) -> bool:
         counts = collections.Counter(_key(row.cells[place]) for row in rows)
         return len(counts) > 1 and min(counts.values()) >= 5
 
     turned = all(len(row.cells) > 1 for row in rows) and repeats(-1) and not repeats(0)
-    return named.pop() if named else Columns(int(turned), int(not turned), 2, sign)
+    return Columns(int(turned), int(not turned), 2, sign)
 
 
 def _named_columns(cells: list[str], sign: str) -> Columns | None:

@@ -79,7 +79,7 @@ def open_text(
     Raises CourseError for a text that is not there, not UTF-8, or too short for one window.
     """
     path, name = _located(text)
-    if _is_long(path):
+    if path and _is_long(path):
         tokens, tokenizer, mark = tokenised(path, kind, progress=progress)
     else:
         blocks = [python_manual()] if path is None else list(text_blocks([path]))
@@ -92,7 +92,7 @@ def open_text(
 def prepare_text(text: Path | None, kind: str, progress: Progress | None = None) -> None:
     """Fetch a public text and fill the cache with a long one: what one of several processes does for all."""
     path, _ = _located(text)
-    if _is_long(path):
+    if path and _is_long(path):
         tokenised(path, kind, progress=progress)
 
 
@@ -104,8 +104,8 @@ def _located(text: Path | None) -> tuple[pathlib.Path | None, str | None]:
     return (named_text(str(text)), str(text)) if str(text) in NAMED and not path.exists() else (path, str(path))
 
 
-def _is_long(path: pathlib.Path | None) -> bool:
-    return path is not None and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY))
+def _is_long(path: pathlib.Path) -> bool:
+    return path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)
 
 
 # The cache
@@ -114,7 +114,7 @@ def _is_long(path: pathlib.Path | None) -> bool:
 class TokenisedText(NamedTuple):
     """The tokens of a text, which stay on disk and are read only where they are asked for."""
 
-    tokens: np.memmap  # (N,) uint8, uint16 or uint32, read-only
+    tokens: np.ndarray  # (N,) uint8, uint16 or uint32, a read-only memmap
     tokenizer: Tokenizer
     fingerprint: str
 
