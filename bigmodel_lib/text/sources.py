@@ -83,8 +83,7 @@ def open_text(
         tokens, tokenizer, mark = tokenised(path, kind, progress=progress)
     else:
         blocks = [python_manual()] if path is None else list(text_blocks([path]))
-        size = None if path is None else text_size([path])
-        tokenizer = tokenizer or tokenizer_class(kind).train(blocks, size)
+        tokenizer = tokenizer or tokenizer_class(kind).train(blocks, text_size([path] if path else []))
         tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
     return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
 

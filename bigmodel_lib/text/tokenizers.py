@@ -28,7 +28,7 @@ class Tokenizer(Protocol):
     vocab_size: int
 
     @classmethod
-    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+    def train(cls, blocks: Iterable[str], size: int = 0) -> Self:
         """Learned from a text in blocks, if there is anything to learn; size: its bytes at most, if it may be long."""
         return cls()
 
@@ -93,7 +93,7 @@ class CharacterTokenizer(Tokenizer):
         self._codes = self._code_points(self.alphabet)
 
     @classmethod
-    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+    def train(cls, blocks: Iterable[str], size: int = 0) -> Self:
         return cls("".join(set(itertools.chain.from_iterable(blocks))))
 
     @staticmethod
@@ -272,9 +272,9 @@ class BPETokenizer(ByteTokenizer):
         )
 
     @classmethod
-    def train(cls, blocks: Iterable[str], size: int | None = None) -> Self:
+    def train(cls, blocks: Iterable[str], size: int = 0) -> Self:
         """Learn BPE_SIZE tokens from all blocks, or from SAMPLE bytes of them where `size` is more."""
-        return cls(train_bpe("".join(blocks) if size is None else _sample(blocks, size), BPE_SIZE))
+        return cls(train_bpe(_sample(blocks, size), BPE_SIZE))
 
     def encode(self, text: str) -> ndarray:
         super().encode(text)  # refuses what is not Unicode text
