@@ -20,7 +20,7 @@ import nbformat
 import pytest
 
 from bigmodel_lib.measuring.environment import check_environment
-from tools import recipes, workspace
+from tools import make_data, workspace
 from tools.workspace import Trouble
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -183,7 +183,7 @@ def test_an_old_python_can_read_the_file_that_refuses_it():
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     own = (ROOT / "bigmodel_lib", ROOT / "tools")
     read = [path for path in map(pathlib.Path, loaded.stdout.splitlines()) if any(map(path.is_relative_to, own))]
-    assert {"workspace.py", "recipes.py", "environment.py", "readers_copy.py"} <= {path.name for path in read}
+    assert {"workspace.py", "make_data.py", "environment.py", "readers_copy.py"} <= {path.name for path in read}
     for path in read:
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
 
@@ -771,13 +771,13 @@ def test_a_real_report_is_counted(tmp_path):
 def test_each_recipe_has_a_line_and_nothing_runs_unless_it_is_named(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(workspace, "script", lambda *command: ran.append(command))
-    assert set(recipes.RECIPES) == {path.stem for path in (ROOT / "data/recipes").glob("*.py")}
+    assert set(make_data.RECIPES) == {path.stem for path in (ROOT / "data/recipes").glob("*.py")}
     assert workspace.main(["data"]) == 0 and not ran
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert listed == [*recipes.RECIPES, "all"]
+    assert listed == [*make_data.RECIPES, "all"]
     assert "NAME=storys was given; wanted is one of first_model, stories," in refused(capsys, "data", "storys")
     assert workspace.main(["data", "stories", "tasks"]) == 0
-    assert ran == [("tools/recipes.py", "stories", "tasks")]
+    assert ran == [("tools/make_data.py", "stories", "tasks")]
 
 
 def test_all_recipes_stop_at_the_first_that_fails_and_the_datasheet_follows_each(monkeypatch, tmp_path):
@@ -786,9 +786,9 @@ def test_all_recipes_stop_at_the_first_that_fails_and_the_datasheet_follows_each
         program = f"import pathlib, sys\n(pathlib.Path(__file__).parents[1] / '{name}.txt').write_text('{name}')\n"
         (tmp_path / f"recipes/{name}.py").write_text(program + f"sys.exit({code})\n")
     (tmp_path / "README.md").write_text("| `one.txt` | a number | 0 | `0` |\n")
-    monkeypatch.setattr(recipes, "DATA", tmp_path)
-    monkeypatch.setattr(recipes, "RECIPES", dict.fromkeys(("one", "two", "three")))
-    assert recipes.main("all") == 3 and not (tmp_path / "three.txt").exists()
+    monkeypatch.setattr(make_data, "DATA", tmp_path)
+    monkeypatch.setattr(make_data, "RECIPES", dict.fromkeys(("one", "two", "three")))
+    assert make_data.main("all") == 3 and not (tmp_path / "three.txt").exists()
     checksum = hashlib.sha256(b"one").hexdigest()
     assert (tmp_path / "README.md").read_text() == f"| `one.txt` | a number | 3 | `{checksum}` |\n"
 

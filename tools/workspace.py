@@ -25,7 +25,7 @@ import xml.etree.ElementTree
 
 from bigmodel_lib.measuring.environment import NEWEST, OLDEST
 from bigmodel_lib.viz import readers_copy
-from tools import recipes
+from tools import make_data
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -466,11 +466,11 @@ def data(*names):
     """Run a recipe that makes files in data/, or all; without a name, say which there are."""
     name, *more = names or [""]
     if not name:
-        print(recipes.menu())
+        print(make_data.menu())
         return 0
-    if name not in (*recipes.RECIPES, "all"):
-        raise Trouble("NAME={} was given; wanted is one of {}, all".format(name, ", ".join(recipes.RECIPES)))
-    return script("tools/recipes.py", name, *more)
+    if name not in (*make_data.RECIPES, "all"):
+        raise Trouble("NAME={} was given; wanted is one of {}, all".format(name, ", ".join(make_data.RECIPES)))
+    return script("tools/make_data.py", name, *more)
 
 
 def test_browser(*arguments):
