@@ -1,5 +1,7 @@
 """One run on several processes: each takes its rows of every batch, and all agree on what they see and when to stop."""
 
+import math
+
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -28,31 +30,22 @@ class Processes:
 
     def rows(self, n_rows: int) -> slice:
         """Which of a global batch's rows are this process's; none, if there are fewer rows than processes."""
-        counts = [len(part) for part in np.array_split(np.arange(n_rows), self.size)]
-        start = sum(counts[: self.rank])
-        return slice(start, start + counts[self.rank])
+        part = np.array_split(range(n_rows), self.size)[self.rank]
+        return slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(n_rows, n_rows)
+
+    def all_reduce(self, values: Tensor, largest: bool = False) -> Tensor:
+        """The sum of a tensor over all processes, or the largest of their numbers."""
+        if self.size > 1:
+            dist.all_reduce(values, dist.ReduceOp.MAX if largest else dist.ReduceOp.SUM)
+        return values
 
     def broadcast(self, number: float) -> float:
         """The main process's number, for all."""
-        if self.size == 1:
-            return number
-        shared = torch.tensor(number, dtype=torch.float64)
-        dist.broadcast(shared, src=0)
-        return shared.item()
-
-    def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over all processes."""
-        if self.size > 1:
-            dist.all_reduce(values)
-        return values
+        return self.maximum(number if self.is_main_process else -math.inf)
 
     def maximum(self, number: float) -> float:
         """The largest of all processes' numbers."""
-        if self.size == 1:
-            return number
-        shared = torch.tensor(number, dtype=torch.float64)
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
-        return shared.item()
+        return self.all_reduce(torch.tensor(number, dtype=torch.float64), largest=True).item()
 
     def barrier(self) -> None:
         """Return when all have come here. At a run's end, too: one that leaves early takes the others' line down."""

@@ -12,7 +12,7 @@ from bigmodel_lib.config import TrainConfig
 def linear_lr(fraction: float, step: int, warmup_steps: int) -> float:
     """The share of the peak rate to use now: up over the first steps, down to zero over the whole budget.
 
-    min(1, (step + 1)/warmup_steps) · (1 - fraction), with `fraction` of the budget used. Returns a number from 0 to 1.
+    min(1, (step + 1)/warmup_steps) · (1 - fraction), with `fraction` of the budget used.
     """
     return min(1.0, (step + 1) / max(1, warmup_steps)) * (1.0 - fraction)
 
@@ -73,30 +73,29 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self) -> None:  # type: ignore[override]  # it takes no closure
         for group in self.param_groups:
-            by_shape: dict = {}
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape.setdefault(tuple(parameter.shape), []).append(parameter)
-            for shape, parameters in by_shape.items():
-                self._step_together(parameters, shape, group["lr"], group["momentum"])
+                    by_shape.setdefault(parameter.shape, []).append(parameter)
+            for parameters in by_shape.values():
+                self._step_together(parameters, group["lr"], group["momentum"])
 
-    def _step_together(self, parameters: list, shape: tuple, lr: float, momentum: float) -> None:
+    def _step_together(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
         states = [self.state[parameter] for parameter in parameters]
         for parameter, state in zip(parameters, states, strict=True):
             if not state:
                 state.update(steps=0, average=torch.zeros_like(parameter))
-        mu = momentum - (momentum - min(0.85, momentum)) * max(0.0, 1 - states[0]["steps"] / 100)
-        gradients = [parameter.grad for parameter in parameters]
+            state["steps"] += 1
+        mu = momentum - (momentum - min(0.85, momentum)) * max(0.0, 1 - (states[0]["steps"] - 1) / 100)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         averages = [state["average"] for state in states]
         torch._foreach_lerp_(averages, gradients, 1 - mu)
         nesterov = torch.stack(gradients).lerp_(torch.stack(averages), mu)
-        update = orthogonalise(nesterov)
-        scale = math.sqrt(max(1.0, shape[1] / shape[0]))
-        torch._foreach_add_(parameters, list(update.unbind()), alpha=-lr * scale)
-        for state in states:
-            state["steps"] += 1
+        n_in, n_out = parameters[0].shape
+        scale = math.sqrt(max(1.0, n_out / n_in))
+        torch._foreach_add_(parameters, list(orthogonalise(nesterov).unbind()), alpha=-lr * scale)
 
 
 class Optimizers:
@@ -106,17 +105,20 @@ class Optimizers:
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig):
-        self.names = {parameter: name for name, parameter in model.named_parameters()}
-        inside = [parameter for parameter, name in self.names.items() if "blocks." in name and parameter.ndim == 2]
-        muon = inside if config.optimizer == "muon" else []
-        chosen = set(muon)
-        rest = [parameter for parameter in self.names if parameter not in chosen]
-        fused = all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in rest)
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        matrices, rest = [], []
+        for parameter, name in self.names.items():
+            inside = "blocks." in name and parameter.ndim == 2
+            (matrices if inside and config.optimizer == "muon" else rest).append(parameter)
         adamw = torch.optim.AdamW(
-            rest, lr=config.adamw_lr, betas=(config.beta1, config.beta2), eps=config.eps,
-            weight_decay=config.weight_decay, fused=fused,
-        )  # fmt: skip
-        self.parts = [adamw] + ([Muon(muon, config.muon_lr, config.momentum)] if muon else [])
+            rest,
+            lr=config.adamw_lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in rest),
+        )
+        self.parts = [adamw, Muon(matrices, config.muon_lr, config.momentum)] if matrices else [adamw]
         self.peaks = [part.param_groups[0]["lr"] for part in self.parts]
 
     def step(self, lr: float) -> None:
@@ -126,7 +128,7 @@ class Optimizers:
             part.step()
             part.zero_grad(set_to_none=True)
 
-    def state_tensors(self) -> dict:
+    def state_tensors(self) -> dict[str, Tensor]:
         """All that the optimizers remember, by name: "blocks.0.mlp.w_up/average" and the like."""
         return {
             f"{self.names[parameter]}/{key}": torch.as_tensor(value)
@@ -135,16 +137,14 @@ class Optimizers:
             for key, value in state.items()
         }
 
-    def load_state_tensors(self, tensors: dict) -> None:
+    def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state_tensors` gave."""
-        for part in self.parts:
-            on_the_host = () if part.param_groups[0].get("fused") else ("step",)  # where AdamW looks for its count
-            for parameter in part.param_groups[0]["params"]:
-                prefix = self.names[parameter] + "/"
-                values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                if "steps" in values:
-                    values["steps"] = int(values["steps"])
-                part.state[parameter] = {
-                    k: v.to(parameter.device) if torch.is_tensor(v) and k not in on_the_host else v
-                    for k, v in values.items()
-                }
+        by_name = {name: parameter for parameter, name in self.names.items()}
+        part_of = {p: part for part in self.parts for p in part.param_groups[0]["params"]}
+        for full_name, value in tensors.items():
+            name, key = full_name.rsplit("/", 1)
+            parameter = by_name[name]
+            part = part_of[parameter]
+            on_the_host = key == "step" and not part.param_groups[0].get("fused")  # where AdamW looks for its count
+            kept = value if on_the_host else value.to(parameter.device)
+            part.state[parameter][key] = int(value) if key == "steps" else kept

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,7 @@ from bigmodel_lib.training.optimizers import Optimizers, lr_schedule
 
 REPORT_EVERY = 10  # steps between two reports, at which the host waits for the device
 FORMAT = 2  # of checkpoints: the first edition's had none
+COUNTERS = ("step", "tokens", "seconds", "curve")  # of a trainer, kept in its checkpoints
 
 
 class Diverged(CourseError):
@@ -105,8 +107,8 @@ class Trainer:
 
     def fraction(self, running: float = 0.0) -> float:
         """The used share of the budget, 0 to 1; `running` seconds have not been booked yet."""
-        if self.config.steps is not None:
-            return self.step / self.config.steps
+        if self.config.minutes is None:
+            return self.step / self.config.steps  # type: ignore[operator]
         return self.processes.broadcast(min(1.0, (self.seconds + running) / (60 * self.config.minutes)))
 
     def lr(self, fraction: float) -> float:
@@ -142,10 +144,7 @@ class Trainer:
         return loss.detach(), norm
 
     def seed_dropout(self) -> None:
-        """Make PyTorch's own generators, by which dropout draws, begin anew from this run's seed, step and process.
-
-        So a resumed run leaves out what it would have left out, and no two processes leave out the same.
-        """
+        """Let dropout draw anew from this run's seed, step and process, as it will in a run that goes on from here."""
         config = getattr(self.model, "config", None)
         if config is None or config.dropout or config.ngrams > 1:
             source = np.random.SeedSequence((self.config.seed, self.step, self.processes.rank))
@@ -159,7 +158,7 @@ class Trainer:
 
     def _steps_until_report(self) -> Progress:
         losses: list[Tensor] = []
-        first_norm = None
+        norms: list = []
         start = self.clock()
         self.model.train()
         while not losses or self.step % REPORT_EVERY:
@@ -169,51 +168,41 @@ class Trainer:
             tensors, share = self.next_batch()
             self.seed_dropout()
             loss, norm = self.train_step(*tensors, lr=self.lr(fraction), share=share, measure=not losses)
-            first_norm = norm if first_norm is None else first_norm
             losses.append(loss)
+            norms.append(norm)
             self.step += 1
         values = self.processes.all_reduce(torch.stack(losses)).tolist()  # here alone the host waits for the device
         self.seconds += self.processes.broadcast(self.clock() - start)
-        for behind, loss in enumerate(values):
-            if not math.isfinite(loss):
+        for behind, value in enumerate(values):
+            if not math.isfinite(value):
                 raise Diverged("loss", self.step - len(values) + behind)
-        fraction = self.fraction()
-        mean = math.fsum(values) / len(values)
-        return Progress(
-            self.step, fraction, self.seconds, self.tokens, mean, self.lr(fraction), float(first_norm)
-        )  # fmt: skip
+        fraction, mean = self.fraction(), math.fsum(values) / len(values)
+        return Progress(self.step, fraction, self.seconds, self.tokens, mean, self.lr(fraction), float(norms[0]))
 
-    def check_weights(self) -> None:
-        """Raises Diverged if a weight is no number."""
+    def save(self, path: str | os.PathLike, **notes: object) -> None:
+        """Write all that `load` needs to go on as if nothing had happened. Raises Diverged for broken weights."""
         if not torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all():
             raise Diverged("weights", self.step)
-
-    def save(self, path, **notes) -> None:
-        """Write all that `load` needs to go on as if nothing had happened. Raises Diverged for broken weights."""
-        self.check_weights()
-        tensors = {f"model/{name}": parameter for name, parameter in self.model.named_parameters()}
+        tensors: dict[str, Tensor] = {f"model/{name}": parameter for name, parameter in self.model.named_parameters()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
-        state = dict(step=self.step, tokens=self.tokens, seconds=self.seconds, curve=self.curve)
+        state = {name: getattr(self, name) for name in COUNTERS}
         state["rng"] = self.rng.bit_generator.state
         if hasattr(self.batches, "state_dict"):
             state["batches"] = self.batches.state_dict()
-        checkpoints.save_tensors(
-            path, tensors, {**notes, "format": FORMAT, "train": self.config.to_dict(), "state": state}
-        )
+        notes |= {"format": FORMAT, "train": self.config.to_dict(), "state": state}
+        checkpoints.save_tensors(path, tensors, notes)
 
-    def load(self, tensors: dict, notes: dict, path) -> None:
+    def load(self, tensors: dict[str, Tensor], notes: dict, path: str | os.PathLike) -> None:
         """Put back what `save` wrote. Raises CourseError for weights of another shape."""
-        parts: dict = {"model": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            kind, _, name = name.partition("/")
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+        for full_name, tensor in tensors.items():
+            kind, _, name = full_name.partition("/")
             parts[kind][name] = tensor
         checkpoints.fill(self.model, parts["model"], path)
         self.optimizers.load_state_tensors(parts["optimizer"])
         state = notes["state"]
-        self.step = state["step"]
-        self.tokens = state["tokens"]
-        self.seconds = state["seconds"]
-        self.curve = state["curve"]
+        for name in COUNTERS:
+            setattr(self, name, state[name])
         self.rng.bit_generator.state = state["rng"]
         if "batches" in state:
-            self.batches.load_state_dict(state["batches"])
+            self.batches.load_state_dict(state["batches"])  # type: ignore[attr-defined]
