@@ -85,7 +85,7 @@ finally:
     ([], "required: COMMAND"), (["fine"], "invalid choice: 'fine'"), (["generate"], "required: --prompt, --checkpoint"),
     (["chat", "--checkpoint", "nowhere"], "bigmodel chat: the checkpoint folder nowhere does not exist"),
     (["evaluate", "--checkpoint", "nowhere", "--text", "x"], "bigmodel evaluate: the checkpoint folder nowhere"),
-    (["evaluate", "--checkpoint", "x"], "one of the arguments --text --data is required"),
+    (["evaluate", "--checkpoint", "x"], "one of the arguments --text --data --ask is required"),
     (["pretrain", "--out", "x", "--muon-rate", "1"], "unrecognized arguments: --muon-rate"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_code_2(arguments, words, capsys, own_handlers):
@@ -140,8 +140,8 @@ def test_a_checkpoint_of_another_command_or_edition_is_refused_in_one_line(folde
     out.mkdir()
     notes = {"command": "pretrain", "format": 2, "options": {}, "state": {"step": 0}}
     for changes, words in (
-        ({"format": 1, "train": {"muon_rate": 0.03}}, "began with another edition of bigmodel"),
-        ({"command": "finetune"}, "is not a checkpoint of bigmodel pretrain"),
+        ({"format": 1, "train": {"muon_rate": 0.03}}, "is not a checkpoint of today's bigmodel pretrain"),
+        ({"command": "finetune"}, "is not a checkpoint of today's bigmodel pretrain"),
         ({}, "checkpoint.safetensors is damaged"),
     ):
         checkpoints.save_tensors(out / "checkpoint.safetensors", {}, {**notes, **changes})

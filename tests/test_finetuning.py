@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bigmodel_lib.cli import evaluate, reports
 from bigmodel_lib.cli import finetune as command
-from bigmodel_lib.cli import run
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning import baselines, lora
@@ -377,7 +377,7 @@ def test_the_program_learns_three_labels_and_answers(checkpoint, rows, tmp_path,
     assert {"train_loss", "train_accuracy", "test_loss", "test_macro_f1", "train_macro_f1", "seed"} <= metrics.keys()
     assert not (out / "checkpoint.safetensors").exists()
     capsys.readouterr()
-    assert finetune("--out", out, "--ask", "WHALES WHALES") == 0
+    assert evaluate.main(["--checkpoint", str(out), "--ask", "WHALES WHALES"]) == 0
     first = capsys.readouterr().out.splitlines()[0].split()
     assert first[1] == "sea" and float(first[0]) > 0.5
 
@@ -390,7 +390,6 @@ def test_the_program_learns_three_labels_and_answers(checkpoint, rows, tmp_path,
         ({"--checkpoint": "nowhere"}, "does not exist"),
         ({"--test-share": "2"}, "--test-share 2.0 is outside"),
         ({"--resume": ""}, "nothing to resume"),
-        ({"--ask": "x"}, "does not exist"),
         ({"--out": "below a file"}, "cannot be made"),
     ],
 )
@@ -415,11 +414,11 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert finetune(*common, "--out", tmp_path / "whole") == 0
 
     with monkeypatch.context() as patch:
-        show = run.show  # it is called at every report
-        patch.setattr(run, "show", lambda *given: signal.raise_signal(signal.SIGTERM) or show(*given))
+        write = reports.Reports.write  # it is called at every report
+        patch.setattr(reports.Reports, "write", lambda *given: signal.raise_signal(signal.SIGTERM) or write(*given))
         assert finetune(*common, "--out", tmp_path / "parts") == 143
     assert (tmp_path / "parts/checkpoint.safetensors").exists() and not (tmp_path / "parts/metrics.json").exists()
-    assert finetune("--out", tmp_path / "parts", "--ask", "x") == 2
+    assert evaluate.main(["--checkpoint", str(tmp_path / "parts"), "--ask", "x"]) == 2
     assert finetune("--out", tmp_path / "parts", "--resume", "--steps", 50) == 2
     before = rows.read_text(encoding="utf-8")
     rows.write_text(before + "\nsea\tfish fish", encoding="utf-8")

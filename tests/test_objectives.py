@@ -185,12 +185,12 @@ def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tm
         dict(step=n, fraction=0.1, seconds=1.0, tokens=n, loss=1.0, lr=0.5, gradient_norm=1.0) for n in (10, 20, 30)
     ]
     run.curve = rows[:2]
-    with reports.CurveFile(tmp_path, run) as file:
-        file.add(rows[2])
+    with reports.Reports(tmp_path, run) as file:
+        file.write(rows[2])
     run.curve = rows[:1]  # as a checkpoint remembers it
-    with reports.CurveFile(tmp_path, run) as file:
+    with reports.Reports(tmp_path, run) as file:
         assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10"]
-        file.add(rows[1])
+        file.write(rows[1])
     assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10", "20"]
 
 
@@ -242,7 +242,7 @@ def test_share_of_peak_is_operations_over_the_measured_peak(tmp_path, monkeypatc
     model_config, config = preset("small", 30, steps=10)
     run = run_on(LanguageModel(model_config), np.zeros(99), config)
     run.curve = [dict(step=10, fraction=1.0, seconds=2.0, tokens=10_000, loss=1.0, lr=0.0, gradient_norm=1.0)]
-    with reports.CurveFile(tmp_path, run):
+    with reports.Reports(tmp_path, run):
         row = list(csv.DictReader((tmp_path / "curve.csv").open()))[0]
     D, F, L, V, T = 64, 128, 4, 30, 64
     per_token = 3 * 2 * (L * (4 * D * D + 2 * D * F + 2 * T * D) + D * V)

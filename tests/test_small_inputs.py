@@ -19,8 +19,8 @@ import pytest
 import torch
 
 from bigmodel_lib import generation
+from bigmodel_lib.cli import evaluate, generate, pretrain
 from bigmodel_lib.cli import finetune as finetune_command
-from bigmodel_lib.cli import generate, pretrain
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -45,7 +45,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def finetune(checkpoint):
     def run(*arguments, steps=2):
-        fresh = [] if {"--resume", "--ask"} & set(arguments) else ["--checkpoint", checkpoint, "--steps", steps]
+        fresh = [] if "--resume" in arguments else ["--checkpoint", checkpoint, "--steps", steps]
         return finetune_command.main([str(a) for a in (*arguments, *fresh)])
 
     return run
@@ -165,8 +165,8 @@ def test_copies_stay_on_one_side_of_the_split_so_nothing_can_be_known_by_heart(t
         assert np.mean(right) == wanted
     assert "180 of 200 texts repeat another one" in data.notes[0]
     names = dict(data=str(path), checkpoint=str(checkpoint))
-    train, test = finetune_command.prepare(dict(steps=1), names, "cpu", Processes(), None).split
-    assert not {plain(data.texts[i]) for i in train} & {plain(data.texts[i]) for i in test}
+    job = finetune_command.Finetuning(dict(steps=1), names, "cpu", Processes(), None)
+    assert not {plain(data.texts[i]) for i in job.train} & {plain(data.texts[i]) for i in job.test}
 
 
 def test_texts_of_signs_alone_and_texts_in_other_scripts_are_no_copies(table):
@@ -331,7 +331,7 @@ def test_a_text_that_the_terminal_cannot_show_is_escaped(checkpoint):
 def test_labels_that_the_terminal_cannot_show_are_escaped(table, tmp_path, finetune):
     path = table(*(row.replace("pos", "好") for row in reviews()))
     assert r"\u597d" in shown_in_cp1252(finetune, "--data", path, "--out", tmp_path / "好")
-    said = shown_in_cp1252(finetune, "--out", tmp_path / "好", "--ask", "fine")
+    said = shown_in_cp1252(evaluate.main, ["--checkpoint", str(tmp_path / "好"), "--ask", "fine"])
     assert sorted(line.split()[1] for line in said.splitlines()) == [r"\u597d", "neg"]
 
 

@@ -1,14 +1,12 @@
-"""`bigmodel evaluate`: how good a model is on a text, or a classifier on labelled texts."""
+"""`bigmodel evaluate`: how good a model is on a text, or a classifier on labelled texts, or what it says of one."""
 
 import argparse
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from bigmodel_lib.cli import program
-from bigmodel_lib.cli.program import OneLineParser, say
+from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, say
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import load_classifier
@@ -20,18 +18,15 @@ from bigmodel_lib.text.reader import read_text
 from bigmodel_lib.training.checkpoints import load_model
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line; an impossible one ends the program with one line and code 2."""
-    parser = OneLineParser(
-        prog="bigmodel evaluate", description="Measure a model on a text, or a classifier on labels."
-    )
+def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
     add = parser.add_argument
     add("--checkpoint", metavar="DIR", required=True, help="folder of a finished run")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", metavar="FILE", help="a UTF-8 text, for a language model")
     what.add_argument("--data", metavar="FILE.tsv", help="UTF-8 rows of label<TAB>text, for a classifier")
-    add("--device", choices=program.DEVICES, default="auto", help="where to compute (default: auto)")
-    return parser.parse_args(argv)
+    what.add_argument("--ask", metavar="TEXT", help="how probable a classifier holds each label of this text to be")
+    add("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
 
 
 def of_a_text(folder: str, path: str, device: torch.device) -> str:
@@ -69,12 +64,20 @@ def of_labels(folder: str, path: str, device: torch.device) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None, stop: StopSignal | None = None) -> int:
-    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
-    options = parse_options(argv)
+def of_one_text(folder: str, text: str, device: torch.device) -> str:
+    """Each label with its probability for a text, the likeliest first."""
+    if not text.strip():
+        raise CourseError("a text was wanted after --ask, none was given: write one in quotation marks")
+    model, tokenizer, names = load_classifier(folder, device)
+    log_probs = label_log_probs(model, encode_texts([text], tokenizer, model.config.context_length))[0]
+    return "\n".join(f"{math.exp(log_probs[i]):6.3f}  {names[i]}" for i in np.argsort(-log_probs))
 
-    def work() -> None:
-        measure, path = (of_a_text, options.text) if options.text is not None else (of_labels, options.data)
-        say(measure(options.checkpoint, path, choose_device(options.device)))
 
-    return program.answer("evaluate", work, stop)
+def work(options: argparse.Namespace, _: StopSignal) -> None:
+    """Say what was asked for."""
+    for measure, given in ((of_a_text, options.text), (of_labels, options.data), (of_one_text, options.ask)):
+        if given is not None:
+            say(measure(options.checkpoint, given, choose_device(options.device)))
+
+
+main = Command("evaluate", add_options, work)

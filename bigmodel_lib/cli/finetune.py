@@ -1,22 +1,17 @@
 """`bigmodel finetune`: labelled texts and a pretrained model in, a classifier out."""
 
-import argparse
 import json
-import math
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from bigmodel_lib.cli import program, run
-from bigmodel_lib.cli.program import OneLineParser, say
-from bigmodel_lib.cli.stopping import StopSignal
+from bigmodel_lib.cli import run
+from bigmodel_lib.cli.program import OneLineParser
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.finetuning.classification import classifier_run, load_classifier
+from bigmodel_lib.finetuning.classification import classifier_run
 from bigmodel_lib.finetuning.lora import count_trainable, merge_lora
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
-from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.model.transformer import count_parameters
 from bigmodel_lib.recipes import MODES, finetuning_config
 from bigmodel_lib.text.batches import encode_texts, split_labelled
@@ -24,63 +19,90 @@ from bigmodel_lib.text.labels import Labelled, read_labelled
 from bigmodel_lib.text.sources import data_path, fingerprint
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
-from bigmodel_lib.training.trainer import Trainer
 
 MOST_TOKENS, MOST_EPOCHS = 2_000_000, 10  # of a run that names no budget: a few minutes on two cores
 FIELDS = ("steps", "minutes", "seed", "batch_size", "optimizer", "weight_decay", "clip", "precision", "compile")
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line; an impossible one ends the program with one line and code 2."""
-    parser = OneLineParser(prog="bigmodel finetune", description="Teach a trained model to tell labels from texts.")
+def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
     add = parser.add_argument
     add("--data", metavar="FILE.tsv", help="UTF-8 rows of label<TAB>text")
     add("--checkpoint", metavar="DIR", help="folder of a finished pretraining run (default: the course's first model)")
     run.add_run_options(parser)
-    add("--ask", metavar="TEXT", help="say how probable each label is for a text, with the finished run in DIR")
     add("--mode", choices=tuple(MODES), help="what learns: everything (full, the default), the head alone, the head "
         "and thin additions (lora), or everything from random weights (scratch)")  # fmt: skip
     add("--test-share", type=float, help="share of the rows that is held out (default: 0.2)")
-    return parser.parse_args(argv)
 
 
 class Finetuning(run.Job):
     """A classifier that learns a table of labels."""
 
-    def __init__(self, trainer: Trainer, sources: dict, data: Labelled, split: tuple, documents: list, tokenizer):
-        super().__init__(trainer, sources, {})
-        self.data = data
-        self.split = split
-        self.documents = documents
-        self.tokenizer = tokenizer
-        self.learned = count_trainable(trainer.model)
+    command = "finetune"
+    reads = {"data": "file", "checkpoint": "model"}
+
+    def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, _: dict | None):
+        if "data" not in names:
+            raise CourseError("--data was not given: name a file of label<TAB>text rows")
+        names = {option: name and str(pathlib.Path(name).resolve()) for option, name in names.items()}
+        share, seed = options.get("test_share", 0.2), options.get("seed", 0)
+        if not 0.05 <= share <= 0.9:
+            raise CourseError(f"--test-share {share} is outside 0.05 … 0.9: choose a number in it")
+        self.data = read_labelled(names["data"])
+        model, self.tokenizer = checkpoints.load_model(names.get("checkpoint") or data_path("first_model"), device)
+        self.train, self.test = split_labelled(self.data.labels.tolist(), seed, share, self.data.groups.tolist())
+        self.documents = encode_texts(self.data.texts, self.tokenizer, model.config.context_length)
+        self.mode = options.get("mode", "full")
+        self.trainer = classifier_run(
+            model, self.documents_of(self.train), self.data.labels[self.train], len(self.data.names), self.mode,
+            dropout=options.get("dropout", 0.0), processes=processes, **self.training(options),
+        )  # fmt: skip
+        self.learned = count_trainable(self.trainer.model)
+        read_by = json.dumps(self.tokenizer.to_dict())
+        self.sources = {
+            "data": {"name": names["data"], "fingerprint": table_fingerprint(self.data)},
+            "checkpoint": {"name": names.get("checkpoint"), "fingerprint": fingerprint([read_by])},
+        }
+        self.notes = {}
+
+    def documents_of(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The tokens of some rows' texts."""
+        return [self.documents[i] for i in rows]
+
+    def training(self, options: dict) -> dict:
+        """The fields of TrainConfig. Without a budget: MOST_EPOCHS, or MOST_TOKENS where the texts are long."""
+        fields = {name: options[name] for name in FIELDS if name in options}
+        recipe = finetuning_config(self.mode, **{"steps": 1, **fields, "minutes": None})
+        if not {"steps", "minutes"} & fields.keys():
+            epochs = min(MOST_EPOCHS, MOST_TOKENS / sum(map(len, self.documents_of(self.train))))
+            fields["steps"] = max(10, round(epochs * len(self.train) / recipe.batch_size))
+        return fields | run.learning_rates(options, recipe.optimizer)
 
     def first_lines(self, where: str) -> list[str]:
         """Sizes of the table and of the model, and what was noticed in the table."""
-        train, test = map(len, self.split)
+        n_texts, n_labels, name = len(self.data.texts), len(self.data.names), self.sources["data"]["name"]
         sizes = (
-            f"{len(self.data.texts):,} texts, {len(self.data.names)} labels; {train:,} to train on, {test:,} held out; "
+            f"{n_texts:,} texts, {n_labels} labels; {len(self.train):,} to train on, {len(self.test):,} held out; "
             f"{self.learned:,} of {count_parameters(self.trainer.model):,} parameters learn; {where}"
         )
-        return [sizes, *(f"{self.sources['data'].name}: {note}" for note in self.data.notes)]
+        return [sizes, *(f"{name}: {note}" for note in self.data.notes)]
 
     def measure(self) -> dict:
         """Loss, accuracy and macro-F1 on both sides of the split; LoRA's additions are merged before."""
         merge_lora(self.trainer.model)
-        parts, labels = {}, self.data.labels
-        for name, rows in zip(("train", "test"), self.split, strict=True):
-            log_probs = label_log_probs(self.trainer.model, [self.documents[i] for i in rows])
-            parts[name] = label_metrics(log_probs, labels[rows])
-        metrics = {f"{part}_{k}": parts[part][k] for part in parts for k in ("loss", "accuracy", "macro_f1")}
-        train, test = self.split
+        metrics, labels = {}, self.data.labels
+        for part, rows in (("train", self.train), ("test", self.test)):
+            found = label_metrics(label_log_probs(self.trainer.model, self.documents_of(rows)), labels[rows])
+            metrics |= {f"{part}_{name}": found[name] for name in ("loss", "accuracy", "macro_f1")}
+        most_frequent = np.bincount(labels[self.train]).argmax()
         return metrics | {
-            "majority_accuracy": float((labels[test] == np.bincount(labels[train]).argmax()).mean()),
+            "majority_accuracy": float((labels[self.test] == most_frequent).mean()),
             "labels": list(self.data.names),
-            "confusion": parts["test"]["confusion"],
-            "rows": {"train": len(train), "test": len(test)},
+            "confusion": found["confusion"],  # of the test side
+            "rows": {"train": len(self.train), "test": len(self.test)},
             "seed": self.trainer.config.seed,
-            "mode": self.notes["options"].get("mode", "full"),
-            "checkpoint": self.sources["checkpoint"].name or "",
+            "mode": self.mode,
+            "checkpoint": self.sources["checkpoint"]["name"] or "",
             "learned": self.learned,
         }
 
@@ -99,64 +121,10 @@ class Finetuning(run.Job):
         )
 
 
-def default_steps(documents: list, rows: np.ndarray, batch_size: int) -> int:
-    """The updates of a run that names no budget: MOST_EPOCHS over the texts, or MOST_TOKENS where they are long."""
-    epoch = sum(len(documents[i]) for i in rows)
-    return max(10, round(min(MOST_EPOCHS, MOST_TOKENS / epoch) * len(rows) / batch_size))
-
-
 def table_fingerprint(data: Labelled) -> str:
     """The fingerprint of labels and texts, by which a resumed run knows its table again, wherever it is."""
     rows = (f"{data.names[label]}\t{text}" for label, text in zip(data.labels, data.texts, strict=True))
     return fingerprint(["\n".join(rows)])
 
 
-def prepare(options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None) -> Finetuning:
-    """The job that the options describe."""
-    if "data" not in names:
-        raise CourseError("--data was not given: name a file of label<TAB>text rows")
-    names = {option: name and str(pathlib.Path(name).resolve()) for option, name in names.items()}
-    data = read_labelled(names["data"])
-    model, tokenizer = checkpoints.load_model(names.get("checkpoint") or data_path("first_model"), device)
-    share, seed, mode = options.get("test_share", 0.2), options.get("seed", 0), options.get("mode", "full")
-    if not 0.05 <= share <= 0.9:
-        raise CourseError(f"--test-share {share} is outside 0.05 … 0.9: choose a number in it")
-    split = split_labelled(data.labels, seed, share, data.groups)
-    documents = encode_texts(data.texts, tokenizer, model.config.context_length)
-    training = {name: options[name] for name in FIELDS if name in options}
-    recipe = finetuning_config(mode, **{"steps": 1, **training, "minutes": None})
-    if not {"steps", "minutes"} & training.keys():
-        training["steps"] = default_steps(documents, split[0], recipe.batch_size)
-    training |= run.learning_rates(options, recipe.optimizer)
-    chosen = [documents[i] for i in split[0]], data.labels[split[0]], len(data.names)
-    trainer = classifier_run(
-        model, *chosen, mode, dropout=options.get("dropout", 0.0), processes=processes, **training
-    )  # fmt: skip
-    sources = {
-        "data": run.Source(names["data"], table_fingerprint(data)),
-        "checkpoint": run.Source(names.get("checkpoint"), fingerprint([json.dumps(tokenizer.to_dict())])),
-    }
-    return Finetuning(trainer, sources, data, split, documents, tokenizer)
-
-
-COMMAND = run.Command("finetune", parse_options, prepare, {"data": "file", "checkpoint": "model"})
-
-
-def label_probabilities(folder: str, text: str, device: torch.device) -> str:
-    """Each label with its probability for a text, the likeliest first."""
-    model, tokenizer, names = load_classifier(folder, device)
-    if not text.strip():
-        raise CourseError("a text was wanted after --ask, none was given")
-    log_probs = label_log_probs(model, encode_texts([text], tokenizer, model.config.context_length))[0]
-    return "\n".join(f"{math.exp(log_probs[i]):6.3f}  {names[i]}" for i in np.argsort(-log_probs))
-
-
-def main(argv: Sequence[str] | None = None, stop: StopSignal | None = None) -> int:
-    """Run the command; returns its exit code, 2 with one line on stderr for bad input, 128 + n for a signal n."""
-    options = parse_options(argv)
-    if options.ask is None:
-        return run.main(COMMAND, argv, stop)
-    device = options.device or "auto"
-    return program.answer(
-        "finetune", lambda: say(label_probabilities(options.out, options.ask, choose_device(device))), stop
-    )
+main = run.command_for(Finetuning, add_options)

@@ -1,13 +1,14 @@
 """`bigmodel generate`: a model goes on with a text, token by token."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
-from bigmodel_lib.cli import program
-from bigmodel_lib.cli.program import OneLineParser, say
+from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, say
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.generation import stream
 from bigmodel_lib.model.devices import choose_device
+from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.text.tokenizers import Tokenizer
 from bigmodel_lib.training.checkpoints import load_model
 
 
@@ -21,21 +22,15 @@ def add_sampling_options(parser: OneLineParser, n_tokens: int) -> None:
     add("--top-p", type=float, default=1.0, help="choose among the likeliest that reach p together; 1: all (default)")
     add("--stop", metavar="TEXT", default="", help="end after the first TEXT (default: never)")
     add("--seed", type=int, default=0, help="of the draws (default: 0)")
-    add("--device", choices=program.DEVICES, default="auto", help="where to compute")
+    add("--device", choices=DEVICES, default="auto", help="where to compute")
 
 
-def parse_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of the command line; an impossible one ends the program with one line and code 2."""
-    parser = OneLineParser(prog="bigmodel generate", description="Write text with a pretrained model.")
-    parser.add_argument("--prompt", required=True, help="the text to continue")
-    add_sampling_options(parser, 300)
-    return parser.parse_args(argv)
-
-
-def continuation(model, tokenizer, prompt: str, options: argparse.Namespace, seed: int) -> Iterable[str]:
+def continuation(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, options: argparse.Namespace, seed: int
+) -> Iterator[str]:
     """The text after a prompt as it grows, as `generation.stream` gives it."""
-    chosen = dict(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, stop=options.stop)
-    return stream(model, tokenizer, prompt, options.tokens, seed=seed, **chosen)
+    given = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "stop")}
+    return stream(model, tokenizer, prompt, options.tokens, seed=seed, **given)
 
 
 def say_as_it_grows(texts: Iterable[str]) -> str:
@@ -48,13 +43,17 @@ def say_as_it_grows(texts: Iterable[str]) -> str:
     return before
 
 
-def main(argv: Sequence[str] | None = None, stop: StopSignal | None = None) -> int:
-    """Run the command; returns its exit code, 2 with one line on stderr for bad input."""
-    options = parse_options(argv)
+def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
+    parser.add_argument("--prompt", required=True, help="the text to continue")
+    add_sampling_options(parser, 300)
 
-    def work() -> None:
-        model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
-        texts = continuation(model, tokenizer, options.prompt, options, options.seed)
-        say_as_it_grows(options.prompt + text for text in texts)
 
-    return program.answer("generate", work, stop)
+def work(options: argparse.Namespace, _: StopSignal) -> None:
+    """Write what comes after the prompt."""
+    model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
+    texts = continuation(model, tokenizer, options.prompt, options, options.seed)
+    say_as_it_grows(options.prompt + text for text in texts)
+
+
+main = Command("generate", add_options, work)

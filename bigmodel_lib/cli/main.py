@@ -3,22 +3,13 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from bigmodel_lib import __version__
-from bigmodel_lib.cli.program import OneLineParser, run_program
+from bigmodel_lib.cli.program import COMMANDS, OneLineParser, run_program
 from bigmodel_lib.cli.stopping import left_to_the_system
 
-COMMANDS = {
-    "pretrain": "train a language model on a text",
-    "finetune": "teach a trained model to tell labels from texts",
-    "generate": "let a model go on with a text",
-    "chat": "talk with a model on the terminal",
-    "evaluate": "measure a model on a text, or a classifier on labelled texts",
-}
 
-
-def main(argv: Sequence[str] | None = None) -> NoReturn:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run one of COMMANDS as this process, and end with its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0] in COMMANDS:
@@ -31,4 +22,3 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     for name, what in COMMANDS.items():
         commands.add_parser(name, help=what)
     parser.parse_args(argv)
-    raise AssertionError("a parser that wants a command has let none pass")

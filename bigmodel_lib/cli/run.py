@@ -1,56 +1,55 @@
 """The one run loop of all programs that train: a new folder or a resumed one, checkpoints, curve, signals, last files.
 
-A program gives a `Command`; what it trains is a `Job`. A run's folder holds checkpoint.safetensors and curve.csv while
-it runs; at its end the checkpoint goes, and metrics.json, which is written last, says that it is finished.
+A program gives the class of its `Job`. A run's folder holds checkpoint.safetensors and curve.csv while it runs; at its
+end the checkpoint goes, and metrics.json, which is written last, says that it is finished.
 """
 
 import argparse
-import dataclasses
+import contextlib
 import math
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
 
 from bigmodel_lib.cli import program
-from bigmodel_lib.cli.program import OneLineParser, say, tell
-from bigmodel_lib.cli.reports import CurveFile, status_line
+from bigmodel_lib.cli.program import OneLineParser, say
+from bigmodel_lib.cli.reports import Reports
 from bigmodel_lib.cli.stopping import Stopped, StopSignal, left_to_the_system
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.model.transformer import count_parameters
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
-from bigmodel_lib.training.trainer import FORMAT, Diverged, Progress, Trainer
+from bigmodel_lib.training.trainer import FORMAT, Diverged, Trainer
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT = "checkpoint.safetensors"
-FILES = (CHECKPOINT, "curve.csv", "model.safetensors", "config.json", "tokenizer.json", "labels.json", "metrics.json")
 NOT_OF_THE_RUN = ("out", "resume", "device", "tensorboard", "save_every")  # options that may be others each time
 
 
-@dataclasses.dataclass
-class Source:
-    """Something that a run reads: its path or name (None: the course's own), and a fingerprint to know it again."""
-
-    name: str | None
-    fingerprint: str
-
-
 class Job:
-    """What one program trains: the trainer, not yet begun, and what is particular to it.
+    """What one program trains. A subclass makes it from the options of the run, the paths or names of what it reads,
+    the device, the processes and the notes of a checkpoint (None in a new run), and says what is particular to it.
 
-    sources: {option: Source}. notes: what else the checkpoint keeps, for `Command.prepare` of a resumed run.
+    reads    {option that names something to read: what it is, in words}
+    sources  {such an option: {"name": its path or name (None: the course's own), "fingerprint": to know it again}}
+    notes    what the checkpoint keeps for a resumed run, JSON
     """
 
-    def __init__(self, trainer: Trainer, sources: dict[str, Source], notes: dict):
-        self.trainer = trainer
-        self.sources = sources
-        self.notes = notes
+    command: ClassVar[str]
+    reads: ClassVar[dict[str, str]]
+    trainer: Trainer
+    sources: dict[str, dict]
+    notes: dict
+
+    def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
+        raise NotImplementedError
 
     def first_lines(self, where: str) -> list[str]:
         """What the run says when it begins; where: the device and the processes, in words."""
@@ -73,20 +72,6 @@ class Job:
         raise NotImplementedError
 
 
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """A program that trains.
-
-    prepare(options, names, device, processes, notes) -> Job: options {name: value} of the run, names {option: path or
-    name} of its sources, notes those of the checkpoint, or None for a new run. sources {option: what it is, in words}.
-    """
-
-    name: str
-    parse_options: Callable[[Sequence[str] | None], argparse.Namespace]
-    prepare: Callable[..., Job]
-    sources: dict[str, str]
-
-
 def add_run_options(parser: OneLineParser) -> None:
     """The options that all programs share which train."""
     add = parser.add_argument
@@ -94,7 +79,7 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--resume", action="store_true", help="continue the run in DIR")
     add("--steps", type=int, help="budget in updates")
     add("--minutes", type=float, help="budget in minutes of training, instead of --steps")
-    add("--device", choices=program.DEVICES, help="where to compute (default: auto)")
+    add("--device", choices=program.DEVICES, default="auto", help="where to compute (default: auto)")
     add("--seed", type=int, help="of all that is drawn at random (default: 0)")
     add("--batch-size", type=int, help="rows in a step, of all processes together")
     add("--optimizer", choices=("muon", "adamw"), help="muon: for the matrices in the blocks, and AdamW for the rest")
@@ -110,16 +95,13 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--tensorboard", action="store_true", help="write the curve for TensorBoard, too")
 
 
-def learning_rates(options: dict, optimizer: str) -> dict:
+def learning_rates(options: dict, optimizer: str) -> dict[str, float]:
     """The fields of TrainConfig that the two options of rates mean. Raises CourseError where both mean the same one."""
-    fields = {}
-    if "learning_rate" in options:
-        fields["muon_lr" if optimizer == "muon" else "adamw_lr"] = options["learning_rate"]
-    if "adamw_learning_rate" in options:
-        if "adamw_lr" in fields:
-            raise CourseError("AdamW trains everything here and was given two rates: leave --adamw-learning-rate out")
-        fields["adamw_lr"] = options["adamw_learning_rate"]
-    return fields
+    general, of_adamw = options.get("learning_rate"), options.get("adamw_learning_rate")
+    if optimizer == "adamw" and None not in (general, of_adamw):
+        raise CourseError("AdamW trains everything here and was given two rates: leave --adamw-learning-rate out")
+    fields = {"adamw_lr": of_adamw} | {"muon_lr" if optimizer == "muon" else "adamw_lr": general}
+    return {name: rate for name, rate in fields.items() if rate is not None}
 
 
 # Beginning
@@ -139,150 +121,96 @@ def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
     return Processes(dist.get_rank(), size), device
 
 
-def read_checkpoint(command: Command, folder: pathlib.Path) -> tuple[dict, dict]:
+def read_checkpoint(command: str, folder: pathlib.Path) -> tuple[dict, dict]:
     """(tensors, notes) of the run in a folder. Raises CourseError for one that this command cannot continue."""
     path = folder / CHECKPOINT
-    if not folder.is_dir():
-        raise CourseError(f"{folder} is not there, so there is nothing to resume: correct the name, or omit --resume")
-    if checkpoints.is_finished(folder):
+    if (folder / "metrics.json").exists():
         path.unlink(missing_ok=True)  # it is there if the run was killed in its very last moment
         raise CourseError(f"the run in {folder} is finished, so there is nothing to resume: use it, or start another")
     if not path.exists():
-        raise CourseError(f"{folder} has no checkpoint ({CHECKPOINT}): correct the name, or start a run elsewhere")
+        raise CourseError(f"{folder} has no checkpoint, so there is nothing to resume: correct it, or omit --resume")
     tensors, notes = checkpoints.load_tensors(path)
-    if "state" in notes and notes.get("format") != FORMAT:
-        raise CourseError(f"the run in {folder} began with another edition of bigmodel: start it anew elsewhere")
-    if notes.get("command") != command.name:
-        raise CourseError(f"{path} is not a checkpoint of bigmodel {command.name}: name the folder of such a run")
+    if (notes.get("command"), notes.get("format")) != (command, FORMAT):
+        raise CourseError(
+            f"{path} is not a checkpoint of today's bigmodel {command}: name the folder of such a run, or start anew"
+        )
     return tensors, notes
 
 
 def check_options(given: dict, began: dict, folder: pathlib.Path) -> None:
     """Raises CourseError for an option that is not as the run began."""
     for name, value in given.items():
-        before = began.get(name)
-        if value != before:
+        if value != (before := began.get(name)):
             option = "--" + name.replace("_", "-")
             how = "without it" if before is None else f"with {before}"
             raise CourseError(f"{option} {value} was given and the run in {folder} began {how}: leave {option} out")
 
 
-def check_sources(command: Command, job: Job, began: dict, folder: pathlib.Path) -> None:
+def check_sources(job: Job, began: dict, folder: pathlib.Path) -> None:
     """Raises CourseError for a text, table or model that is not the one that the run began with."""
     for option, source in job.sources.items():
-        if source.fingerprint != began[option]["fingerprint"]:
+        if source["fingerprint"] != began[option]["fingerprint"]:
             raise CourseError(
-                f"{source.name or 'what is read by default'} is not the {command.sources[option]} that the run in "
+                f"{source['name'] or 'what is read by default'} is not the {job.reads[option]} that the run in "
                 f"{folder} began with: put that one back, or name its new place with --{option}"
             )
 
 
-def check_places(names: dict, folder: pathlib.Path) -> None:
-    """Raises CourseError for a file or folder that a run began with and that is not there any more."""
-    for option, name in names.items():
-        if name is not None and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
-            raise CourseError(
-                f"{name}, with which the run in {folder} began, is not there: name its new place with --{option}"
-            )
-
-
 def resumed(
-    command: Command, folder: pathlib.Path, given: dict, names: dict, device: torch.device, processes: Processes
+    kind: type[Job], folder: pathlib.Path, given: dict, names: dict, device: torch.device, processes: Processes
 ) -> tuple[Job, dict]:
     """(the job in a folder at its last checkpoint, the options that it began with)."""
-    tensors, notes = read_checkpoint(command, folder)
+    tensors, notes = read_checkpoint(kind.command, folder)
     try:
         check_options(given, notes["options"], folder)
-        known = {option: source["name"] for option, source in notes["sources"].items()}
-        check_places({option: name for option, name in known.items() if option not in names}, folder)
-        job = command.prepare(notes["options"], known | names, device, processes, notes)
-        check_sources(command, job, notes["sources"], folder)
+        names = {option: source["name"] for option, source in notes["sources"].items()} | names
+        for option, name in names.items():
+            if name is not None and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
+                raise CourseError(f"{name} of the run in {folder} is not there: name its new place with --{option}")
+        job = kind(notes["options"], names, device, processes, notes)
+        check_sources(job, notes["sources"], folder)
         job.trainer.load(tensors, notes, folder / CHECKPOINT)
     except (KeyError, TypeError, AttributeError):
         raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
-    if processes.is_main_process:
-        checkpoints.clear_passing(*(folder / name for name in FILES))
     return job, notes["options"]
 
 
-def prepare(command: Command, options: argparse.Namespace, device: torch.device, processes: Processes) -> Job:
+def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, processes: Processes) -> Job:
     """A new job, or the one in the folder at its last checkpoint."""
     folder = pathlib.Path(options.out)
     given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_OF_THE_RUN}
-    names = {option: given.pop(option) for option in command.sources if option in given}
+    names = {option: given.pop(option) for option in kind.reads if option in given}
     if options.resume:
-        job, given = resumed(command, folder, given, names, device, processes)
+        job, given = resumed(kind, folder, given, names, device, processes)
     elif folder.exists():
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     else:
-        job = command.prepare(given, names, device, processes, None)
+        job = kind(given, names, device, processes, None)
         processes.barrier()  # until all have found the folder free
-    sources = {option: dataclasses.asdict(source) for option, source in job.sources.items()}
-    job.notes = {**job.notes, "command": command.name, "options": given, "sources": sources}
+    job.notes |= {"command": kind.command, "options": given, "sources": job.sources}
     return job
 
 
 # The loop
 
 
-def watch(job: Job, stop: StopSignal, curve_file: CurveFile, save: Callable[[], None], pause: float) -> bool:
-    """Train to the end of the budget, with a bar, the curve and about ten quick losses; False if it was stopped.
-
-    A checkpoint is saved when `pause` seconds have gone by since the last one.
-    """
-    from tqdm import tqdm
-
-    trainer = job.trainer
-    saved, val_loss, tenth = time.monotonic(), None, int(10 * trainer.fraction())
-    looks = dict(bar_format="{percentage:3.0f}% |{bar:24}| {desc}", mininterval=0.2 if sys.stderr.isatty() else 10.0)
-    silent = not trainer.processes.is_main_process
-    with tqdm(total=1.0, initial=trainer.fraction(), disable=silent, **looks) as bar:
+def train(job: Job, folder: pathlib.Path, options: argparse.Namespace, stop: StopSignal) -> bool:
+    """Train to the end of the budget, with a checkpoint every so often and a curve on disk; False if stopped."""
+    trainer, saved = job.trainer, time.monotonic()
+    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
+    if not trainer.processes.is_main_process:
+        return not any(stop.among(trainer.processes) for _ in trainer)
+    with Reports(folder, trainer, options.tensorboard, job.quick_loss) as reports:
         for progress in trainer:
             stopped = stop.among(trainer.processes)
-            if trainer.processes.is_main_process:
-                if int(10 * progress.fraction) > tenth and progress.fraction < 1.0:
-                    tenth = int(10 * progress.fraction)
-                    val_loss = job.quick_loss()
-                    trainer.curve[-1] |= {"val_loss": val_loss} if val_loss is not None else {}
-                curve_file.add(trainer.curve[-1])
-                show(bar, progress, val_loss)
-                if stopped or time.monotonic() - saved > pause:
-                    save()
-                    saved = time.monotonic()
+            reports.add(progress)
+            if stopped or time.monotonic() - saved > pause:
+                trainer.save(folder / CHECKPOINT, **job.notes)
+                saved = time.monotonic()
             if stopped:
                 return False
-        bar.refresh()
+    trainer.save(folder / CHECKPOINT, **job.notes)
     return True
-
-
-def show(bar, progress: Progress, val_loss: float | None) -> None:
-    """Move the bar."""
-    bar.set_description_str(status_line(progress, val_loss), refresh=False)
-    bar.update(progress.fraction - bar.n)
-
-
-def train_and_keep(job: Job, folder: pathlib.Path, options: argparse.Namespace, stop: StopSignal) -> bool:
-    """Train to the end of the budget, with checkpoints and a curve on disk; False if the run was stopped."""
-    trainer, path = job.trainer, folder / CHECKPOINT
-    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
-
-    def save() -> None:
-        trainer.save(path, **job.notes)
-
-    with CurveFile(folder, trainer, options.tensorboard) as curve_file:
-        try:
-            finished = watch(job, stop, curve_file, save, pause)
-        except Diverged as problem:
-            if not trainer.processes.is_main_process:  # that one has the checkpoint, and says more
-                raise
-            kept = checkpoints.read_notes(path)["state"]["step"]
-            raise CourseError(
-                f"{problem}: the last good checkpoint, of step {kept}, is kept in {folder}; "
-                f"start again elsewhere with a lower --learning-rate or another --seed"
-            ) from None
-    if trainer.processes.is_main_process and finished:
-        save()
-    return finished
 
 
 def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> dict:
@@ -291,7 +219,6 @@ def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> dict:
     A signal stops the measuring, and lets the files be written; until metrics.json is there the checkpoint stays.
     """
     trainer = job.trainer
-    trainer.check_weights()
     with stop.at_once():
         metrics = job.measure()
     metrics |= {
@@ -311,78 +238,70 @@ def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> dict:
     return metrics
 
 
-def train(command: Command, options: argparse.Namespace, stop: StopSignal) -> int:
-    """The whole job; returns the exit code. Raises Stopped in all processes if one was stopped."""
+def train_and_finish(job: Job, options: argparse.Namespace, stop: StopSignal) -> bool:
+    """Train, measure and write all files; whether the run was stopped. Other processes than the main one only train."""
+    folder, trainer = pathlib.Path(options.out), job.trainer
+    main = trainer.processes.is_main_process
+    try:
+        if not train(job, folder, options, stop):
+            return True
+        if main:
+            say(f"{job.last_line(finish(job, folder, stop))}; written to {folder}")
+    except Stopped:
+        return True
+    except Diverged as problem:
+        if not main:  # that one has the checkpoint, and says more
+            raise
+        raise CourseError(
+            f"{problem}: the last good checkpoint, of step {step_of(folder)}, is kept in {folder}; "
+            f"start again elsewhere with a lower --learning-rate or another --seed"
+        ) from None
+    return False
+
+
+def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
+    """The whole job. Raises Stopped in all processes if one was stopped."""
     if options.save_every is not None and not 0 <= options.save_every < math.inf:
         raise CourseError(f"--save-every {options.save_every} is no number of seconds from 0: choose one, such as 30")
-    folder = pathlib.Path(options.out)
-    processes, device = join_processes(choose_device(options.device or "auto"))
-    job = prepare(command, options, device, processes)
-    main = processes.is_main_process
+    processes, device = join_processes(choose_device(options.device))
+    job = prepare(kind, options, device, processes)
     with stop.held():
-        if main and not options.resume:
-            with checkpoints.new_folder(folder) as passing:
-                job.trainer.save(passing / CHECKPOINT, **job.notes)
-        shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
-        if main:
+        if processes.is_main_process:
+            if not options.resume:
+                with checkpoints.new_folder(pathlib.Path(options.out)) as passing:
+                    job.trainer.save(passing / CHECKPOINT, **job.notes)
+            shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
             print(*job.first_lines(f"device {device}{shared}"), sep="\n", file=sys.stderr)
-        stopped = not train_and_keep(job, folder, options, stop)
-        if main and not stopped:
-            try:
-                say(f"{job.last_line(finish(job, folder, stop))}; written to {folder}")
-            except Stopped:
-                stopped = True
-        stop.end_together(stopped, processes)
-    return 0
+        stop.end_together(train_and_finish(job, options, stop), processes)
 
 
 # Ending
 
 
-def how_to_go_on(command: str, folder: str, at_once: bool = False) -> str:
+def step_of(folder: pathlib.Path) -> int | None:
+    """The step of a run's checkpoint; None where there is none that can be read."""
+    with contextlib.suppress(CourseError, KeyError, TypeError):
+        return checkpoints.load_tensors(folder / CHECKPOINT)[1]["state"]["step"]
+    return None
+
+
+def how_to_go_on(command: str, options: argparse.Namespace, at_once: bool) -> str:
     """What a stopped program says: where its run has stopped, and the command that continues it."""
-    try:
-        if not checkpoints.is_unfinished(folder):
-            raise CourseError("it has no checkpoint")
-        step = checkpoints.read_notes(pathlib.Path(folder) / CHECKPOINT)["state"]["step"]
-    except (CourseError, KeyError, TypeError):
+    step = step_of(pathlib.Path(options.out))
+    if step is None:
         return "stopped before the first step, nothing was written: start again with the same command"
     where = f"at once, after the checkpoint of step {step}" if at_once else f"at step {step}"
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return f"stopped {where}: start all machines again as before, with --out and --resume alone"
-    line = program.as_typed([*program.beginning(), command, "--out", str(folder), "--resume"])
+    line = program.as_typed([*program.beginning(), command, "--out", options.out, "--resume"])
     return f"stopped {where}: continue with {line}"
 
 
-def main(command: Command, argv: Sequence[str] | None, stop: StopSignal | None) -> int:
-    """Run a command; returns its exit code, 2 with one line on stderr for bad input, 128 + n for a signal n."""
-    if stop is None:  # called from Python, which gets its own handlers back
-        with StopSignal() as stop:
-            return main(command, argv, stop)
-    options = command.parse_options(argv)
-
-    def end(code: int, words: str) -> int:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of each machine speaks for all
-            tell(command.name, words)
-        return code
-
-    def end_stopped(at_once: bool) -> int:
-        if os.environ.get("RANK", "0") == "0":  # the one that has the checkpoint
-            tell(command.name, how_to_go_on(command.name, options.out, at_once))
-        return stop.exit_code()
-
-    try:
-        with stop.at_once():
-            return train(command, options, stop)
-    except CourseError as error:
-        return end(2, str(error))
-    except torch.cuda.OutOfMemoryError:
-        return end(2, "the device has too little memory for this run: choose a smaller --batch-size or a smaller model")
-    except RuntimeError as error:
-        if os.environ.get("WORLD_SIZE", "1") == "1":
-            raise
-        if stop.comes_soon():  # it has ended the other one already
-            return end_stopped(at_once=True)
-        return end(1, f"another process of this run has ended, so this one does; --resume goes on ({str(error)[:60]}…)")
-    except KeyboardInterrupt as wish:
-        return end_stopped(at_once=not isinstance(wish, Stopped))
+def command_for(kind: type[Job], add_options: Callable[[OneLineParser], None]) -> program.Command:
+    """The command that trains a kind of job."""
+    return program.Command(
+        kind.command,
+        add_options,
+        lambda options, stop: run(kind, options, stop),
+        lambda options, at_once: how_to_go_on(kind.command, options, at_once),
+    )

@@ -7,7 +7,9 @@ import contextlib
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # it would import PyTorch
     from bigmodel_lib.training.distributed import Processes
@@ -20,22 +22,25 @@ class Stopped(KeyboardInterrupt):
     """The first signal has stopped the work here; a plain KeyboardInterrupt comes from a second one."""
 
 
-def set_handlers(handlers: dict) -> dict:
-    """Set {signal: handler} and return the ones from before; in a side thread, which hears no signals, do nothing."""
+def set_handlers(*handlers: Any) -> list:
+    """Set one for each of SIGNALS and return those from before; None, or a side thread, changes nothing."""
     if threading.current_thread() is not threading.main_thread():
-        return {}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    return {number: handler for number, handler in before.items() if handler is not None}  # None: not set by Python
+        return [None for _ in SIGNALS]
+    before = [signal.getsignal(number) for number in SIGNALS]
+    for number, handler in zip(SIGNALS, handlers, strict=True):
+        if handler is not None:
+            signal.signal(number, handler)
+    return before
 
 
 @contextlib.contextmanager
-def left_to_the_system():
+def left_to_the_system() -> Iterator[None]:
     """Inside, a signal ends the process at once, even while it waits in compiled code that no handler interrupts."""
-    before = set_handlers(dict.fromkeys(SIGNALS, signal.SIG_DFL))
+    before = set_handlers(signal.SIG_DFL, signal.SIG_DFL)
     try:
         yield
     finally:
-        set_handlers(before)
+        set_handlers(*before)
 
 
 class StopSignal:
@@ -47,30 +52,30 @@ class StopSignal:
     keeps them.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number, self._since = 0, 0.0
         self._held, self._raised, self._over = True, False, False
-        self._before: dict = {}
+        self._before: list = []
 
     def listen(self) -> None:
         """Hear signals from now on."""
-        self._before = set_handlers(dict.fromkeys(SIGNALS, self._note))
+        self._before = set_handlers(self._note, self._note)
 
-    def __enter__(self):
+    def __enter__(self) -> "StopSignal":
         self.listen()
         return self
 
-    def __exit__(self, *_):
-        set_handlers(self._before)
+    def __exit__(self, *_: object) -> None:
+        set_handlers(*self._before)
 
-    def _note(self, number, frame):
+    def _note(self, number: int, _: object) -> None:
         if self._over:
             return
         if not self.number:
             self._since, self.number = time.monotonic(), number
             self._stop_unless(self._held)
         elif time.monotonic() - self._since >= ONE_WISH:
-            set_handlers(dict.fromkeys(SIGNALS, signal.SIG_DFL))
+            set_handlers(signal.SIG_DFL, signal.SIG_DFL)
             raise KeyboardInterrupt
 
     def _stop_unless(self, held: bool) -> None:
@@ -79,7 +84,7 @@ class StopSignal:
             raise Stopped
 
     @contextlib.contextmanager
-    def at_once(self, held: bool = False):
+    def at_once(self, held: bool = False) -> Iterator[None]:
         """Inside, the first signal raises Stopped, as one does that was noted: for long steps that write nothing."""
         outside, self._held = self._held, held
         try:
@@ -93,7 +98,7 @@ class StopSignal:
             self._held = outside
         self._stop_unless(outside)
 
-    def held(self):
+    def held(self) -> AbstractContextManager[None]:
         """Inside, also within `at_once()`, the first signal is only noted; on leaving it raises Stopped."""
         return self.at_once(held=True)
 
@@ -122,7 +127,7 @@ class StopSignal:
     def ended(self) -> None:
         """Say that the run is finished, or its exit code known: from now on signals change nothing."""
         self._over = True
-        set_handlers(dict.fromkeys(SIGNALS, signal.SIG_IGN))
+        set_handlers(signal.SIG_IGN, signal.SIG_IGN)
 
     def exit_code(self) -> int:
         """128 and the signal's number, as a shell counts it."""
