@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 
-from bigmodel_lib.cli import finetune, pretrain, reports, run, stopping
+from bigmodel_lib.cli import finetune, pretrain, run, stopping
 from bigmodel_lib.cli.stopping import Stopped, StopSignal
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.finetuning.classification import load_classifier
@@ -225,7 +225,6 @@ def case(shared_case, monkeypatch):
 
     monkeypatch.setattr(sources, "IN_MEMORY", 100)  # the text goes by the cache on disk, a new one for each run
     monkeypatch.setattr(pooch, "os_cache", lambda name: shared_case.place / "cache")
-    monkeypatch.setattr(reports, "measured_peak", lambda device: 1e9)
     if not shared_case.moments:
         shared_case.run_in_peace()
     return shared_case
@@ -294,8 +293,8 @@ def test_a_second_signal_stops_at_once_and_leaves_order(case, monkeypatch):
         left, said = case.left(), case.said.read_text()
         assert code == (0 if left == "a finished run" else 143) and WORDS[left] in said, (first, second, said)
         case.ends_well()
-        seen |= {left, "at once"} if "stopped at once" in said else {left}
-    assert {"at once", "nothing", "a finished run"} <= seen
+        seen.add(left)
+    assert seen == {*WORDS}
 
 
 @pytest.mark.parametrize("program", [pretrain, finetune], ids=NAMES.get)

@@ -15,7 +15,7 @@ from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
 from bigmodel_lib.model.transformer import count_parameters
 from bigmodel_lib.recipes import MODES, finetuning_config
 from bigmodel_lib.text.batches import encode_texts, split_labelled
-from bigmodel_lib.text.labels import Labelled, read_labelled
+from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path, fingerprint
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
@@ -57,13 +57,23 @@ class Finetuning(run.Job):
             model, self.documents_of(self.train), self.data.labels[self.train], len(self.data.names), self.mode,
             dropout=options.get("dropout", 0.0), processes=processes, **self.training(options),
         )  # fmt: skip
-        self.learned = count_trainable(self.trainer.model)
-        read_by = json.dumps(self.tokenizer.to_dict())
-        self.sources = {
-            "data": {"name": names["data"], "fingerprint": table_fingerprint(self.data)},
-            "checkpoint": {"name": names.get("checkpoint"), "fingerprint": fingerprint([read_by])},
-        }
         self.notes = {}
+        labels = (self.data.names[label] for label in self.data.labels)
+        table = "\n".join(f"{label}\t{text}" for label, text in zip(labels, self.data.texts, strict=True))
+        self.sources = {
+            "data": {"name": names["data"], "fingerprint": fingerprint([table])},
+            "checkpoint": {
+                "name": names.get("checkpoint"),
+                "fingerprint": fingerprint([json.dumps(self.tokenizer.to_dict())]),
+            },
+        }
+        self.learned = count_trainable(self.trainer.model)
+        self.first_lines = [
+            f"{len(self.data.texts):,} texts, {len(self.data.names)} labels; {len(self.train):,} to train on, "
+            f"{len(self.test):,} held out; {self.learned:,} of {count_parameters(self.trainer.model):,} parameters "
+            "learn",
+            *(f"{names['data']}: {note}" for note in self.data.notes),
+        ]
 
     def documents_of(self, rows: np.ndarray) -> list[np.ndarray]:
         """The tokens of some rows' texts."""
@@ -78,17 +88,7 @@ class Finetuning(run.Job):
             fields["steps"] = max(10, round(epochs * len(self.train) / recipe.batch_size))
         return fields | run.learning_rates(options, recipe.optimizer)
 
-    def first_lines(self, where: str) -> list[str]:
-        """Sizes of the table and of the model, and what was noticed in the table."""
-        n_texts, n_labels, name = len(self.data.texts), len(self.data.names), self.sources["data"]["name"]
-        sizes = (
-            f"{n_texts:,} texts, {n_labels} labels; {len(self.train):,} to train on, {len(self.test):,} held out; "
-            f"{self.learned:,} of {count_parameters(self.trainer.model):,} parameters learn; {where}"
-        )
-        return [sizes, *(f"{name}: {note}" for note in self.data.notes)]
-
     def measure(self) -> dict:
-        """Loss, accuracy and macro-F1 on both sides of the split; LoRA's additions are merged before."""
         merge_lora(self.trainer.model)
         metrics, labels = {}, self.data.labels
         for part, rows in (("train", self.train), ("test", self.test)):
@@ -107,24 +107,16 @@ class Finetuning(run.Job):
         }
 
     def save(self, folder: pathlib.Path) -> None:
-        """The classifier, its tokenizer and the names of the labels."""
         checkpoints.save_model(folder, self.trainer.model, self.tokenizer)
         checkpoints.write_json(folder / "labels.json", {"labels": list(self.data.names)})
 
     def last_line(self, metrics: dict) -> str:
-        """What it can, on both sides."""
         return (
             f"on {metrics['rows']['test']} held-out texts: loss {metrics['test_loss']:.4f} nats per text, accuracy "
             f"{metrics['test_accuracy']:.3f} (the most frequent label alone: {metrics['majority_accuracy']:.3f}), "
             f"macro-F1 {metrics['test_macro_f1']:.3f}; on the training texts: loss {metrics['train_loss']:.4f}, "
             f"accuracy {metrics['train_accuracy']:.3f}"
         )
-
-
-def table_fingerprint(data: Labelled) -> str:
-    """The fingerprint of labels and texts, by which a resumed run knows its table again, wherever it is."""
-    rows = (f"{data.names[label]}\t{text}" for label, text in zip(data.labels, data.texts, strict=True))
-    return fingerprint(["\n".join(rows)])
 
 
 main = run.command_for(Finetuning, add_options)

@@ -93,14 +93,11 @@ class Pretraining(run.Job):
         self.model = model.to(device)
         self.trainer = Trainer(self.model, batches, next_token_loss, config, processes=processes)
         self.sources = {"text": {"name": self.text.name, "fingerprint": self.text.fingerprint}}
-        self.notes = {"model": model_config.to_dict(), "tokenizer": self.text.tokenizer.to_dict()}
-
-    def first_lines(self, where: str) -> list[str]:
-        """Sizes of the model and of the text."""
-        return [
+        self.first_lines = [
             f"{count_parameters(self.model):,} parameters, {len(self.text.train):,} tokens to train on, "
-            f"{len(self.text.validation):,} to validate on, {where}"
+            f"{len(self.text.validation):,} to validate on"
         ]
+        self.notes = {"model": model_config.to_dict(), "tokenizer": self.text.tokenizer.to_dict()}
 
     def loss_on(self, tokens: np.ndarray) -> float:
         """The mean loss on tokens, with as many of them hidden as in training."""
@@ -108,26 +105,19 @@ class Pretraining(run.Job):
         return evaluate(self.model, tokens, precision=precision, mask_rate=self.mask_rate)
 
     def quick_loss(self) -> float:
-        """The loss on the beginning of the validation split."""
         return self.loss_on(self.text.validation[:SAMPLE_TOKENS])
 
     def measure(self) -> dict:
-        """The loss on the whole validation split.
-
-        val_nats_per_char is None for an encoder: the cost of a hidden token given both sides is no cost of the text.
-        """
         val_loss, targets = self.loss_on(self.text.validation), self.text.validation[1:]
-        per_character = None
+        per_character = None  # the cost of a hidden token given both sides is no cost of the text
         if self.model.config.causal:
             per_character = val_loss * len(targets) / self.text.tokenizer.count_characters(targets)
         return {"val_loss": val_loss, "val_nats_per_char": per_character}
 
     def save(self, folder: pathlib.Path) -> None:
-        """The model and its tokenizer."""
         checkpoints.save_model(folder, self.model, self.text.tokenizer)
 
     def last_line(self, metrics: dict) -> str:
-        """The loss."""
         cost = metrics["val_nats_per_char"]
         unit = f"nats per token, {cost:.4f} nats per character" if cost else "nats per hidden token"
         time = f"{metrics['steps']} steps in {metrics['train_seconds']:.1f} s"

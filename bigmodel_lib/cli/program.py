@@ -3,15 +3,13 @@
 import argparse
 import dataclasses
 import os
-import pathlib
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from bigmodel_lib.cli.stopping import Stopped, StopSignal
+from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.errors import CourseError
 
 COMMANDS = {
@@ -57,13 +55,13 @@ class Command:
     """One of COMMANDS: `main = Command(…)`, and main(argv) runs it and returns its exit code.
 
     The code is 0, 2 with one line on stderr for bad input, 1 where another process or the reader of the output has
-    ended, and 128 + n for a signal n. how_to_go_on(options, at_once) is what a stopped command says; None: nothing.
+    ended, and 128 + n for a signal n. how_to_go_on(options) is what a stopped command says; None: nothing.
     """
 
     name: str
     add_options: Callable[[OneLineParser], None]
     work: Callable[[argparse.Namespace, StopSignal], None]
-    how_to_go_on: Callable[[argparse.Namespace, bool], str] | None = None
+    how_to_go_on: Callable[[argparse.Namespace], str] | None = None
 
     def __call__(self, argv: Sequence[str] | None = None, stop: StopSignal | None = None) -> int:
         if stop is None:  # called from Python, which gets its own handlers back
@@ -86,38 +84,27 @@ class Command:
                 return self._end(2, "the device has too little memory: choose a smaller --batch-size or model")
             if os.environ.get("WORLD_SIZE", "1") == "1":
                 raise
-            if stop.comes_soon():  # it has ended the other process already
-                return self._stopped(options, stop, at_once=True)
-            return self._end(1, f"another process of this run has ended; --resume goes on ({str(error)[:60]}…)")
-        except KeyboardInterrupt as wish:
-            return self._stopped(options, stop, at_once=not isinstance(wish, Stopped))
+            if not stop.comes_soon():  # which would have ended the other process, too
+                return self._end(1, f"another process of this run has ended; --resume goes on ({str(error)[:60]}…)")
+        except KeyboardInterrupt:
+            pass
+        if self.how_to_go_on and os.environ.get("RANK", "0") == "0":  # the one that has the checkpoint
+            tell(self.name, self.how_to_go_on(options))
+        return stop.exit_code()
 
     def _end(self, code: int, words: str) -> int:
         if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of each machine speaks for all
             tell(self.name, words)
         return code
 
-    def _stopped(self, options: argparse.Namespace, stop: StopSignal, at_once: bool) -> int:
-        if self.how_to_go_on and os.environ.get("RANK", "0") == "0":  # the one that has the checkpoint
-            tell(self.name, self.how_to_go_on(options, at_once))
-        return stop.exit_code()
 
-
-def beginning() -> list[str]:
-    """How this process was started, up to the name of the command, so that it can be started so again."""
+def as_typed(command: str, *options: str) -> str:
+    """The line that starts a command in the way in which this process was started, for this system's shell."""
+    start = [sys.executable, "-m"]
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        n = os.environ.get("LOCAL_WORLD_SIZE", "1")
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}"]
-        return [*start, "-m", "bigmodel_lib"]
-    script = pathlib.Path(sys.argv[0])
-    if script.stem == "bigmodel":
-        found = shutil.which("bigmodel")
-        return ["bigmodel" if found and os.path.samefile(found, script) else str(script)]
-    return [(sys.orig_argv or ["python"])[0], "-m", "bigmodel_lib"]
-
-
-def as_typed(words: Sequence[str]) -> str:
-    """A command line for this system's shell."""
+        processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+        start += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+    words = [*start, "bigmodel_lib", command, *options]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 

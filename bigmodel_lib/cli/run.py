@@ -12,13 +12,12 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 import torch.distributed as dist
 
-from bigmodel_lib.cli import program
-from bigmodel_lib.cli.program import OneLineParser, say
+from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, as_typed, say
 from bigmodel_lib.cli.reports import Reports
 from bigmodel_lib.cli.stopping import Stopped, StopSignal, left_to_the_system
 from bigmodel_lib.errors import CourseError
@@ -33,13 +32,13 @@ CHECKPOINT = "checkpoint.safetensors"
 NOT_OF_THE_RUN = ("out", "resume", "device", "tensorboard", "save_every")  # options that may be others each time
 
 
-class Job:
-    """What one program trains. A subclass makes it from the options of the run, the paths or names of what it reads,
-    the device, the processes and the notes of a checkpoint (None in a new run), and says what is particular to it.
+class Job(Protocol):
+    """What one program trains, made from the options of the run and the names of what it reads.
 
-    reads    {option that names something to read: what it is, in words}
-    sources  {such an option: {"name": its path or name (None: the course's own), "fingerprint": to know it again}}
-    notes    what the checkpoint keeps for a resumed run, JSON
+    reads        {option that names something to read: what it is, in words}
+    sources      {such an option: {"name": None for the course's own, "fingerprint": to know it again}}
+    notes        what the checkpoint keeps for a resumed run, which gets it back; a new run gets None
+    first_lines  what the run says when it begins
     """
 
     command: ClassVar[str]
@@ -47,13 +46,10 @@ class Job:
     trainer: Trainer
     sources: dict[str, dict]
     notes: dict
+    first_lines: list[str]
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
-        raise NotImplementedError
-
-    def first_lines(self, where: str) -> list[str]:
-        """What the run says when it begins; where: the device and the processes, in words."""
-        raise NotImplementedError
+        """Raises CourseError for what cannot be read or trained."""
 
     def quick_loss(self) -> float | None:
         """A loss on held-out data that takes a moment, about ten times in a run; None for none."""
@@ -61,15 +57,12 @@ class Job:
 
     def measure(self) -> dict:
         """The metrics of the finished model."""
-        raise NotImplementedError
 
     def save(self, folder: pathlib.Path) -> None:
         """Write the files of the finished model."""
-        raise NotImplementedError
 
     def last_line(self, metrics: dict) -> str:
         """What the run says at its end."""
-        raise NotImplementedError
 
 
 def add_run_options(parser: OneLineParser) -> None:
@@ -79,7 +72,7 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--resume", action="store_true", help="continue the run in DIR")
     add("--steps", type=int, help="budget in updates")
     add("--minutes", type=float, help="budget in minutes of training, instead of --steps")
-    add("--device", choices=program.DEVICES, default="auto", help="where to compute (default: auto)")
+    add("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
     add("--seed", type=int, help="of all that is drawn at random (default: 0)")
     add("--batch-size", type=int, help="rows in a step, of all processes together")
     add("--optimizer", choices=("muon", "adamw"), help="muon: for the matrices in the blocks, and AdamW for the rest")
@@ -140,20 +133,19 @@ def read_checkpoint(command: str, folder: pathlib.Path) -> tuple[dict, dict]:
 def check_options(given: dict, began: dict, folder: pathlib.Path) -> None:
     """Raises CourseError for an option that is not as the run began."""
     for name, value in given.items():
-        if value != (before := began.get(name)):
+        if value != began.get(name):
             option = "--" + name.replace("_", "-")
-            how = "without it" if before is None else f"with {before}"
+            how = f"with {began[name]}" if name in began else "without it"
             raise CourseError(f"{option} {value} was given and the run in {folder} began {how}: leave {option} out")
 
 
-def check_sources(job: Job, began: dict, folder: pathlib.Path) -> None:
+def check_source(option: str, what: str, source: dict, began: dict, folder: pathlib.Path) -> None:
     """Raises CourseError for a text, table or model that is not the one that the run began with."""
-    for option, source in job.sources.items():
-        if source["fingerprint"] != began[option]["fingerprint"]:
-            raise CourseError(
-                f"{source['name'] or 'what is read by default'} is not the {job.reads[option]} that the run in "
-                f"{folder} began with: put that one back, or name its new place with --{option}"
-            )
+    if source["fingerprint"] != began["fingerprint"]:
+        raise CourseError(
+            f"{source['name'] or 'what is read by default'} is not the {what} that the run in {folder} began with: "
+            f"put that one back, or name its new place with --{option}"
+        )
 
 
 def resumed(
@@ -168,7 +160,8 @@ def resumed(
             if name is not None and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
                 raise CourseError(f"{name} of the run in {folder} is not there: name its new place with --{option}")
         job = kind(notes["options"], names, device, processes, notes)
-        check_sources(job, notes["sources"], folder)
+        for option, source in job.sources.items():
+            check_source(option, kind.reads[option], source, notes["sources"][option], folder)
         job.trainer.load(tensors, notes, folder / CHECKPOINT)
     except (KeyError, TypeError, AttributeError):
         raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
@@ -270,8 +263,9 @@ def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
             if not options.resume:
                 with checkpoints.new_folder(pathlib.Path(options.out)) as passing:
                     job.trainer.save(passing / CHECKPOINT, **job.notes)
+            sizes, *more = job.first_lines
             shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
-            print(*job.first_lines(f"device {device}{shared}"), sep="\n", file=sys.stderr)
+            print(f"{sizes}; device {device}{shared}", *more, sep="\n", file=sys.stderr)
         stop.end_together(train_and_finish(job, options, stop), processes)
 
 
@@ -285,23 +279,21 @@ def step_of(folder: pathlib.Path) -> int | None:
     return None
 
 
-def how_to_go_on(command: str, options: argparse.Namespace, at_once: bool) -> str:
+def how_to_go_on(command: str, folder: str) -> str:
     """What a stopped program says: where its run has stopped, and the command that continues it."""
-    step = step_of(pathlib.Path(options.out))
+    step = step_of(pathlib.Path(folder))
     if step is None:
         return "stopped before the first step, nothing was written: start again with the same command"
-    where = f"at once, after the checkpoint of step {step}" if at_once else f"at step {step}"
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-        return f"stopped {where}: start all machines again as before, with --out and --resume alone"
-    line = program.as_typed([*program.beginning(), command, "--out", options.out, "--resume"])
-    return f"stopped {where}: continue with {line}"
+        return f"stopped at step {step}: start all machines again as before, with --out and --resume alone"
+    return f"stopped at step {step}: continue with {as_typed(command, '--out', folder, '--resume')}"
 
 
-def command_for(kind: type[Job], add_options: Callable[[OneLineParser], None]) -> program.Command:
+def command_for(kind: type[Job], add_options: Callable[[OneLineParser], None]) -> Command:
     """The command that trains a kind of job."""
-    return program.Command(
+    return Command(
         kind.command,
         add_options,
         lambda options, stop: run(kind, options, stop),
-        lambda options, at_once: how_to_go_on(kind.command, options, at_once),
+        lambda options: how_to_go_on(kind.command, options.out),
     )
