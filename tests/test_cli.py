@@ -201,7 +201,7 @@ def test_a_classifier_is_no_language_model_and_unknown_labels_are_refused(folder
 def test_a_conversation_remembers_what_was_said(folder, monkeypatch, capsys):
     lines, contexts = iter(["one", "two"]), []
 
-    def answer(model, tokenizer, context, options, seed):
+    def answer(context, seed):
         contexts.append((context, seed))
         yield from ("Y", "Yes")
 
@@ -211,7 +211,7 @@ def test_a_conversation_remembers_what_was_said(folder, monkeypatch, capsys):
         raise EOFError
 
     monkeypatch.setattr("builtins.input", typed)
-    monkeypatch.setattr(chat, "continuation", answer)
+    monkeypatch.setattr(chat, "writer", lambda options: answer)
     assert chat.main(["--checkpoint", str(folder / "model")]) == 0
     assert contexts == [("one\n", 0), ("one\nYes\ntwo\n", 1)] and capsys.readouterr().out == "Yes\nYes\n"
 

@@ -3,12 +3,10 @@
 import argparse
 import sys
 
-from bigmodel_lib.cli.generate import add_sampling_options, continuation, say_as_it_grows
+from bigmodel_lib.cli.generate import add_sampling_options, say_as_it_grows, writer
 from bigmodel_lib.cli.program import Command, OneLineParser, tell
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.model.devices import choose_device
-from bigmodel_lib.training.checkpoints import load_model
 
 
 def add_options(parser: OneLineParser) -> None:
@@ -18,13 +16,13 @@ def add_options(parser: OneLineParser) -> None:
 
 def work(options: argparse.Namespace, _: StopSignal) -> None:
     """Answer each line with what the model writes after the conversation so far."""
-    model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
+    write = writer(options)
     prompt = "> " if sys.stdin.isatty() and sys.stdout.isatty() else ""
     said, seed = "", options.seed
     while True:
         try:
             context = f"{said}{input(prompt)}\n"
-            said = context + say_as_it_grows(continuation(model, tokenizer, context, options, seed)) + "\n"
+            said = context + say_as_it_grows(write(context, seed)) + "\n"
         except EOFError:
             return
         except CourseError as error:  # such as a sign that this model does not know: the next line may do

@@ -1,14 +1,12 @@
 """`bigmodel generate`: a model goes on with a text, token by token."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, say
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.generation import stream
 from bigmodel_lib.model.devices import choose_device
-from bigmodel_lib.model.transformer import LanguageModel
-from bigmodel_lib.text.tokenizers import Tokenizer
 from bigmodel_lib.training.checkpoints import load_model
 
 
@@ -25,12 +23,11 @@ def add_sampling_options(parser: OneLineParser, n_tokens: int) -> None:
     add("--device", choices=DEVICES, default="auto", help="where to compute")
 
 
-def continuation(
-    model: LanguageModel, tokenizer: Tokenizer, prompt: str, options: argparse.Namespace, seed: int
-) -> Iterator[str]:
-    """The text after a prompt as it grows, as `generation.stream` gives it."""
+def writer(options: argparse.Namespace) -> Callable[[str, int], Iterator[str]]:
+    """A function (prompt, seed) that yields what the model of the options writes after the prompt, as it grows."""
+    model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
     given = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "stop")}
-    return stream(model, tokenizer, prompt, options.tokens, seed=seed, **given)
+    return lambda prompt, seed: stream(model, tokenizer, prompt, options.tokens, seed=seed, **given)
 
 
 def say_as_it_grows(texts: Iterable[str]) -> str:
@@ -51,8 +48,7 @@ def add_options(parser: OneLineParser) -> None:
 
 def work(options: argparse.Namespace, _: StopSignal) -> None:
     """Write what comes after the prompt."""
-    model, tokenizer = load_model(options.checkpoint, choose_device(options.device))
-    texts = continuation(model, tokenizer, options.prompt, options, options.seed)
+    texts = writer(options)(options.prompt, options.seed)
     say_as_it_grows(options.prompt + text for text in texts)
 
 

@@ -5,8 +5,6 @@ end the checkpoint goes, and metrics.json, which is written last, says that it i
 """
 
 import argparse
-import contextlib
-import math
 import os
 import pathlib
 import sys
@@ -25,7 +23,7 @@ from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.model.transformer import count_parameters
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
-from bigmodel_lib.training.trainer import FORMAT, Diverged, Trainer
+from bigmodel_lib.training.trainer import FORMAT, Trainer
 
 CHECKPOINT_SECONDS = 30.0
 CHECKPOINT = "checkpoint.safetensors"
@@ -83,8 +81,8 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--dropout", type=float, help="share of each branch that is set to 0 in training (default: 0)")
     add("--precision", choices=("auto", "float32", "bfloat16"), help="auto: bfloat16 on cuda, float32 elsewhere")
     add("--compile", action="store_true", default=None, help="faster steps after a wait of up to a minute")
-    pause = f"between two checkpoints (default: {CHECKPOINT_SECONDS:g})"
-    add("--save-every", type=float, metavar="SECONDS", help=pause)
+    add("--save-every", type=float, default=CHECKPOINT_SECONDS, metavar="SECONDS", help="between two checkpoints "
+        "(default: %(default)s)")  # fmt: skip
     add("--tensorboard", action="store_true", help="write the curve for TensorBoard, too")
 
 
@@ -190,14 +188,13 @@ def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, 
 def train(job: Job, folder: pathlib.Path, options: argparse.Namespace, stop: StopSignal) -> bool:
     """Train to the end of the budget, with a checkpoint every so often and a curve on disk; False if stopped."""
     trainer, saved = job.trainer, time.monotonic()
-    pause = CHECKPOINT_SECONDS if options.save_every is None else options.save_every
     if not trainer.processes.is_main_process:
         return not any(stop.among(trainer.processes) for _ in trainer)
     with Reports(folder, trainer, options.tensorboard, job.quick_loss) as reports:
         for progress in trainer:
             stopped = stop.among(trainer.processes)
             reports.add(progress)
-            if stopped or time.monotonic() - saved > pause:
+            if stopped or time.monotonic() - saved > options.save_every:
                 trainer.save(folder / CHECKPOINT, **job.notes)
                 saved = time.monotonic()
             if stopped:
@@ -206,8 +203,8 @@ def train(job: Job, folder: pathlib.Path, options: argparse.Namespace, stop: Sto
     return True
 
 
-def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> dict:
-    """Measure, and write the files of a finished run, metrics.json last; returns the metrics.
+def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> None:
+    """Measure, and write the files of a finished run, metrics.json last.
 
     A signal stops the measuring, and lets the files be written; until metrics.json is there the checkpoint stays.
     """
@@ -228,61 +225,37 @@ def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> dict:
     stop.ended()
     checkpoints.write_json(folder / "metrics.json", metrics)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    return metrics
-
-
-def train_and_finish(job: Job, options: argparse.Namespace, stop: StopSignal) -> bool:
-    """Train, measure and write all files; whether the run was stopped. Other processes than the main one only train."""
-    folder, trainer = pathlib.Path(options.out), job.trainer
-    main = trainer.processes.is_main_process
-    try:
-        if not train(job, folder, options, stop):
-            return True
-        if main:
-            say(f"{job.last_line(finish(job, folder, stop))}; written to {folder}")
-    except Stopped:
-        return True
-    except Diverged as problem:
-        if not main:  # that one has the checkpoint, and says more
-            raise
-        raise CourseError(
-            f"{problem}: the last good checkpoint, of step {step_of(folder)}, is kept in {folder}; "
-            f"start again elsewhere with a lower --learning-rate or another --seed"
-        ) from None
-    return False
+    say(f"{job.last_line(metrics)}; written to {folder}")
 
 
 def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
     """The whole job. Raises Stopped in all processes if one was stopped."""
-    if options.save_every is not None and not 0 <= options.save_every < math.inf:
-        raise CourseError(f"--save-every {options.save_every} is no number of seconds from 0: choose one, such as 30")
+    folder = pathlib.Path(options.out)
     processes, device = join_processes(choose_device(options.device))
     job = prepare(kind, options, device, processes)
+    main = processes.is_main_process
     with stop.held():
-        if processes.is_main_process:
-            if not options.resume:
-                with checkpoints.new_folder(pathlib.Path(options.out)) as passing:
-                    job.trainer.save(passing / CHECKPOINT, **job.notes)
+        if main and not options.resume:
+            with checkpoints.new_folder(folder) as passing:
+                job.trainer.save(passing / CHECKPOINT, **job.notes)
+        if main:
             sizes, *more = job.first_lines
             shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
             print(f"{sizes}; device {device}{shared}", *more, sep="\n", file=sys.stderr)
-        stop.end_together(train_and_finish(job, options, stop), processes)
-
-
-# Ending
-
-
-def step_of(folder: pathlib.Path) -> int | None:
-    """The step of a run's checkpoint; None where there is none that can be read."""
-    with contextlib.suppress(CourseError, KeyError, TypeError):
-        return checkpoints.load_tensors(folder / CHECKPOINT)[1]["state"]["step"]
-    return None
+        finished = train(job, folder, options, stop)
+        if main and finished:
+            try:
+                finish(job, folder, stop)
+            except Stopped:
+                finished = False
+        stop.end_together(not finished, processes)
 
 
 def how_to_go_on(command: str, folder: str) -> str:
     """What a stopped program says: where its run has stopped, and the command that continues it."""
-    step = step_of(pathlib.Path(folder))
-    if step is None:
+    try:
+        step = checkpoints.load_tensors(pathlib.Path(folder) / CHECKPOINT)[1]["state"]["step"]
+    except (CourseError, KeyError, TypeError):
         return "stopped before the first step, nothing was written: start again with the same command"
     if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         return f"stopped at step {step}: start all machines again as before, with --out and --resume alone"

@@ -29,7 +29,8 @@ class Diverged(CourseError):
     """The loss or the weights turned into no number; `step` says when."""
 
     def __init__(self, what: str, step: int):
-        super().__init__(f"the {what} turned into no number (NaN or infinity) at step {step}")
+        what = f"the {what} turned into no number (NaN or infinity) at step {step}"
+        super().__init__(f"{what}: start again with a lower learning rate, or another seed")
         self.step = step
 
 
