@@ -216,6 +216,22 @@ def test_a_conversation_remembers_what_was_said(folder, monkeypatch, capsys):
     assert contexts == [("one\n", 0), ("one\nYes\ntwo\n", 1)] and capsys.readouterr().out == "Yes\nYes\n"
 
 
+def test_too_little_memory_is_one_line_and_other_failures_are_not_hidden(folder, monkeypatch, capsys):
+    asked = ["--checkpoint", str(folder / "model"), "--text", str(folder / "text.txt")]
+
+    def fails(error):
+        def of_a_text(*_):
+            raise error
+
+        monkeypatch.setattr(evaluate, "of_a_text", of_a_text)
+        return evaluate.main(asked)
+
+    assert fails(torch.cuda.OutOfMemoryError("2 GiB")) == 2
+    assert "bigmodel evaluate: the device has too little memory: choose a smaller" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        fails(RuntimeError("a fault of ours"))
+
+
 def test_the_command_that_continues_starts_as_this_one_did(monkeypatch):
     assert shlex.split(program.as_typed("chat", "a b")) == [sys.executable, "-m", "bigmodel_lib", "chat", "a b"]
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):

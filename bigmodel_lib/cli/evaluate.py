@@ -50,11 +50,8 @@ def of_labels(folder: str, path: str, device: torch.device) -> str:
     """Loss, accuracy and macro-F1 of a classifier. Raises CourseError for a label that it does not know."""
     model, tokenizer, names = load_classifier(folder, device)
     data = read_labelled(path)
-    unknown = sorted(set(data.names) - set(names))
-    if unknown:
-        raise CourseError(
-            f"{path} has the label {unknown[0]!r}, and {folder} knows {', '.join(names)}: correct the table"
-        )
+    for unknown in sorted(set(data.names) - set(names)):
+        raise CourseError(f"{path} has the label {unknown!r}, and {folder} knows {', '.join(names)}: correct the table")
     labels = np.array([names.index(name) for name in data.names])[data.labels]
     log_probs = label_log_probs(model, encode_texts(data.texts, tokenizer, model.config.context_length))
     found = label_metrics(log_probs, labels)

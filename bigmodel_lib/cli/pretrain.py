@@ -61,26 +61,21 @@ def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainCo
 
 
 class Pretraining(run.Job):
-    """A language model that learns a text; a resumed one takes sizes and tokenizer from its checkpoint's notes."""
+    """A language model that learns a text; a resumed one takes the tokenizer from its checkpoint's notes."""
 
     command = "pretrain"
     reads = {"text": "text"}
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
         if "mask_rate" in options and options.get("objective") != "masked":
-            raise CourseError(
-                "--mask-rate is for --objective masked, and this run guesses the next token: leave it out"
-            )
+            raise CourseError("--mask-rate is for --objective masked, and this run guesses the next token: omit it")
         self.mask_rate = options.get("mask_rate", MASK_RATE)
-        if notes is None:
-            model_config, config = configurations(options, 1)  # refuse the sizes before the text
-            kind, tokenizer = options.get("tokenizer", "characters"), None
-        else:
-            model_config, config = ModelConfig.from_dict(notes["model"]), TrainConfig.from_dict(notes["train"])
-            kind, tokenizer = notes["tokenizer"]["kind"], tokenizer_from_dict(notes["tokenizer"])
+        model_config, config = configurations(options, 1)  # refuse the sizes before the text
+        kind = options.get("tokenizer", "characters")
         if processes.is_main_process:  # it fetches and tokenises a text, the others find that done
             prepare_text(names.get("text"), kind, reading_bars())
         processes.barrier()
+        tokenizer = tokenizer_from_dict(notes["tokenizer"]) if notes else None
         self.text = open_text(names.get("text"), kind, model_config.context_length, tokenizer)
         mask_id = self.text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
         model_config = model_config.replace(vocab_size=mask_id + (not model_config.causal))
@@ -97,7 +92,7 @@ class Pretraining(run.Job):
             f"{count_parameters(self.model):,} parameters, {len(self.text.train):,} tokens to train on, "
             f"{len(self.text.validation):,} to validate on"
         ]
-        self.notes = {"model": model_config.to_dict(), "tokenizer": self.text.tokenizer.to_dict()}
+        self.notes = {"tokenizer": self.text.tokenizer.to_dict()}
 
     def loss_on(self, tokens: np.ndarray) -> float:
         """The mean loss on tokens, with as many of them hidden as in training."""

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # it would import PyTorch
@@ -98,7 +97,7 @@ class StopSignal:
             self._held = outside
         self._stop_unless(outside)
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self) -> contextlib.AbstractContextManager[None]:
         """Inside, also within `at_once()`, the first signal is only noted; on leaving it raises Stopped."""
         return self.at_once(held=True)
 

@@ -195,12 +195,12 @@ class Trainer:
 
     def load(self, tensors: dict[str, Tensor], notes: dict, path: str | os.PathLike) -> None:
         """Put back what `save` wrote. Raises CourseError for weights of another shape."""
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
-        for full_name, tensor in tensors.items():
-            kind, _, name = full_name.partition("/")
-            parts[kind][name] = tensor
-        checkpoints.fill(self.model, parts["model"], path)
-        self.optimizers.load_state_tensors(parts["optimizer"])
+
+        def part(kind: str) -> dict[str, Tensor]:
+            return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
+
+        checkpoints.fill(self.model, part("model/"), path)
+        self.optimizers.load_state_tensors(part("optimizer/"))
         state = notes["state"]
         for name in COUNTERS:
             setattr(self, name, state[name])
