@@ -196,6 +196,8 @@ def test_a_classifier_is_no_language_model_and_unknown_labels_are_refused(folder
     (tmp_path / "other.tsv").write_text((folder / "rows.tsv").read_text().replace("sea\t", "sky\t"))
     assert evaluate.main(["--checkpoint", str(out), "--data", str(tmp_path / "other.tsv")]) == 2
     assert "has the label 'sky'" in capsys.readouterr().err
+    assert evaluate.main(["--checkpoint", str(out), "--ask", " "]) == 2
+    assert "a text was wanted after --ask" in capsys.readouterr().err
 
 
 def test_a_conversation_remembers_what_was_said(folder, monkeypatch, capsys):
