@@ -280,7 +280,15 @@ def close(one, other, near) -> bool:
 def compared(part, device, only=()) -> dict:
     """{name: "same", or what went wrong} of a part's calls, or some of them, on another device."""
     found, near = {}, 1e-3 if device == NAME else 0.05  # a real one trains in bfloat16
-    wanted = {name: plain(call()) for name, call in part("cpu").items() if not only or name in only}
+    wanted = {}
+    for name, call in part("cpu").items():
+        try:
+            if not only or name in only:
+                wanted[name] = plain(call())
+        except ModuleNotFoundError as error:
+            if device == NAME:  # a real GPU may be on a machine without what notebooks need
+                raise
+            print(f"{name} was left out: {error}", file=sys.stderr)
     with FakeGpu() if device == NAME else contextlib.nullcontext():
         calls = part(device)
         for name in wanted:
