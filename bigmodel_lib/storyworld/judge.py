@@ -29,8 +29,7 @@ def words_for(world: StoryWorld, slot: str) -> Iterable[str]:
 def reads_as(world: StoryWorld, construction: Construction, sentence: list[str]) -> bool:
     """Whether a sentence (its tokens) is a construction with some filling, whatever the scene.
 
-    Each slot needs one word of its kind that agrees with all its places: “Anna … she”, “the shoes were”. A person who
-    is the subject may be a pronoun.
+    Each slot needs one word that agrees with all its places: “Anna … she”. A subject may be a pronoun.
     """
     if not construction.fits(sentence):
         return False
@@ -55,9 +54,7 @@ def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
 def judge(world: StoryWorld, text: Text) -> Verdict:
     """Grammar and truth of a story, a text or a list of tokens, with what speaks against it in words.
 
-    Grammatical: every sentence is some construction with some filling. True: the parser finds a derivation, so each
-    sentence fits the scene that those before it have made, and the story ends where a story may end. The marks of
-    start and end are left out.
+    Grammatical: every sentence is some construction with some filling. True: the parser derives the whole story.
     """
     if isinstance(text, str):
         text = text.replace(START, "").replace(END, "")

@@ -9,10 +9,13 @@ from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
 from bigmodel_lib.storyworld.story import END, START, Filling, Story, words_of
 from bigmodel_lib.storyworld.world import StoryWorld
+from bigmodel_lib.text.batches import Arrays, pad
 from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
 MARKS = (QUESTION, ANSWER, SUMMARY, CHINESE)
+ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how an ending about facts begins
+Pair = tuple[list[int], list[int]]  # (x, y) of one task
 
 
 class Task(NamedTuple):
@@ -30,10 +33,7 @@ def task_tokenizer(world: StoryWorld) -> WordTokenizer:
 
 
 def tasks_of(story: Story, rng: np.random.Generator) -> list[Task]:
-    """A Task of each kind: how a story goes on, one of its questions, its summary and its translation.
-
-    Where to cut and which question are drawn by `rng`; a story without questions has three tasks.
-    """
+    """A Task of each kind that a story has; `rng` draws where to cut it and which of its questions is asked, if any."""
     cut = sum(len(sentence) for sentence in story.sentences[: int(rng.integers(2, len(story.sentences)))])
     told = [START, *story.tokens]
     found = [
@@ -48,29 +48,20 @@ def tasks_of(story: Story, rng: np.random.Generator) -> list[Task]:
     return found
 
 
-def masked_pair(given: Sequence[int], wanted: Sequence[int]) -> tuple[list[int], list[int]]:
-    """(x, y) of one task: x its tokens but the last, y the next token where it is wanted and -1 elsewhere.
-
-    Shapes: lists of ids, given (n,), wanted (m,) -> two of (n + m - 1,).
-    """
+def masked_pair(given: Sequence[int], wanted: Sequence[int]) -> Pair:
+    """(x, y) of one task: x its tokens but the last, y the next token where it is wanted and -1 elsewhere."""
     return [*given, *wanted][:-1], [-1] * (len(given) - 1) + [*wanted]
 
 
-def task_batch(
-    tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[..., tuple[list[int], list[int]]] = masked_pair
-) -> tuple[np.ndarray, np.ndarray]:
+def task_batch(tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[..., Pair] = masked_pair) -> Arrays:
     """(x, y) of whole tasks, each as `pair` makes it: the loss counts on what is wanted.
 
     Shapes: x and y (B, T), int64, with T the longest task less one; padding is 0 in x and -1 in y.
     """
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     pairs = [pair([ids[word] for word in task.given], [ids[word] for word in task.wanted]) for task in tasks]
-    x = np.zeros((len(tasks), max(len(x) for x, _ in pairs)), dtype=np.int64)
-    y = np.full_like(x, -1)
-    for row, (given, wanted) in enumerate(pairs):
-        x[row, : len(given)] = given
-        y[row, : len(wanted)] = wanted
-    return x, y
+    x, y = zip(*pairs, strict=True)
+    return pad(x, 0), pad(y, -1)
 
 
 class Ending(NamedTuple):
@@ -80,15 +71,8 @@ class Ending(NamedTuple):
     true: bool
 
 
-ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how such endings begin
-
-
 def ending_of(world: StoryWorld, rng: np.random.Generator) -> Ending:
-    """A new story that ends by saying who has what, where someone or something is, or how someone feels.
-
-    In half of them one word of that sentence is another one that the story could have, so that no such story exists:
-    whoever follows the story is always right.
-    """
+    """A new story that ends with a fact; in half of them one word of it is changed, so that no such story exists."""
     while True:
         story = world.sample(rng)
         last = story.steps[-1]

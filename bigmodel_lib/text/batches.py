@@ -1,4 +1,4 @@
-"""How tokens are split, and how batches are cut from them. Arrays are NumPy's.
+"""How tokens are split, and how batches are cut from them: arrays of int64.
 
 A source of batches is a function `batches(rng)` that draws the next one, a tuple of arrays whose rows belong together.
 The last array holds -1 where nothing is to be predicted. A source that remembers something between two batches has
@@ -12,13 +12,14 @@ import numpy as np
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.tokenizers import Tokenizer
+from bigmodel_lib.text.tokenizers import Ids, Tokenizer
 
 Batches = Callable[[np.random.Generator], tuple[ndarray, ...]]
+Arrays = tuple[ndarray, ndarray]
 WINDOWS = 8  # of a text longer than that many contexts, the first and the last half of so many are read
 
 
-def split_tokens(tokens: ndarray, context_length: int) -> tuple[ndarray, ndarray]:
+def split_tokens(tokens: ndarray, context_length: int) -> Arrays:
     """(train, validation): the last tenth, at most a million tokens, is held out for validation.
 
     Raises CourseError if either part is shorter than one window of context_length + 1 tokens.
@@ -32,13 +33,10 @@ def split_tokens(tokens: ndarray, context_length: int) -> tuple[ndarray, ndarray
     return tokens[:-held_out], tokens[-held_out:]
 
 
-def random_windows(
-    tokens: ndarray, batch_size: int, context_length: int, rng: np.random.Generator
-) -> tuple[ndarray, ndarray]:
+def random_windows(tokens: ndarray, batch_size: int, context_length: int, rng: np.random.Generator) -> Arrays:
     """A batch of windows that start anywhere, and the same windows one token later.
 
-    y[b, t] = tokens[start_b + t + 1] is what should follow x[b, t] = tokens[start_b + t].
-    Shapes: tokens (N,), x and y (B, T), int64. `rng` is a numpy Generator.
+    x[b, t] = tokens[start_b + t],  y[b, t] = tokens[start_b + t + 1]. Shapes: tokens (N,) -> x and y (B, T).
     """
     starts = rng.integers(0, len(tokens) - context_length, size=batch_size)
     windows = tokens[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
@@ -50,14 +48,12 @@ def causal_batches(tokens: ndarray, batch_size: int, context_length: int) -> Bat
     return lambda rng: random_windows(tokens, batch_size, context_length, rng)
 
 
-def mask_tokens(
-    tokens: ndarray, mask_token: int, rng: np.random.Generator, mask_rate: float = 0.15
-) -> tuple[ndarray, ndarray]:
+def mask_tokens(tokens: ndarray, mask_token: int, rng: np.random.Generator, mask_rate: float = 0.15) -> Arrays:
     """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
 
     A place is chosen with probability mask_rate, and one place at least in each row. Of the chosen ones 80 % show
     mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
-    Shapes: tokens (B, T) -> (B, T), (B, T), int64. Source: Devlin et al. 2019 (BERT), section 3.1.
+    Shapes: tokens (B, T) -> two of (B, T). Source: Devlin et al. 2019 (BERT), section 3.1.
     """
     rows = np.arange(len(tokens))
     chosen = rng.random(tokens.shape) < mask_rate
@@ -72,17 +68,14 @@ def mask_tokens(
 def masked_batches(
     tokens: ndarray, batch_size: int, context_length: int, mask_id: int, mask_rate: float = 0.15
 ) -> Batches:
-    """A source of random windows with some tokens hidden, as `mask_tokens` does it, and to be guessed from all others.
-
-    Raises CourseError for a rate outside 0 … 1.
-    """
+    """A source of random windows with `mask_tokens`. Raises CourseError for a rate outside 0 … 1."""
     if not 0.0 < mask_rate <= 1.0:
         raise CourseError(f"mask_rate {mask_rate} is outside 0 … 1: choose a share of the tokens, such as 0.15")
     return lambda rng: mask_tokens(random_windows(tokens, batch_size, context_length, rng)[0], mask_id, rng, mask_rate)
 
 
-def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterator[tuple[ndarray, ndarray]]:
-    """Yield (x, y), each (at most B, T), int64: every token but the first is a target once, the last in a short row."""
+def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterator[Arrays]:
+    """Yield (x, y), each (at most B, T): every token but the first is a target once, the last ones in a short row."""
     full = (len(tokens) - 1) // context_length * context_length  # tokens in full windows
     x, y = (tokens[start : start + full].reshape(-1, context_length) for start in (0, 1))
     for start in range(0, len(x), batch_size):
@@ -93,31 +86,30 @@ def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterat
         yield rest[None, :-1], rest[None, 1:]
 
 
+def pad(rows: Sequence[Ids], filling: int, length: int | None = None) -> ndarray:
+    """Rows of different lengths as one array, as long as the longest or `length`, filled up at their ends.
+
+    Raises ValueError for a row that does not fit.
+    """
+    padded = np.full((len(rows), length or max(map(len, rows))), filling, dtype=np.int64)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded
+
+
 def document_batch(
-    documents: Sequence, batch_size: int, rng: np.random.Generator, length: int | None = None
-) -> tuple[ndarray, ndarray]:
+    documents: Sequence[Ids], batch_size: int, rng: np.random.Generator, length: int | None = None
+) -> Arrays:
     """A batch of whole documents, each from its start: y[b, t] follows x[b, t], and is -1 after a document's end.
 
-    Shapes: documents lists or arrays of ids, x and y (B, T), int64, with T the longest drawn document less one, or
-    `length`. Padding in x is 0: no target reads it under a causal mask. Raises ValueError for a document that does not
-    fit into `length`.
+    Shapes: x and y (B, T), T as `pad` has it. Padding in x is 0: no target reads it under a causal mask.
     """
     drawn = [documents[i] for i in rng.integers(0, len(documents), size=batch_size)]
-    longest = max(len(document) for document in drawn) - 1
-    x = np.zeros((batch_size, length or longest), dtype=np.int64)
-    y = np.full_like(x, -1)
-    for row, document in enumerate(drawn):
-        x[row, : len(document) - 1] = document[:-1]
-        y[row, : len(document) - 1] = document[1:]
-    return x, y
+    x, y = [document[:-1] for document in drawn], [document[1:] for document in drawn]
+    return pad(x, 0, length), pad(y, -1, length)
 
 
-# Texts with labels
-
-
-def split_labelled(
-    labels: Sequence, seed: int, test_share: float = 0.2, groups: Sequence | None = None
-) -> tuple[ndarray, ndarray]:
+def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups: Sequence | None = None) -> Arrays:
     """(train, test): row numbers, drawn at random so that every label has its share of both.
 
     groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
@@ -164,12 +156,9 @@ def pad_windows(documents: Sequence[ndarray], context_length: int) -> ndarray:
 
     Shapes: documents (n,) each -> (B, W, T), W windows of T tokens, as many as the longest text needs.
     """
-    longest = max(len(document) for document in documents)
-    shape = len(documents), -(-longest // context_length), min(longest, context_length)
-    x = np.full(shape, -1, dtype=np.int64)
-    for row, document in zip(x, documents, strict=True):
-        row.flat[: len(document)] = document
-    return x
+    longest = max(map(len, documents))
+    windows, length = -(-longest // context_length), min(longest, context_length)
+    return pad(documents, -1, windows * length).reshape(-1, windows, length)
 
 
 class LabelledBatches:
@@ -180,10 +169,8 @@ class LabelledBatches:
     """
 
     def __init__(self, documents: Sequence[ndarray], labels: Sequence, batch_size: int, context_length: int):
-        self.documents = documents
-        self.labels = np.asarray(labels)
-        self.batch_size = batch_size
-        self.context_length = context_length
+        self.documents, self.labels = documents, np.asarray(labels)
+        self.batch_size, self.context_length = batch_size, context_length
         self.to_come: list[list[int]] = []  # batches of this epoch: numbers of texts
 
     def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
@@ -196,7 +183,7 @@ class LabelledBatches:
             batches += [cut[i] for i in rng.permutation(len(cut))]
         return batches
 
-    def __call__(self, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
+    def __call__(self, rng: np.random.Generator) -> Arrays:
         self.to_come = self.to_come or self._epoch(rng)
         rows = self.to_come.pop(0)
         return pad_windows([self.documents[i] for i in rows], self.context_length), self.labels[rows][:, None]
@@ -208,21 +195,15 @@ class LabelledBatches:
         self.to_come = [*state["to_come"]]
 
 
-# What is in a text
-
-
 def shared_ngrams(train: Sequence, validation: Sequence, n: int) -> float:
-    """The share of the n-grams in `validation` that stand in `train` too: (shared) / (all, counted each time).
-
-    train and validation: sequences of words or ids; 0 for a validation shorter than n.
-    """
+    """The share of the n-grams of `validation`, each counted every time, that are in `train`, too; 0 if it has none."""
     known = {tuple(train[i : i + n]) for i in range(len(train) - n + 1)}
     grams = [tuple(validation[i : i + n]) for i in range(len(validation) - n + 1)]
     return sum(gram in known for gram in grams) / max(1, len(grams))
 
 
 def deduplicate(documents: Iterable[str], seen: Iterable[str] = ()) -> list[str]:
-    """The documents, in order, without those that came before or stand in `seen`; blanks and capitals do not count."""
+    """The documents, in order, without those that came before or are in `seen`; blanks and capitals do not count."""
     seen, kept = {" ".join(text.lower().split()) for text in seen}, []
     for text in documents:
         plain = " ".join(text.lower().split())
