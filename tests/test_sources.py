@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text import reader, sources, tokenizers
 from bigmodel_lib.text.reader import read_text, text_blocks, text_files
-from bigmodel_lib.text.sources import NamedText, fingerprint, named_text, open_text, prepare_text, tokenised
+from bigmodel_lib.text.sources import NamedText, fingerprint, named_text, open_text, tokenised
 from bigmodel_lib.text.tokenizers import TOKENIZERS, BPETokenizer, CharacterTokenizer, tokenizer_class
 from bigmodel_lib.training import checkpoints
 
@@ -610,7 +610,7 @@ def test_a_text_gives_the_same_tokens_from_memory_and_from_disk(text, own_cache,
     in_memory = open_text(text, kind, 8)
     assert not own_cache.exists()
     monkeypatch.setattr(sources, "IN_MEMORY", 0)
-    prepare_text(text, kind)
+    assert same(in_memory, open_text(text, kind, 8))
     assert len(names_in(own_cache)) == 2
     monkeypatch.setattr(sources, "_write_entry", None)  # there is nothing left to do
     calls = []

@@ -14,7 +14,7 @@ from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import PRESETS, preset, preset_for_minutes
 from bigmodel_lib.text.batches import causal_batches, masked_batches
-from bigmodel_lib.text.sources import open_text, prepare_text
+from bigmodel_lib.text.sources import open_text
 from bigmodel_lib.text.tokenizers import TOKENIZERS, tokenizer_from_dict
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
@@ -72,11 +72,11 @@ class Pretraining(run.Job):
         self.mask_rate = options.get("mask_rate", MASK_RATE)
         model_config, config = configurations(options, 1)  # refuse the sizes before the text
         kind = options.get("tokenizer", "characters")
-        if processes.is_main_process:  # it fetches and tokenises a text, the others find that done
-            prepare_text(names.get("text"), kind, reading_bars())
-        processes.barrier()
         tokenizer = tokenizer_from_dict(notes["tokenizer"]) if notes else None
-        self.text = open_text(names.get("text"), kind, model_config.context_length, tokenizer)
+        asked = names.get("text"), kind, model_config.context_length, tokenizer
+        opened = open_text(*asked, reading_bars()) if processes.is_main_process else None
+        processes.barrier()  # the first one has fetched and tokenised the text, the others find that done
+        self.text = opened or open_text(*asked)
         mask_id = self.text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
         model_config = model_config.replace(vocab_size=mask_id + (not model_config.causal))
         sizes = config.batch_size, model_config.context_length

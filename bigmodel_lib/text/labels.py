@@ -19,10 +19,10 @@ SIGNS = {"\t": "tab", ",": "comma", ";": "semicolon"}  # what may separate two c
 
 
 class Labelled(NamedTuple):
-    """Texts, the number of each one's label (N,), and the labels' names, in order; what copies what, and remarks."""
+    """Texts, the number of each one's label, and the labels' names, in order; what copies what, and remarks."""
 
     texts: list[str]
-    labels: ndarray
+    labels: ndarray  # (N,)
     names: tuple[str, ...]
     groups: ndarray  # (N,): the same number for texts that differ in capitals, blanks and punctuation at most
     notes: tuple[str, ...]  # what was noticed and the user should know, a sentence each
@@ -52,23 +52,12 @@ class Columns(NamedTuple):
         fitted = [*cells[: self.text], text, *cells[end:], *[""] * self.width]
         return fitted[self.label].strip(), fitted[self.text].strip()
 
-    def checked(self, row: Row, path: Path) -> tuple[str, str]:
-        """What a row says. Raises CourseError for one without a label or a text."""
-        label, text = self.label_and_text(row.cells)
-        if label and text:
-            return label, text
-        raise CourseError(
-            f"line {row.number} of {path} is {self.sign.join(row.cells)[:40]!r}: "
-            f"a label, a {SIGNS[self.sign]} and a text were wanted; mend or delete it"
-        )
-
 
 def read_labelled(path: Path) -> Labelled:
     """The rows of a UTF-8 file: `label<TAB>text` each, or as a header row says; commas or semicolons will do, too.
 
-    Cells may be quoted by the rules of csv. Blank rows and header rows are passed over. Labels that differ in capitals,
-    blanks or stored accents alone are one. Raises CourseError for a row without a label or text and for header rows
-    that differ (saying which lines), and for labels that are too few, or have too few texts to split.
+    Cells may be quoted by the rules of csv. Raises CourseError for a row without a label or text, for header rows that
+    differ, and for labels that are too few, or have too few texts to split.
     """
     pairs, notes = _labels_and_texts(read_text(path).split("\n"), path)
     merged, spelled = _merge_spellings([label for label, _ in pairs])
@@ -80,8 +69,7 @@ def read_labelled(path: Path) -> Labelled:
     groups = np.array([seen.setdefault(_plain(text), len(seen)) for _, text in pairs])
     _, first = np.unique(groups, return_index=True)
     different = np.bincount(labels[first], minlength=len(names))
-    rare = [f"{str(names[i])!r} ({counts[i]})" for i in np.flatnonzero((counts < 5) | (different < 2))]
-    if rare:
+    if rare := [f"{str(names[i])!r} ({counts[i]})" for i in np.flatnonzero((counts < 5) | (different < 2))]:
         raise CourseError(
             f"{path} has labels with fewer than 5 rows or 2 different texts, {', '.join(rare[:5])}: "
             "add texts, or join labels"
@@ -101,9 +89,6 @@ def _plain(text: str) -> str:
     folded = unicodedata.normalize("NFC", text).casefold()
     kept = "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
     return kept or "".join(text.split())  # a text of punctuation alone is not the same as every other
-
-
-# From lines to rows
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -143,29 +128,32 @@ def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str
         return len(cells) >= columns.width and _key(columns.label_and_text(cells)[0]) in labels
 
     rows = list(_rows(lines, sign, begins_a_row))
-    headers = [row for row in rows if _named_columns(row.cells, sign)]
-    literal = [row.number for row in rows if row.literal]
-    notes = []
-    if sign != "\t":
-        notes.append(f"its columns are separated by {SIGNS[sign]}s")
+    headers, pairs = [], []
+    for row in rows:
+        label, text = columns.label_and_text(row.cells)
+        if _named_columns(row.cells, sign):
+            headers.append(row.number)
+            named = f"labels are in column {label!r}, texts in {text!r}"
+        elif label and text:
+            pairs.append((label, text))
+        else:
+            raise CourseError(
+                f"line {row.number} of {path} is {sign.join(row.cells)[:40]!r}: "
+                f"a label, a {SIGNS[sign]} and a text were wanted; mend or delete it"
+            )
+    notes = [f"its columns are separated by {SIGNS[sign]}s"] if sign != "\t" else []
     if headers:
-        label, text = columns.label_and_text(headers[0].cells)
-        notes.append(
-            f"{_lines([row.number for row in headers])}: a header; labels are in column {label!r}, texts in {text!r}"
-        )
+        notes.append(f"{_lines(headers)}: a header; {named}")
     elif columns.label > columns.text:
         notes.append("labels are read from its second column, texts from its first")
-    if literal:
+    if literal := [row.number for row in rows if row.literal]:
         notes.append(f"{_lines(literal)}: a quotation mark is not closed, so it is read as part of the text")
-    return [columns.checked(row, path) for row in rows if not _named_columns(row.cells, sign)], notes
+    return pairs, notes
 
 
 def _lines(numbers: Collection[int]) -> str:
     first = ", ".join(map(str, itertools.islice(numbers, 5)))
     return f"line{'s' * (len(numbers) > 1)} {first}{' and more' * (len(numbers) > 5)}"
-
-
-# Columns and labels
 
 
 def _columns(rows: list[Row], sign: str, path: Path) -> Columns:
@@ -203,10 +191,9 @@ def _merge_spellings(labels: list[str]) -> tuple[list[str], list[str]]:
     spellings = collections.defaultdict(collections.Counter)
     for label in labels:
         spellings[_key(label)][label] += 1
-    frequent = {key: found.most_common(1)[0][0] for key, found in spellings.items()}
-    chosen = {key: " ".join(unicodedata.normalize("NFC", form).split()) for key, form in frequent.items()}
-    notes = []
+    chosen, notes = {}, []
     for key, found in spellings.items():
+        chosen[key] = " ".join(unicodedata.normalize("NFC", found.most_common(1)[0][0]).split())
         if len(found) > 1:
             forms = ", ".join(f"{ascii(label)} ({n})" for label, n in found.most_common())
             notes.append(f"{forms} differ in capitals, blanks or stored accents alone: read as one, {chosen[key]!r}")

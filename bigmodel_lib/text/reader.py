@@ -90,5 +90,5 @@ def text_blocks(files: Sequence[Path], progress: Progress | None = None, what: s
 
 
 def read_text(path: Path) -> str:
-    """The whole text of one file, read as `text_blocks` reads it, with the same errors."""
+    """The whole text of one file, as `text_blocks` reads it."""
     return "".join(text_blocks([path]))

@@ -16,23 +16,21 @@ from bigmodel_lib.text.reader import Path, Progress, text_blocks, text_files, te
 from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict
 
 IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, goes through the cache
+Report = Progress | None
 FORMAT = 3  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
 
 
 def data_path(name: str) -> pathlib.Path:
     """The path of a file or folder in `data/`. Raises CourseError where the course's folder is not at hand."""
     path = pathlib.Path(__file__).resolve().parents[2] / "data" / name
-    if not path.exists():
-        raise CourseError(
-            f"data/{name} was wanted at {path} and is not there: clone the whole course and run `make lab`"
-        )
-    return path
+    if path.exists():
+        return path
+    raise CourseError(f"data/{name} was wanted at {path} and is not there: clone the whole course and run `make lab`")
 
 
 def python_manual() -> str:
-    """The language part of Python's manual, as the standard library carries it: English technical prose.
+    """The language part of Python's manual, from the standard library; it differs a little between versions of Python.
 
-    Its text differs a little between versions of Python, so no exact number about it holds everywhere.
     Raises CourseError where a slimmed-down Python has left it out.
     """
     try:
@@ -53,9 +51,6 @@ def fingerprint(blocks: Iterable[str]) -> str:
     return checksum.hexdigest()
 
 
-# One way in
-
-
 class Source(NamedTuple):
     """A text that is split and in tokens: its name for a later run, and the fingerprint to know it again."""
 
@@ -67,11 +62,7 @@ class Source(NamedTuple):
 
 
 def open_text(
-    text: Path | None,
-    kind: str,
-    context_length: int,
-    tokenizer: Tokenizer | None = None,
-    progress: Progress | None = None,
+    text: Path | None, kind: str, context_length: int, tokenizer: Tokenizer | None = None, progress: Report = None
 ) -> Source:
     """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
@@ -79,20 +70,13 @@ def open_text(
     Raises CourseError for a text that is not there, not UTF-8, or too short for one window.
     """
     path, name = _located(text)
-    if path and _is_long(path):
+    if path and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)):
         tokens, tokenizer, mark = tokenised(path, kind, progress=progress)
     else:
         blocks = [python_manual()] if path is None else list(text_blocks([path]))
         tokenizer = tokenizer or tokenizer_class(kind).train(blocks, text_size([path] if path else []))
         tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
     return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
-
-
-def prepare_text(text: Path | None, kind: str, progress: Progress | None = None) -> None:
-    """Fetch a public text and fill the cache with a long one: what one of several processes does for all."""
-    path, _ = _located(text)
-    if path and _is_long(path):
-        tokenised(path, kind, progress=progress)
 
 
 def _located(text: Path | None) -> tuple[pathlib.Path | None, str | None]:
@@ -103,13 +87,6 @@ def _located(text: Path | None) -> tuple[pathlib.Path | None, str | None]:
     return (named_text(str(text)), str(text)) if str(text) in NAMED and not path.exists() else (path, str(path))
 
 
-def _is_long(path: pathlib.Path) -> bool:
-    return path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)
-
-
-# The cache
-
-
 class TokenisedText(NamedTuple):
     """The tokens of a text, which stay on disk and are read only where they are asked for."""
 
@@ -118,10 +95,9 @@ class TokenisedText(NamedTuple):
     fingerprint: str
 
 
-def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Progress | None = None) -> TokenisedText:
+def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Report = None) -> TokenisedText:
     """The tokens of a file or folder, as `encode` gives them for the whole text; encoded once, only opened later.
 
-    `cache` names another folder for them; `progress` is called with (done bytes, total bytes, what) after every block.
     Raises CourseError for an unknown kind, a text that cannot be read, a cache folder that cannot be written.
     """
     import pooch
@@ -143,7 +119,7 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Prog
     return found
 
 
-def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress | None) -> None:
+def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Report) -> None:
     """Encode a text into the two files of a cache entry, which appear when both are on disk; none counts alone."""
     tokenizer = tokenizer_class(kind).train(text_blocks(files, progress, "learning tokens"), text_size(files))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
@@ -173,9 +149,6 @@ def _read_entry(entry: pathlib.Path, mark: str) -> TokenisedText | None:
     return TokenisedText(tokens, tokenizer, mark) if same else None
 
 
-# Public texts
-
-
 class NamedText(NamedTuple):
     """A public text: where it is, how to know the right file, and what it is."""
 
@@ -196,10 +169,7 @@ NAMED = {
 
 
 def named_text(name: str, cache: Path | None = None) -> pathlib.Path:
-    """The file of a text in NAMED, fetched unless `cache` has it.
-
-    Raises CourseError where the right file does not come, saying which one is wanted.
-    """
+    """The file of a text in NAMED, fetched unless `cache` has it. Raises CourseError where the right one won't come."""
     import pooch
 
     text, folder = NAMED[name], pathlib.Path(cache or pooch.os_cache("bigmodel"), "texts")

@@ -125,30 +125,23 @@ class ByteTokenizer(Tokenizer):
     vocab_size = 256
 
     def encode(self, text: str) -> ndarray:
-        """(N,) int32, one id a byte. Raises CourseError for half of a surrogate pair, which is not Unicode text."""
         try:
             return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int32)
         except UnicodeEncodeError as error:
-            raise CourseError(
-                f"position {error.start} holds {_name_of(text[error.start])}, half of a surrogate pair, "
-                f"which is not Unicode text: remove it"
-            ) from None
+            broken = f"position {error.start} holds {_name_of(text[error.start])}, half of a surrogate pair"
+            raise CourseError(f"{broken}, which is not Unicode text: remove it") from None
 
     def decode(self, tokens: Ids) -> str:
-        """The text; bytes that are not UTF-8, which a model may well write, become '�'."""
-        return self.bytes_of(tokens).decode("utf-8", errors="replace")
+        return self.bytes_of(tokens).decode("utf-8", errors="replace")  # a model may well write what is not UTF-8
 
     def count_characters(self, tokens: Ids) -> int:
-        """Bytes 10xxxxxx continue a character; all others begin one."""
         codes = np.frombuffer(self.bytes_of(tokens), dtype=np.uint8)
-        return int(np.count_nonzero((codes & 0b1100_0000) != 0b1000_0000))
+        return int(np.count_nonzero((codes & 0b1100_0000) != 0b1000_0000))  # bytes 10xxxxxx continue a character
 
     def bytes_of(self, tokens: Ids) -> bytes:
         """The bytes that tokens are made of."""
         return self.check_ids(tokens).astype(np.uint8).tobytes()
 
-
-# Byte-level byte-pair encoding
 
 # GPT-2's split into words: a contraction; a blank with letters, digits or signs after it; other blanks. Here no word is
 # longer than 128 characters, so that a text without blanks costs no more than another one.
@@ -184,7 +177,7 @@ def merge_pair(word: tuple[int, ...], pair: Pair, token: int) -> tuple[int, ...]
 def encode_word(word: bytes, merges: Mapping[Pair, int], order: Mapping[Pair, int]) -> list[int]:
     """The ids of a word's bytes after all merges, the earliest learned first.
 
-    merges {pair: token}; order {pair: place among the merges}. Sennrich et al. 2016, algorithm 1, on bytes.
+    merges {pair: token}; order {pair: place among the merges}. Source: Sennrich et al. 2016, algorithm 1, on bytes.
     """
     ids = list(word)
     while len(ids) > 1:
@@ -196,12 +189,11 @@ def encode_word(word: bytes, merges: Mapping[Pair, int], order: Mapping[Pair, in
 
 
 def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
-    """{pair: token} of the merges that a text asks for, in order: each time the pair that stands there most often.
+    """{pair: token} of the merges that a text asks for, in order: each time its most frequent pair.
 
-    Of pairs that stand there equally often the one with the smaller ids is merged. It ends at vocab_size tokens, 256
-    of them bytes, or where no pair stands there twice. The same merges as merging with `count_pairs` and `merge_pair`
-    again and again, but only what a merge changes is counted again. Raises CourseError for a vocab_size under 256, or
-    for half of a surrogate pair in the text.
+    Of equally frequent pairs the one with the smaller ids is merged. It ends at vocab_size tokens, 256 of them bytes,
+    or where no pair is left twice. `count_pairs` and `merge_pair`, again and again, give the same merges, but here only
+    what a merge changes is counted again. Raises CourseError for a vocab_size under 256 and for what is no Unicode.
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
@@ -247,11 +239,10 @@ def _sample(blocks: Iterable[str], size: int) -> str:
 
 
 class BPETokenizer(ByteTokenizer):
-    """Bytes, and longer runs of bytes that often stand together: nothing is unknown, and common words are one token.
+    """Bytes, and longer runs of bytes that are often together: nothing is unknown, and common words are one token.
 
-    merges {pair: token} from `train_bpe`. Sennrich et al. 2016; on bytes: Radford et al. 2019. A production tokenizer
-    gives the same ids faster: it merges with a queue in compiled code, on all cores, and knows special tokens.
-    Raises CourseError for merges of tokens that are not there yet.
+    merges {pair: token} from `train_bpe`. Raises CourseError for merges of tokens that are not there yet.
+    Source: Sennrich et al. 2016; on bytes: Radford et al. 2019. A production tokenizer gives the same ids faster.
     """
 
     kind = "bpe"
@@ -285,8 +276,7 @@ class BPETokenizer(ByteTokenizer):
         return b"".join(self.names[i] for i in self.check_ids(tokens))
 
     def last_cut(self, text: str) -> int:
-        """After the last sign before a blank: no word goes on there."""
-        edge = re.compile(r".*\S(?=\s)", re.DOTALL).match(text)
+        edge = re.compile(r".*\S(?=\s)", re.DOTALL).match(text)  # no word goes on after its last sign before a blank
         return edge.end() if edge else 0
 
     def to_dict(self) -> dict:
@@ -297,19 +287,15 @@ class BPETokenizer(ByteTokenizer):
         return cls({(left, right): token for left, right, token in values["merges"]})
 
 
-# Words of a closed vocabulary
-
-
 def text_of(words: Iterable[str]) -> str:
     """The text that English words and signs make: no blank before a closing sign or after an opening quotation mark."""
     return re.sub(r" ([.,:?”])", r"\1", " ".join(words)).replace("“ ", "“")
 
 
 class WordTokenizer(Tokenizer):
-    """Every word of a closed vocabulary is a token, as in the story world; no other text has ids.
+    """Every word of a closed vocabulary is a token, the longest where several fit; no other text has ids.
 
-    Where several words fit, the longest is taken. `blanks` says whether words are written apart (English) or not
-    (Chinese). Raises CourseError for a vocabulary with a repeated or empty word.
+    blanks: words are written apart, as in English. Raises CourseError for a vocabulary with a repeated or empty word.
     """
 
     kind = "words"
