@@ -139,9 +139,6 @@ class Layer:
     def gelu(self, B, T, H, K):
         return [3 * self.normal(B, T, K)], by_hand.gelu_forward, by_hand.gelu_backward, functional.gelu
 
-    def silu(self, B, T, H, K):
-        return [3 * self.normal(B, T, K)], by_hand.silu_forward, by_hand.silu_backward, functional.silu
-
     def swiglu(self, B, T, H, K):
         pair = self._by_name(("w_up", "w_gate"), by_hand.swiglu_forward, by_hand.swiglu_backward)
         reference = lambda x, up, gate: functional.silu(x @ gate) * (x @ up)  # noqa: E731
@@ -218,7 +215,7 @@ class Layer:
 
 NAMES = [
     "linear", "embedding", "layer_norm", "qk_norm", "rms_norm", "normalise", "softmax", "attention",
-    "attention_unmasked", "repeat_heads", "rotate", "relu_squared", "gelu", "silu", "swiglu", "shift_tokens",
+    "attention_unmasked", "repeat_heads", "rotate", "relu_squared", "gelu", "swiglu", "shift_tokens",
     "cross_entropy", "attention_layer", "formula_4_1", "mlp", "block",
 ]  # fmt: skip
 each_layer = pytest.mark.parametrize("name", NAMES)
@@ -483,7 +480,6 @@ def test_first_parameters_have_the_spreads_that_are_said(init):
 
 EXACTLY = {  # in terms that lose no digits to the left of 0
     "gelu": lambda x: x * torch.erfc(-x / 2**0.5) / 2,
-    "silu": lambda x: x / (1 + torch.exp(-x)),
 }
 
 

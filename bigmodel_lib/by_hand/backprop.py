@@ -101,10 +101,7 @@ def attention_forward(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> K
 
 
 def attention_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray, ndarray]:
-    """dv = Aᵀ dy; dS = softmax's backward of dA = dy vᵀ; dq = dS k / √K; dk = dSᵀ q / √K.
-
-    A masked pair has weight 0, so its dS is 0 by itself.
-    """
+    """dv = Aᵀ dy; dS = softmax's backward of dA = dy vᵀ; dq = dS k / √K; dk = dSᵀ q / √K. Masked pairs have dS = 0."""
     q, k, v, weights = cache
     dscores = softmax_backward(dy @ v.swapaxes(-2, -1), weights) / q.shape[-1] ** 0.5
     return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
@@ -144,34 +141,22 @@ def gelu_backward(dy: ndarray, cache: Cache) -> ndarray:
     return (below + x * density) * dy
 
 
-def silu_forward(x: ndarray) -> Kept:
-    """y = x σ(x), σ(x) = 1 / (1 + exp(-x))."""
-    share = expit(x)
-    return x * share, (x, share)
-
-
-def silu_backward(dy: ndarray, cache: Cache) -> ndarray:
-    """dx = (σ + x σ (1 - σ)) dy, σ' = σ (1 - σ) being σ's derivative."""
-    x, share = cache
-    return share * (1 + x * (1 - share)) * dy
-
-
 ACTIVATIONS = {"relu_squared": (relu_squared_forward, relu_squared_backward), "gelu": (gelu_forward, gelu_backward)}
 
 
 def swiglu_forward(x: ndarray, p: Parameters) -> Kept:
-    """h = silu(x W_gate) ⊙ (x W_up). Shapes: x (..., D), p holds w_gate and w_up (D, F) -> (..., F)."""
+    """h = g σ(g) ⊙ (x W_up), g = x W_gate. Shapes: x (..., D), p holds w_gate and w_up (D, F) -> (..., F)."""
     up, w_up = linear_forward(x, p["w_up"])
     gate, w_gate = linear_forward(x, p["w_gate"])
-    opened, silu = silu_forward(gate)
-    return opened * up, (w_up, w_gate, silu, opened, up)
+    share = expit(gate)
+    return gate * share * up, (w_up, w_gate, up, gate, share)
 
 
 def swiglu_backward(dh: ndarray, cache: Cache) -> Slopes:
-    """dup = dh ⊙ silu(gate);  dgate = silu's backward of dh ⊙ up; x went in twice, so two gradients add up."""
-    w_up, w_gate, silu, opened, up = cache
-    dx_up, dw_up = linear_backward(dh * opened, w_up)
-    dx_gate, dw_gate = linear_backward(silu_backward(dh * up, silu), w_gate)
+    """dup = dh ⊙ g σ(g);  dg = (σ + g σ (1 - σ)) ⊙ dh ⊙ up; x went in twice, so two gradients add up."""
+    w_up, w_gate, up, gate, share = cache
+    dx_up, dw_up = linear_backward(dh * gate * share, w_up)
+    dx_gate, dw_gate = linear_backward(share * (1 + gate * (1 - share)) * dh * up, w_gate)
     return dx_up + dx_gate, {"w_up": dw_up, "w_gate": dw_gate}
 
 

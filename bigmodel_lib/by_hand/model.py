@@ -21,11 +21,8 @@ Rotation = Sequence[ndarray] | None  # `rope_tables`' pair, where positions are 
 
 
 def softmax(scores: ndarray) -> ndarray:
-    """Positive weights that sum to 1: p_i = exp(s_i) / Σ_j exp(s_j) over the last axis.
-
-    The largest score is subtracted first: that changes nothing, but keeps exp from overflowing. Shapes: (..., T) each.
-    """
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    """Positive weights that sum to 1: p_i = exp(s_i) / Σ_j exp(s_j) over the last axis. Shapes: (..., T) each."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))  # the same weights, and exp never overflows
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
@@ -35,10 +32,7 @@ def causal_mask(n_tokens: int) -> ndarray:
 
 
 def attention_weights(q: ndarray, k: ndarray, mask: Mask = 0.0) -> ndarray:
-    """How much each token looks at each token: softmax(q kᵀ / √K + mask).
-
-    Shapes: q and k (..., T, K), mask (T, T) -> (..., T, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
-    """
+    """How much each token looks at each token, softmax(q kᵀ / √K + mask): two of (..., T, K) -> (..., T, T)."""
     scores = q @ k.swapaxes(-2, -1) / q.shape[-1] ** 0.5
     return softmax(scores + mask)
 
@@ -57,10 +51,7 @@ def split_heads(x: ndarray, n_heads: int) -> ndarray:
 
 
 def repeat_heads(x: ndarray, n_heads: int) -> ndarray:
-    """Each head of keys or values as often as neighbouring queries share it: query head h gets head h // (H / H_kv).
-
-    Shapes: (..., H_kv, T, K) -> (..., H, T, K). Source: Ainslie et al. 2023 (grouped-query attention), figure 2.
-    """
+    """Heads of keys or values for grouped queries (Ainslie et al. 2023): (..., H_kv, T, K) -> (..., H, T, K)."""
     return np.repeat(x, n_heads // x.shape[-3], axis=-3)
 
 
@@ -82,27 +73,18 @@ def rope_tables(n_tokens: int, d_head: int, base: float = 10000.0) -> tuple[ndar
 
 
 def rotate(x: ndarray, cosine: ndarray, sine: ndarray) -> ndarray:
-    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
-
-    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin. Shapes: x (..., T, K), tables (T, K).
-    """
+    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle. Shapes: x (..., T, K), tables (T, K)."""
     return x * cosine + np.roll(x, x.shape[-1] // 2, axis=-1) * sine
 
 
 def layer_norm(x: ndarray) -> ndarray:
-    """Each token's vector, moved to mean 0 and scaled to variance 1: y = (x - mean(x)) / sqrt(var(x) + 1e-5).
-
-    Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
-    """
+    """y = (x - mean(x)) / sqrt(var(x) + 1e-5) of each token's vector. Source: Ba, Kiros & Hinton 2016, eq. 4."""
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
 
 
 def rms_norm(x: ndarray) -> ndarray:
-    """Each token's vector, scaled to a mean square of 1: y = x / sqrt(mean(x²) + 1e-5).
-
-    Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
-    """
+    """y = x / sqrt(mean(x²) + 1e-5) of each token's vector. Source: Zhang & Sennrich 2019, eq. 4."""
     return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 1e-5)
 
 
@@ -110,10 +92,7 @@ NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 
 def normalise(x: ndarray, p: Parameters, config: ModelConfig) -> ndarray:
-    """The configured norm of each token's vector, times what the model has learned where config.norm_gain is set.
-
-    p holds norm_gain, a factor for each column. Shapes: (..., D), norm_gain (D,) -> (..., D).
-    """
+    """The configured norm of each token's vector, times p's norm_gain (D,), if config.norm_gain: (..., D) each."""
     y = NORMS[config.norm](x)
     return y * p["norm_gain"] if config.norm_gain else y
 
@@ -143,20 +122,14 @@ ACTIVATIONS = {"relu_squared": relu_squared, "gelu": gelu}
 
 
 def shift_tokens(x: ndarray, strength: ndarray) -> ndarray:
-    """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1), and x_(-1) = 0.
-
-    Shapes: x (..., T, D), s (D,) -> (..., T, D). Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
-    """
+    """y_t = x_t + s ⊙ x_(t-1), with x_(-1) = 0: (..., T, D), strength s (D,). Source: Peng et al. 2023, section 3.1."""
     y = x.copy()
     y[..., 1:, :] += strength * x[..., :-1, :]
     return y
 
 
 def cross_entropy(logits: ndarray, targets: ndarray) -> float:
-    """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
-
-    Shapes: logits (..., T, V), targets (..., T) -> (). Source: Shannon 1948, of the model's code for the text.
-    """
+    """Mean of -ln softmax(logits)[target] over the targets that are not -1, in nats: (..., T, V), (..., T) -> ()."""
     counted = targets >= 0
     rows = logits[counted]
     rows = rows - rows.max(axis=-1, keepdims=True)
@@ -205,8 +178,7 @@ def part(parameters: Parameters, prefix: str) -> Parameters:
 def block(x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0) -> ndarray:
     """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the residual stream.
 
-    p holds attention.* and mlp.*, each with its norm's gain. Shapes: (B, T, D) -> (B, T, D).
-    Source: Xiong et al. 2020, figure 1b (pre-norm).
+    p holds attention.* and mlp.*. Shapes: (B, T, D) -> (B, T, D). Source: Xiong et al. 2020, figure 1b (pre-norm).
     """
     weights = part(p, "attention.")
     x = x + attention_layer(normalise(x, weights, config), weights, config, rotation, mask)
@@ -215,10 +187,7 @@ def block(x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = N
 
 
 def embed(tokens: ndarray, parameters: Parameters, config: ModelConfig) -> ndarray:
-    """Each token's row of the embedding, plus its position's where positions are learned: (B, T) -> (B, T, D).
-
-    Raises CourseError for more tokens than the context holds.
-    """
+    """Each token's row of the embedding, plus its position's where positions are learned: (B, T) -> (B, T, D)."""
     T = tokens.shape[-1]
     if T > config.context_length:
         raise CourseError(f"{T} tokens do not fit a context of {config.context_length}: give the last ones only")
@@ -229,8 +198,7 @@ def embed(tokens: ndarray, parameters: Parameters, config: ModelConfig) -> ndarr
 def language_model(tokens: ndarray, parameters: Parameters, config: ModelConfig, mask: Mask | None = None) -> ndarray:
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
-    mask is causal unless another one is given; 0.0 lets each token see all (an encoder).
-    Raises CourseError for more tokens than the context holds.
+    mask is causal if none is given; 0.0 lets each token see all. Raises CourseError for tokens beyond the context.
     """
     x = embed(tokens, parameters, config)
     T = tokens.shape[-1]
@@ -267,8 +235,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def initialise(config: ModelConfig, rng: np.random.Generator, dtype: np.typing.DTypeLike = np.float32) -> Parameters:
     """First parameters, drawn from `rng`, with the same spreads as in PyTorch. Gains are 1.
 
-    init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
-    a branch or the model ends in (w_o, w_down, w_out) and for shifts: the first logits are all equal.
+    init "zero": matrices uniform with deviation 0.5/√in, embeddings normal with 0.5, and 0 for w_o, w_down, w_out.
     init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
     """
 

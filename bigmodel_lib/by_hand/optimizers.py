@@ -16,8 +16,8 @@ class AdamW:
     """Steps of about `lr` for each number, whatever its gradient's size, and a pull of the weights towards zero.
 
     m ← β₁ m + (1 - β₁) g;  s ← β₂ s + (1 - β₂) g²;  w ← w - lr · weight_decay · w,
-    w ← w - lr · (m / (1 - β₁ⁿ)) / (sqrt(s / (1 - β₂ⁿ)) + eps) in step n = 1, 2, …
-    parameters {name: array} are changed in place. Source: Loshchilov & Hutter 2019, algorithm 2; Kingma & Ba 2015.
+    w ← w - lr · (m / (1 - β₁ⁿ)) / (sqrt(s / (1 - β₂ⁿ)) + eps) in step n = 1, 2, …, in place.
+    Source: Loshchilov & Hutter 2019, algorithm 2; Kingma & Ba 2015.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 WORDS = 10_000  # rows of the source text's embedding; row 0 is padding
 Mask = Tensor | float
-AfterEpoch = Callable[[int], bool | None]
+AfterEpoch = Callable[[int], bool | None] | None
 
 
 class WordIndex:
@@ -24,7 +24,7 @@ class WordIndex:
 
     @staticmethod
     def words(text: str) -> list[str]:
-        """The words of a text: letters, digits and apostrophes, in lower case."""
+        """Letters, digits and apostrophes, in lower case."""
         return re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower())
 
     def encode(self, texts: Sequence[str], length: int) -> ndarray:
@@ -41,10 +41,9 @@ def lstm_steps(
 ) -> Tensor:
     """The LSTM, one word after the other: the last hidden state.
 
-    i, f, g, o = (x_t ⊙ m_x) W + (h ⊙ m_h) U + b;  c ← σ(f) c + σ(i) tanh(g);  h ← σ(o) tanh(c). The masks are drawn
-    once for a text and stay the same at every word: dropout as in Gal & Ghahramani 2016 (NeurIPS), eq. 7.
-    Shapes: x (B, T, E), w_in (E, 4 D), w_hidden (D, 4 D), bias (4 D,), mask_in (B, E), mask_hidden (B, D) -> (B, D).
-    Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+    i, f, g, o = (x_t ⊙ m_x) W + (h ⊙ m_h) U + b;  c ← σ(f) c + σ(i) tanh(g);  h ← σ(o) tanh(c).
+    Shapes: x (B, T, E), w_in (E, 4 D), w_hidden (D, 4 D), bias (4 D,), masks (B, E) and (B, D) -> (B, D).
+    Source: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Gal & Ghahramani 2016, eq. 7 (masks).
     """
     hidden = cell = x.new_zeros(len(x), w_hidden.shape[0])
     for x_t in x.unbind(dim=1):
@@ -58,10 +57,9 @@ def lstm_steps(
 class LSTMClassifier(nn.Module):
     """The source text's network: Embedding(10000, 32) → LSTM(128) → one logit, and its sigmoid is the probability.
 
-    402,561 parameters learn, as the source text's framework counts: PyTorch's second bias of an LSTM stays at zero.
-    Started as that framework does: embedding uniform within 0.05, W by Glorot, U orthogonal, biases 0 but for the
-    forget gate's 1. variational: the share of each text's embedding and hidden state that `lstm_steps` drops for all of
-    its words; dropout: the share of the last hidden state. Shapes: x (B, T) -> (B,).
+    402,561 parameters learn, as in the source text's framework, and start as there: PyTorch's second bias stays at 0.
+    variational: the share of each text's embedding and hidden state that `lstm_steps` drops for all of its words;
+    dropout: the share of the last hidden state. Shapes: x (B, T) -> (B,).
     """
 
     def __init__(self, dropout: float = 0.0, variational: float = 0.0, generator: Generator | None = None):
@@ -95,12 +93,7 @@ class LSTMClassifier(nn.Module):
 
 
 def fit_lstm(
-    model: nn.Module,
-    x: ndarray,
-    y: ndarray,
-    seed: int,
-    weight_decay: float = 0.0,
-    after_epoch: AfterEpoch | None = None,
+    model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0, after_epoch: AfterEpoch = None
 ) -> None:
     """Train as the source text does: binary cross-entropy, Adam at 0.001 with ε = 1e-7, 10 epochs of batches of 32.
 

@@ -23,8 +23,7 @@ from bigmodel_lib.training.trainer import Trainer, next_token_loss
 class Head(nn.Module):
     """z = [mean_t(s_t); s_last] w + b: from a text's mean state and its last one to a score for each label.
 
-    For two labels z is one logit and the scores are (0, z): softmax gives the second σ(z) = 1/(1 + e^-z), and the
-    cross-entropy of the loop is the binary cross-entropy. It starts at zero: all labels are equally probable.
+    For two labels z is one logit and the scores are (0, z), so that softmax gives the second σ(z). It starts at zero.
     Shapes: states (B, N, D), here (B, N), True where the text has a token -> (B, 1, C).
     """
 
@@ -44,10 +43,10 @@ class Head(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A decoder as backbone, without its matrix to the vocabulary, and a head on its states.
+    """A decoder as backbone, which it takes over without its matrix to the vocabulary, and a head on its states.
 
     Shapes: tokens (B, W, T), -1 where a text has ended -> (B, 1, C); the W windows of a text do not see each other.
-    It takes the backbone over. Raises CourseError for an encoder.
+    Raises CourseError for an encoder.
     """
 
     def __init__(self, backbone: LanguageModel, n_labels: int):
@@ -64,7 +63,7 @@ class Classifier(nn.Module):
 
 
 def classifier_from(model: LanguageModel, n_labels: int, dropout: float = 0.0) -> Classifier:
-    """A classifier with a copy of a model below a fresh head; the model itself stays as it is."""
+    """A classifier with a copy of a model below a fresh head."""
     backbone = LanguageModel(model.config.replace(dropout=dropout))
     backbone.load_state_dict(model.state_dict())
     return Classifier(backbone.to(device_of(model)), n_labels).to(device_of(model))
@@ -99,10 +98,7 @@ def classifier_run(
 
 
 def load_classifier(folder: str | os.PathLike, device: torch.device | str = "cpu") -> tuple:
-    """(classifier, tokenizer, names of the labels) of a folder that a finished run left, set to `eval`.
-
-    Raises CourseError for a folder that is missing, unfinished or of another kind.
-    """
+    """(classifier, tokenizer, names of the labels) of a finished run. Raises CourseError for any other folder."""
     folder = checkpoints.finished_folder(folder)
     names = checkpoints.read_json(folder / "labels.json")["labels"]
     config = ModelConfig.from_dict(checkpoints.read_json(folder / "config.json"))

@@ -17,10 +17,9 @@ Pairs = Sequence[tuple[list[int], list[int]]]  # (chosen, rejected)
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_before: Tensor, beta: float) -> Tensor:
-    """-ln σ(β [(ln π(y_w) - ln π_ref(y_w)) - (ln π(y_l) - ln π_ref(y_l))]), the mean over pairs.
+    """-ln σ(β [(ln π(y_w) - ln π_ref(y_w)) - (ln π(y_l) - ln π_ref(y_l))]), the mean over pairs: four of (B,) -> ().
 
-    All of shape (B,): ln p of the chosen and the rejected texts, under the model and under the reference, which is the
-    model as it was before. Source: Rafailov et al. 2023, eq. 7.
+    "before" is under the reference, the model as it was. Source: Rafailov et al. 2023, eq. 7.
     """
     margin = (chosen - chosen_before) - (rejected - rejected_before)
     return -functional.logsigmoid(beta * margin).mean()
@@ -30,8 +29,7 @@ def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_before: Tensor, rejected_b
 def log_probabilities(model: nn.Module, prompt: Tokens, rows: Sequence[Tokens], batch_size: int = 100) -> Tensor:
     """ln p of many continuations of one prompt, without gradient. Shapes: rows lists of ids -> (len(rows),)."""
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    device = device_of(model)
-    return torch.cat([log_probability(model, *batch_of(prompt, part, device)) for part in parts])
+    return torch.cat([log_probability(model, *batch_of(prompt, part, device_of(model))) for part in parts])
 
 
 def pair_batches(prompt: Tokens, pairs: Pairs, batch_size: int) -> Batches:
@@ -50,10 +48,7 @@ def pair_batches(prompt: Tokens, pairs: Pairs, batch_size: int) -> Batches:
 
 
 def preference_loss(reference: nn.Module, prompt: Tokens, pairs: Pairs, beta: float = 0.1) -> Callable[..., Tensor]:
-    """The loss of `pair_batches`, for a trainer: `dpo_loss` of what the model and the reference think of the pairs.
-
-    What the reference thinks is computed here, once: it may be the model that is trained.
-    """
+    """The loss of `pair_batches`, for a trainer; the reference, asked once and here, may be the model itself."""
     chosen_before, rejected_before = (log_probabilities(reference, prompt, rows) for rows in zip(*pairs, strict=True))
 
     def loss_fn(model: nn.Module, x: Tensor, y: Tensor, numbers: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ HEAD = ("head.w", "head.b")  # what a classifier has of its own
 
 
 def freeze(model: nn.Module, but: Sequence[str] = HEAD) -> nn.Module:
-    """Let only the named parameters learn; the others keep their values. Returns the model."""
+    """Let only the named parameters learn. Returns the model."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in but)
     return model
@@ -20,8 +20,7 @@ def freeze(model: nn.Module, but: Sequence[str] = HEAD) -> nn.Module:
 class LoRA(nn.Module):
     """W + (s/r) A B: a matrix that stays as it is, plus a product of two thin ones that learn.
 
-    Shapes: W (in, out), A (in, r) normal with deviation 1/√in, B (r, out) zero, so that nothing changes at first.
-    Source: Hu et al. 2021, eq. 3, with (in, out) matrices.
+    Shapes: W (in, out), A (in, r) normal with deviation 1/√in, B (r, out) zero. Source: Hu et al. 2021, eq. 3.
     """
 
     def __init__(self, weight: Tensor, rank: int, scale: float, generator: Generator | None = None):
