@@ -6,10 +6,8 @@ from hypothesis import strategies as st
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.batches import (
     all_windows,
-    deduplicate,
     document_batch,
     random_windows,
-    shared_ngrams,
     split_tokens,
 )
 from bigmodel_lib.text.sources import data_path, python_manual
@@ -81,16 +79,3 @@ def test_a_document_batch_is_as_long_as_its_longest_or_refused():
     assert document_batch([[1, 2, 3]], 2, rng)[0].tolist() == [[1, 2], [1, 2]]
     with pytest.raises(ValueError, match="broadcast"):
         document_batch([[1, 2, 3]], 2, rng, length=1)
-
-
-def test_shared_ngrams_are_counted_each_time():
-    train, validation = list("abcd"), list("bcxbcb")
-    assert shared_ngrams(train, validation, 2) == 2 / 5 and shared_ngrams(train, validation, 1) == 5 / 6
-    assert shared_ngrams(train, train, 4) == 1 and shared_ngrams(train, validation, 6) == 0
-    assert shared_ngrams(train, validation, 7) == 0
-
-
-def test_repeated_documents_are_kept_once():
-    documents = ["Go home.", "go  home.\n", "Stay.", "Go home now.", "Stay."]
-    assert deduplicate(documents) == ["Go home.", "Stay.", "Go home now."]
-    assert deduplicate(documents, seen=["STAY."]) == ["Go home.", "Go home now."]

@@ -1,5 +1,6 @@
 import collections
 import functools
+import itertools
 import json
 import pathlib
 
@@ -20,7 +21,6 @@ from bigmodel_lib.text.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
     WordTokenizer,
-    count_pairs,
     encode_word,
     merge_pair,
     pieces,
@@ -161,7 +161,9 @@ def test_the_fast_trainer_merges_as_the_plain_one():
     words = collections.Counter(tuple(word.encode()) for word in WORD.findall(text))
     plain = {}
     for token in range(256, 340):
-        pairs = count_pairs(words)
+        pairs = collections.Counter()
+        for word, n in words.items():
+            pairs.update({pair: n * times for pair, times in collections.Counter(itertools.pairwise(word)).items()})
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         plain[best] = token
         words = {merge_pair(word, best, token): n for word, n in words.items()}

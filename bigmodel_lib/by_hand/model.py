@@ -38,10 +38,7 @@ def attention_weights(q: ndarray, k: ndarray, mask: Mask = 0.0) -> ndarray:
 
 
 def attention(q: ndarray, k: ndarray, v: ndarray, mask: Mask = 0.0) -> ndarray:
-    """Each token's weighted average of all values: softmax(q kᵀ / √K + mask) v.
-
-    Shapes: q and k (..., T, K), v (..., T, K') -> (..., T, K'). Source: Vaswani et al. 2017, eq. 1.
-    """
+    """Each token's weighted average of all values, softmax(q kᵀ / √K + mask) v. Source: Vaswani et al. 2017, eq. 1."""
     return attention_weights(q, k, mask) @ v
 
 
@@ -176,10 +173,7 @@ def part(parameters: Parameters, prefix: str) -> Parameters:
 
 
 def block(x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0) -> ndarray:
-    """x + attention(norm(x)), then x + mlp(norm(x)): each branch adds to the residual stream.
-
-    p holds attention.* and mlp.*. Shapes: (B, T, D) -> (B, T, D). Source: Xiong et al. 2020, figure 1b (pre-norm).
-    """
+    """x + attention(norm(x)), then x + mlp(norm(x)), (B, T, D) each. Source: Xiong et al. 2020, figure 1b."""
     weights = part(p, "attention.")
     x = x + attention_layer(normalise(x, weights, config), weights, config, rotation, mask)
     weights = part(p, "mlp.")

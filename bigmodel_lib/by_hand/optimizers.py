@@ -50,10 +50,7 @@ class AdamW:
 def train(
     optimizer: AdamW, next_batch: Batches, parameters: Parameters, config: ModelConfig, steps: int, block: Pair = BLOCK
 ) -> Iterator[float]:
-    """Take `steps` steps on batches (x, y) from next_batch() and yield the loss of each, in nats per token.
-
-    The rate rises over the first 20 steps and falls to 0 over all of them.
-    """
+    """Take steps on (x, y) from next_batch() and yield each loss; the rate rises for 20 and falls to 0 over all."""
     for step in range(steps):
         x, y = next_batch()
         loss, gradients = loss_and_gradients(x, y, parameters, config, block)

@@ -54,10 +54,7 @@ def masked_pair(given: Sequence[int], wanted: Sequence[int]) -> Pair:
 
 
 def task_batch(tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[..., Pair] = masked_pair) -> Arrays:
-    """(x, y) of whole tasks, each as `pair` makes it: the loss counts on what is wanted.
-
-    Shapes: x and y (B, T), int64, with T the longest task less one; padding is 0 in x and -1 in y.
-    """
+    """(x, y) of whole tasks, (B, T) each, as `pair` makes them; padding is 0 in x and -1 in y."""
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     pairs = [pair([ids[word] for word in task.given], [ids[word] for word in task.wanted]) for task in tasks]
     x, y = zip(*pairs, strict=True)

@@ -10,30 +10,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy import ndarray
+from numpy.random import Generator
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.tokenizers import Ids, Tokenizer
 
-Batches = Callable[[np.random.Generator], tuple[ndarray, ...]]
+Batches = Callable[[Generator], tuple[ndarray, ...]]
 Arrays = tuple[ndarray, ndarray]
 WINDOWS = 8  # of a text longer than that many contexts, the first and the last half of so many are read
 
 
 def split_tokens(tokens: ndarray, context_length: int) -> Arrays:
-    """(train, validation): the last tenth, at most a million tokens, is held out for validation.
-
-    Raises CourseError if either part is shorter than one window of context_length + 1 tokens.
-    """
+    """(train, validation): the last tenth, at most a million, is held out. Raises CourseError if too short."""
     held_out = min(len(tokens) // 10, 1_000_000)
     if held_out < context_length + 1:
-        raise CourseError(
-            f"the text has {len(tokens)} tokens, its last tenth {held_out}, and a window takes {context_length + 1}: "
-            f"choose a text of at least {10 * (context_length + 1)} tokens, or a shorter context"
-        )
+        wanted = f"choose a text of at least {10 * (context_length + 1)} tokens, or a shorter context"
+        raise CourseError(f"the last tenth of {len(tokens)} tokens is shorter than {context_length + 1}: {wanted}")
     return tokens[:-held_out], tokens[-held_out:]
 
 
-def random_windows(tokens: ndarray, batch_size: int, context_length: int, rng: np.random.Generator) -> Arrays:
+def random_windows(tokens: ndarray, batch_size: int, context_length: int, rng: Generator) -> Arrays:
     """A batch of windows that start anywhere, and the same windows one token later.
 
     x[b, t] = tokens[start_b + t],  y[b, t] = tokens[start_b + t + 1]. Shapes: tokens (N,) -> x and y (B, T).
@@ -48,7 +44,7 @@ def causal_batches(tokens: ndarray, batch_size: int, context_length: int) -> Bat
     return lambda rng: random_windows(tokens, batch_size, context_length, rng)
 
 
-def mask_tokens(tokens: ndarray, mask_token: int, rng: np.random.Generator, mask_rate: float = 0.15) -> Arrays:
+def mask_tokens(tokens: ndarray, mask_token: int, rng: Generator, mask_rate: float = 0.15) -> Arrays:
     """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
 
     A place is chosen with probability mask_rate, and one place at least in each row. Of the chosen ones 80 % show
@@ -87,19 +83,14 @@ def all_windows(tokens: ndarray, batch_size: int, context_length: int) -> Iterat
 
 
 def pad(rows: Sequence[Ids], filling: int, length: int | None = None) -> ndarray:
-    """Rows of different lengths as one array, as long as the longest or `length`, filled up at their ends.
-
-    Raises ValueError for a row that does not fit.
-    """
+    """Rows filled up to the longest one or to `length`, as one array. Raises ValueError for a row that does not fit."""
     padded = np.full((len(rows), length or max(map(len, rows))), filling, dtype=np.int64)
     for place, row in zip(padded, rows, strict=True):
         place[: len(row)] = row
     return padded
 
 
-def document_batch(
-    documents: Sequence[Ids], batch_size: int, rng: np.random.Generator, length: int | None = None
-) -> Arrays:
+def document_batch(documents: Sequence[Ids], batch_size: int, rng: Generator, length: int | None = None) -> Arrays:
     """A batch of whole documents, each from its start: y[b, t] follows x[b, t], and is -1 after a document's end.
 
     Shapes: x and y (B, T), T as `pad` has it. Padding in x is 0: no target reads it under a causal mask.
@@ -125,20 +116,15 @@ def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups:
     held_out = math.ceil(test_share * n)
     if not n_labels <= held_out <= n - n_labels:
         least, most = math.ceil(100 * n_labels / n) / 100, math.floor(100 - 100 * n_labels / n) / 100
-        raise CourseError(
-            f"a test share of {test_share} holds out {held_out} of {n} different texts, and {n_labels} labels need "
-            f"{n_labels} on either side: choose a share from {least} to {most}"
-        )
+        found = f"a test share of {test_share} holds out {held_out} of {n} different texts"
+        raise CourseError(f"{found}, {n_labels} are needed on each side: choose a share from {least} to {most}")
     splitter = StratifiedShuffleSplit(1, test_size=test_share, random_state=seed)
     train, test = next(splitter.split(np.zeros(n), kinds))
     return np.concatenate([members[i] for i in train]), np.concatenate([members[i] for i in test])
 
 
 def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, context_length: int) -> list[ndarray]:
-    """The ids of each text; of one longer than WINDOWS contexts, those of its beginning and its end.
-
-    Raises CourseError that names the text for a character without an id.
-    """
+    """The ids of each text, of a longer one WINDOWS contexts of its ends. Raises CourseError that names the text."""
     documents, longest = [], WINDOWS * context_length
     for place, text in enumerate(texts):
         try:
@@ -173,7 +159,7 @@ class LabelledBatches:
         self.batch_size, self.context_length = batch_size, context_length
         self.to_come: list[list[int]] = []  # batches of this epoch: numbers of texts
 
-    def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
+    def _epoch(self, rng: Generator) -> list[list[int]]:
         """All texts in a new order; of those of eight batches, the ones of about one length go together."""
         size, batches = self.batch_size, []
         order = rng.permutation(len(self.documents)).tolist()
@@ -183,7 +169,7 @@ class LabelledBatches:
             batches += [cut[i] for i in rng.permutation(len(cut))]
         return batches
 
-    def __call__(self, rng: np.random.Generator) -> Arrays:
+    def __call__(self, rng: Generator) -> Arrays:
         self.to_come = self.to_come or self._epoch(rng)
         rows = self.to_come.pop(0)
         return pad_windows([self.documents[i] for i in rows], self.context_length), self.labels[rows][:, None]
@@ -193,21 +179,3 @@ class LabelledBatches:
 
     def load_state_dict(self, state: dict) -> None:
         self.to_come = [*state["to_come"]]
-
-
-def shared_ngrams(train: Sequence, validation: Sequence, n: int) -> float:
-    """The share of the n-grams of `validation`, each counted every time, that are in `train`, too; 0 if it has none."""
-    known = {tuple(train[i : i + n]) for i in range(len(train) - n + 1)}
-    grams = [tuple(validation[i : i + n]) for i in range(len(validation) - n + 1)]
-    return sum(gram in known for gram in grams) / max(1, len(grams))
-
-
-def deduplicate(documents: Iterable[str], seen: Iterable[str] = ()) -> list[str]:
-    """The documents, in order, without those that came before or are in `seen`; blanks and capitals do not count."""
-    seen, kept = {" ".join(text.lower().split()) for text in seen}, []
-    for text in documents:
-        plain = " ".join(text.lower().split())
-        if plain not in seen:
-            kept.append(text)
-        seen.add(plain)
-    return kept

@@ -70,10 +70,8 @@ def read_labelled(path: Path) -> Labelled:
     _, first = np.unique(groups, return_index=True)
     different = np.bincount(labels[first], minlength=len(names))
     if rare := [f"{str(names[i])!r} ({counts[i]})" for i in np.flatnonzero((counts < 5) | (different < 2))]:
-        raise CourseError(
-            f"{path} has labels with fewer than 5 rows or 2 different texts, {', '.join(rare[:5])}: "
-            "add texts, or join labels"
-        )
+        found = f"fewer than 5 rows or 2 different texts, {', '.join(rare[:5])}"
+        raise CourseError(f"{path} has labels with {found}: add texts, or join labels")
     if repeated := len(groups) - len(first):
         notes.append(
             f"{repeated:,} of {len(groups):,} texts repeat another one, but for capitals, blanks and punctuation: "
@@ -137,10 +135,8 @@ def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str
         elif label and text:
             pairs.append((label, text))
         else:
-            raise CourseError(
-                f"line {row.number} of {path} is {sign.join(row.cells)[:40]!r}: "
-                f"a label, a {SIGNS[sign]} and a text were wanted; mend or delete it"
-            )
+            wanted = f"a label, a {SIGNS[sign]} and a text were wanted; mend or delete it"
+            raise CourseError(f"line {row.number} of {path} is {sign.join(row.cells)[:40]!r}: {wanted}")
     notes = [f"its columns are separated by {SIGNS[sign]}s"] if sign != "\t" else []
     if headers:
         notes.append(f"{_lines(headers)}: a header; {named}")

@@ -73,10 +73,8 @@ def text_blocks(files: Sequence[Path], progress: Progress | None = None, what: s
         except UnicodeDecodeError as error:
             both, at = error.object, error.start  # what was left of the last block, and this one
             position, line = fed + len(block) - len(both) + at, line + both.count(b"\n", 0, at)
-            raise CourseError(
-                f"the text file {path} is not UTF-8: byte {position} (line {line}) is 0x{both[at]:02x}; "
-                f"save it as UTF-8 in your editor, or convert it with iconv"
-            ) from None
+            found = f"is not UTF-8: byte {position} (line {line}) is 0x{both[at]:02x}"
+            raise CourseError(f"the text file {path} {found}; save it as UTF-8, or convert it with iconv") from None
         fed += len(block)
         line += block.count(b"\n")
         if text:

@@ -29,17 +29,12 @@ def data_path(name: str) -> pathlib.Path:
 
 
 def python_manual() -> str:
-    """The language part of Python's manual, from the standard library; it differs a little between versions of Python.
-
-    Raises CourseError where a slimmed-down Python has left it out.
-    """
+    """Python's language manual, a little different in each version. Raises CourseError where this Python lacks it."""
     try:
         from pydoc_data.topics import topics
     except ImportError:
-        raise CourseError(
-            "the Python manual (module pydoc_data) was wanted and this Python lacks it: "
-            "install a complete Python, or name a text of your own with --text"
-        ) from None
+        wanted = "install a complete Python, or name a text of your own with --text"
+        raise CourseError(f"this Python lacks its manual (module pydoc_data): {wanted}") from None
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 
@@ -69,7 +64,10 @@ def open_text(
     A run that goes on gives the `tokenizer` that it began with. A long text is read from the cache on disk.
     Raises CourseError for a text that is not there, not UTF-8, or too short for one window.
     """
-    path, name = _located(text)
+    path = None if text is None else pathlib.Path(text).resolve()
+    name = None if path is None else str(path)
+    if path and str(text) in NAMED and not path.exists():
+        path, name = named_text(str(text)), str(text)
     if path and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)):
         tokens, tokenizer, mark = tokenised(path, kind, progress=progress)
     else:
@@ -77,14 +75,6 @@ def open_text(
         tokenizer = tokenizer or tokenizer_class(kind).train(blocks, text_size([path] if path else []))
         tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
     return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
-
-
-def _located(text: Path | None) -> tuple[pathlib.Path | None, str | None]:
-    """(path, name for a later run) of a text; a file or folder goes before a public text that is called so."""
-    if text is None:
-        return None, None
-    path = pathlib.Path(text).resolve()
-    return (named_text(str(text)), str(text)) if str(text) in NAMED and not path.exists() else (path, str(path))
 
 
 class TokenisedText(NamedTuple):
@@ -178,7 +168,5 @@ def named_text(name: str, cache: Path | None = None) -> pathlib.Path:
         return pathlib.Path(pooch.retrieve(text.url, f"sha256:{text.sha256}", text.file_name, folder))
     except (OSError, ValueError) as error:  # ValueError: the checksum
         reason = (getattr(error, "strerror", "another file came") or "no connection, or it is not there").lower()
-    raise CourseError(
-        f"the text {name!r} could not be fetched ({reason}): put {text.file_name} ({text.description}; "
-        f"SHA-256 {text.sha256}) into the folder {folder}"
-    )
+    wanted = f"{text.file_name} ({text.description}; SHA-256 {text.sha256})"
+    raise CourseError(f"the text {name!r} could not be fetched ({reason}): put {wanted} into the folder {folder}")

@@ -59,9 +59,8 @@ class Tokenizer(Protocol):
         """(N,) int64. Raises CourseError for what is no id."""
         ids = np.asarray(tokens).reshape(-1)
         if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= self.vocab_size):
-            raise CourseError(
-                f"token ids from 0 to {self.vocab_size - 1} were wanted, {ids.min()} … {ids.max()} were given"
-            )
+            wanted = f"token ids from 0 to {self.vocab_size - 1} were wanted"
+            raise CourseError(f"{wanted}, {ids.min()} … {ids.max()} were given")
         return ids.astype(np.int64)
 
 
@@ -105,10 +104,9 @@ class CharacterTokenizer(Tokenizer):
         ids = np.searchsorted(self._codes, codes).clip(max=self.vocab_size - 1)
         unknown = np.flatnonzero(self._codes[ids] != codes)
         if unknown.size:
-            raise CourseError(
-                f"the character {_name_of(text[unknown[0]])} at position {unknown[0]} is not among the "
-                f"{self.vocab_size} that this tokenizer knows: leave it out, or train with the bytes tokenizer"
-            )
+            found = f"the character {_name_of(text[unknown[0]])} at position {unknown[0]}"
+            known = f"the {self.vocab_size} that this tokenizer knows"
+            raise CourseError(f"{found} is not among {known}: leave it out, or train with the bytes tokenizer")
         return ids.astype(np.int32)
 
     def decode(self, tokens: Ids) -> str:
@@ -152,15 +150,6 @@ BPE_SIZE = 1024  # tokens that `--tokenizer bpe` learns from its text
 SAMPLE = 4_000_000  # bytes, at most, from which byte-pair merges are learned: of a longer text, pieces all over it
 
 
-def count_pairs(words: Mapping[tuple[int, ...], int]) -> collections.Counter:
-    """How often each pair of neighbours stands in words {tuple of ids: how often}."""
-    pairs = collections.Counter()
-    for word, times in words.items():
-        for pair in itertools.pairwise(word):
-            pairs[pair] += times
-    return pairs
-
-
 def merge_pair(word: tuple[int, ...], pair: Pair, token: int) -> tuple[int, ...]:
     """The word with each `pair` replaced by `token`, from left to right."""
     merged, i = [], 0
@@ -192,8 +181,8 @@ def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     """{pair: token} of the merges that a text asks for, in order: each time its most frequent pair.
 
     Of equally frequent pairs the one with the smaller ids is merged. It ends at vocab_size tokens, 256 of them bytes,
-    or where no pair is left twice. `count_pairs` and `merge_pair`, again and again, give the same merges, but here only
-    what a merge changes is counted again. Raises CourseError for a vocab_size under 256 and for what is no Unicode.
+    or where no pair is left twice. Only what a merge changes is counted again.
+    Raises CourseError for a vocab_size under 256 and for what is no Unicode.
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
@@ -315,10 +304,9 @@ class WordTokenizer(Tokenizer):
             found = self._word.match(text, position)
             if found is None:
                 stranger = text[position:].split()[0][:20]
-                raise CourseError(
-                    f"{stranger!r} at position {text.index(stranger, position)} is not among the {self.vocab_size} "
-                    "words that this tokenizer knows: use bytes or bpe for a text of your own"
-                )
+                found = f"{stranger!r} at position {text.index(stranger, position)}"
+                known = f"the {self.vocab_size} words that this tokenizer knows"
+                raise CourseError(f"{found} is not among {known}: use bytes or bpe for a text of your own")
             ids.append(self._ids[found[1]])
             position = found.end()
         return np.array(ids, dtype=np.int32)
