@@ -190,10 +190,7 @@ def embed(tokens: ndarray, parameters: Parameters, config: ModelConfig) -> ndarr
 
 
 def language_model(tokens: ndarray, parameters: Parameters, config: ModelConfig, mask: Mask | None = None) -> ndarray:
-    """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
-
-    mask is causal if none is given; 0.0 lets each token see all. Raises CourseError for tokens beyond the context.
-    """
+    """tokens (B, T) -> logits (B, T, V) of what follows; mask: causal if not given, 0.0 lets each token see all."""
     x = embed(tokens, parameters, config)
     T = tokens.shape[-1]
     if mask is None:

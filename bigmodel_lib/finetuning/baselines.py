@@ -95,10 +95,7 @@ class LSTMClassifier(nn.Module):
 def fit_lstm(
     model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0, after_epoch: AfterEpoch = None
 ) -> None:
-    """Train as the source text does: binary cross-entropy, Adam at 0.001 with ε = 1e-7, 10 epochs of batches of 32.
-
-    Shapes: x (N, T), y (N,). after_epoch(epoch) may return True to stop.
-    """
+    """Train on x (N, T) and y (N,) as the source text does, 10 epochs; after_epoch(epoch) may return True to stop."""
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, eps=1e-7, weight_decay=weight_decay)
     inputs, targets, rng = torch.from_numpy(x), torch.from_numpy(y).float(), np.random.default_rng(seed)

@@ -27,10 +27,7 @@ def words_for(world: StoryWorld, slot: str) -> Iterable[str]:
 
 
 def reads_as(world: StoryWorld, construction: Construction, sentence: list[str]) -> bool:
-    """Whether a sentence (its tokens) is a construction with some filling, whatever the scene.
-
-    Each slot needs one word that agrees with all its places: “Anna … she”. A subject may be a pronoun.
-    """
+    """Whether a sentence (its tokens) is a construction with words that agree in all their places, as “Anna … she”."""
     if not construction.fits(sentence):
         return False
     possible: dict[str, set[str]] = {}

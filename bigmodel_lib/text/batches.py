@@ -124,7 +124,7 @@ def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups:
 
 
 def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, context_length: int) -> list[ndarray]:
-    """The ids of each text, of a longer one WINDOWS contexts of its ends. Raises CourseError that names the text."""
+    """The ids of each text, of a long one those of WINDOWS contexts. Raises CourseError that names the text."""
     documents, longest = [], WINDOWS * context_length
     for place, text in enumerate(texts):
         try:
@@ -138,13 +138,10 @@ def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, context_length: int
 
 
 def pad_windows(documents: Sequence[ndarray], context_length: int) -> ndarray:
-    """Texts of different lengths as one array of windows, -1 where a text has ended.
-
-    Shapes: documents (n,) each -> (B, W, T), W windows of T tokens, as many as the longest text needs.
-    """
+    """Texts of (n,) tokens each -> (B, W, T): W windows, as many as the longest text needs, -1 where one has ended."""
     longest = max(map(len, documents))
     windows, length = -(-longest // context_length), min(longest, context_length)
-    return pad(documents, -1, windows * length).reshape(-1, windows, length)
+    return pad(documents, -1, windows * length).reshape(len(documents), windows, length)
 
 
 class LabelledBatches:

@@ -56,8 +56,7 @@ class Columns(NamedTuple):
 def read_labelled(path: Path) -> Labelled:
     """The rows of a UTF-8 file: `label<TAB>text` each, or as a header row says; commas or semicolons will do, too.
 
-    Cells may be quoted by the rules of csv. Raises CourseError for a row without a label or text, for header rows that
-    differ, and for labels that are too few, or have too few texts to split.
+    Raises CourseError for rows without a label or text, for header rows that differ, and for too few labels or texts.
     """
     pairs, notes = _labels_and_texts(read_text(path).split("\n"), path)
     merged, spelled = _merge_spellings([label for label, _ in pairs])
@@ -73,10 +72,8 @@ def read_labelled(path: Path) -> Labelled:
         found = f"fewer than 5 rows or 2 different texts, {', '.join(rare[:5])}"
         raise CourseError(f"{path} has labels with {found}: add texts, or join labels")
     if repeated := len(groups) - len(first):
-        notes.append(
-            f"{repeated:,} of {len(groups):,} texts repeat another one, but for capitals, blanks and punctuation: "
-            "copies are held out together or not at all"
-        )
+        found = f"{repeated:,} of {len(groups):,} texts repeat another one, but for capitals, blanks and punctuation"
+        notes.append(f"{found}: copies are held out together or not at all")
     if torn := len({*zip(groups, labels, strict=True)}) - len(first):
         notes.append(f"copies that have another label than the first of them: {torn:,}")
     return Labelled([text for _, text in pairs], labels, tuple(map(str, names)), groups, tuple(notes))

@@ -62,8 +62,7 @@ def _blocks(files: Sequence[Path], progress: Progress | None = None, what: str =
 def text_blocks(files: Sequence[Path], progress: Progress | None = None, what: str = "reading") -> Iterator[str]:
     """Yield the text of all files, with two line ends between two of them.
 
-    Byte-order marks are left out, and lines end in "\\n" however they end in a file.
-    Raises CourseError for a file that is missing, unreadable or not UTF-8 (saying where), and where there is no text.
+    Byte-order marks are left out; all lines end in "\\n". Raises CourseError for files that are no text in UTF-8.
     """
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
     before, between, fed, line = "", "", 0, 1

@@ -61,8 +61,7 @@ def open_text(
 ) -> Source:
     """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
-    A run that goes on gives the `tokenizer` that it began with. A long text is read from the cache on disk.
-    Raises CourseError for a text that is not there, not UTF-8, or too short for one window.
+    A run that goes on gives its `tokenizer`. Raises CourseError for a text that is missing, not UTF-8, or too short.
     """
     path = None if text is None else pathlib.Path(text).resolve()
     name = None if path is None else str(path)
@@ -86,10 +85,7 @@ class TokenisedText(NamedTuple):
 
 
 def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Report = None) -> TokenisedText:
-    """The tokens of a file or folder, as `encode` gives them for the whole text; encoded once, only opened later.
-
-    Raises CourseError for an unknown kind, a text that cannot be read, a cache folder that cannot be written.
-    """
+    """The tokens of a file or folder, encoded once. Raises CourseError for what cannot be read, or kept in a cache."""
     import pooch
 
     tokenizer_class(kind)  # refuses an unknown kind at once

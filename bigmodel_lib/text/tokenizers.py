@@ -230,8 +230,7 @@ def _sample(blocks: Iterable[str], size: int) -> str:
 class BPETokenizer(ByteTokenizer):
     """Bytes, and longer runs of bytes that are often together: nothing is unknown, and common words are one token.
 
-    merges {pair: token} from `train_bpe`. Raises CourseError for merges of tokens that are not there yet.
-    Source: Sennrich et al. 2016; on bytes: Radford et al. 2019. A production tokenizer gives the same ids faster.
+    Raises CourseError for merges of tokens that are not there yet. Source: Sennrich et al. 2016; Radford et al. 2019.
     """
 
     kind = "bpe"
