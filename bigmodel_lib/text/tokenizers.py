@@ -303,9 +303,9 @@ class WordTokenizer(Tokenizer):
             found = self._word.match(text, position)
             if found is None:
                 stranger = text[position:].split()[0][:20]
-                found = f"{stranger!r} at position {text.index(stranger, position)}"
+                unknown = f"{stranger!r} at position {text.index(stranger, position)}"
                 known = f"the {self.vocab_size} words that this tokenizer knows"
-                raise CourseError(f"{found} is not among {known}: use bytes or bpe for a text of your own")
+                raise CourseError(f"{unknown} is not among {known}: use bytes or bpe for a text of your own")
             ids.append(self._ids[found[1]])
             position = found.end()
         return np.array(ids, dtype=np.int32)
