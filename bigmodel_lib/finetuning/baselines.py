@@ -10,6 +10,8 @@ import torch
 from numpy import ndarray
 from torch import Generator, Tensor, nn
 
+from bigmodel_lib.model.devices import device_of, to_device
+
 WORDS = 10_000  # rows of the source text's embedding; row 0 is padding
 Mask = Tensor | float
 AfterEpoch = Callable[[int], bool | None] | None
@@ -68,20 +70,22 @@ class LSTMClassifier(nn.Module):
         self.embedding = nn.Embedding(WORDS, 32)
         self.lstm = nn.LSTM(32, 128, batch_first=True)
         self.dense = nn.Linear(128, 1)
+        lstm: Any = self.lstm
         with torch.no_grad():
             self.embedding.weight.uniform_(-0.05, 0.05, generator=generator)
-            nn.init.xavier_uniform_(self.lstm.weight_ih_l0, generator=generator)
-            nn.init.orthogonal_(self.lstm.weight_hh_l0, generator=generator)
-            self.lstm.bias_ih_l0.zero_()[128:256] = 1.0
-            self.lstm.bias_hh_l0.zero_().requires_grad_(False)
+            nn.init.xavier_uniform_(lstm.weight_ih_l0, generator=generator)
+            nn.init.orthogonal_(lstm.weight_hh_l0, generator=generator)
+            lstm.bias_ih_l0.zero_()[128:256] = 1.0
+            lstm.bias_hh_l0.zero_().requires_grad_(False)
             nn.init.xavier_uniform_(self.dense.weight, generator=generator)
             self.dense.bias.zero_()
 
     def _mask(self, x: Tensor, share: float) -> Tensor:
-        return (torch.rand(x.shape, generator=self.generator) >= share).to(x) / (1.0 - share)
+        return (torch.rand(x.shape, generator=self.generator) >= share).to(x) / (1.0 - share)  # drawn on the CPU
 
     def forward(self, x: Tensor) -> Tensor:
-        x, lstm = self.embedding(x), self.lstm
+        x = self.embedding(x)
+        lstm: Any = self.lstm
         if self.training and self.variational:
             masks = [self._mask(x.new_empty(len(x), width), self.variational) for width in (32, 128)]
             last = lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)
@@ -98,10 +102,11 @@ def fit_lstm(
     """Train on x (N, T) and y (N,) as the source text does, 10 epochs; after_epoch(epoch) may return True to stop."""
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3, eps=1e-7, weight_decay=weight_decay)
-    inputs, targets, rng = torch.from_numpy(x), torch.from_numpy(y).float(), np.random.default_rng(seed)
+    device, rng = device_of(model), np.random.default_rng(seed)
+    inputs, targets = to_device(x, device), to_device(y, device).float()
     for epoch in range(1, 11):
         model.train()
-        for rows in torch.from_numpy(rng.permutation(len(x))).split(32):
+        for rows in to_device(rng.permutation(len(x)), device).split(32):
             loss = nn.functional.binary_cross_entropy_with_logits(model(inputs[rows]), targets[rows])
             optimizer.zero_grad()
             loss.backward()
@@ -114,8 +119,8 @@ def fit_lstm(
 @torch.no_grad()
 def lstm_log_probs(model: nn.Module, x: ndarray) -> ndarray:
     """ln p of both labels for every row of x. Shapes: (N, T) -> (N, 2)."""
-    z = model.eval()(torch.from_numpy(x))
-    return nn.functional.logsigmoid(torch.stack([-z, z], dim=1)).numpy()
+    z = model.eval()(to_device(x, device_of(model)))
+    return nn.functional.logsigmoid(torch.stack([-z, z], dim=1)).cpu().numpy()
 
 
 def linear_model() -> Any:

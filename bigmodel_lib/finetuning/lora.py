@@ -36,7 +36,8 @@ class LoRA(nn.Module):
 
 def adapted_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """(layer, name) of every matrix in a model's blocks that LoRA adds to, of a classifier's backbone as well."""
-    for block in getattr(model, "backbone", model).blocks:
+    language_model: Any = getattr(model, "backbone", model)
+    for block in language_model.blocks:
         for layer in (block.attention, block.mlp):
             yield from ((layer, name) for name in ADAPTED if getattr(layer, name, None) is not None)
 

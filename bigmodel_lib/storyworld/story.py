@@ -131,7 +131,7 @@ class Story:
         return history
 
     @staticmethod
-    def _carriers(word, step, scene, carried) -> set:
+    def _carriers(word: str, step: Step, scene: Scene, carried: dict) -> set:
         """The tokens that carry a word which a sentence means but does not say: a place through who is there."""
         if word in scene.places:
             there = [p for p in step.filling if scene.place.get(p) == word and ("person", p) in carried]
@@ -151,7 +151,7 @@ class Story:
         start = 0
         for step, sentence in zip(self.steps, self.sentences, strict=True):
             if step.pronoun:
-                found[start] = last[step.filling[step.construction.subject]]
+                found[start] = last[step.filling[step.construction.subject or 0]]
             for position, slot in step.construction.marks:
                 if sentence[position] == step.filling[slot]:
                     last[step.filling[slot]] = start + position
@@ -182,7 +182,7 @@ class Story:
                 found.append(self._question(reason, words, support))
         return found
 
-    def _question(self, kind, words, support) -> Question:
+    def _question(self, kind: str, words: dict[str, Any], support: set) -> Question:
         english, answer, chinese, chinese_answer = said.QUESTIONS[kind]
         sources = {self.antecedents[p] for p in support if p in self.antecedents}
         return Question(
