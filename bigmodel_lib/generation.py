@@ -3,11 +3,11 @@
 import collections
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from bigmodel_lib.errors import CourseError
@@ -20,15 +20,18 @@ Tokens = Sequence[int] | ndarray  # (N,) ids
 
 
 class Sampling(TypedDict, total=False):
-    """How tokens are drawn: see `sampling_distribution`; `seed` is that of the draws."""
+    """How tokens are drawn: see `sampling_distribution`."""
 
     temperature: float
     top_k: int
     top_p: float
-    seed: int
 
 
-# From logits to a token
+class Drawing(Sampling, total=False):
+    """The same, and where a text ends: at the token `stop`, of which none is drawn before `min_tokens` others."""
+
+    stop: int | None
+    min_tokens: int
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -72,9 +75,7 @@ def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int =
     return keep_top_p(keep_top_k(logits / temperature, top_k), top_p).softmax(dim=-1)
 
 
-def sample_next(
-    logits: Tensor, temperature: float, top_k: int, generator: torch.Generator, top_p: float = 1.0
-) -> Tensor:
+def sample_next(logits: Tensor, temperature: float, top_k: int, generator: Generator, top_p: float = 1.0) -> Tensor:
     """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...)."""
     if temperature == 0:
         return logits.argmax(dim=-1)
@@ -83,23 +84,16 @@ def sample_next(
     return drawn.reshape(logits.shape[:-1])
 
 
-# Writing
-
-
 def check_settings(
-    model: LanguageModel, tokens: Tokens, n_tokens: int, temperature: float, top_k: int, top_p: float
+    model: LanguageModel, tokens: Tokens, n_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> None:
     """Raises CourseError for a model that cannot write, an empty prompt or an impossible setting."""
     if not model.config.causal:
-        raise CourseError(
-            "this model was trained to guess hidden tokens (an encoder) and cannot write: use a causal one"
-        )
+        raise CourseError("this model guesses hidden tokens (an encoder) and cannot write: use a causal one")
     if len(tokens) == 0:
         raise CourseError("a prompt of at least one token was wanted, none was given: write a first word")
     if not (math.isfinite(temperature) and temperature >= 0):
-        raise CourseError(
-            f"temperature {temperature} is not 0 or more: choose 0 for the likeliest token, 1 for the model's own"
-        )
+        raise CourseError(f"temperature {temperature} is not 0 or more: 0 takes the likeliest token, 1 changes nothing")
     if top_k < 0 or n_tokens < 0:
         raise CourseError(f"top_k {top_k} and tokens {n_tokens} must be 0 or more: choose such")
     if not 0 < top_p <= 1:
@@ -114,83 +108,69 @@ def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = No
         return model.unembed(last).float().cpu()
 
 
-def generate(
-    model: LanguageModel,
-    tokens: Tokens,
-    n_tokens: int,
-    temperature: float = 0.8,
-    top_k: int = 0,
-    seed: int = 0,
-    *,
-    top_p: float = 1.0,
-    stop: int | None = None,
-    min_tokens: int = 0,
-) -> Iterator[int]:
-    """Yield up to n_tokens ids that follow `tokens` (N,), one at a time; after `stop`, which is yielded, none.
-
-    The last T tokens of the prompt are read at once, each later one alone, with a cache. Beyond T tokens each sees the
-    last T keys, which is not the same as running the last T tokens again: a key still carries what its token had seen.
-    Learned positions end at T, so there the last T tokens are run again. min_tokens: so many come before `stop`.
-    Raises CourseError for an empty prompt or impossible settings.
-    """
-    check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
-    T, generator = model.config.context_length, torch.Generator().manual_seed(seed)
-    window = [int(token) for token in tokens][-T:]
-    cache, unread = KVCache(model), window
-    for place in range(n_tokens):
-        if model.config.positions == "learned" and cache.position == T:
-            logits = next_logits(model, torch.tensor([window], device=model.device))[0]
-        else:
-            logits = next_logits(model, torch.tensor([unread], device=model.device), cache)[0]
-        if stop is not None and place < min_tokens:
-            logits = forbid(logits, stop)
-        token = int(sample_next(logits, temperature, top_k, generator, top_p))
-        yield token
-        if token == stop:
-            return
-        window, unread = [*window, token][-T:], [token]
-
-
-def generate_many(
+def generate_rows(
     model: LanguageModel,
     tokens: Tokens,
     n_samples: int,
     n_tokens: int,
-    generator: torch.Generator,
-    *,
+    generator: Generator,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
     stop: int | None = None,
     min_tokens: int = 0,
-) -> list[list[int]]:
-    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), N up to T, drawn side by side in one batch.
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield, up to n_tokens times, the rows that have not ended and the token that each draws, side by side.
 
-    A list ends with `stop` if it came; rows that have ended leave the batch. Raises CourseError as `generate` does,
-    and where learned positions do not reach.
+    The last T tokens of the prompt are read at once, each later one alone, with a cache. Beyond T tokens each sees the
+    last T keys, which is not the same as running the last T tokens again: a key still carries what its token had seen.
+    Learned positions end at T, so there the last T tokens are run again.
+    Raises CourseError for an empty prompt or impossible settings.
     """
     check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
-    if model.config.positions == "learned" and len(tokens) + n_tokens - 1 > model.config.context_length:
-        raise CourseError(
-            f"{len(tokens)} tokens and {n_tokens} more do not fit {model.config.context_length} learned positions: "
-            f"ask for fewer"
-        )
-    cache, written, alive = KVCache(model, n_samples), [[] for _ in range(n_samples)], list(range(n_samples))
-    unread = torch.tensor([[int(t) for t in tokens]], device=model.device).expand(n_samples, -1)
+    cache, rows, T = KVCache(model, n_samples), list(range(n_samples)), model.config.context_length
+    window = torch.tensor([[int(token) for token in tokens][-T:]], device=model.device).expand(n_samples, -1)
+    unread = window
     for place in range(n_tokens):
-        logits = next_logits(model, unread, cache)
+        full = model.config.positions == "learned" and cache.position == T
+        logits = next_logits(model, window) if full else next_logits(model, unread, cache)
         if stop is not None and place < min_tokens:
             logits = forbid(logits, stop)
         drawn = sample_next(logits, temperature, top_k, generator, top_p)
-        for row, token in zip(alive, drawn.tolist(), strict=True):
-            written[row].append(token)
-        going = torch.ones_like(drawn, dtype=torch.bool) if stop is None else drawn != stop
-        alive = [row for row, goes in zip(alive, going.tolist(), strict=True) if goes]
-        if not alive:
-            break
-        if len(alive) < len(drawn):
-            cache.keep(going.to(model.device))
+        yield rows, drawn.tolist()
+        going = [i for i, token in enumerate(drawn.tolist()) if token != stop]
+        if not going:
+            return
+        if len(going) < len(rows):
+            rows, window = [rows[i] for i in going], window[going]
+            cache.keep(going)
         unread = drawn[going][:, None].to(model.device)
+        window = torch.cat([window, unread], dim=1)[:, -T:]
+
+
+def generate(
+    model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Unpack[Drawing]
+) -> Iterator[int]:
+    """Yield up to n_tokens ids that follow `tokens` (N,), one at a time, as `generate_rows` draws them.
+
+    The last one is `stop` if it came. The temperature is 0.8 unless given.
+    """
+    settings: Drawing = {"temperature": 0.8, **how}
+    for _, (token,) in generate_rows(model, tokens, 1, n_tokens, Generator().manual_seed(seed), **settings):
+        yield token
+
+
+def generate_many(
+    model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, **how: Unpack[Drawing]
+) -> list[list[int]]:
+    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), as `generate_rows` draws them in one batch.
+
+    A list ends with `stop` if it came.
+    """
+    written: list[list[int]] = [[] for _ in range(n_samples)]
+    for rows, drawn in generate_rows(model, tokens, n_samples, n_tokens, generator, **how):
+        for row, token in zip(rows, drawn, strict=True):
+            written[row].append(token)
     return written
 
 
@@ -199,16 +179,16 @@ def stream(
     tokenizer: Tokenizer,
     prompt: str,
     n_tokens: int = 200,
-    *,
     stop: str = "",
-    **sampling: Unpack[Sampling],
+    seed: int = 0,
+    **how: Unpack[Sampling],
 ) -> Iterator[str]:
     """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given.
 
     Each text begins with the one before it: bytes that may be the start of a character wait for the rest of it.
     """
     written: list[int] = []
-    for token in generate(model, tokenizer.encode(prompt), n_tokens, **sampling):
+    for token in generate(model, tokenizer.encode(prompt), n_tokens, seed, **how):
         written.append(token)
         text = tokenizer.decode(written)
         if stop and stop in text:
@@ -217,21 +197,9 @@ def stream(
         yield text if len(written) == n_tokens else text.removesuffix("\ufffd")
 
 
-def write(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    n_tokens: int = 200,
-    *,
-    stop: str = "",
-    **sampling: Unpack[Sampling],
-) -> str:
-    """The text that follows a prompt. Raises CourseError for a prompt with a character that the tokenizer lacks."""
-    growing = stream(model, tokenizer, prompt, n_tokens, stop=stop, **sampling)
-    return collections.deque(growing, maxlen=1).pop() if n_tokens else ""
-
-
-# Whole continuations
+def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int = 200, **how: Any) -> str:
+    """The text that follows a prompt, as in `stream`. Raises CourseError for a character that the tokenizer lacks."""
+    return collections.deque(stream(model, tokenizer, prompt, n_tokens, **how), maxlen=1).pop() if n_tokens else ""
 
 
 def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -410,11 +410,10 @@ def test_impossible_settings_are_refused(random_model, changes, words):
         write(random_model(vocab_size=256), ByteTokenizer(), **{"prompt": "x", "n_tokens": 3, **changes})
 
 
-def test_many_rows_refuse_what_learned_positions_cannot_hold(random_model):
-    model = random_model(positions="learned")
-    assert len(generate_many(model, [1, 2], 2, 11, torch.Generator())[0]) == 11
-    with pytest.raises(CourseError, match="2 tokens and 12 more do not fit 12 learned positions"):
-        generate_many(model, [1, 2], 2, 12, torch.Generator())
+def test_many_rows_go_on_beyond_learned_positions_as_one_does(random_model):
+    model = random_model(3, 0.3, torch.float64, positions="learned")
+    alone = list(generate(model, [1, 2], 30, temperature=0))
+    assert generate_many(model, [1, 2], 2, 30, torch.Generator(), temperature=0) == [alone, alone]
 
 
 def test_the_command_takes_top_p_and_stop(random_model, tmp_path, capsys):

@@ -204,7 +204,7 @@ def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, text_file
     model, tokenizer = checkpoints.load_model(out)
     assert not model.config.causal and model.config.vocab_size == tokenizer.vocab_size + 1
     assert generate.main(["--checkpoint", str(out), "--prompt", "a"]) == 2
-    assert "an encoder) and cannot write: use a causal one" in capsys.readouterr().err
+    assert "(an encoder) and cannot write: use a causal one" in capsys.readouterr().err
 
 
 def test_the_curve_is_a_table_that_grows_with_the_run(tmp_path, text_file):

@@ -152,7 +152,7 @@ class WriteWithMe:
 
         self.model, self.tokenizer, self.shown = model, tokenizer, shown
         self.start = tokenizer.encode(prompt).tolist()
-        check_settings(model, self.start, 1, 1.0, 0, 1.0)
+        check_settings(model, self.start, 1)
         self.generator = torch.Generator().manual_seed(seed)
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
         self.written: list[int] = []
