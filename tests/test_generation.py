@@ -710,7 +710,7 @@ def test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for(random_model
     learned = random_model(positions="learned")
     full = KVCache(learned, 3)
     read(learned, random_tokens(), full)
-    with pytest.raises(CourseError, match="1 tokens were given after 12 others, and the model has 12 learned"):
+    with pytest.raises(CourseError, match="1 tokens were given after 12 others, and the context holds 12: start a new"):
         read(learned, random_tokens()[:, :1], full)
 
 

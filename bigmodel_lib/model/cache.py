@@ -33,21 +33,11 @@ class KVCache:
         self.context_length, self.learned = c.context_length, c.positions == "learned"
 
     def check_room(self, n: int) -> None:
-        """Raises CourseError for more tokens at once than can be read: up to T in all, then one by one.
-
-        Learned positions end at T.
-        """
-        beyond = self.position + n > self.context_length
-        if beyond and self.learned:
-            raise CourseError(
-                f"{n} tokens were given after {self.position} others, and the model has {self.context_length} learned "
-                "positions: start a new cache with the last tokens"
-            )
-        if beyond and n > 1:
-            raise CourseError(
-                f"{n} tokens were given after {self.position} others, and the context holds {self.context_length}: "
-                "give those beyond it one by one"
-            )
+        """Raises CourseError for what cannot be read: beyond T, several at once, or any with learned positions."""
+        if self.position + n > self.context_length and (self.learned or n > 1):
+            advice = "start a new cache with the last tokens" if self.learned else "give those beyond it one by one"
+            given = f"{n} tokens were given after {self.position} others"
+            raise CourseError(f"{given}, and the context holds {self.context_length}: {advice}")
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keep the keys and values of n new tokens, (B, H, n, K); returns all that the last of them may look at."""
@@ -79,5 +69,4 @@ class KVCache:
 
     def count_numbers(self) -> int:
         """How many numbers the cache holds."""
-        parts = [*self.keys, *self.values, *self.last.values()]
-        return sum(part.numel() for part in parts)
+        return sum(part.numel() for part in (*self.keys, *self.values, *self.last.values()))

@@ -17,9 +17,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if "cuda" in there else there[-1])
     if name.split(":")[0] not in there:
-        raise CourseError(
-            f"device {name} is not there, this PyTorch sees {', '.join(there)}: choose one of these, or auto"
-        )
+        seen = ", ".join(there)
+        raise CourseError(f"device {name} is not there, this PyTorch sees {seen}: choose one of these, or auto")
     return torch.device(name)
 
 
@@ -43,9 +42,8 @@ def compiled(model: torch.nn.Module) -> torch.nn.Module:
         torch.compile(torch.sin)(torch.ones(8, device=next(model.parameters()).device))
     except Exception as error:  # it may end in any of many, also of packages that do the compiling
         reason = str(error).strip().split("\n")[0][:150]
-        raise CourseError(
-            f"this machine cannot compile the model ({reason}): install a C++ compiler, or leave out --compile"
-        ) from None
+        advice = "install a C++ compiler, or leave out --compile"
+        raise CourseError(f"this machine cannot compile the model ({reason}): {advice}") from None
     return cast(torch.nn.Module, torch.compile(model))
 
 

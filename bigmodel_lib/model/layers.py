@@ -41,8 +41,7 @@ NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 def relu_squared_plain(x: Tensor) -> Tensor:
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
-    positive = torch.relu(x)
-    return positive * positive
+    return torch.relu(x).square()
 
 
 class _ReluSquared(torch.autograd.Function):
@@ -70,11 +69,8 @@ def gelu(x: Tensor) -> Tensor:
     return functional.gelu(x)
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu_squared": relu_squared,
-    "gelu": gelu,
-    "swiglu": functional.silu,
-}  # swiglu: of its gate
+Activation = Callable[[Tensor], Tensor]
+ACTIVATIONS: dict[str, Activation] = {"relu_squared": relu_squared, "gelu": gelu, "swiglu": functional.silu}
 
 
 def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> Tensor:
@@ -116,11 +112,9 @@ def attention_scores(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
     Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T). Source: Vaswani et al. 2017, section 3.2.3.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    if not causal:
-        return scores
     n, T = scores.shape[-2:]
     future = torch.ones(n, T, dtype=torch.bool, device=q.device).triu(1 + T - n)
-    return scores.masked_fill(future, -math.inf)
+    return scores.masked_fill(future, -math.inf) if causal else scores
 
 
 def attention_weights(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
@@ -229,9 +223,8 @@ class Attention(Branch):
         self.norm = NORMS[config.norm] if config.qk_norm else None
         self.causal = config.causal
         D, narrow = config.d_model, config.n_key_heads * config.d_head
-        self.w_q, self.w_k, self.w_v, self.w_o = (
-            nn.Parameter(torch.empty(size)) for size in ((D, D), (D, narrow), (D, narrow), (D, D))
-        )
+        sizes = ((D, D), (D, narrow), (D, narrow), (D, D))
+        self.w_q, self.w_k, self.w_v, self.w_o = (nn.Parameter(torch.empty(size)) for size in sizes)
         self.add_small_parameters(config)
 
     def queries_and_keys(self, x: Tensor, rotation: Tables | None) -> tuple[Tensor, Tensor]:

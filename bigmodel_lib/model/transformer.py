@@ -8,19 +8,9 @@ from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model import layers
 from bigmodel_lib.model.cache import KVCache
-from bigmodel_lib.model.layers import (
-    MLP,
-    NGRAM_DROPOUT,
-    NGRAM_ROWS,
-    NORMS,
-    Attention,
-    Hooks,
-    Tables,
-    hooked,
-    ngram_rows,
-    rope_tables,
-)
+from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Tables, hooked, rope_tables
 
 HOOKS = {  # what a hook sees, in the order of the walk
     "stream": "the residual stream before each block and, with layer = L, after the last: (B, T, D)",
@@ -77,7 +67,7 @@ class LanguageModel(nn.Module):
         V, D, T = config.vocab_size, config.d_model, config.context_length
         self.token_embedding = nn.Parameter(torch.empty(V, D))
         self.position_embedding = nn.Parameter(torch.empty(T, D)) if config.positions == "learned" else None
-        rows = (config.ngrams - 1) * NGRAM_ROWS, D
+        rows = (config.ngrams - 1) * layers.NGRAM_ROWS, D
         self.ngram_embedding = nn.Parameter(torch.empty(rows)) if config.ngrams > 1 else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.w_out = None if config.tied else nn.Parameter(torch.empty(D, V))
@@ -107,8 +97,8 @@ class LanguageModel(nn.Module):
         x = functional.embedding(tokens, self.token_embedding)
         if self.ngram_embedding is not None:
             run = tokens if cache is None else cache.run_of(tokens)
-            rows = ngram_rows(run, self.config.vocab_size, self.config.ngrams)[..., -T:]
-            kept = functional.dropout(x.new_ones(rows.shape), NGRAM_DROPOUT, self.training)
+            rows = layers.ngram_rows(run, self.config.vocab_size, self.config.ngrams)[..., -T:]
+            kept = functional.dropout(x.new_ones(rows.shape), layers.NGRAM_DROPOUT, self.training)
             x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
         return x if self.position_embedding is None else x + self.position_embedding[start : start + T]
 
@@ -140,9 +130,7 @@ class LanguageModel(nn.Module):
         if cache is not None:
             cache.check_room(T)
         elif T > self.config.context_length:
-            raise CourseError(
-                f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones only"
-            )
+            raise CourseError(f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones")
         for name in hooks or ():
             if name not in HOOKS:
                 raise CourseError(f"no hook is named {name!r}: choose one of {', '.join(HOOKS)}")
