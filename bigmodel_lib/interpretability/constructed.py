@@ -29,7 +29,7 @@ def induction_by_hand(vocab_size: int = 8, context_length: int = 16, sharpness: 
     ))  # fmt: skip
     for parameter in model.parameters():
         parameter.zero_()
-    token, previous, answer, position = (torch.eye(D)[a:b] for a, b in ((0, V), (V, 2 * V), (2 * V, 3 * V), (3 * V, D)))
+    token, previous, answer, position = torch.eye(D).split([V, V, V, C])
     model.token_embedding.copy_(token)
     cast(Tensor, model.position_embedding).copy_(position)
 

@@ -24,9 +24,6 @@ def chosen_heads(heads: Heads | None, layer: int, value: Tensor) -> Tensor:
     return torch.tensor(chosen, device=value.device)[:, None, None]
 
 
-# Knockout: hide a token
-
-
 def knockout(keys: Tensor, heads: Heads | None = None) -> Hooks:
     """A hook that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
 
@@ -59,9 +56,6 @@ def knockout_effects(model: LanguageModel, tokens: Tensor, targets: Tensor, head
     return ((hidden - whole) * (targets >= 0)).T
 
 
-# Ablation: take a head away
-
-
 def replacing(heads: Heads, outputs: Tensor) -> Hooks:
     """A hook that puts other outputs in the place of some heads'; outputs (L, B, H, T, K), or what fits that shape."""
 
@@ -83,14 +77,11 @@ def ablate(
     """
     if how not in HOW or (how != "zero" and reference is None):
         raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")
-    source = tokens if how == "zero" or reference is None else reference
-    outputs = record(model, source, "heads")
-    if how == "zero":
-        outputs = torch.zeros_like(outputs)
-    if how == "mean":
-        outputs = outputs.mean(dim=(1, 3), keepdim=True)
+    outputs = record(model, tokens if reference is None else reference, "heads")
+    mean = outputs.mean(dim=(1, 3), keepdim=True)
+    instead = {"zero": torch.zeros_like(mean), "mean": mean, "resample": outputs}[how]
     with evaluating(model):
-        return model(tokens, hooks=replacing(heads, outputs))
+        return model(tokens, hooks=replacing(heads, instead))
 
 
 def head_effects(
@@ -104,14 +95,8 @@ def head_effects(
     return torch.stack(costs).view(config.n_layers, config.n_heads).float().cpu()
 
 
-# Patching: put a part of one run into another
-
-
 def putting(layer: int, foreign: Tensor) -> Hooks:
-    """A hook that puts, in row t of the batch, `foreign[t]` in the place t of the stream before a layer.
-
-    Shapes: foreign (n, D), for the first n places, in a batch of n.
-    """
+    """A hook that puts foreign[t], of (n, D), in row t and place t of the stream before a layer, in a batch of n."""
 
     def put(where, value):
         if where != layer:
@@ -128,8 +113,8 @@ def patch(model: LanguageModel, clean: Tensor, corrupt: Tensor, measure: Callabl
     """How much of what two texts differ in comes back when one place of the stream is copied from one to the other.
 
     share(l, t) = (m(corrupt with the clean stream at layer l, place t) - m(corrupt)) / (m(clean) - m(corrupt)).
-    measure: logits (B, T, V) -> (B,). Shapes: clean and corrupt (T,) -> (L + 1, T). Raises CourseError for texts of two
-    lengths, or that measure alike. Source: Vig et al. 2020; Meng et al. 2022.
+    measure m: logits (B, T, V) -> (B,). Shapes: clean and corrupt (T,) -> (L + 1, T). Raises CourseError for two
+    lengths, or texts that measure alike. Source: Vig et al. 2020; Meng et al. 2022.
     """
     if clean.shape != corrupt.shape:
         raise CourseError(f"{len(clean)} and {len(corrupt)} tokens were given: patching needs texts of one length")

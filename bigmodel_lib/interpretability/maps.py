@@ -70,14 +70,10 @@ def pattern_scores(maps: Tensor, tokens: Tensor) -> dict[str, Tensor]:
     return {kind: (maps * on).sum(dim=-1)[..., on.any(dim=-1)].mean(dim=-1) for kind, on in kinds.items()}
 
 
-# Methods that name tokens
-
-
 def rollout(maps: Tensor) -> Tensor:
     """How much of each token may stand in each place after every layer, if heads are averaged and half is kept.
 
-    R_0 = I, R_(l+1) = (A_l / 2 + I / 2) R_l for l = 0 … L - 1, with A_l the mean over the heads of layer l; what comes
-    back are R_1 … R_L.
+    R_0 = I, R_(l+1) = (A_l / 2 + I / 2) R_l, with A_l the mean over the heads of layer l; R_1 … R_L come back.
     Shapes: maps (L, ..., H, T, T) -> (L, ..., T, T), rows sum to 1. Source: Abnar & Zuidema 2020, eq. 1 and section 3.
     """
     eye = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)

@@ -41,10 +41,9 @@ class Case(NamedTuple):
 
 def asked(story: Story, question: Question) -> Case:
     """A question about a story, up to the word that answers it. Support is what the story world knows of it."""
-    answer = words_of(question.answer)
-    told = [START, *story.tokens]
-    text = [*told, QUESTION, *words_of(question.text), ANSWER, *answer[:-1]]
-    return Case(text, answer[-1], frozenset(place + 1 for place in question.support), len(told))
+    *begun, target = words_of(question.answer)
+    text = [START, *story.tokens, QUESTION, *words_of(question.text), ANSWER, *begun]
+    return Case(text, target, frozenset(place + 1 for place in question.support), 1 + len(story.tokens))
 
 
 class Turned(NamedTuple):
@@ -83,9 +82,6 @@ def _class_of(story: Story, word: str) -> set[str]:
     return next(({*names} - {word} for names in (world.places, world.people, world.things) if word in names), set())
 
 
-# What each method points at
-
-
 def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor:
     """The tokens of a case as ids, (T,)."""
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
@@ -120,21 +116,20 @@ def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others
         strange = ids_of(other, tokenizer, model.device)[None]
         places = torch.arange(n, device=model.device) % strange.shape[1]
         foreign = maps.record(model, strange, "stream")[1:-1, 0, places]
-        scores[name] = torch.stack(
-            [costs(interventions.putting(layer, one)) for layer, one in enumerate(foreign, start=1)]
-        )
+        hooks = [interventions.putting(layer, one) for layer, one in enumerate(foreign, start=1)]
+        scores[name] = torch.stack([costs(hook) for hook in hooks])
     return scores
 
 
 def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> Tensor:
     """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
-    total = torch.zeros(model.config.n_layers, model.config.n_heads)
+    effects = []
     for case in cases:
         tokens = ids_of(case, tokenizer, model.device)[None]
         targets = torch.full_like(tokens, -1)
         targets[0, -1] = tokenizer.vocabulary.index(case.target)
-        total = total + interventions.head_effects(model, tokens, targets)
-    return total / len(cases)
+        effects.append(interventions.head_effects(model, tokens, targets))
+    return torch.stack(effects).mean(dim=0)
 
 
 def share_of_hits(tops: Sequence[int], cases: Sequence[Case]) -> np.ndarray:
@@ -151,8 +146,8 @@ def points(
     its ablation costs there. others: for each case {name: what patching puts in}, or the next case as "another story".
     """
     named = others or [{"patching, another story": other} for other in cases[1:] + cases[:1]]
-    found = [scores_of(model, tokenizer, case, other) for case, other in zip(cases, named, strict=True)]
-    half, chosen = len(cases) // 2, {}
+    found = [scores_of(model, tokenizer, *pair) for pair in zip(cases, named, strict=True)]
+    half = len(cases) // 2
 
     def tops(method, which=(), part=slice(half, None)):
         return [int(scores[method][which].argmax()) for scores in found[part]]
@@ -162,13 +157,12 @@ def points(
 
     heads = [(layer, head) for layer in range(model.config.n_layers) for head in range(model.config.n_heads)]
     effects = effects_of_heads(model, tokenizer, cases[:half])
-    chosen["best head"] = best("attention", heads)
-    chosen["head that matters"] = max(heads, key=lambda pair: effects[pair])
+    chosen = {"best head": best("attention", heads), "head that matters": max(heads, key=lambda pair: effects[pair])}
     places = {
         "first token": [0] * (len(cases) - half),
         "previous token": [case.candidates - 1 for case in cases[half:]],
         **{name: tops(name) for name in ("attention, all heads", "rollout", "gradient × input", "hiding")},
-        **{f"attention, {name}": tops("attention", pair) for name, pair in list(chosen.items())},
+        **{f"attention, {name}": tops("attention", pair) for name, pair in chosen.items()},
     }
     for name in named[0]:
         chosen[name] = best(name, range(model.config.n_layers - 1))

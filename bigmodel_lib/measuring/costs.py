@@ -79,21 +79,19 @@ def memory_formula(
 
 def wait_for(device: Device) -> None:
     """Return when the device has done all that it was asked to do; a CPU always has."""
-    kind = torch.device(device).type
-    if kind != "cpu":
-        getattr(torch, kind).synchronize()
+    if torch.device(device).type != "cpu":
+        getattr(torch, torch.device(device).type).synchronize()
 
 
 def seconds_of(functions: dict[str, Callable], device: Device = "cpu", repeats: int = 7) -> dict[str, list[float]]:
     """Seconds by the wall clock, {name: [one a repeat]}: in turn, so that all suffer alike, after one unmeasured."""
     found: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats + 1):
-        for name, function in functions.items():
-            wait_for(device)
-            start = time.perf_counter()
-            function()
-            wait_for(device)
-            found[name].append(time.perf_counter() - start)
+    for _, (name, function) in itertools.product(range(repeats + 1), functions.items()):
+        wait_for(device)
+        start = time.perf_counter()
+        function()
+        wait_for(device)
+        found[name].append(time.perf_counter() - start)
     return {name: seconds[1:] for name, seconds in found.items()}
 
 
@@ -126,9 +124,7 @@ def hardware(device: Device = "cpu") -> str:
     """The name of what computes: the GPU's, or the processor's with the threads that PyTorch uses."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
-    name = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8"))
-        name = found[1].strip() if found else name
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.exists() else None
+    name = found[1].strip() if found else platform.processor() or platform.machine()
     return f"{name}, {torch.get_num_threads()} threads of PyTorch {torch.__version__.split('+')[0]}"
