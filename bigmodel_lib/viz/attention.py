@@ -21,6 +21,7 @@ from numpy import ndarray
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, GREY, RED, new_axes, readable
 
+Numbers = Mapping[str, Sequence[float]]  # by name
 QUERY, KEY = "query: the token that looks", "key: the token looked at"
 SCALE: dict[str, Any] = dict(cmap="cividis", vmin=0.0, vmax=1.0)
 CHINESE_FONTS = (
@@ -31,11 +32,6 @@ CHINESE_FONTS = (
 
 def _is_chinese(character: str) -> bool:
     return ord(character) >= 0x2E80
-
-
-def _width(word: str) -> int:
-    """How wide a word is drawn, in Latin letters."""
-    return sum(2 if _is_chinese(character) else 1 for character in word)
 
 
 @functools.cache
@@ -56,11 +52,8 @@ def fonts_for(tokens: Sequence[str]) -> list[str]:
         found = chinese_font()
         fonts += [found] if found else []
         if not found:
-            warnings.warn(
-                "no font with Chinese characters was found, so they show as boxes: install one, such as Noto Sans CJK "
-                "(Debian and Ubuntu: apt install fonts-noto-cjk), and start the notebook again",
-                stacklevel=2,
-            )
+            advice = "install one (Debian, Ubuntu: apt install fonts-noto-cjk), and start the notebook again"
+            warnings.warn(f"no font has these Chinese characters, so they show as boxes: {advice}", stacklevel=2)
     return fonts
 
 
@@ -68,8 +61,7 @@ def draw_attention(weights: Any, tokens: Sequence[str], title: str | None = None
     """Attention maps with their tokens, on one scale from 0 to 1; returns the `ax` that carries the tokens.
 
     weights, an array or a tensor on any device: (T, T) for one map, drawn on `ax` if there is one; (H, T, T) for the
-    heads of a layer, or (L, H, T, T) for a wall of all heads, each under its name "layer.head", with the tokens at the
-    map at the bottom left alone.
+    heads of a layer, or (L, H, T, T) for all heads, each under its name "layer.head", with tokens at the bottom left.
     Raises CourseError for weights that do not fit the tokens, or are not between 0 and 1.
     """
     weights, T = _as_array(weights), len(tokens)
@@ -100,7 +92,8 @@ def _label(ax: Axes, tokens: Sequence[str], step: int = 1) -> None:
     sides = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted()).size
     room = 72 * min(sides) / len(words)  # points for one word
     size = float(np.clip(0.72 * room, 4.5, 10))
-    upwards = 0.7 * size * max(map(_width, words)) > room
+    letters = max(sum(1 + _is_chinese(character) for character in word) for word in words)  # as wide as Latin ones
+    upwards = 0.7 * size * letters > room
     style: dict[str, Any] = dict(fontsize=size, fontfamily=fonts_for(tokens))
     places = range(0, len(tokens), step)
     ax.set_xticks(places, words, rotation=90 if upwards else 0, **style)
@@ -144,9 +137,8 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
     figure = plt.figure(figsize=(10.5, 5.5), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
-    small, right = halves
-    _thumbnails(small, maps)
-    big = draw_attention(large, tokens, ax=right.subplots())
+    _thumbnails(halves[0], maps)
+    big = draw_attention(large, tokens, ax=halves[1].subplots())
     big.set(xlabel=KEY, ylabel=QUERY)
     big.add_patch(plt.Rectangle((-0.5, query - 0.5), len(tokens), 1, fill=False, edgecolor=RED, linewidth=1.5))
     return figure
@@ -165,11 +157,7 @@ def draw_shares(shares: Any, tokens: Sequence[str], title: str) -> Axes:
 
 
 def draw_ranking(
-    rows: Mapping[str, tuple[float, float]],
-    ax: Axes | None = None,
-    title: str = "",
-    chance: Collection[str] = (),
-    each: Mapping[str, Sequence[float]] | None = None,
+    rows: Numbers, ax: Axes | None = None, title: str = "", chance: Collection[str] = (), each: Numbers | None = None
 ) -> Axes:
     """Ranked points with their intervals. rows {name: (mean, half-width)} in any order; the best is on top.
 

@@ -1,7 +1,4 @@
-"""The interactive map: a text, all heads as thumbnails, one large, and where each token looks, by four methods.
-
-A widget whose script and style lie beside this file and are sent from here: nothing comes from the network.
-"""
+"""The interactive map: a text, all heads small, one large, and where each token looks. Its script is beside it."""
 
 import pathlib
 from collections.abc import Mapping
@@ -43,8 +40,7 @@ def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
     "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient × input": (1, 1), each row's
     absolute shares. "ablation": (L, H), how many nats the token after each query (for an encoder: the query itself)
     costs more without what this head brings from that key, cut off at 0 and 1.
-    tokens: (T,), on any device; the maps are on the model's.
-    Raises CourseError for another method.
+    tokens: (T,), on any device; the maps are on the model's. Raises CourseError for another method.
     """
     if method not in METHODS:
         raise CourseError(f"method {method!r} was given: choose one of {', '.join(METHODS)}")
@@ -66,9 +62,8 @@ def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
 class AttentionExplorer(anywidget.AnyWidget):
     """What a model looks at, to play with: `AttentionExplorer(model, tokenizer, {"title": "text", …})`.
 
-    Pick a text or type one; click a head; move over a token, or use the arrow keys; change the method. What is chosen
-    can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`. Where scripts do
-    not run, a picture stands in its place.
+    What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`.
+    Where scripts do not run, a picture takes its place.
     """
 
     _esm = (FOLDER / "explorer.js").read_text(encoding="utf-8")
@@ -86,9 +81,7 @@ class AttentionExplorer(anywidget.AnyWidget):
     message = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, model: LanguageModel, tokenizer: Any, texts: Mapping[str, str], **chosen: Any):
-        self.model = model
-        self.tokenizer = tokenizer
-        self.texts = dict(texts)
+        self.model, self.tokenizer, self.texts = model, tokenizer, dict(texts)
         super().__init__(titles=list(self.texts))
         self.read(next(iter(self.texts.values())))
         self.observe(self._story, "story")
@@ -151,6 +144,7 @@ class AttentionExplorer(anywidget.AnyWidget):
         n, token, most = len(self.tokens), chosen["token"], chosen["looks at"][0][1]
         where = f"{self.method}, layer {self.layer}, head {self.head}"
         alt = f"Explorer of attention maps: {where}; the token {token!r} of a text of {n} looks most at {most!r}."
-        title = f"Attention explorer: {where}"
-        figure = draw_explorer(self.found[self.method], self.shown, self.tokens, chosen["query"], title)
+        figure = draw_explorer(
+            self.found[self.method], self.shown, self.tokens, chosen["query"], f"Attention explorer: {where}"
+        )
         display_with_twin(self, *bundle(figure, alt), CAPTION)

@@ -44,9 +44,8 @@ def display_bundle(data: dict, metadata: dict, caption: str, **more: Any) -> Any
 
 
 def show(ax: Axes, caption: str, alt: str) -> None:
-    """Display the figure of `ax` with a caption below it, and close it.
+    """Display the figure of `ax` with a caption (what to see) and alt text (what is there), and close it.
 
-    caption says what to see; alt says what is there, for those who cannot see.
     Raises ValueError for an empty caption or alt text, a figure without title, or axes without labels.
     """
     if not caption.strip() or not alt.strip():
@@ -74,9 +73,6 @@ def readable(token: str) -> str:
     return {" ": "␣", "\n": "⏎", "\t": "⇥", "\ufffd": "·"}.get(token, token)
 
 
-# Curves and bars
-
-
 def draw_bars(names: Sequence[str], values: Any, ax: Axes, colour: str = BLUE) -> Axes:
     """Horizontal bars, the first on top."""
     ax.barh(range(len(names)), values, color=colour)
@@ -92,8 +88,7 @@ class LiveCurve:
     """
 
     def __init__(self, caption: str, references: dict[str, float]):
-        self.caption = caption
-        self.references = references
+        self.caption, self.references = caption, references
         self.handle: Any = None
 
     def draw(self, rows: list[dict], status: str) -> Axes:
@@ -118,9 +113,6 @@ class LiveCurve:
             self.handle = display_bundle(data, metadata, self.caption, display_id=True)
         else:
             self.handle.update(data, raw=True, metadata=metadata)
-
-
-# Diagrams
 
 
 def _canvas(title: str, width: float, height: float) -> Axes:
@@ -168,10 +160,7 @@ def draw_pipeline() -> Axes:
 
 
 def draw_residual_stream(config: ModelConfig, n_tokens: int) -> Axes:
-    """The decoder as one stream with branches that read from it and add to it, and the shape at each place.
-
-    config: of more than two blocks the first and the last are drawn. n_tokens: T in the shapes.
-    """
+    """The decoder as one stream that branches read and add to, with shapes; of its blocks the first and the last."""
     T, D, V = n_tokens, config.d_model, config.vocab_size
     ax = _canvas(f"The residual stream of a decoder with {config.n_layers} blocks", 10.0, 4.6)
     _arrow(ax, (1.25, 1.1), (8.78, 1.1), BLUE, 5)
@@ -209,8 +198,7 @@ def draw_graph(node: Any, names: dict[str, Any]) -> Axes:
     """
     places = _places_below(node)
     across, down = zip(*places.values(), strict=True)
-    title = "What autograd has recorded, from the result down to the leaves"
-    ax = _canvas(title, 8.4, 0.85 * (2 - min(down)))
+    ax = _canvas("What autograd has recorded, from the result down to the leaves", 8.4, 0.85 * (2 - min(down)))
     ax.set(xlim=(min(across) - 1.4, max(across) + 1.4), ylim=(min(down) - 0.6, 0.6))
     for parent, (x, y) in places.items():
         words, colour = _words_of(parent, names)
@@ -227,8 +215,7 @@ def _children(node: Any) -> list:
 
 def _places_below(root: Any) -> dict[Any, tuple[float, float]]:
     """{node: (x, y)}: each a level below all that call it, near the middle below them, and clear of its neighbour."""
-    depth = {root: 0}
-    queue = [root]
+    depth, queue = {root: 0}, [root]
     for parent in queue:  # grows on the way
         for child in _children(parent):
             if depth.get(child, 0) <= depth[parent]:

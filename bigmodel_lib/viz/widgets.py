@@ -65,8 +65,7 @@ class GuessTheNextWord:
     """
 
     def __init__(self, world: StoryWorld, seed: int = 0):
-        self.world = world
-        self.story = world.sample(np.random.default_rng(seed))
+        self.world, self.story = world, world.sample(np.random.default_rng(seed))
         self.position = len(self.story.sentences[0])
         self.turns = self.hits = self.best_hits = 0
         self.nats = 0.0
@@ -93,10 +92,8 @@ class GuessTheNextWord:
         """Play one turn: what came, how probable it was, and the score so far."""
         if self.over:
             return "The story is over: start another with another seed."
-        word = word.strip()
-        came = self.story.tokens[self.position]
-        best = max(self.probs, key=self.probs.__getitem__)
-        p = self.probs[came]
+        word, came = word.strip(), self.story.tokens[self.position]
+        best, p = max(self.probs, key=self.probs.__getitem__), self.probs[came]
         self.turns += 1
         self.hits += word == came
         self.best_hits += best == came
@@ -140,9 +137,8 @@ def _game_panel(game: GuessTheNextWord) -> Any:
 class WriteWithMe:
     """Writing together: a model shows its candidates for the next token, the reader chooses one or lets it draw.
 
-    `candidates()`, `choose(place)`, `draw(n)`, `undo()` and the settings temperature, top_k, top_p are all there is; in
-    a notebook they are buttons and sliders, and `draw_on(ax)` is the same as a picture. `price`: what the choices cost,
-    -ln of their probabilities, in nats. Raises CourseError for an empty prompt.
+    In a notebook its methods are buttons and its settings, temperature, top_k and top_p, sliders; `draw_on` is the
+    same as a picture. `price`: -ln of the choices' probabilities, in nats. Raises CourseError for an empty prompt.
     """
 
     def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, seed: int = 0, shown: int = 8):
@@ -202,8 +198,7 @@ class WriteWithMe:
 
     def undo(self) -> None:
         """Take the last token back, if there is one."""
-        self.written = self.written[:-1]
-        self.prices = self.prices[:-1]
+        self.written, self.prices = self.written[:-1], self.prices[:-1]
 
     def draw_on(self, ax: Axes | None = None) -> Axes:
         """The candidates as bars, with the end of the text so far as title."""
@@ -224,8 +219,7 @@ def _writing_panel(pen: WriteWithMe) -> Any:
     """The buttons and sliders of one who writes with a model."""
 
     def show() -> None:
-        cost = f"what the choices cost: {pen.price:.2f} nats"
-        text.value = f"<p>{html.escape(pen.text)}▏</p><p>{cost}</p>"
+        text.value = f"<p>{html.escape(pen.text)}▏</p><p>what the choices cost: {pen.price:.2f} nats</p>"
         shown = pen.candidates()
         for place, (button, bar) in enumerate(rows):
             word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
