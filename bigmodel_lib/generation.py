@@ -66,10 +66,7 @@ def forbid(logits: Tensor, token: int) -> Tensor:
 
 
 def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """What one draws from: softmax(logits / temperature), cut to top k, then to top p; one-hot at temperature 0.
-
-    Shapes: (..., V) -> (..., V).
-    """
+    """softmax(logits / temperature), cut to top k, then top p; one-hot at temperature 0. (..., V) -> (..., V)."""
     if temperature == 0:
         return functional.one_hot(logits.argmax(dim=-1), logits.shape[-1]).to(logits.dtype)
     return keep_top_p(keep_top_k(logits / temperature, top_k), top_p).softmax(dim=-1)
@@ -122,9 +119,8 @@ def generate_rows(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yield, up to n_tokens times, the rows that have not ended and the token that each draws, side by side.
 
-    The last T tokens of the prompt are read at once, each later one alone, with a cache. Beyond T tokens each sees the
-    last T keys, which is not the same as running the last T tokens again: a key still carries what its token had seen.
-    Learned positions end at T, so there the last T tokens are run again.
+    A cache keeps the last T keys. That is not the same as running the last T tokens again: a key still carries what its
+    token had seen. Learned positions end at T, so there the last T tokens are run again.
     Raises CourseError for an empty prompt or impossible settings.
     """
     check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
@@ -151,10 +147,7 @@ def generate_rows(
 def generate(
     model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Unpack[Drawing]
 ) -> Iterator[int]:
-    """Yield up to n_tokens ids that follow `tokens` (N,), one at a time, as `generate_rows` draws them.
-
-    The last one is `stop` if it came. The temperature is 0.8 unless given.
-    """
+    """Yield up to n_tokens ids that follow `tokens` (N,), drawn by `generate_rows`, at temperature 0.8 unless given."""
     settings: Drawing = {"temperature": 0.8, **how}
     for _, (token,) in generate_rows(model, tokens, 1, n_tokens, Generator().manual_seed(seed), **settings):
         yield token
@@ -163,10 +156,7 @@ def generate(
 def generate_many(
     model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, **how: Unpack[Drawing]
 ) -> list[list[int]]:
-    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), as `generate_rows` draws them in one batch.
-
-    A list ends with `stop` if it came.
-    """
+    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), each up to its `stop`: see `generate_rows`."""
     written: list[list[int]] = [[] for _ in range(n_samples)]
     for rows, drawn in generate_rows(model, tokens, n_samples, n_tokens, generator, **how):
         for row, token in zip(rows, drawn, strict=True):
@@ -218,10 +208,7 @@ def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device 
 
 
 def log_probability(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) over the targets that are not -1.
-
-    Shapes: x and y (B, T) -> (B,). With a gradient, unless told not to.
-    """
+    """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) where y_t is not -1. Shapes: two of (B, T) -> (B,)."""
     logs = model(x).log_softmax(dim=-1)
     return (logs.gather(-1, y.clamp(min=0)[..., None])[..., 0] * (y >= 0)).sum(dim=-1)
 

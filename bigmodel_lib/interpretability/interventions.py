@@ -27,8 +27,7 @@ def chosen_heads(heads: Heads | None, layer: int, value: Tensor) -> Tensor:
 def knockout(keys: Tensor, heads: Heads | None = None) -> Hooks:
     """A hook that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
 
-    keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all heads of all layers; what is left in a
-    row is not made to sum to 1. Source: Geva et al. 2023, section 5.
+    keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all. Source: Geva et al. 2023, section 5.
     """
 
     def hide(layer, weights):

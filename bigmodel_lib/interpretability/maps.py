@@ -29,10 +29,7 @@ def record(model: LanguageModel, tokens: Tensor, name: str) -> Tensor:
 
 
 def entropy_of_rows(maps: Tensor) -> Tensor:
-    """How spread each row is, in nats: H_i = -Σ_j A_ij ln A_ij; 0 for one token, ln n for n alike.
-
-    Shapes: (..., T, T) -> (..., T). Source: Shannon 1948.
-    """
+    """How spread each row is, in nats: -Σ_j A_ij ln A_ij. Shapes: (..., T, T) -> (..., T). Source: Shannon 1948."""
     return torch.special.entr(maps).sum(dim=-1)
 
 

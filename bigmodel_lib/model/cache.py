@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 class KVCache:
     """Keys and values of the last T tokens, for each layer, and the little else that the next token needs.
 
-    `model(tokens, cache=cache)` reads tokens that follow those in the cache, and adds them. Keys and values are rings
-    (B, H, T, K): beyond T tokens the oldest make room, so each token sees the T last ones. Token shift needs the last
-    state of each branch, (B, 1, D), and n-grams the last tokens.
+    Keys and values are rings (B, H, T, K): beyond T tokens the oldest make room, so each token sees the T last ones.
+    Token shift needs the last state of each branch, (B, 1, D), and n-grams the last tokens.
     """
 
     def __init__(self, model: LanguageModel, batch_size: int = 1):

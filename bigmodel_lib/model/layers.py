@@ -21,18 +21,12 @@ Hooks = Mapping[str, Callable[[int, Tensor], Tensor]]
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Each token's vector with mean 0 and variance 1: y = (x - mean(x)) / sqrt(var(x) + 1e-5) over the last axis.
-
-    Without learned parameters. Shapes: (..., D) -> (..., D). Source: Ba, Kiros & Hinton 2016, eq. 4.
-    """
+    """Mean 0, variance 1: y = (x - mean(x)) / √(var(x) + 1e-5), (..., D) -> (..., D). Source: Ba et al. 2016, eq. 4."""
     return torch.layer_norm(x, x.shape[-1:])
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """Each token's vector with a mean square of 1: y = x / sqrt(mean(x²) + 1e-5) over the last axis.
-
-    Without learned parameters. Shapes: (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4.
-    """
+    """Mean square 1: y = x / √(mean(x²) + 1e-5), (..., D) -> (..., D). Source: Zhang & Sennrich 2019, eq. 4."""
     return x * torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
 
 
@@ -118,10 +112,7 @@ def attention_scores(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
 
 
 def attention_weights(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
-    """How much each token looks at each one up to itself, or at all of them: softmax(q kᵀ / √K + mask).
-
-    Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T), each row sums to 1. Source: Vaswani et al. 2017, eq. 1.
-    """
+    """How much each query looks at each key: the softmax of `attention_scores`, rows that sum to 1."""
     return attention_scores(q, k, causal).softmax(dim=-1)
 
 
@@ -140,10 +131,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
 
 
 def share_heads(x: Tensor, n_heads: int) -> Tensor:
-    """Each head of keys or values as often as there are queries that share it, side by side.
-
-    Shapes: (B, H', T, K) -> (B, H, T, K). Source: Ainslie et al. 2023 (grouped-query attention).
-    """
+    """(B, H', T, K) -> (B, H, T, K): each key head once for each query head that shares it (Ainslie et al. 2023)."""
     copies = n_heads // x.shape[1]
     return x if copies == 1 else x.repeat_interleave(copies, dim=1)
 
@@ -210,10 +198,7 @@ class Branch(nn.Module):
 
 
 class Attention(Branch):
-    """Multi-head self-attention, causal or not: three projections in, one out.
-
-    Its hooks: q, k, v (B, H, T, K), scores and weights (B, H, T, T), and heads (B, H, T, K), before w_o.
-    """
+    """Multi-head self-attention, causal or not: three projections in, one out."""
 
     kind = "attention"
 
@@ -257,10 +242,7 @@ class Attention(Branch):
 
 
 class MLP(Branch):
-    """activation(x @ w_up) @ w_down, with w_up (D, F) and w_down (F, D).
-
-    SwiGLU: (silu(x @ w_gate) ⊙ (x @ w_up)) @ w_down (Shazeer 2020, eq. 6). Its hook is activations (B, T, F).
-    """
+    """activation(x @ w_up) @ w_down, or SwiGLU: (silu(x @ w_gate) ⊙ (x @ w_up)) @ w_down (Shazeer 2020, eq. 6)."""
 
     kind = "mlp"
 

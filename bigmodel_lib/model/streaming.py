@@ -98,7 +98,5 @@ class _Streaming(torch.autograd.Function):
 
 
 def attention_streaming(q: Tensor, k: Tensor, v: Tensor, block_size: int = 128) -> Tensor:
-    """`attention_plain` in blocks, forward and back: memory grows with T, not T². Shapes: (..., T, K) -> (..., T, K).
-
-    Source: Dao et al. 2022, here without its fast kernel."""
+    """`attention_plain` in blocks, forward and back: memory grows with T, not T². Shapes: (..., T, K) each."""
     return _Streaming.apply(q, k, v, block_size)

@@ -49,12 +49,10 @@ class Block(nn.Module):
 class LanguageModel(nn.Module):
     """tokens (B, T) -> logits (B, T, V): what should follow each token, given it and those before it.
 
-    With causal False an encoder instead: what should stand at each place, given all places (Devlin et al. 2019).
+    With causal False an encoder: what should stand at each place, given all places (Devlin et al. 2019).
     Its parameters are uninitialised until `initialise` or `load_state_dict`.
-
-    cache: a KVCache; the tokens then follow those that it has kept, and are added to it.
-    hooks: {name: function}; the walk goes on with function(layer, value) in the place of each value of that name, which
-    `HOOKS` lists with their shapes. So a function can look, or replace.
+    cache: a KVCache; the tokens follow those that it has kept, and are added to it.
+    hooks: {name in `HOOKS`: function}; function(layer, value) takes the value's place, so it can look, or replace.
     Raises CourseError for too many tokens, or a hook of another name.
     """
 
@@ -137,10 +135,7 @@ class LanguageModel(nn.Module):
 
 
 class ValueResiduals(LanguageModel):
-    """A decoder whose blocks can also look at the first block's values: v ← v + λ v₁, with λ learned, from 0.
-
-    Source: Zhou et al. 2024, here added, not mixed.
-    """
+    """A decoder whose blocks add the first one's values: v ← v + λ v₁, λ learned, from 0. Source: Zhou et al. 2024."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)

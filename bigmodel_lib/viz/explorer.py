@@ -63,7 +63,6 @@ class AttentionExplorer(anywidget.AnyWidget):
     """What a model looks at, to play with: `AttentionExplorer(model, tokenizer, {"title": "text", …})`.
 
     What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`.
-    Where scripts do not run, a picture takes its place.
     """
 
     _esm = (FOLDER / "explorer.js").read_text(encoding="utf-8")

@@ -82,10 +82,7 @@ def draw_bars(names: Sequence[str], values: Any, ax: Axes, colour: str = BLUE) -
 
 
 class LiveCurve:
-    """Training and validation loss, drawn again in place while a run goes on: `curve.update(trainer.curve, "step 9")`.
-
-    references: {name: loss} of lines to compare with.
-    """
+    """Training and validation loss, drawn anew in place while a run goes on, with lines {name: loss} to compare."""
 
     def __init__(self, caption: str, references: dict[str, float]):
         self.caption, self.references = caption, references

@@ -28,11 +28,7 @@ def display_with_twin(widget: Any, data: dict, metadata: dict | None = None, cap
 
 
 def interact(draw: Callable[..., None], **controls: Any) -> None:
-    """`ipywidgets.interact`, with its first picture as the twin for pages where no kernel runs.
-
-    draw(**values) shows a picture; controls are as in ipywidgets.interact, such as tau=(0.1, 10.0, 0.1).
-    Raises CourseError if draw shows no picture.
-    """
+    """`ipywidgets.interact`, its first picture beside it where no kernel runs. Raises CourseError if there is none."""
     widget = ipywidgets.interactive(draw, **controls)
     with capture_output() as first:
         draw(**widget.kwargs)
@@ -60,8 +56,7 @@ def _button(name: str, *actions: Callable[[], Any]) -> Any:
 class GuessTheNextWord:
     """A game on the story world: the reader guesses the next word, beside one who knows the exact distribution.
 
-    `guess(word)` plays one turn and returns what to say; shown in a notebook, it is a field and a button. The first
-    sentence, and words that can only be one, are told without asking. After Shannon 1951, who had people guess English.
+    The first sentence, and words that can only be one, are told without asking. Source: Shannon 1951, with English.
     """
 
     def __init__(self, world: StoryWorld, seed: int = 0):
@@ -137,8 +132,7 @@ def _game_panel(game: GuessTheNextWord) -> Any:
 class WriteWithMe:
     """Writing together: a model shows its candidates for the next token, the reader chooses one or lets it draw.
 
-    In a notebook its methods are buttons and its settings, temperature, top_k and top_p, sliders; `draw_on` is the
-    same as a picture. `price`: -ln of the choices' probabilities, in nats. Raises CourseError for an empty prompt.
+    `price`: -ln of the choices' probabilities, in nats. Raises CourseError for an empty prompt.
     """
 
     def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, seed: int = 0, shown: int = 8):
