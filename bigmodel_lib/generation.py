@@ -17,19 +17,15 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
 
 Tokens = Sequence[int] | ndarray  # (N,) ids
+Beam = tuple[float, list[int]]  # (ln p, ids)
 
 
 class Sampling(TypedDict, total=False):
-    """How tokens are drawn: see `sampling_distribution`."""
+    """How tokens are drawn, see `sampling_distribution`, and which ends a text, but not before `min_tokens`."""
 
     temperature: float
     top_k: int
     top_p: float
-
-
-class Drawing(Sampling, total=False):
-    """The same, and where a text ends: at the token `stop`, of which none is drawn before `min_tokens` others."""
-
     stop: int | None
     min_tokens: int
 
@@ -47,9 +43,8 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """The logits with all at -∞ but the fewest, likeliest tokens whose probabilities reach p together.
 
-    A token stays while the likelier ones have not reached p, so the one that crosses p stays. The likeliest stays at
-    any p, and all stay where p is 1 or more. Shapes: (..., V) -> (..., V).
-    Source: Holtzman et al. 2020, eq. 2.
+    A token stays while the likelier ones have not reached p; the likeliest stays at any p, and all where p ≥ 1.
+    Shapes: (..., V) -> (..., V). Source: Holtzman et al. 2020, eq. 2.
     """
     if p >= 1:
         return logits
@@ -145,16 +140,16 @@ def generate_rows(
 
 
 def generate(
-    model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Unpack[Drawing]
+    model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Unpack[Sampling]
 ) -> Iterator[int]:
     """Yield up to n_tokens ids that follow `tokens` (N,), drawn by `generate_rows`, at temperature 0.8 unless given."""
-    settings: Drawing = {"temperature": 0.8, **how}
+    settings: Sampling = {"temperature": 0.8, **how}
     for _, (token,) in generate_rows(model, tokens, 1, n_tokens, Generator().manual_seed(seed), **settings):
         yield token
 
 
 def generate_many(
-    model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, **how: Unpack[Drawing]
+    model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, **how: Unpack[Sampling]
 ) -> list[list[int]]:
     """n_samples lists of up to n_tokens ids that follow `tokens` (N,), each up to its `stop`: see `generate_rows`."""
     written: list[list[int]] = [[] for _ in range(n_samples)]
@@ -165,20 +160,14 @@ def generate_many(
 
 
 def stream(
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    n_tokens: int = 200,
-    stop: str = "",
-    seed: int = 0,
-    **how: Unpack[Sampling],
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int = 200, stop: str = "", **how: Any
 ) -> Iterator[str]:
     """Yield the text that follows a prompt as it grows, token by token, up to the first `stop` (included) if given.
 
-    Each text begins with the one before it: bytes that may be the start of a character wait for the rest of it.
+    Each text begins with the one before it: bytes that may begin a character wait for the rest. how: as in `generate`.
     """
     written: list[int] = []
-    for token in generate(model, tokenizer.encode(prompt), n_tokens, seed, **how):
+    for token in generate(model, tokenizer.encode(prompt), n_tokens, **how):
         written.append(token)
         text = tokenizer.decode(written)
         if stop and stop in text:
@@ -193,10 +182,9 @@ def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int
 
 
 def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """(x, y) of one prompt with different continuations: y is the next token in these, -1 in the prompt and after them.
+    """(x, y) of one prompt with different continuations: y is the next token in these, and -1 elsewhere.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
-    device: that of the model which reads them.
     """
     N, longest = len(prompt), max(len(row) for row in rows)
     x, y = torch.zeros(len(rows), N - 1 + longest, dtype=torch.long), torch.full((len(rows), N - 1 + longest), -1)
@@ -214,12 +202,10 @@ def log_probability(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def beam_search(
-    model: LanguageModel, tokens: Tokens, width: int, n_tokens: int, stop: int
-) -> list[tuple[float, list[int]]]:
+def beam_search(model: LanguageModel, tokens: Tokens, width: int, n_tokens: int, stop: int) -> list[Beam]:
     """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
 
-    Returns [(ln p, ids)], the best first; none if nothing ended. Source: Lowerre 1976.
+    The best is first; there is none if nothing ended. Source: Lowerre 1976.
     """
     cache, beams, ended = KVCache(model), [(0.0, [])], []
     logits = next_logits(model, torch.tensor([[int(token) for token in tokens]], device=model.device), cache)

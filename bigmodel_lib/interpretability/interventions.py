@@ -1,7 +1,4 @@
-"""Whether a model depends on what it looked at: hide tokens from it, take heads away, put parts of another run in.
-
-Each intervention is a hook, `model(tokens, hooks=…)`. Shapes as in `maps`.
-"""
+"""Whether a model depends on what it looked at: hooks that hide tokens, take heads away, put parts of a run in."""
 
 from collections.abc import Callable, Collection
 

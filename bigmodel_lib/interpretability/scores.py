@@ -1,7 +1,4 @@
-"""Which token does a method point at, and is it one that carries the answer? Scores against known truth.
-
-A case is a place in a text where a model guesses, what it should guess, and the tokens that are known to carry it.
-"""
+"""Which token does a method point at, and is it one that carries the answer? Scores against known truth."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -47,7 +44,7 @@ def asked(story: Story, question: Question) -> Case:
 
 
 class Turned(NamedTuple):
-    """A question before and after a word of the story, and what hangs on it, is changed so that its answer changes."""
+    """A question before and after a word of the story, and what follows from it, makes its answer another one."""
 
     before: Case
     after: Case
@@ -92,9 +89,9 @@ def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor
 def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others: dict[str, Case]) -> dict[str, Tensor]:
     """{method: scores of the n candidates}, the highest being what the method points at.
 
-    "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n): one has to be
-    chosen. Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another
-    text, {name: case}. Both are scored by how many nats more the target costs then.
+    "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n).
+    Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another text,
+    {name: case}. Both are scored by how many nats more the target costs then.
     """
     tokens = ids_of(case, tokenizer, model.device)
     place, target, n = len(tokens) - 1, tokenizer.vocabulary.index(case.target), case.candidates

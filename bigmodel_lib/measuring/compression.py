@@ -1,7 +1,4 @@
-"""Who predicts can compress: an arithmetic coder, and the probabilities of a model or of counts to drive it.
-
-`next_probabilities` is a function everywhere: the list of tokens so far -> (V,) probabilities of the next one.
-"""
+"""Who predicts can compress: an arithmetic coder, and the probabilities of a model or of counts to drive it."""
 
 import collections
 import operator
@@ -15,8 +12,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 
-NextProbabilities = Callable[[list[int]], ndarray]
-
+NextProbabilities = Callable[[list[int]], ndarray]  # the tokens so far -> (V,) probabilities of the next one
 WHOLE, HALF, QUARTER = 2**32, 2**31, 2**30  # the coder's interval [low, high) lies in [0, WHOLE)
 
 
@@ -99,8 +95,7 @@ def compress(tokens: Iterable[int], next_probabilities: NextProbabilities) -> by
 
     8 · bytes < code_length + N ε + 9, ε = -log₂(1 - V / 2¹⁶) - log₂(1 - 2⁻¹⁴). Raises CourseError for an unknown token.
     """
-    encoder = ArithmeticEncoder()
-    history: list[int] = []
+    encoder, history = ArithmeticEncoder(), []
     for token in map(operator.index, tokens):
         encoder.encode(token, integer_frequencies(next_probabilities(history)))
         history.append(token)
@@ -109,8 +104,7 @@ def compress(tokens: Iterable[int], next_probabilities: NextProbabilities) -> by
 
 def decompress(data: bytes, n_tokens: int, next_probabilities: NextProbabilities) -> ndarray:
     """(n_tokens,) int64: what `compress` was given, if next_probabilities gives the same numbers to the last digit."""
-    decoder = ArithmeticDecoder(data)
-    history: list[int] = []
+    decoder, history = ArithmeticDecoder(data), []
     for _ in range(n_tokens):
         history.append(decoder.decode(integer_frequencies(next_probabilities(history))))
     return np.array(history, dtype=np.int64)
@@ -121,8 +115,7 @@ def code_length(tokens: Iterable[int], next_probabilities: NextProbabilities) ->
 
     Raises CourseError for a token outside the vocabulary. Source: Shannon 1948.
     """
-    history: list[int] = []
-    bits = 0.0
+    history, bits = [], 0.0
     for token in map(operator.index, tokens):
         p = next_probabilities(history)
         if not 0 <= token < len(p):

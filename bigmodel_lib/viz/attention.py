@@ -1,8 +1,4 @@
-"""Pictures of attention: maps of one head or of all, what the explorer shows, and what patching brings back.
-
-Every map has its tokens on both axes, rows for the query (who looks), columns for the key (at whom), and one scale,
-0 to 1. As in `plots`, each function takes and returns matplotlib `ax`.
-"""
+"""Pictures of attention. A map's rows are queries (who looks), its columns keys (at whom), on one scale, 0 to 1."""
 
 import contextlib
 import functools

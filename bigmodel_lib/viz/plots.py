@@ -189,10 +189,7 @@ def _branch(ax: Axes, middle: float, name: str, colour: str, inside: str) -> Non
 
 
 def draw_graph(node: Any, names: dict[str, Any]) -> Axes:
-    """PyTorch's record of a computation: what will run backwards, in which order, and the shapes that it has kept.
-
-    node: the result's `grad_fn`. names {name: tensor} labels the leaves, the tensors with a gradient of their own.
-    """
+    """PyTorch's record of a computation, from a result's `grad_fn` down; names {name: tensor} label the leaves."""
     places = _places_below(node)
     across, down = zip(*places.values(), strict=True)
     ax = _canvas("What autograd has recorded, from the result down to the leaves", 8.4, 0.85 * (2 - min(down)))
