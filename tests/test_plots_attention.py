@@ -107,7 +107,7 @@ def test_chinese_is_drawn_in_a_font_that_has_it_or_missed_with_a_clear_warning(m
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing glyph is a warning
         ax = attention.draw_attention(np.eye(2), ["小梅", "灯"])
-        plots.png(ax.figure)
+        plots.bundle(ax.figure, "two tokens")
 
 
 def test_a_ranking_has_the_best_on_top_with_its_interval():

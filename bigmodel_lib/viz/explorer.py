@@ -141,9 +141,7 @@ class AttentionExplorer(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         chosen = self.selection
         n, token, most = len(self.tokens), chosen["token"], chosen["looks at"][0][1]
-        where = f"{self.method}, layer {self.layer}, head {self.head}"
+        where, small = f"{self.method}, layer {self.layer}, head {self.head}", self.found[self.method]
         alt = f"Explorer of attention maps: {where}; the token {token!r} of a text of {n} looks most at {most!r}."
-        figure = draw_explorer(
-            self.found[self.method], self.shown, self.tokens, chosen["query"], f"Attention explorer: {where}"
-        )
+        figure = draw_explorer(small, self.shown, self.tokens, chosen["query"], f"Attention explorer: {where}")
         display_with_twin(self, *bundle(figure, alt), CAPTION)

@@ -10,7 +10,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bigmodel_lib.config import ModelConfig
 
@@ -19,17 +18,12 @@ BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D
 DARK = "#444444"  # small print
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG, without the date and versions that would make equal pictures differ."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def bundle(figure: Any, alt: str) -> tuple[dict, dict]:
     """What Jupyter displays for a figure, which is closed: (the picture and a line that says it in words, its alt)."""
-    data = {"image/png": base64.b64encode(png(figure)).decode(), "text/plain": f"Picture: {alt}"}
+    buffer = io.BytesIO()  # without the date and versions that would make equal pictures differ
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
+    data = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": f"Picture: {alt}"}
     return data, {"image/png": {"alt": alt}}
 
 
