@@ -55,7 +55,9 @@ def turned(story: Story, question: Question) -> Turned | None:
     """The counterfactual of a question: the last word that says its answer made another one; None if there is none."""
     before = asked(story, question)
     ends = np.cumsum([len(sentence) for sentence in story.sentences])
-    others = [token for token in dict.fromkeys(story.tokens) if token in _class_of(story, before.target)]
+    kinds = (story.world.places, story.world.people, story.world.things)
+    alike = next((names for names in kinds if before.target in names), ())
+    others = [token for token in dict.fromkeys(story.tokens) if token in alike and token != before.target]
     for place in sorted(question.support, reverse=True):
         if story.tokens[place] != before.target:
             continue
@@ -71,12 +73,6 @@ def turned(story: Story, question: Question) -> Turned | None:
                 alike = len(before.tokens) == len(after.tokens)
                 return Turned(before, after, frozenset(differ if alike else {place + 1}))
     return None
-
-
-def _class_of(story: Story, word: str) -> set[str]:
-    """The other words of the story's world of which this is one: places, people or things."""
-    world = story.world
-    return next(({*names} - {word} for names in (world.places, world.people, world.things) if word in names), set())
 
 
 def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor:

@@ -129,9 +129,8 @@ class LanguageModel(nn.Module):
             cache.check_room(T)
         elif T > self.config.context_length:
             raise CourseError(f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones")
-        for name in hooks or ():
-            if name not in HOOKS:
-                raise CourseError(f"no hook is named {name!r}: choose one of {', '.join(HOOKS)}")
+        if unknown := [name for name in hooks or () if name not in HOOKS]:
+            raise CourseError(f"no hook is named {unknown[0]!r}: choose one of {', '.join(HOOKS)}")
 
 
 class ValueResiduals(LanguageModel):
