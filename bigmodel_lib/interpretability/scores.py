@@ -56,8 +56,8 @@ def turned(story: Story, question: Question) -> Turned | None:
     before = asked(story, question)
     ends = np.cumsum([len(sentence) for sentence in story.sentences])
     kinds = (story.world.places, story.world.people, story.world.things)
-    alike = next((names for names in kinds if before.target in names), ())
-    others = [token for token in dict.fromkeys(story.tokens) if token in alike and token != before.target]
+    peers = next((names for names in kinds if before.target in names), ())
+    others = [token for token in dict.fromkeys(story.tokens) if token in peers and token != before.target]
     for place in sorted(question.support, reverse=True):
         if story.tokens[place] != before.target:
             continue
