@@ -63,10 +63,7 @@ def label_metrics(log_probs: ndarray, labels: Sequence[int]) -> dict:
 
 @torch.no_grad()
 def opinions(model: LanguageModel, documents: Sequence[ndarray], starts: Sequence[int]) -> ndarray:
-    """What a language model thinks of the ends of texts, without any head: the lowest ln p(token | those before it).
-
-    documents: arrays of ids; starts: where the end of each begins. Returns (N,), in nats.
-    """
+    """The lowest ln p(token | those before it), in nats, in the end of each text, which begins at its start: (N,)."""
     found = []
     for document, start in zip(documents, starts, strict=True):
         tokens = to_device(np.asarray(document), model.device)

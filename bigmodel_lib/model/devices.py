@@ -34,10 +34,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def compiled(model: torch.nn.Module) -> torch.nn.Module:
-    """`torch.compile(model)`, after a try on something small: it would fail in mid-run otherwise.
-
-    Raises CourseError where this machine cannot compile, for want of a C++ compiler as a rule.
-    """
+    """`torch.compile(model)`, tried before on something small. Raises CourseError where this machine cannot compile."""
     try:
         torch.compile(torch.sin)(torch.ones(8, device=next(model.parameters()).device))
     except Exception as error:  # it may end in any of many, also of packages that do the compiling

@@ -35,10 +35,7 @@ def _without_widget(output: dict, saved: Collection[str]) -> list[dict]:
 
 
 def keep_pictures(model: dict, **_: object) -> None:
-    """Before a notebook is saved: keep the picture beside each widget, and not the widget, which lives in the kernel.
-
-    Opened again without that kernel, JupyterLab would prefer the widget to the picture and show an error.
-    """
+    """Before a notebook is saved: keep the picture beside each widget, and not the widget, which lives in the kernel."""
     if model.get("type") != "notebook" or not model.get("content"):
         return
     notebook = model["content"]
