@@ -35,7 +35,7 @@ def _without_widget(output: dict, saved: Collection[str]) -> list[dict]:
 
 
 def keep_pictures(model: dict, **_: object) -> None:
-    """Before a notebook is saved: keep the picture beside each widget, and not the widget, which lives in the kernel."""
+    """Before saving: keep each widget's picture, not the widget, which shows an error when its kernel is gone."""
     if model.get("type") != "notebook" or not model.get("content"):
         return
     notebook = model["content"]
