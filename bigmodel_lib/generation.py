@@ -2,12 +2,12 @@
 
 import collections
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict, Unpack
 
 import torch
 from numpy import ndarray
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional
 
 from bigmodel_lib.errors import CourseError
@@ -181,7 +181,9 @@ def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int
     return collections.deque(stream(model, tokenizer, prompt, n_tokens, **how), maxlen=1).pop() if n_tokens else ""
 
 
-def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+def batch_of(
+    prompt: Sequence[int], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """(x, y) of one prompt with different continuations: y is the next token in these, and -1 elsewhere.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
@@ -195,7 +197,7 @@ def batch_of(prompt: Sequence[int], rows: list[list[int]], device: torch.device 
     return x.to(device), y.to(device)
 
 
-def log_probability(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def log_probability(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
     """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) where y_t is not -1. Shapes: two of (B, T) -> (B,)."""
     logs = model(x).log_softmax(dim=-1)
     return (logs.gather(-1, y.clamp(min=0)[..., None])[..., 0] * (y >= 0)).sum(dim=-1)

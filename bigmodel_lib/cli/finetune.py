@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ import torch
 from bigmodel_lib.cli import run
 from bigmodel_lib.cli.program import OneLineParser
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.finetuning.classification import classifier_run
+from bigmodel_lib.finetuning.classification import Classifier, classifier_run
 from bigmodel_lib.finetuning.lora import count_trainable, merge_lora
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
 from bigmodel_lib.model.transformer import count_parameters
@@ -89,10 +90,10 @@ class Finetuning(run.Job):
         return fields | run.learning_rates(options, recipe.optimizer)
 
     def measure(self) -> dict:
-        merge_lora(self.trainer.model)
-        metrics, labels = {}, self.data.labels
+        model, labels = cast(Classifier, merge_lora(self.trainer.model)), self.data.labels
+        metrics = {}
         for part, rows in (("train", self.train), ("test", self.test)):
-            found = label_metrics(label_log_probs(self.trainer.model, self.documents_of(rows)), labels[rows])
+            found = label_metrics(label_log_probs(model, self.documents_of(rows)), labels[rows])
             metrics |= {f"{part}_{name}": found[name] for name in ("loss", "accuracy", "macro_f1")}
         most_frequent = np.bincount(labels[self.train]).argmax()
         return metrics | {

@@ -72,7 +72,7 @@ def classifier_from(model: LanguageModel, n_labels: int, dropout: float = 0.0) -
 def classifier_run(
     model: LanguageModel,
     documents: Sequence[np.ndarray],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     n_labels: int,
     mode: str = "full",
     dropout: float = 0.0,

@@ -1,7 +1,7 @@
 """Let only a part of a model learn: frozen weights, and LoRA's thin additions."""
 
-from collections.abc import Iterator
-from typing import Any, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn

@@ -54,7 +54,7 @@ class Interval:
 class ArithmeticEncoder(Interval):
     """Symbols to bits: they name a number in the interval; `pending` ones are the opposite of whichever comes next."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.bits, self.pending = [], 0
 
     def encode(self, symbol: int, frequencies: ndarray) -> None:

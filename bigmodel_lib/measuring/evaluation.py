@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import nn
 
+from bigmodel_lib.finetuning.classification import Classifier
 from bigmodel_lib.model.devices import autocast, device_of, evaluating, to_device
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel
@@ -35,7 +35,7 @@ def evaluate(
 
 
 @torch.no_grad()
-def label_log_probs(classifier: nn.Module, documents: Sequence[ndarray], batch_size: int = 64) -> ndarray:
+def label_log_probs(classifier: Classifier, documents: Sequence[ndarray], batch_size: int = 64) -> ndarray:
     """ln p of every label for every text: (N, C). Texts of about the same length are read together."""
     device = device_of(classifier)
     order = np.argsort([len(document) for document in documents], kind="stable")
@@ -47,17 +47,17 @@ def label_log_probs(classifier: nn.Module, documents: Sequence[ndarray], batch_s
     return torch.cat(parts).cpu().numpy()[np.argsort(order)]
 
 
-def label_metrics(log_probs: ndarray, labels: Sequence[int]) -> dict:
+def label_metrics(log_probs: ndarray, labels: Sequence[int] | ndarray) -> dict:
     """loss in nats per text, accuracy, macro-F1 (the mean of the labels' F1), and the confusion matrix (true, said)."""
     from sklearn.metrics import confusion_matrix, f1_score
 
-    labels, said = np.asarray(labels), log_probs.argmax(axis=1)
+    wanted, said = np.asarray(labels), log_probs.argmax(axis=1)
     kinds = range(log_probs.shape[1])
     return {
-        "loss": float(-log_probs[np.arange(len(labels)), labels].mean()),
-        "accuracy": float((said == labels).mean()),
-        "macro_f1": float(f1_score(labels, said, labels=kinds, average="macro", zero_division=0)),
-        "confusion": confusion_matrix(labels, said, labels=kinds).tolist(),
+        "loss": float(-log_probs[np.arange(len(wanted)), wanted].mean()),
+        "accuracy": float((said == wanted).mean()),
+        "macro_f1": float(f1_score(wanted, said, labels=kinds, average="macro", zero_division=0)),
+        "confusion": confusion_matrix(wanted, said, labels=kinds).tolist(),
     }
 
 

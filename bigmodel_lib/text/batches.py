@@ -151,7 +151,7 @@ class LabelledBatches:
     less where an epoch ends. What is still to come of the epoch is its state.
     """
 
-    def __init__(self, documents: Sequence[ndarray], labels: Sequence, batch_size: int, context_length: int):
+    def __init__(self, documents: Sequence[ndarray], labels: Sequence | ndarray, batch_size: int, context_length: int):
         self.documents, self.labels = documents, np.asarray(labels)
         self.batch_size, self.context_length = batch_size, context_length
         self.to_come: list[list[int]] = []  # batches of this epoch: numbers of texts
