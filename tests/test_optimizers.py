@@ -51,8 +51,11 @@ def test_muon_is_its_equation():
     values = [p.detach().clone() for p in parameters]
     averages = [torch.zeros_like(p) for p in parameters]
     muon = Muon(parameters, lr=0.1, momentum=0.95)
-    for step in range(3):
-        mu = 0.95 - (0.95 - 0.85) * (1 - step / 100)
+    for step in [0, 1, 2, 250, 251]:
+        mu = 0.95 - (0.95 - 0.85) * max(0, 1 - step / 100)
+        if step == 250:
+            for parameter in parameters:
+                muon.state[parameter]["steps"] = step
         for i, parameter in enumerate(parameters):
             gradient = normal(*parameter.shape, seed=10 * step + i)
             parameter.grad = gradient

@@ -7,6 +7,7 @@ import two_processes
 
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.text.batches import causal_batches
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.optimizers import Optimizers
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
@@ -107,3 +108,33 @@ def test_batches_too_small_for_the_processes_are_refused():
     model, source, loss_fn, _ = two_processes.pretraining(torch.float32)
     with pytest.raises(CourseError, match="batch_size 1 cannot be shared by 2 processes"):
         Trainer(model, source, loss_fn, TrainConfig(steps=1, batch_size=1), processes=two_processes.Processes(0, 2))
+
+
+def small_trainer(random_model, **changes):
+    """A run of eight steps on a text of random tokens."""
+    tokens = np.random.default_rng(0).integers(0, 11, 500)
+    config = TrainConfig(steps=8, batch_size=3, adamw_lr=0.01, optimizer="adamw")
+    return Trainer(random_model(**changes).train(), causal_batches(tokens, 3, 12), next_token_loss, config)
+
+
+def test_the_share_of_the_targets_weighs_loss_and_gradient(random_model):
+    norms, losses = [], []
+    for share in (1.0, 0.25):
+        trainer = small_trainer(random_model)
+        tensors, _ = trainer.next_batch()
+        loss, norm = trainer.train_step(*tensors, lr=0.5, share=share, measure=True)
+        losses.append(loss.item())
+        norms.append(norm.item())
+    assert losses[1] == pytest.approx(losses[0] / 4) and norms[1] == pytest.approx(norms[0] / 4, rel=1e-4)
+
+
+def test_what_is_left_out_follows_the_run_and_only_a_run_that_leaves_out_touches_pytorchs_generator(random_model):
+    for changes, follows in ((dict(), False), (dict(dropout=0.3), True), (dict(ngrams=2), True)):
+        losses = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            trainer = small_trainer(random_model, **changes)
+            before = torch.get_rng_state()
+            losses.append([progress.loss for progress in trainer])
+            assert torch.equal(torch.get_rng_state(), before) != follows, changes
+        assert losses[0] == losses[1], changes

@@ -37,6 +37,7 @@ COPIED = ("bigmodel_lib", "tests", "tools", "data", "notebooks", "conftest.py", 
 PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no")
 PATIENCE = 6  # times as long as without a mutant, and it counts as endless
 TWINS = ["test_backprop.py::test_the_twins_agree", "test_backprop.py::test_the_twins_agree_for_twenty_steps"]
+OWN_RUN = "test_generation.py::test_the_readers_own_run_comes_first_and_only_if_it_is_finished"
 PIECES = "test_generation.py::test_a_text_read_in_pieces_is_the_text_read_at_once"
 PARTS = {  # {part: (files of the library, tests that run against it)}
     "attention": (
@@ -48,7 +49,7 @@ PARTS = {  # {part: (files of the library, tests that run against it)}
     "optimizers": (["by_hand/optimizers.py", "training/optimizers.py"], ["test_optimizers.py", "test_backprop.py"]),
     "sampling": (["generation.py"], ["test_generation.py"]),
     "tokenizers": (["text/tokenizers.py"], ["test_caught_mutants.py", "test_tokenizers.py"]),
-    "resume": (["training/trainer.py", "training/checkpoints.py"], ["test_trainer.py", "test_pretraining.py"]),
+    "resume": (["training/trainer.py", "training/checkpoints.py"], ["test_trainer.py", "test_pretraining.py", OWN_RUN]),
 }
 
 
