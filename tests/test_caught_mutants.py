@@ -40,5 +40,6 @@ def test_a_long_text_is_sampled_evenly_in_pieces_that_are_not_tiny(monkeypatch):
     assert tokenizers._sample(blocks, 12_800) == "".join(block[:10] for block in blocks[1::2])
 
 
-def test_a_short_text_is_cut_before_its_first_blank():
-    assert BPETokenizer({}).last_cut("ab cd ef") == 2
+def test_a_text_is_cut_before_the_last_blank_that_follows_a_sign():
+    assert BPETokenizer({}).last_cut("ab cd ef") == 5 and BPETokenizer({}).last_cut("ab  ") == 2
+    assert BPETokenizer({}).last_cut("abcd") == BPETokenizer({}).last_cut(" abcd") == 0

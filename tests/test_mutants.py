@@ -89,7 +89,7 @@ def test_the_score_leaves_out_what_is_equivalent_and_names_what_survived(monkeyp
 def test_the_parts_and_the_equivalent_mutants_are_of_files_that_are_there():
     for files, tests in mutants.PARTS.values():
         assert all((mutants.LIBRARY / name).exists() for name in files)
-        assert all((mutants.ROOT / "tests" / name).exists() for name in tests)
+        assert all((mutants.ROOT / "tests" / name.split("::")[0]).exists() for name in tests)
     for row in tomllib.loads(mutants.EQUIVALENT.read_text(encoding="utf-8")).get("mutant", []):
         lines = (mutants.LIBRARY / row["file"]).read_text(encoding="utf-8").splitlines()
         text = " ".join(line.strip() for line in lines)
