@@ -35,10 +35,9 @@ class LoRA(nn.Module):
         return weight + self.factor * self.a @ self.b
 
 
-def adapted_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def adapted_layers(model: Any) -> Iterator[tuple[nn.Module, str]]:
     """(layer, name) of every matrix in a model's blocks that LoRA adds to, of a classifier's backbone as well."""
-    language_model: Any = getattr(model, "backbone", model)
-    for block in language_model.blocks:
+    for block in getattr(model, "backbone", model).blocks:
         for layer in (block.attention, block.mlp):
             yield from ((layer, name) for name in ADAPTED if getattr(layer, name, None) is not None)
 
