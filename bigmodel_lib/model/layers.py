@@ -75,7 +75,8 @@ def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> T
     """
     if before is None:
         return x + strength * functional.pad(x, (0, 0, 1, -1))
-    return x + strength * torch.cat([before, x[:, :-1]], dim=1)
+    earlier = before if x.shape[1] == 1 else torch.cat([before, x[:, :-1]], dim=1)
+    return torch.addcmul(x, strength, earlier)
 
 
 def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int = 0) -> Tables:

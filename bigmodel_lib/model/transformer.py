@@ -35,7 +35,7 @@ class Block(nn.Module):
         super().__init__()
         self.layer, self.norm = layer, NORMS[config.norm]
         self.attention, self.mlp = Attention(config, layer), MLP(config, layer)
-        self.dropout = nn.Dropout(config.dropout)  # while training, and 0 unless asked for
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()  # while training
 
     def forward(
         self, x: Tensor, rotation: Tables | None = None, cache: KVCache | None = None, hooks: Hooks | None = None
