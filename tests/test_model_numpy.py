@@ -121,3 +121,24 @@ def test_neighbouring_queries_share_a_head_of_keys():
     x = draw(0, 2, 3, 5, 4)
     shared = ours.repeat_heads(x, 6)
     assert all(np.array_equal(shared[:, head], x[:, head // 2]) for head in range(6)) and shared.shape == (2, 6, 5, 4)
+
+
+def test_first_parameters_have_the_spreads_that_are_said():
+    sizes = dict(vocab_size=300, context_length=64, d_model=96, n_layers=3, n_heads=4, d_ff=200)
+    config = ModelConfig(**sizes, positions="learned", init="gpt2", norm_gain=True)
+    gpt2 = ours.initialise(config, np.random.default_rng(0))
+    recipe = ours.initialise(ModelConfig(**sizes), np.random.default_rng(0))
+    for name, w in gpt2.items():
+        last = name.split(".")[-1]
+        wanted = 0.02 / 6**0.5 if last in ("w_o", "w_down") else 0.0 if last in ("norm_gain", "shift") else 0.02
+        assert w.std() == pytest.approx(wanted, rel=0.04, abs=1e-9), name
+        assert w.dtype == np.float32 and (last != "norm_gain" or (w == 1).all())
+    for name, w in recipe.items():
+        last = name.split(".")[-1]
+        if last in ("w_o", "w_down", "w_out", "shift"):
+            assert (w == 0).all(), name
+        elif last == "token_embedding":
+            assert w.std() == pytest.approx(0.5, rel=0.03)
+        else:
+            assert w.std() == pytest.approx(0.5 / len(w) ** 0.5, rel=0.04), name
+            assert np.abs(w).max() == pytest.approx(0.5 * (3 / len(w)) ** 0.5, rel=0.01), name
