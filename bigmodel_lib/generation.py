@@ -21,7 +21,7 @@ Beam = tuple[float, list[int]]  # (ln p, ids)
 
 
 class Sampling(TypedDict, total=False):
-    """How tokens are drawn, see `sampling_distribution`, and which ends a text, but not before `min_tokens`."""
+    """How tokens are drawn (see `sampling_distribution`); `stop` ends a text, once it has `min_tokens`."""
 
     temperature: float
     top_k: int

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Iterator
 
 import torch
@@ -28,7 +29,14 @@ def half_written(path: pathlib.Path) -> pathlib.Path:
 
 def _rename(half: pathlib.Path, path: pathlib.Path) -> None:
     """Give the whole thing its name, and make that survive a power cut where a folder can be opened."""
-    os.replace(half, path)
+    for pause in (0.1, 0.5, 2.0) if half.is_dir() else ():  # on Windows a virus scanner may still read a new folder
+        try:
+            os.replace(half, path)
+            break
+        except PermissionError:
+            time.sleep(pause)
+    else:
+        os.replace(half, path)
     if os.name == "posix":
         handle = os.open(path.parent, os.O_RDONLY)
         try:
