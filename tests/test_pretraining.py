@@ -272,6 +272,23 @@ def test_a_new_folder_appears_filled_or_not_at_all(tmp_path, monkeypatch):
     assert [path.name for path in out.parent.iterdir()] == ["out"] and (out / "file").read_text() == "new"
 
 
+def test_a_new_folder_waits_for_who_still_reads_its_files(tmp_path, monkeypatch):
+    """On Windows a virus scanner does, and a rename is refused meanwhile."""
+    rename, tries = os.replace, []
+
+    def busy(half, path):
+        tries.append(path)
+        if len(tries) < 3:
+            raise PermissionError(13, "Permission denied")
+        rename(half, path)
+
+    monkeypatch.setattr(checkpoints.os, "replace", busy)
+    monkeypatch.setattr(checkpoints.time, "sleep", lambda seconds: None)
+    with checkpoints.new_folder(tmp_path / "out") as passing:
+        (passing / "file").write_text("new")
+    assert (tmp_path / "out/file").read_text() == "new" and len(tries) == 3
+
+
 def test_what_a_kill_has_left_of_a_new_folder_goes_and_nothing_else(tmp_path):
     for name in (".out.half-written", ".other.half-written", ".out.previous"):
         (tmp_path / name).mkdir()
