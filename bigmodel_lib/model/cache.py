@@ -43,14 +43,14 @@ class KVCache:
         n, full = k.shape[-2], min(self.position + k.shape[-2], self.context_length)
         slot = self.position % self.context_length
         keys, values = self.keys[layer], self.values[layer]
-        keys[..., slot : slot + n, :] = k
-        values[..., slot : slot + n, :] = v
-        return keys[..., :full, :], values[..., :full, :]
+        keys.narrow(2, slot, n).copy_(k)
+        values.narrow(2, slot, n).copy_(v)
+        return keys.narrow(2, 0, full), values.narrow(2, 0, full)
 
     def previous(self, branch: tuple[str, int], x: Tensor) -> Tensor:
         """The state before the first of x (B, n, D) in a branch, (B, 1, D), 0 at the start; x's last one is kept."""
         before = self.last[branch]
-        self.last[branch] = x[:, -1:]
+        self.last[branch] = x if x.shape[1] == 1 else x[:, -1:]
         return before
 
     def run_of(self, tokens: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 def relu_squared_plain(x: Tensor) -> Tensor:
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
-    return torch.relu(x).square()
+    positive = torch.relu(x)
+    return positive * positive
 
 
 class _ReluSquared(torch.autograd.Function):
@@ -45,7 +46,7 @@ class _ReluSquared(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = torch.relu(x)
         ctx.save_for_backward(positive)
-        return positive.square()
+        return positive * positive
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
