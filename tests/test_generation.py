@@ -701,16 +701,16 @@ def test_the_sentences_that_go_on_from_i_love_are_all_different():
 
 def test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for(random_model, random_tokens):
     model, cache = random_model(), KVCache(random_model(), 2)
-    with pytest.raises(CourseError, match="13 tokens were given after 0 others, and the context holds 12: give those"):
+    with pytest.raises(CourseError, match="13 tokens do not fit a context of 12: give those beyond it"):
         read(model, random_tokens(shape=(2, 13)), KVCache(model, 2))
     read(model, random_tokens(shape=(2, 5)), cache)
-    with pytest.raises(CourseError, match="8 tokens were given after 5 others"):
+    with pytest.raises(CourseError, match="8 tokens after 5 others do not fit a context of 12: give those"):
         read(model, random_tokens(shape=(2, 8)), cache)
     assert cache.position == 5
     learned = random_model(positions="learned")
     full = KVCache(learned, 3)
     read(learned, random_tokens(), full)
-    with pytest.raises(CourseError, match="1 tokens were given after 12 others, and the context holds 12: start a new"):
+    with pytest.raises(CourseError, match="1 tokens after 12 others do not fit a context of 12: start again"):
         read(learned, random_tokens()[:, :1], full)
 
 

@@ -96,7 +96,7 @@ def test_fused_attention_equals_plain_with_its_gradients(B, H, T, K, seed):
 
 
 def test_weights_are_a_distribution_over_the_past():
-    weights = layers.attention_weights(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1))
+    weights = layers.attention_scores(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1)).softmax(dim=-1)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 6, dtype=torch.float64))
     assert (weights.triu(1) == 0).all() and (weights.tril() > 0).sum() == 2 * 3 * 21
 
@@ -224,7 +224,7 @@ def test_attention_maps_are_what_the_model_uses(random_model, random_tokens, mon
     model, tokens = random_model(dtype=torch.float64, **recipe), random_tokens()
     used = []
     monkeypatch.setattr(
-        layers, "attention", lambda q, k, v: used.append(layers.attention_weights(q, k)) or used[-1] @ v
+        layers, "attention", lambda q, k, v: used.append(layers.attention_scores(q, k).softmax(dim=-1)) or used[-1] @ v
     )
     slow = model(tokens)
     monkeypatch.undo()

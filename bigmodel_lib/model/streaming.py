@@ -1,7 +1,6 @@
 """Attention block by block: the softmax of a whole row, without the row ever standing in memory."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,9 +35,7 @@ def merge_softmax(first: Partial, second: Partial) -> Partial:
     return highest, share1 * s1 + share2 * s2, share1 * y1 + share2 * y2
 
 
-def streaming_forward(
-    q: Tensor, k: Tensor, v: Tensor, block_size: int, merge: Callable[[Partial, Partial], Partial] = merge_softmax
-) -> tuple[Tensor, Tensor]:
+def streaming_forward(q: Tensor, k: Tensor, v: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
     """Causal attention over blocks of keys, with no more than block_size² weights of a head in memory at once.
 
     Shapes: q, k, v (..., T, K) -> out (..., T, K) and log Σ e^score (..., T, 1), all that the way back needs.
@@ -51,7 +48,7 @@ def streaming_forward(
         n = q[..., rows, :].shape[-2]
         state = partial_softmax(q[..., rows, :], k[..., rows, :], v[..., rows, :], future[:n, :n])
         for keys in blocks[:i]:
-            state = merge(state, partial_softmax(q[..., rows, :], k[..., keys, :], v[..., keys, :]))
+            state = merge_softmax(state, partial_softmax(q[..., rows, :], k[..., keys, :], v[..., keys, :]))
         highest, total, weighted = state
         out[..., rows, :] = weighted / total
         log_sums[..., rows, :] = highest + total.log()
