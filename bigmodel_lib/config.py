@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
 from bigmodel_lib.errors import CourseError
@@ -116,23 +117,24 @@ class ModelConfig(_Config):
     def d_head(self) -> int:
         return self.d_model // self.n_heads
 
-    def start_of(self, name: str, n_in: int) -> tuple[Literal["constant", "normal", "uniform"], float]:
-        """How a parameter of that name begins: a constant, normal with a deviation, or uniform up to ± a bound.
+    def start_of(self, name: str, shape: Sequence[int]) -> tuple[Literal["constant", "normal", "uniform"], float]:
+        """How a parameter begins: at a constant, normal with a deviation, or uniform up to ± a bound.
 
-        init "zero": matrices uniform with deviation 0.5/√n_in, embeddings normal with 0.5, and 0 for what a branch or
-        the model ends in, so that the first logits are all equal.
+        init "zero": matrices uniform with deviation 0.5/√in, embeddings normal with 0.5, and 0 for what a branch or the
+        model ends in: the first logits are all equal.
         init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
+        Both: gains 1, other vectors and n-grams 0.
         """
         ends_branch = name in ("w_o", "w_down")
         if name == "norm_gain":
             return "constant", 1.0
-        if name in ("shift", "ngram_embedding", "value_shares"):
+        if len(shape) == 1 or name in ("shift", "ngram_embedding"):
             return "constant", 0.0
         if self.init == "gpt2":
             return "normal", 0.02 / math.sqrt(2 * self.n_layers) if ends_branch else 0.02
         if ends_branch or name == "w_out":
             return "constant", 0.0
-        return ("normal", 0.5) if name.endswith("embedding") else ("uniform", math.sqrt(3) * 0.5 / math.sqrt(n_in))
+        return ("normal", 0.5) if name.endswith("embedding") else ("uniform", math.sqrt(3) * 0.5 / math.sqrt(shape[0]))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import runpy
 
 import numpy as np
 import pytest
@@ -29,7 +30,6 @@ from bigmodel_lib.generation import (
 )
 from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.layers import layer_norm, rms_norm, rope_tables, shift_tokens, split_heads
-from bigmodel_lib.model.transformer import ValueResiduals
 from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld
 from bigmodel_lib.storyworld import judge as judging
 from bigmodel_lib.text.sources import data_path
@@ -700,7 +700,8 @@ def test_the_sentences_that_go_on_from_i_love_are_all_different():
 
 
 def test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for(random_model, random_tokens):
-    model, cache = random_model(), KVCache(random_model(), 2)
+    model = random_model()
+    cache = KVCache(model, 2)
     with pytest.raises(CourseError, match="13 tokens do not fit a context of 12: give those beyond it"):
         read(model, random_tokens(shape=(2, 13)), KVCache(model, 2))
     read(model, random_tokens(shape=(2, 5)), cache)
@@ -725,7 +726,8 @@ def test_a_text_read_in_pieces_is_the_text_read_at_once(random_model, random_tok
 
 
 def test_value_residuals_write_with_the_cache_what_they_write_without(random_model, random_tokens):
-    model, tokens = ValueResiduals(random_model().config).double().eval(), random_tokens()
+    residuals = runpy.run_path(str(data_path("recipes/tried.py")))["ValueResiduals"]
+    model, tokens = residuals(random_model().config).double().eval(), random_tokens()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(parameter.numel()))

@@ -1,8 +1,12 @@
 """Claims about the model, each with random non-zero weights."""
 
+import ast
 import math
+import runpy
 
+import nbformat
 import pytest
+import source_cells
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +16,9 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.model import layers, transformer
 from bigmodel_lib.recipes import preset
+from bigmodel_lib.text.sources import data_path
+
+TRIED = data_path("recipes/tried.py")
 
 RECIPES = [
     dict(),
@@ -202,7 +209,7 @@ def test_the_rows_of_runs_are_a_prime_number_and_large_vocabularies_do_not_overf
 @pytest.mark.parametrize("recipe", [dict(), dict(token_shift=False, positions="none")])
 def test_value_residuals_add_the_first_values_to_later_ones(random_model, random_tokens, monkeypatch, recipe):
     plain, tokens = random_model(dtype=torch.float64, n_layers=3, **recipe), random_tokens()
-    other = transformer.ValueResiduals(plain.config).to(torch.float64)
+    other = runpy.run_path(str(TRIED))["ValueResiduals"](plain.config).to(torch.float64)
     other.load_state_dict(plain.state_dict() | {"value_shares": torch.zeros(3)})
     assert torch.equal(other(tokens), plain(tokens))
     with torch.no_grad():
@@ -217,6 +224,13 @@ def test_value_residuals_add_the_first_values_to_later_ones(random_model, random
     monkeypatch.setattr(layers, "attention", with_the_first_values)
     torch.testing.assert_close(given_, plain(tokens), rtol=0, atol=1e-12)
     assert (transformer.initialise(other).value_shares == 0).all()
+
+
+def test_06_shows_value_residuals_as_the_recipe_trains_them():
+    text = TRIED.read_text(encoding="utf-8")
+    shown = nbformat.read(TRIED.parents[2] / "notebooks/06_pretraining.ipynb", as_version=4).cells
+    trained = source_cells.for_readers(text, source_cells.definition(ast.parse(text), ["ValueResiduals"], "tried"))
+    assert trained in [cell.source for cell in shown]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -226,7 +226,7 @@ def initialise(config: ModelConfig, rng: np.random.Generator, dtype: np.typing.D
     """First parameters, drawn from `rng`, each as `ModelConfig.start_of` says."""
     parameters = {}
     for name, shape in parameter_shapes(config).items():
-        kind, size = config.start_of(name.split(".")[-1], shape[0])
+        kind, size = config.start_of(name.split(".")[-1], shape)
         if kind == "constant":
             w = np.full(shape, size)
         else:

@@ -131,29 +131,11 @@ class LanguageModel(nn.Module):
             raise CourseError(f"no hook is named {unknown[0]!r}: choose one of {', '.join(HOOKS)}")
 
 
-class ValueResiduals(LanguageModel):
-    """A decoder whose blocks add the first one's values: v ← v + λ v₁, λ learned, from 0. Source: Zhou et al. 2024."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
-        self.value_shares = nn.Parameter(torch.empty(config.n_layers))
-
-    def states(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
-        first = []
-
-        def add_first(layer, v):
-            first.append(v)
-            v = v + self.value_shares[layer] * first[0] if layer else v
-            return hooked(hooks, "v", layer, v)
-
-        return super().states(tokens, cache, {**(hooks or {}), "v": add_first})
-
-
 @torch.no_grad()
 def initialise(model: LanguageModel, generator: torch.Generator | None = None) -> LanguageModel:
     """Fill the parameters, each as `ModelConfig.start_of` says, and return the model."""
     for name, parameter in model.named_parameters():
-        kind, size = model.config.start_of(name.split(".")[-1], parameter.shape[0])
+        kind, size = model.config.start_of(name.split(".")[-1], parameter.shape)
         if kind == "constant":
             parameter.fill_(size)
         elif kind == "normal":
