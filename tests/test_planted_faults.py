@@ -99,7 +99,7 @@ def every_token_alike(right, world, prefix):
 # fmt: off
 FAULTS = [
     # the model
-    Fault("attention scores are not divided by the root of d_head", "model.layers:attention_weights",
+    Fault("attention scores are not divided by the root of d_head", "model.layers:attention_scores",
           lambda right, q, k, *rest: right(q * q.shape[-1] ** 0.5, k, *rest),
           "test_model.py::test_attention_is_the_formula_token_by_token"),
     Fault("the mask shows each token the next one", "by_hand.model:causal_mask",

@@ -56,7 +56,3 @@ class KVCache:
         self.values = [values[rows] for values in self.values]
         self.last = {branch: state[rows] for branch, state in self.last.items()}
         self.tokens = self.tokens[rows]
-
-    def count_numbers(self) -> int:
-        """How many numbers the cache holds."""
-        return sum(part.numel() for part in (*self.keys, *self.values, *self.last.values()))

@@ -16,7 +16,8 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model.cache import KVCache
 
 NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
-Tables = tuple[Tensor, Tensor] | None  # RoPE's cosine and sine, (T, K) each, where positions are rotated
+Tables = tuple[Tensor, Tensor]  # RoPE's cosine and sine, (T, K) each
+Turn = Tables | None  # None where positions are not rotated
 Hooks = Mapping[str, Callable[[int, Tensor], Tensor]] | None  # what looks at named values, or replaces them
 
 
@@ -35,8 +36,7 @@ NORMS = {"layer": layer_norm, "rms": rms_norm}
 
 def relu_squared_plain(x: Tensor) -> Tensor:
     """max(x, 0)², elementwise. Source: So et al. 2021 ("Primer"), section 4."""
-    positive = torch.relu(x)
-    return positive * positive
+    return torch.relu(x).square()
 
 
 class _ReluSquared(torch.autograd.Function):
@@ -46,7 +46,7 @@ class _ReluSquared(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         positive = torch.relu(x)
         ctx.save_for_backward(positive)
-        return positive * positive
+        return positive.square()
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:
@@ -66,8 +66,7 @@ ACTIVATIONS: dict[str, Activation] = {"relu_squared": relu_squared, "gelu": func
 def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> Tensor:
     """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1).
 
-    before: x_(-1), (B, 1, D), or None for 0. Shapes: x (B, T, D), strength s (D,) -> (B, T, D).
-    Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
+    before: x_(-1), (B, 1, D), or None for 0. Shapes: x (B, T, D), strength (D,). Source: Peng et al. 2023, section 3.1.
     """
     if before is None:
         return x + strength * functional.pad(x, (0, 0, 1, -1))
@@ -75,30 +74,25 @@ def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> T
     return torch.addcmul(x, strength, earlier)
 
 
-def rope_tables(n_tokens: int, d_head: int, base: float, start: int = 0) -> tuple[Tensor, Tensor]:
+def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int = 0) -> Tables:
     """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`: two of (T, K).
 
     angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Source: Su et al. 2021, eq. 15.
     """
-    exponents = torch.arange(0, d_head, 2) / d_head
-    angles = torch.arange(start, start + n_tokens)[:, None] * base**-exponents
+    exponents = torch.arange(0, d_head, 2, device=device) / d_head
+    angles = torch.arange(start, start + n_tokens, device=device)[:, None] * base**-exponents
     sine = angles.sin()
     return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-sine, sine], dim=-1)
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
-
-    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin, so the score of two rotated vectors depends
-    on their distance alone. Shapes: x (B, H, T, K), cosine and sine (T, K) -> (B, H, T, K). Source: Su et al. 2021.
-    """
+    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle. Shapes: x (B, H, T, K), tables (T, K)."""
     return x * cosine + x.roll(x.shape[-1] // 2, dims=-1) * sine
 
 
 def attention_scores(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
-    """How well each query fits each key, before the softmax: q kᵀ / √K + mask.
+    """How well each query fits each key: q kᵀ / √K, and -∞ for later keys if causal; the last query is at the last key.
 
-    mask: -∞ for later keys if causal, else 0; the last query stands at the last key.
     Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T). Source: Vaswani et al. 2017, section 3.2.3.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -152,10 +146,7 @@ def ngram_rows(tokens: Tensor, vocab_size: int, longest: int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
-
-    Shapes: logits (B, T, V), targets (B, T) -> (). Source: Shannon 1948, of the model's code for the text.
-    """
+    """Mean of -ln softmax(logits)[target] over the targets that are not -1, in nats: (B, T, V), (B, T) -> ()."""
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
 
 
@@ -194,7 +185,7 @@ class Attention(Branch):
         self.w_q, self.w_k, self.w_v, self.w_o = (nn.Parameter(torch.empty(size)) for size in sizes)
         self.add_small_parameters(config)
 
-    def queries_and_keys(self, x: Tensor, rotation: Tables) -> tuple[Tensor, Tensor]:
+    def queries_and_keys(self, x: Tensor, rotation: Turn) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> two of (B, H, T, K), normalised and rotated as the configuration says."""
         q, k = split_heads(x @ self.w_q, self.n_heads), split_heads(x @ self.w_k, self.n_key_heads)
         if self.norm is not None:
@@ -203,7 +194,7 @@ class Attention(Branch):
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         return q, k
 
-    def forward(self, x: Tensor, rotation: Tables = None, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Turn = None, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         x = self.enter(x, cache)
         q, k = self.queries_and_keys(x, rotation)
         v = split_heads(x @ self.w_v, self.n_key_heads)

@@ -8,7 +8,7 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.cache import KVCache
-from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Tables, hooked, rope_tables
+from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Turn, hooked, rope_tables
 
 HOOKS = {  # what a hook sees, in the order of the walk
     "stream": "the residual stream before each block and, with layer = L, after the last: (B, T, D)",
@@ -35,7 +35,7 @@ class Block(nn.Module):
         self.attention, self.mlp = Attention(config, layer), MLP(config, layer)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()  # while training
 
-    def forward(self, x: Tensor, rotation: Tables = None, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Turn = None, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         added = self.dropout(self.attention(self.norm(x), rotation, cache, hooks))
         x = hooked(hooks, "middle", self.layer, x + hooked(hooks, "attention", self.layer, added))
         added = self.dropout(self.mlp(self.norm(x), cache, hooks))
@@ -61,8 +61,8 @@ class LanguageModel(nn.Module):
         V, D, T = config.vocab_size, config.d_model, config.context_length
         self.token_embedding = nn.Parameter(torch.empty(V, D))
         self.position_embedding = nn.Parameter(torch.empty(T, D)) if config.positions == "learned" else None
-        rows = (config.ngrams - 1) * layers.NGRAM_ROWS, D
-        self.ngram_embedding = nn.Parameter(torch.empty(rows)) if config.ngrams > 1 else None
+        n_rows = (config.ngrams - 1) * layers.NGRAM_ROWS
+        self.ngram_embedding = nn.Parameter(torch.empty(n_rows, D)) if n_rows else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.w_out = None if config.tied else nn.Parameter(torch.empty(D, V))
         self.norm_gain = nn.Parameter(torch.empty(D)) if config.norm_gain else None
@@ -75,15 +75,15 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         return self.token_embedding.device
 
-    def rotation(self, n_tokens: int, start: int = 0) -> Tables:
+    def rotation(self, n_tokens: int, start: int = 0) -> Turn:
         """RoPE's two tables (T, K) from a position on, or None where positions are learned or absent."""
         config, end = self.config, start + n_tokens
         if config.positions != "rope":
             return None
         if end <= config.context_length:
             return self.cosine[start:end], self.sine[start:end]
-        cosine, sine = rope_tables(n_tokens, config.d_head, config.rope_base, start)
-        return cosine.to(self.cosine), sine.to(self.sine)
+        cosine, sine = rope_tables(n_tokens, config.d_head, config.rope_base, self.device, start)
+        return cosine.to(self.cosine.dtype), sine.to(self.sine.dtype)
 
     def embed(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
         """(B, T) -> (B, T, D): each token's row of the embedding, plus its position's and its runs' where there are."""
