@@ -227,6 +227,6 @@ def beam_search(model: LanguageModel, tokens: Tokens, width: int, n_tokens: int,
 
 
 if __name__ == "__main__":
-    from bigmodel_lib.cli.program import moved
+    from bigmodel_lib.cli.main import moved
 
     moved("generation", "generate")

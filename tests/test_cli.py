@@ -1,5 +1,6 @@
 """The command and its subcommands, as users start them."""
 
+import argparse
 import json
 import re
 import shlex
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from bigmodel_lib import __version__
-from bigmodel_lib.cli import chat, evaluate, finetune, main, pretrain, program
+from bigmodel_lib.cli import chat, evaluate, finetune, main, pretrain, run
 from bigmodel_lib.cli.stopping import SIGNALS
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.finetuning.classification import classifier_from, load_classifier
@@ -234,10 +235,18 @@ def test_too_little_memory_is_one_line_and_other_failures_are_not_hidden(folder,
         fails(RuntimeError("a fault of ours"))
 
 
-def test_the_command_that_continues_starts_as_this_one_did(monkeypatch):
-    assert shlex.split(program.as_typed("chat", "a b")) == [sys.executable, "-m", "bigmodel_lib", "chat", "a b"]
+def test_the_command_that_continues_starts_as_this_one_did(tmp_path, monkeypatch):
+    checkpoints.save_tensors(tmp_path / "checkpoint.safetensors", {}, {"state": {"step": 20}})
+
+    def words(command):
+        said = run.how_to_go_on(command, argparse.Namespace(out=str(tmp_path)))
+        start, _, typed = said.partition(" continue with ")
+        assert start == "stopped at step 20:"
+        return shlex.split(typed)
+
+    again = ["--out", str(tmp_path), "--resume"]
+    assert words("finetune") == [sys.executable, "-m", "bigmodel_lib", "finetune", *again]
     for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
-    words = shlex.split(program.as_typed("pretrain", "--resume"))
-    assert words[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    assert words[5:] == ["-m", "bigmodel_lib", "pretrain", "--resume"]
+    assert words("pretrain")[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    assert words("pretrain")[5:] == ["-m", "bigmodel_lib", "pretrain", *again]

@@ -423,7 +423,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     before = rows.read_text(encoding="utf-8")
     rows.write_text(before + "\nsea\tfish fish", encoding="utf-8")
     assert finetune("--out", tmp_path / "parts", "--resume") == 2
-    assert "is not the file that the run" in capsys.readouterr().err
+    assert "is not what the run" in capsys.readouterr().err
     rows.write_text(before, encoding="utf-8")
     assert finetune("--out", tmp_path / "parts", "--resume") == 0
     whole, parts = (checkpoints.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))

@@ -304,7 +304,7 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
     whole = path.read_text()
     path.write_text(whole.replace("seven", "eight"))
     assert pretrain.main(["--out", str(out), "--resume"]) == 2
-    assert "is not the text that the run in" in capsys.readouterr().err
+    assert "is not what the run in" in capsys.readouterr().err
     path.write_text(whole)
     assert pretrain.main(["--out", str(out), "--resume"]) == 0
 

@@ -520,7 +520,7 @@ def test_bad_checkpoints_are_refused_and_kept(tmp_path, text_file, how, capsys):
     words = {
         "cut short": "cut short",
         "foreign": "is not a checkpoint",
-        "another text": "is not the text that the run in",
+        "another text": "is not what the run in",
         "empty folder": "has no checkpoint",
     }
     assert words[how] in said and said.count("\n") == 1

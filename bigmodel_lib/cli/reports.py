@@ -1,6 +1,7 @@
 """What a run shows while it goes on: a bar, a table of numbers (curve.csv) and, if asked, the same for TensorBoard."""
 
 import contextlib
+import functools
 import pathlib
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Progress, Trainer
 
+Loss = Callable[[], float] | None
 COLUMNS = ("step", "fraction", "seconds", "tokens", "loss", "val_loss", "lr", "gradient_norm", "tokens_per_second")
 
 
@@ -25,12 +27,10 @@ def status_line(progress: Progress, val_loss: float | None = None) -> str:
 
 def reading_bars() -> Callable[[int, int, str], None]:
     """A function (bytes done, bytes in all, what is done) that draws a bar on the terminal for each thing done."""
-    bars: dict[str, tqdm] = {}
+    bar_of = functools.cache(lambda what, total: tqdm(total=total, desc=what, unit="B", unit_scale=True))
 
     def show(done: int, total: int, what: str) -> None:
-        if what not in bars:
-            bars[what] = tqdm(total=total, desc=what, unit="B", unit_scale=True)
-        bar = bars[what]
+        bar = bar_of(what, total)
         bar.update(done - bar.n)
         if done >= total:
             bar.close()
@@ -52,35 +52,25 @@ class Reports(contextlib.ExitStack):
     Raises CourseError where TensorBoard is wanted and not installed.
     """
 
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        trainer: Trainer,
-        tensorboard: bool = False,
-        quick_loss: Callable[[], float | None] = lambda: None,
-    ):
+    def __init__(self, folder: pathlib.Path, trainer: Trainer, tensorboard: bool = False, quick_loss: Loss = None):
         super().__init__()
         self.path, self.trainer, self.quick_loss = folder / "curve.csv", trainer, quick_loss
         self.val_loss: float | None = None
         self.tenth = int(10 * trainer.fraction())
-        self.board: Any = tensorboard_writer(folder, trainer.step + 1) if tensorboard else None
-        if self.board:
-            self.callback(self.board.close)
+        self.board: Any = self.enter_context(tensorboard_writer(folder, trainer.step + 1)) if tensorboard else None
         lines = [COLUMNS, *(numbers_of(row).values() for row in trainer.curve)]
         checkpoints.write_whole(self.path, "".join(",".join(line) + "\n" for line in lines).encode())
         self.file = self.enter_context(self.path.open("ab", buffering=0))
-        looks = dict(
-            bar_format="{percentage:3.0f}% |{bar:24}| {desc}", mininterval=0.2 if sys.stderr.isatty() else 10.0
-        )
-        self.bar = self.enter_context(tqdm(total=1.0, initial=trainer.fraction(), **looks))
+        looks, pause = "{percentage:3.0f}% |{bar:24}| {desc}", 0.2 if sys.stderr.isatty() else 10.0
+        bar = tqdm(total=1.0, initial=trainer.fraction(), bar_format=looks, mininterval=pause)
+        self.bar = self.enter_context(bar)
 
     def add(self, progress: Progress) -> None:
         """Move the bar and write the last row of the trainer's curve, with a quick loss now and then."""
         row = self.trainer.curve[-1]
-        if self.tenth < int(10 * progress.fraction) < 10:
+        if self.quick_loss and self.tenth < int(10 * progress.fraction) < 10:
             self.tenth = int(10 * progress.fraction)
-            self.val_loss = self.quick_loss()
-            row |= {} if self.val_loss is None else {"val_loss": self.val_loss}
+            row["val_loss"] = self.val_loss = self.quick_loss()
         self.write(row)
         self.bar.set_description_str(status_line(progress, self.val_loss), refresh=False)
         self.bar.update(progress.fraction - self.bar.n)
@@ -103,7 +93,6 @@ def tensorboard_writer(folder: pathlib.Path, purge_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise CourseError(
-            "--tensorboard was given and TensorBoard is not installed: pip install tensorboard, or read curve.csv"
-        ) from None
-    return SummaryWriter(folder, purge_step=purge_step)
+        wrong = "--tensorboard was given and TensorBoard is not installed"
+        raise CourseError(f"{wrong}: pip install tensorboard, or read curve.csv") from None
+    return contextlib.closing(SummaryWriter(folder, purge_step=purge_step))
