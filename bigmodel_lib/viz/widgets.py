@@ -138,11 +138,11 @@ class WriteWithMe:
     def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, seed: int = 0, shown: int = 8):
         import torch
 
-        from bigmodel_lib.generation import check_settings
+        from bigmodel_lib.generation import Sampling, check_settings
 
         self.model, self.tokenizer, self.shown = model, tokenizer, shown
         self.start = tokenizer.encode(prompt).tolist()
-        check_settings(model, self.start, 1)
+        check_settings(model, self.start, 1, Sampling())
         self.generator = torch.Generator().manual_seed(seed)
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
         self.written: list[int] = []
