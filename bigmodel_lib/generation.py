@@ -19,7 +19,6 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
 
 Tokens = Sequence[int] | ndarray  # (N,) ids
-Beam = tuple[float, list[int]]  # (ln p, ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +71,8 @@ def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int =
 
 def sample_next(logits: Tensor, temperature: float, top_k: int, generator: Generator, top_p: float = 1.0) -> Tensor:
     """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...)."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
     chances = sampling_distribution(logits, temperature, top_k, top_p)
     drawn = torch.multinomial(chances.reshape(-1, chances.shape[-1]), 1, generator=generator)
     return drawn.reshape(logits.shape[:-1])
@@ -187,29 +188,6 @@ def log_probability(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> 
     """ln p of each row's continuation: Σ_t ln p(y_t | x_0 … x_t) where y_t is not -1. Shapes: two of (B, T) -> (B,)."""
     logs = model(x).log_softmax(dim=-1)
     return (logs.gather(-1, y.clamp(min=0)[..., None])[..., 0] * (y >= 0)).sum(dim=-1)
-
-
-@torch.no_grad()
-def beam_search(model: LanguageModel, tokens: Tokens, width: int, n_tokens: int, stop: int) -> list[Beam]:
-    """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
-
-    The best is first; there is none if nothing ended. Source: Lowerre 1976.
-    """
-    cache, beams, ended = KVCache(model), [(0.0, [])], []
-    logits = next_logits(model, torch.tensor([[int(token) for token in tokens]], device=model.device), cache)
-    for _ in range(n_tokens):
-        totals = torch.tensor([[total] for total, _ in beams]) + logits.log_softmax(dim=-1)
-        best = totals.flatten().topk(min(2 * width, totals.numel()))
-        found = [(float(t), *divmod(int(i), logits.shape[1])) for t, i in zip(*best, strict=True)]
-        ended += [(total, [*beams[row][1], stop]) for total, row, token in found if token == stop]
-        ended = sorted(ended, reverse=True)[:width]
-        found = [(total, row, token) for total, row, token in found if token != stop][:width]
-        if len(ended) == width and ended[-1][0] >= found[0][0]:
-            break  # a longer text is never likelier than its beginning
-        beams = [(total, [*beams[row][1], token]) for total, row, token in found]
-        cache.keep([row for _, row, _ in found])
-        logits = next_logits(model, torch.tensor([[token] for _, _, token in found], device=model.device), cache)
-    return ended
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from bigmodel_lib.measuring import compression, evaluation
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.recipes import MODES
 from bigmodel_lib.text.tokenizers import ByteTokenizer
-from bigmodel_lib.training import checkpoints, early_stopping
+from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer
 
 NAME = "fakegpu"
@@ -155,7 +155,6 @@ def writing(device) -> dict:
             model, prompt, 6, 12, generator(), stop=0, min_tokens=2, top_k=5
         ),
         "write": lambda: generation.write(by_byte, ByteTokenizer(), "ab", 9, stop="x"),
-        "beam_search": lambda: generation.beam_search(model, prompt, 4, 6, 0),
         "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
         "log_probabilities": lambda: dpo.log_probabilities(model, prompt, chosen, 3),
         "preference_loss": preferring,
@@ -243,10 +242,6 @@ def finetuning_and_keeping(device) -> dict:
         run = classification.classifier_run(model, rows, labels, 2, mode, steps=3)
         return [look.loss for look in run], evaluation.label_log_probs(run.model, rows)
 
-    def stopped_early():
-        run = classification.classifier_run(model, rows, labels, 2, steps=30)
-        return early_stopping.train_until_worse(run, lambda: run.curve[-1]["loss"] if run.curve else 9.0, 10)
-
     def rival():
         lstm = put(baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0)), device)
         words = np.arange(48).reshape(8, 6)
@@ -260,7 +255,6 @@ def finetuning_and_keeping(device) -> dict:
 
     return {
         **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
-        "train_until_worse": stopped_early,
         "opinions": lambda: evaluation.opinions(model, [np.arange(6)], [2]),
         "save_model": kept,
         **({} if str(device) == NAME else {"LSTM": rival}),  # its operation looks for a real GPU
@@ -319,7 +313,7 @@ def a_tenth_more_on_the_gpu(*sizes, device=None, **more):
 
 EYE = torch.eye  # `rollout` uses it
 FAULTS = {"eye on the cpu": on_the_cpu, "other numbers": a_tenth_more_on_the_gpu}
-UNDER_FAULTS = ("rollout", "explorer, rollout", "beam_search")
+UNDER_FAULTS = ("rollout", "explorer, rollout", "generate")
 
 
 def all_parts(device, only=()) -> dict:

@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from in_notebooks import defined_in
 from torch.nn import functional
 
 from bigmodel_lib.cli import evaluate, reports
@@ -27,7 +28,6 @@ from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.early_stopping import train_until_worse
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 
@@ -219,6 +219,9 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     wanted = -(log_probs[0, 3, 2] + log_probs[0, 4, 7] + log_probs[1, 4, 5]) / 3
     (progress,) = Trainer(model, lambda rng: (x, y), next_token_loss, TrainConfig(steps=1, batch_size=2))
     assert abs(progress.loss - wanted) < 1e-5
+
+
+train_until_worse = defined_in("07_finetuning.ipynb", "train_until_worse")
 
 
 def test_early_stopping_goes_back_to_the_best_weights(random_model):

@@ -8,6 +8,7 @@ import runpy
 import numpy as np
 import pytest
 import torch
+from in_notebooks import defined_in
 
 from bigmodel_lib.cli import generate as command
 from bigmodel_lib.config import TrainConfig
@@ -16,13 +17,13 @@ from bigmodel_lib.exercises.nb08 import attend_to_cache
 from bigmodel_lib.finetuning.dpo import dpo_loss, log_probabilities, pair_batches, preference_loss
 from bigmodel_lib.generation import (
     batch_of,
-    beam_search,
     forbid,
     generate,
     generate_many,
     keep_top_k,
     keep_top_p,
     log_probability,
+    next_logits,
     sample_next,
     sampling_distribution,
     stream,
@@ -444,6 +445,9 @@ def test_a_continuation_costs_what_its_tokens_cost(random_model):
         logs = model(torch.tensor([prompt + row]))[0].log_softmax(-1)
         assert total == pytest.approx(sum(logs[1 + i, token].item() for i, token in enumerate(row)), abs=1e-9)
     assert torch.equal(log_probabilities(model, prompt, rows * 50, 7)[:3], log_probability(model, x, y).detach())
+
+
+beam_search = defined_in("08_generation.ipynb", "beam_search", torch=torch, Cache=KVCache, read=next_logits)
 
 
 @torch.no_grad()
