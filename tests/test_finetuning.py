@@ -393,7 +393,7 @@ def test_the_program_learns_three_labels_and_answers(checkpoint, rows, tmp_path,
         ({"--checkpoint": "nowhere"}, "does not exist"),
         ({"--test-share": "2"}, "--test-share 2.0 is outside"),
         ({"--resume": ""}, "nothing to resume"),
-        ({"--out": "below a file"}, "cannot be made"),
+        ({"--out": "below a file"}, "cannot be written"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(checkpoint, rows, tmp_path, capsys, changes, words):

@@ -84,7 +84,9 @@ def run(name: str, processes: Processes | None = None) -> trainer.Trainer:
     """One of RUNS, not yet begun; its clock is made up, and differs between processes."""
     readings, rank = itertools.count(), processes.rank if processes else 0
     clock = lambda: next(readings) * (3.0 + rank / 1000)  # noqa: E731
-    return trainer.Trainer(*RUNS[name](), processes=processes, clock=clock)
+    made = trainer.Trainer(*RUNS[name](), processes=processes)
+    made.clock = clock
+    return made
 
 
 def main(folder: str) -> None:

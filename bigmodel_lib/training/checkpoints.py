@@ -45,46 +45,42 @@ def _rename(half: pathlib.Path, path: pathlib.Path) -> None:
             os.close(handle)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file such that a reader sees the old one or the new one, never half.
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The passing name of a file or folder, to fill inside `with`: under its own it appears whole, or not at all.
 
     Raises CourseError where it cannot be written (no room, no permission); nothing is left behind then.
     """
-    path = pathlib.Path(path)
     half = half_written(path)
     try:
-        with half.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield half
         _rename(half, path)
     except OSError as error:
         reason = (error.strerror or "unknown").lower()
         raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
+    except CourseError as error:  # of a file in a folder
+        raise CourseError(str(error).replace(str(half), str(path))) from None
     finally:
+        shutil.rmtree(half, ignore_errors=True)
         with contextlib.suppress(OSError):
             half.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, `whole` or not at all."""
+    with whole(pathlib.Path(path)) as half, half.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Fill the folder of a new run inside `with`, under a passing name: it appears filled, or not at all.
-
-    Raises CourseError where it cannot be made; nothing is left behind then.
-    """
-    half = half_written(folder)
-    try:
+    """Make the folder of a new run, to fill inside `with`, `whole` or not at all."""
+    with whole(folder) as half:
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
         yield half
-        _rename(half, folder)
-    except OSError as error:
-        reason = (error.strerror or "unknown").lower()
-        raise CourseError(f"the folder {folder} cannot be made ({reason}): name another") from None
-    except CourseError as error:
-        raise CourseError(str(error).replace(str(half), str(folder))) from None
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
 
 
 def write_json(path: Path, values: dict) -> None:
