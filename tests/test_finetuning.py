@@ -417,8 +417,8 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert finetune(*common, "--out", tmp_path / "whole") == 0
 
     with monkeypatch.context() as patch:
-        write = reports.Reports.write  # it is called at every report
-        patch.setattr(reports.Reports, "write", lambda *given: signal.raise_signal(signal.SIGTERM) or write(*given))
+        write = reports.write_row  # it is called at every report
+        patch.setattr(reports, "write_row", lambda *given: signal.raise_signal(signal.SIGTERM) or write(*given))
         assert finetune(*common, "--out", tmp_path / "parts") == 143
     assert (tmp_path / "parts/checkpoint.safetensors").exists() and not (tmp_path / "parts/metrics.json").exists()
     assert evaluate.main(["--checkpoint", str(tmp_path / "parts"), "--ask", "x"]) == 2

@@ -180,18 +180,21 @@ def test_a_loaded_model_trains_with_dropout():
 
 def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tmp_path):
     model_config, config = preset("small", 30, steps=30)
-    run = run_on(LanguageModel(model_config), np.zeros(99), config)
-    rows = [
-        dict(step=n, fraction=0.1, seconds=1.0, tokens=n, loss=1.0, lr=0.5, gradient_norm=1.0) for n in (10, 20, 30)
-    ]
-    run.curve = rows[:2]
-    with reports.Reports(tmp_path, run) as file:
-        file.write(rows[2])
-    run.curve = rows[:1]  # as a checkpoint remembers it
-    with reports.Reports(tmp_path, run) as file:
-        assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10"]
-        file.write(rows[1])
-    assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10", "20"]
+    run = run_on(initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)), np.zeros(99), config)
+
+    def steps():
+        return [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()]
+
+    for _ in reports.reported(run, tmp_path):
+        pass
+    assert steps() == ["step", "10", "20", "30"]
+    run.step, run.curve = 10, run.curve[:1]  # as a checkpoint remembers it
+    again = reports.reported(run, tmp_path)
+    next(again)
+    assert steps() == ["step", "10", "20"]
+    again.close()
+    run.step, run.curve = 30, run.curve[:1]  # nothing is left to do
+    assert list(reports.reported(run, tmp_path)) == [] and steps() == ["step", "10"]
 
 
 def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, text_file, capsys):

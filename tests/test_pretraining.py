@@ -469,9 +469,9 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypa
     ],
 )
 def test_minutes_without_a_wish_choose_the_size(given, width):
-    preset_name, sizes = pretrain.chosen_preset(given)
-    model_config, _ = preset(preset_name, 100, steps=1, **sizes)
-    assert model_config.d_model == width and (preset_name == "small") == (width == 64)
+    model_config, config = pretrain.configurations(given, 100)
+    small = "d_model" in given or width == 64
+    assert model_config.d_model == given.get("d_model", width) and (config.momentum == 0.9) == small
 
 
 BAD_INPUT = [

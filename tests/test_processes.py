@@ -30,7 +30,7 @@ from bigmodel_lib.training.trainer import Trainer
 HERE = pathlib.Path(__file__).resolve().parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
 TORCHRUN += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
-AGAIN = ".*python.* -m torch.distributed.run --standalone --nproc_per_node=2 -m bigmodel_lib pretrain "
+AGAIN = "start all processes again as before, with --out and --resume alone"
 TINY = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context-length", "16", "--batch-size", "5"]
 
 
@@ -106,6 +106,12 @@ def test_the_program_writes_once_and_its_model_is_that_of_one_process(tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
+def test_a_budget_in_minutes_ends_on_two_processes(tmp_path):
+    process = start_pretraining("--minutes", 0.01, "--out", tmp_path / "run", *TINY)
+    said, told = process.communicate(timeout=200)
+    assert process.returncode == 0 and said.count("validation loss") == 1, told[-3000:]
+
+
 def test_finetuning_on_two_processes_is_that_on_one(tmp_path):
     """All batches are odd, so that no gradient is 0 but for rounding, which AdamW would make a whole step of."""
     rows = [f"{label}\t{word * n} {n}" for label, word in (("sea", "FISH "), ("zoo", "lion ")) for n in range(1, 26)]
@@ -154,7 +160,7 @@ def test_ctrl_c_stops_all_and_two_processes_go_on_where_one_stopped(tmp_path):
     assert (
         int(
             re.search(
-                rf"stopped at step (\d+): continue with {AGAIN}",
+                rf"stopped at step (\d+): {AGAIN}",
                 told,
             )[1]
         )
@@ -243,7 +249,7 @@ def test_a_signal_ends_two_processes_alike(pair, capsys):
         assert codes == [0 if left == "all" else 143] * 2, (rank, moment, to, codes, pair.said)
         assert wanted in ([], [codes[0], left]) and f"signal at {moment[0]}" in pair.said
         if left == "a checkpoint":
-            lines = re.findall(f"^bigmodel pretrain: stopped .* continue with {AGAIN}", pair.said, re.M)
+            lines = re.findall(f"^bigmodel pretrain: stopped .* {AGAIN}", pair.said, re.M)
             assert len(lines) == 1, pair.said
             assert pretrain.main(["--out", str(pair.out), "--resume"]) == 0
 

@@ -40,7 +40,7 @@ def add_options(parser: OneLineParser) -> None:
 class Finetuning(run.Job):
     """A classifier that learns a table of labels."""
 
-    command, reads, quick_loss = "finetune", ("data", "checkpoint"), None
+    command, reads = "finetune", ("data", "checkpoint")
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, _: dict | None):
         if "data" not in names:
@@ -67,8 +67,8 @@ class Finetuning(run.Job):
         self.learned = count_trainable(self.trainer.model)
         sizes = f"{len(self.train):,} to train on, {len(self.test):,} held out"
         learn = f"{self.learned:,} of {count_parameters(self.trainer.model):,} parameters learn"
-        self.first_lines = [f"{len(data.texts):,} texts, {len(data.names)} labels; {sizes}; {learn}"]
-        self.first_lines += [f"{names['data']}: {note}" for note in data.notes]
+        self.sizes = f"{len(data.texts):,} texts, {len(data.names)} labels; {sizes}; {learn}"
+        self.remarks = [f"{names['data']}: {note}" for note in data.notes]
 
     def documents_of(self, rows: np.ndarray) -> list[np.ndarray]:
         """The tokens of some rows' texts."""
@@ -81,7 +81,7 @@ class Finetuning(run.Job):
         if not {"steps", "minutes"} & fields.keys():
             epochs = min(MOST_EPOCHS, MOST_TOKENS / sum(map(len, self.documents_of(self.train))))
             fields["steps"] = max(10, round(epochs * len(self.train) / recipe.batch_size))
-        return fields | run.learning_rates(options, recipe.optimizer)
+        return fields | run.learning_rate(options, recipe.optimizer)
 
     def measure(self) -> tuple[dict, str]:
         model, found = cast(Classifier, merge_lora(self.trainer.model)), {}

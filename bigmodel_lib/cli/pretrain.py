@@ -20,8 +20,9 @@ from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 SAMPLE_TOKENS = 16_384  # how much of the validation split is read during a run; the end reads all of it
-SIZES = ("d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams")
-RATES = ("optimizer", "learning_rate", "adamw_learning_rate", "weight_decay", "clip")
+NO_FIELDS = {"preset", "objective", "mask_rate", "tokenizer", "learning_rate"}  # options that name none of a config
+WISHES = {"preset", "d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams"}  # in a run's sizes,
+WISHES |= {"optimizer", "learning_rate", "weight_decay", "clip"}  # or in how it steps
 MASK_RATE = 0.15
 
 
@@ -42,27 +43,24 @@ def add_options(parser: OneLineParser) -> None:
     add("--ngrams", type=int, help="longest run of tokens with an embedding of its own, 1 to 4")
 
 
-def chosen_preset(options: dict) -> tuple[str, dict]:
-    """(preset, changes) of a run that names none: the best one at its budget, or small if it has a wish of its own."""
-    wishes = options.get("objective") == "masked" or any(wish in options for wish in (*SIZES, *RATES))
-    minutes = options.get("minutes")
-    return ("small", {}) if minutes is None or wishes else preset_for_minutes(minutes)
-
-
 def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for. Raises CourseError for impossible ones."""
-    name, changes = (options["preset"], {}) if "preset" in options else chosen_preset(options)
-    other = {"preset", "objective", "mask_rate", "tokenizer", "learning_rate", "adamw_learning_rate"}
-    changes |= {option: options[option] for option in options.keys() - other}
-    optimizer = preset(name, 1, **changes)[1].optimizer
+    """Both configurations that the options ask for. Raises CourseError for impossible ones.
+
+    A run that names no preset takes small; if it has minutes and no wish of its own, the best one at its budget.
+    """
     masked = options.get("objective") == "masked"
-    return preset(name, vocab_size, **changes, **run.learning_rates(options, optimizer), causal=not masked)
+    name, changes = options.get("preset", "small"), {}
+    if "minutes" in options and not masked and not WISHES & options.keys():
+        name, changes = preset_for_minutes(options["minutes"])
+    changes |= {option: value for option, value in options.items() if option not in NO_FIELDS}
+    optimizer = preset(name, 1, **changes)[1].optimizer
+    return preset(name, vocab_size, **changes, **run.learning_rate(options, optimizer), causal=not masked)
 
 
 class Pretraining(run.Job):
     """A language model that learns a text; a resumed one takes the tokenizer from its checkpoint's notes."""
 
-    command, reads, labels = "pretrain", ("text",), ()
+    command, reads = "pretrain", ("text",)
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
         if "mask_rate" in options and options.get("objective") != "masked":
@@ -87,7 +85,7 @@ class Pretraining(run.Job):
         self.model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed)).to(device)
         self.trainer = Trainer(self.model, batches, next_token_loss, config, processes=processes)
         tokens = f"{len(text.train):,} tokens to train on, {len(text.validation):,} to validate on"
-        self.first_lines = [f"{count_parameters(self.model):,} parameters, {tokens}"]
+        self.sizes = f"{count_parameters(self.model):,} parameters, {tokens}"
 
     def loss_on(self, tokens: np.ndarray) -> float:
         """The mean loss on tokens, with as many of them hidden as in training."""

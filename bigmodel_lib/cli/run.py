@@ -5,19 +5,21 @@ end the checkpoint goes, and metrics.json, which is written last, says that it i
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import torch
 import torch.distributed as dist
 
 from bigmodel_lib.cli.main import OneLineParser, say
-from bigmodel_lib.cli.reports import Loss, Reports
+from bigmodel_lib.cli.reports import Loss, reported
 from bigmodel_lib.cli.stopping import Stopped, StopSignal, left_to_the_system
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.devices import choose_device
@@ -33,22 +35,17 @@ NOT_OF_THE_RUN = ("out", "resume", "device", "tensorboard", "save_every")  # opt
 
 
 class Job(Protocol):
-    """What one program trains, made from the options of the run and the names of what it reads.
-
-    sources     {option that names something to read: {"name": None for the default, "fingerprint": to know it again}}
-    labels      of a classifier
-    first_lines what the run says when it begins
-    quick_loss  a loss on held-out data that takes a moment, about ten times in a run; None: none
-    """
+    """What one program trains, made from the options of the run and the names of what it reads."""
 
     command: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]]
+    reads: ClassVar[tuple[str, ...]]  # the options that name something to read
     trainer: Trainer
     tokenizer: Tokenizer
-    sources: dict[str, dict]
-    labels: tuple[str, ...]
-    first_lines: list[str]
-    quick_loss: Loss
+    sources: dict[str, dict]  # {such an option: {"name": None for the default, "fingerprint": to know it again}}
+    sizes: str  # what the run says when it begins
+    remarks: Sequence[str] = ()  # and in lines below that
+    labels: Sequence[str] = ()  # of a classifier
+    quick_loss: Loss = None  # a loss on held-out data that takes a moment, about ten times in a run
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
         """notes: those of the checkpoint from which a run goes on. Raises CourseError for what cannot be trained."""
@@ -68,7 +65,6 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--batch-size", type=int, help="rows in a step, of all processes together")
     add("--optimizer", choices=("muon", "adamw"), help="muon: for the matrices in the blocks, and AdamW for the rest")
     add("--learning-rate", type=float, help="peak rate of Muon's matrices, or of everything with adamw")
-    add("--adamw-learning-rate", type=float, help="with muon: peak rate of AdamW, for the rest")
     add("--weight-decay", type=float, help="AdamW's, as a share of rate × weight in a step (default: the recipe's)")
     add("--clip", type=float, help="longest gradient, all weights together; 0: any (default: the recipe's)")
     add("--dropout", type=float, help="share of each branch that is set to 0 in training (default: 0)")
@@ -79,13 +75,10 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--tensorboard", action="store_true", help="write the curve for TensorBoard, too")
 
 
-def learning_rates(options: dict, optimizer: str) -> dict[str, float]:
-    """The fields of TrainConfig that the two options of rates mean. Raises CourseError where both mean the same one."""
-    general, of_adamw = options.get("learning_rate"), options.get("adamw_learning_rate")
-    if optimizer == "adamw" and None not in (general, of_adamw):
-        raise CourseError("AdamW trains everything here and was given two rates: leave --adamw-learning-rate out")
-    fields = {"adamw_lr": of_adamw} | {"muon_lr" if optimizer == "muon" else "adamw_lr": general}
-    return {name: rate for name, rate in fields.items() if rate is not None}
+def learning_rate(options: dict, optimizer: str) -> dict[str, float]:
+    """The field of TrainConfig that --learning-rate means, if it was given."""
+    name = "muon_lr" if optimizer == "muon" else "adamw_lr"
+    return {name: options["learning_rate"]} if "learning_rate" in options else {}
 
 
 # Beginning
@@ -176,10 +169,9 @@ def train(job: Job, notes: dict, options: argparse.Namespace, stop: StopSignal) 
     trainer, folder, saved = job.trainer, pathlib.Path(options.out), time.monotonic()
     if not trainer.processes.is_main_process:
         return not any(stop.among(trainer.processes) for _ in trainer)
-    with Reports(folder, trainer, options.tensorboard, job.quick_loss) as reports:
-        for progress in trainer:
+    with contextlib.closing(reported(trainer, folder, options.tensorboard, job.quick_loss)) as reports:
+        for _ in reports:
             stopped = stop.among(trainer.processes)
-            reports.add(progress)
             if stopped or time.monotonic() - saved > options.save_every:
                 trainer.save(folder / CHECKPOINT, **notes)
                 saved = time.monotonic()
@@ -227,9 +219,8 @@ def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
             with checkpoints.new_folder(folder) as passing:
                 job.trainer.save(passing / CHECKPOINT, **notes)
         if main:
-            sizes, *more = job.first_lines
             shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
-            print(f"{sizes}; device {device}{shared}", *more, sep="\n", file=sys.stderr)
+            print(f"{job.sizes}; device {device}{shared}", *job.remarks, sep="\n", file=sys.stderr)
         finished = train(job, notes, options, stop)
         if main and finished:
             try:
@@ -240,16 +231,13 @@ def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
 
 
 def how_to_go_on(command: str, options: argparse.Namespace) -> str:
-    """What a stopped program says: where its run has stopped, and the line that continues it as it was started."""
+    """What a stopped program says: where its run has stopped, and the line that continues it."""
     try:
         step = checkpoints.load_tensors(pathlib.Path(options.out) / CHECKPOINT)[1]["state"]["step"]
     except (CourseError, KeyError, TypeError):
         return "stopped before the first step, nothing was written: start again with the same command"
-    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-        return f"stopped at step {step}: start all machines again as before, with --out and --resume alone"
-    start = [sys.executable]
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        start += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']}"]
-    words = [*start, "-m", "bigmodel_lib", command, "--out", options.out, "--resume"]
+        return f"stopped at step {step}: start all processes again as before, with --out and --resume alone"
+    words = [sys.executable, "-m", "bigmodel_lib", command, "--out", options.out, "--resume"]
     typed = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
     return f"stopped at step {step}: continue with {typed}"
