@@ -10,6 +10,7 @@ from bigmodel_lib.errors import CourseError
 Count = Annotated[int, 1, math.inf]  # a field's type says what it may be: a lowest and a highest number, or its choices
 Rate = Annotated[float, 0.0, 10.0]
 Share = Annotated[float, 0.0, 0.9999]
+Minutes = Annotated[float, 1e-3, 1e6]
 
 
 def require(condition: bool, message: str) -> None:
@@ -26,12 +27,9 @@ def check(name: str, value: Any, kind: Any) -> None:
         require(value in choices, f"{name} {value!r} is not known: choose one of {', '.join(map(str, choices))}")
         return
     low, high = rest
-    number = isinstance(value, (int, first)) and not isinstance(value, bool)
-    right = number and low <= value <= high
-    if first is int:
-        limit = f"of at most {high}" if number and value > high else f"of at least {low}"
-        require(right, f"{name} {value!r} is not a whole number {limit}: choose {low}, {low + 1}, {low + 2}, …")
-    require(right, f"{name} {value!r} is outside {low:g} … {high:g}: choose a number in it")
+    right = isinstance(value, (int, first)) and not isinstance(value, bool) and low <= value <= high
+    number = "whole number" if first is int else "number"
+    require(right, f"{name} {value!r} is outside {low:g} … {high:g}: choose a {number} in it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +118,8 @@ class ModelConfig(_Config):
         super().__post_init__()
         D, H, H_kv = self.d_model, self.n_heads, self.n_key_heads
         below = max(1, D // H) * H
-        heads = " or ".join(str(h) for h in range(1, min(D, 16) + 1) if D % h == 0)
-        todo = f"choose d_model {below} or {below + H}, or n_heads {heads}"
-        require(D % H == 0, f"d_model {D} is not divisible by n_heads {H}: {todo}")
-        todo = f"choose a divisor, such as {math.gcd(H, H_kv)}"
+        require(D % H == 0, f"d_model {D} is not divisible by n_heads {H}: choose d_model {below} or {below + H}")
+        todo = f"choose n_kv_heads {math.gcd(H, H_kv)}"
         require(H % H_kv == 0, f"n_heads {H} cannot be shared evenly by n_kv_heads {H_kv}: {todo}")
         wrong = f"d_model {D} over n_heads {H} gives heads of width {self.d_head}, and RoPE turns pairs of numbers"
         todo = "choose sizes with an even width, or positions 'learned'"
@@ -137,7 +133,7 @@ class TrainConfig(_Config):
     """How one model is trained. Exactly one of steps and minutes is the budget."""
 
     steps: Count | None = None  # the budget in updates
-    minutes: Annotated[float, 1e-3, 1e6] | None = None  # or in minutes of training (evaluation not counted)
+    minutes: Minutes | None = None  # or in minutes of training (evaluation not counted)
     batch_size: Count = 16  # B, rows in each step, of all processes together
     seed: Annotated[int, 0, 2**63 - 1] = 0  # of the initial weights and of the order of the batches
     optimizer: Literal["muon", "adamw"] = "muon"  # Muon for the matrices in the blocks, AdamW for the rest; or AdamW

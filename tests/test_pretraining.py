@@ -336,7 +336,7 @@ def damage(folder, how):
 
 @pytest.mark.parametrize("how, words", [
     ("cut short", "is cut short or damaged"), ("no header", "is cut short or damaged"),
-    ("another shape", "of another shape: token_embedding is (256, 16) in it and (256, 32)"),
+    ("another shape", "of another shape (size mismatch for token_embedding: "),
     ("another vocabulary", "its tokenizer has 3 tokens and its config 256"),
     ("no json", "config.json is damaged"), ("missing", "model.safetensors is not there"),
 ])  # fmt: skip

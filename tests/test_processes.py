@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import forked
@@ -18,7 +17,7 @@ import torch
 import torch.distributed as dist
 import two_processes
 
-from bigmodel_lib.cli import pretrain, stopping
+from bigmodel_lib.cli import pretrain
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -219,10 +218,6 @@ def to_itself(number):
     os.kill(os.getpid(), number)
 
 
-def to_itself_later(number):
-    threading.Timer(0.1, to_itself, (number,)).start()
-
-
 CHOSEN = [  # the rank, the moment, whom it signals; the exit code of both, what is left
     (0, ("prepare", 1), to_both, 143, "nothing"),
     (0, ("new_folder", 1), to_both, 143, "a checkpoint"),
@@ -252,14 +247,6 @@ def test_a_signal_ends_two_processes_alike(pair, capsys):
             lines = re.findall(f"^bigmodel pretrain: stopped .* {AGAIN}", pair.said, re.M)
             assert len(lines) == 1, pair.said
             assert pretrain.main(["--out", str(pair.out), "--resume"]) == 0
-
-
-def test_a_signal_that_reaches_one_process_later_ends_it_alike(pair, monkeypatch):
-    """It finds that the other one has gone, and the signal that is on its way tells it why."""
-    monkeypatch.setattr(stopping, "ONE_WISH", 60.0)
-    late = forked.send({("StopSignal.comes_soon", 1): signal.SIGTERM}, to_itself_later)
-    pair.begin({0: late, 1: forked.send({("prepare", 1): signal.SIGTERM}, to_itself)})
-    assert pair.end() == [143, 143] and pair.left() == "nothing"
 
 
 def test_a_process_that_waits_for_another_in_vain_can_be_ended(pair):

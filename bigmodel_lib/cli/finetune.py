@@ -3,14 +3,14 @@
 import functools
 import json
 import pathlib
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
 
 from bigmodel_lib.cli import run
 from bigmodel_lib.cli.main import Command, OneLineParser
-from bigmodel_lib.config import TrainConfig
+from bigmodel_lib.config import TrainConfig, check
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import Classifier, classifier_run
 from bigmodel_lib.finetuning.lora import count_trainable, merge_lora
@@ -47,8 +47,7 @@ class Finetuning(run.Job):
             raise CourseError("--data was not given: name a file of label<TAB>text rows")
         names = {option: name and str(pathlib.Path(name).resolve()) for option, name in names.items()}
         share, seed, self.mode = options.get("test_share", 0.2), options.get("seed", 0), options.get("mode", "full")
-        if not 0.05 <= share <= 0.9:
-            raise CourseError(f"--test-share {share} is outside 0.05 … 0.9: choose a number in it")
+        check("--test-share", share, Annotated[float, 0.05, 0.9])
         data, self.base = read_labelled(names["data"]), names.get("checkpoint")
         model, self.tokenizer = load_model(self.base or data_path("first_model"), device)
         self.labels, self.truth = data.names, data.labels

@@ -79,7 +79,7 @@ class Command:
                 return self._end(2, "the device has too little memory: choose a smaller --batch-size or model")
             if os.environ.get("WORLD_SIZE", "1") == "1":
                 raise
-            if not stop.comes_soon():  # which would have ended the other process, too
+            if not stop.number:  # which would have ended the other process, too
                 return self._end(1, f"another process of this run has ended; --resume goes on ({str(error)[:60]}…)")
         except KeyboardInterrupt:
             pass

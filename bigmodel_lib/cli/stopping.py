@@ -98,13 +98,6 @@ class StopSignal:
             self._since, self.number = time.monotonic(), number
         return number > 0
 
-    def comes_soon(self) -> bool:
-        """Whether a signal has come or comes within moments: one for several processes never reaches all at once."""
-        end = time.monotonic() + ONE_WISH
-        while not self.number and time.monotonic() < end:
-            time.sleep(0.01)
-        return self.number > 0
-
     def end_together(self, stopped: bool, processes: "Processes") -> None:
         """Let all processes of a run end as its first one does: stopped by that one's signal, or finished."""
         if number := int(processes.broadcast(self.number if stopped else 0)):

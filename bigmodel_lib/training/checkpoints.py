@@ -119,18 +119,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise CourseError(f"{path} is cut short or damaged ({error}): copy it again, or make the run again") from None
 
 
-def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Copy named tensors into the model, whatever their precision. Raises CourseError for another shape."""
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    for name in [*wanted, *given]:
-        if wanted.get(name) != given.get(name):
-            raise CourseError(
-                f"{path} is of another shape: {name} is {given.get(name, 'absent')} in it and "
-                f"{wanted.get(name, 'absent')} in its config: put the config and the weights of one run together"
-            )
-    model.load_state_dict(tensors, strict=False)
-    return model
+def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy named tensors into the model, whatever their precision. Raises CourseError for other names or shapes."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        what = str(error).split("\n\t")[1][:200]
+        todo = "put the config and the weights of one run together"
+        raise CourseError(f"{path} is of another shape ({what}): {todo}") from None
 
 
 def save_model(folder: Path, model: nn.Module, tokenizer: Tokenizer, dtype: torch.dtype = torch.float32) -> None:
