@@ -122,27 +122,13 @@ def check_options(given: dict, began: dict, folder: pathlib.Path) -> None:
             raise CourseError(f"{option} {value} was given and the run in {folder} began {how}: leave {option} out")
 
 
-def resumed(
-    kind: type[Job], folder: pathlib.Path, given: dict, names: dict, device: torch.device, processes: Processes
-) -> tuple[Job, dict]:
-    """(the job in a folder at its last checkpoint, the options that it began with)."""
-    tensors, notes = read_checkpoint(kind.command, folder)
-    try:
-        check_options(given, notes["options"], folder)
-        names = {option: source["name"] for option, source in notes["sources"].items()} | names
-        for option, name in names.items():
-            if name is not None and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
-                raise CourseError(f"{name} of the run in {folder} is not there: name its new place with --{option}")
-        job = kind(notes["options"], names, device, processes, notes)
-        for option, source in job.sources.items():
-            if source["fingerprint"] != notes["sources"][option]["fingerprint"]:
-                what = source["name"] or "what is read by default"
-                todo = f"put that back, or name its new place with --{option}"
-                raise CourseError(f"{what} is not what the run in {folder} began with: {todo}")
-        job.trainer.load(tensors, notes, folder / CHECKPOINT)
-    except (KeyError, TypeError, AttributeError):
-        raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
-    return job, notes["options"]
+def check_sources(sources: dict, began: dict, folder: pathlib.Path) -> None:
+    """Raises CourseError for a text, table or model that is not the one with which the run began."""
+    for option, source in sources.items():
+        if source["fingerprint"] != began[option]["fingerprint"]:
+            what = source["name"] or "what is read by default"
+            todo = f"put that back, or name its new place with --{option}"
+            raise CourseError(f"{what} is not what the run in {folder} began with: {todo}")
 
 
 def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, processes: Processes) -> tuple:
@@ -151,7 +137,19 @@ def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, 
     given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_OF_THE_RUN}
     names = {option: given.pop(option) for option in kind.reads if option in given}
     if options.resume:
-        job, given = resumed(kind, folder, given, names, device, processes)
+        tensors, notes = read_checkpoint(kind.command, folder)
+        try:
+            check_options(given, notes["options"], folder)
+            given = notes["options"]
+            names = {option: source["name"] for option, source in notes["sources"].items()} | names
+            for option, name in names.items():
+                if name and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
+                    raise CourseError(f"{name} is not there any more: name its new place with --{option}")
+            job = kind(given, names, device, processes, notes)
+            check_sources(job.sources, notes["sources"], folder)
+            job.trainer.load(tensors, notes, folder / CHECKPOINT)
+        except (KeyError, TypeError, AttributeError):
+            raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
     elif folder.exists():
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     else:

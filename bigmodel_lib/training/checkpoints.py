@@ -22,11 +22,6 @@ from bigmodel_lib.text.tokenizers import Tokenizer, tokenizer_from_dict
 Path = str | os.PathLike
 
 
-def half_written(path: pathlib.Path) -> pathlib.Path:
-    """The name that a file or folder has until it is whole. What a kill leaves there is overwritten the next time."""
-    return path.with_name(f".{path.name}.half-written")
-
-
 def _rename(half: pathlib.Path, path: pathlib.Path) -> None:
     """Give the whole thing its name, and make that survive a power cut where a folder can be opened."""
     for pause in (0.1, 0.5, 2.0) if half.is_dir() else ():  # on Windows a virus scanner may still read a new folder
@@ -51,7 +46,7 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Raises CourseError where it cannot be written (no room, no permission); nothing is left behind then.
     """
-    half = half_written(path)
+    half = path.with_name(f".{path.name}.half-written")  # what a kill leaves there is overwritten the next time
     try:
         yield half
         _rename(half, path)
@@ -175,10 +170,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Langua
     config = ModelConfig.from_dict(read_json(folder / "config.json"))
     tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
     if tokenizer.vocab_size + (not config.causal) != config.vocab_size:  # an encoder has one more, for hidden tokens
-        raise CourseError(
-            f"{folder} is of another shape: its tokenizer has {tokenizer.vocab_size} tokens and its config "
-            f"{config.vocab_size}: put the files of one run together"
-        )
+        wrong = f"its tokenizer has {tokenizer.vocab_size} tokens and its config {config.vocab_size}"
+        raise CourseError(f"{folder} is of another shape: {wrong}: put the files of one run together")
     model = LanguageModel(config)
     fill(model, load_tensors(folder / "model.safetensors")[0], folder / "model.safetensors")
     return model.to(device).eval(), tokenizer

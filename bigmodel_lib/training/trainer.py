@@ -67,9 +67,8 @@ class Trainer:
     loss_fn    (model, *tensors of a batch) -> the mean loss over the batch's targets, ()
     schedule   (fraction of the budget, step, warmup_steps) -> share of the peak rate; None: `lr_schedule`, as in config
 
-    Time counts only inside the loop's steps, so whoever watches may evaluate, draw and sample at leisure. The model
-    must be initialised and on its device. Raises CourseError for a batch smaller than the number of processes, and
-    Diverged when a loss turns NaN.
+    Time counts only inside the loop's steps, so whoever watches may evaluate and draw at leisure. The model must be
+    initialised and on its device. Raises CourseError for a batch with fewer rows than processes, Diverged for NaN.
     """
 
     def __init__(
