@@ -156,15 +156,7 @@ def test_ctrl_c_stops_all_and_two_processes_go_on_where_one_stopped(tmp_path):
     wait_for_step(out, 40, process)
     os.killpg(process.pid, signal.SIGINT)  # torchrun hears it, too, and passes it on once more
     _, told = process.communicate(timeout=100)
-    assert (
-        int(
-            re.search(
-                rf"stopped at step (\d+): {AGAIN}",
-                told,
-            )[1]
-        )
-        >= 40
-    ), told
+    assert int(re.search(rf"stopped at step (\d+): {AGAIN}", told)[1]) >= 40, told
     rows = [int(line.split(",")[0]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
     assert rows == sorted(set(rows))
 
