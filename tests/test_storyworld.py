@@ -22,9 +22,9 @@ FEW = (
     "{A} asked {B} for the {T} .", "{B} said no .", "So {B} gave {A} the {T} .", "{A} thanked {B} .",
     "In the end {A} had the {T} .", "So {A} stayed in the {x} .",
 )  # fmt: skip
-SMALL = StoryWorld(
-    ["Anna", "Ben"], ["hall", "attic", "study"], ["lamp"], shortest=5, longest=42, stop=0.5, keep=FEW.__contains__
-)
+SMALL = StoryWorld(["Anna", "Ben"], ["hall", "attic", "study"], ["lamp"], longest=42)
+SMALL.tables = {name: [c for c in table if c.english in FEW] for name, table in SMALL.tables.items()}
+SMALL.stop = 0.5
 
 
 def stories(count, seed=0, world=WORLD):
