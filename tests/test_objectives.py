@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from notebook_code import defined_in
 
 from bigmodel_lib import generation
 from bigmodel_lib.by_hand import model as by_hand
@@ -18,7 +19,6 @@ from bigmodel_lib.cli import generate, pretrain, reports, run
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
-from bigmodel_lib.measuring import compression
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -28,6 +28,7 @@ from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
+model_probabilities = defined_in("06_pretraining", "model_probabilities").model_probabilities
 TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
 
 
@@ -129,12 +130,12 @@ def test_a_model_in_training_writes_and_compresses_without_dropout(random_model)
     for changes in (dict(dropout=0.4), dict(ngrams=3)):
         model = random_model(scale=0.3, **changes)
         said = list(generation.generate(model.eval(), [3, 1, 4], 30, temperature=1.0))
-        prices = compression.model_probabilities(model)([3, 1, 4])
+        prices = model_probabilities(model)([3, 1, 4])
         maps = record(model, torch.tensor([[3, 1, 4]]), "weights")
         model.train()
         assert torch.equal(record(model, torch.tensor([[3, 1, 4]]), "weights"), maps) and model.training
         assert list(generation.generate(model, [3, 1, 4], 30, temperature=1.0)) == said and model.training
-        assert np.array_equal(compression.model_probabilities(model)([3, 1, 4]), prices) and model.training
+        assert np.array_equal(model_probabilities(model)([3, 1, 4]), prices) and model.training
 
 
 @pytest.mark.parametrize("changes", [dict(dropout=0.2), dict(ngrams=2)])

@@ -182,9 +182,10 @@ class Story:
 
     def _question(self, kind: str, words: dict[str, str], support: set[int]) -> Question:
         languages = (said.ENGLISH, said.ENGLISH, said.CHINESE, said.CHINESE)
-        texts = [say(*both, words) for both in zip(said.QUESTIONS[kind], languages, strict=True)]
+        texts = zip(said.QUESTIONS[kind], languages, strict=True)
+        text, answer, chinese, chinese_answer = (say(template, language, words) for template, language in texts)
         sources = {self.antecedents[p] for p in support if p in self.antecedents}
-        return Question(kind, *texts, tuple(sorted(support | sources)))
+        return Question(kind, text, answer, chinese, chinese_answer, tuple(sorted(support | sources)))
 
     def summary(self) -> tuple[str, str]:
         """(English, Chinese): one true sentence about what became of the story's first thing."""

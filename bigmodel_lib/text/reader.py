@@ -1,7 +1,5 @@
 """Text files, read block by block: UTF-8, with or without a byte-order mark, however their lines end."""
 
-import codecs
-import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +7,7 @@ from typing import NoReturn
 
 from bigmodel_lib.errors import CourseError
 
-BLOCK = 1 << 20  # bytes that are read at once
+BLOCK = 1 << 20  # characters that are read at once
 
 Path = str | os.PathLike
 Progress = Callable[[int, int, str], None]  # called as (bytes done, bytes in all, what is being done)
@@ -42,48 +40,43 @@ def text_size(files: Sequence[Path]) -> int:
     return sum(map(os.path.getsize, files)) + 2 * len(files)
 
 
-def _blocks(files: Sequence[Path], progress: Progress | None = None, what: str = "") -> Iterator[tuple[Path, bytes]]:
-    """Yield (file, its next block of bytes); an empty block ends each file."""
-    path, done = files[0], 0
-    try:
-        total = sum(map(os.path.getsize, files))
-        for path in files:
-            with open(path, "rb") as file:
-                while block := file.read(BLOCK):
-                    yield path, block
-                    done += len(block)
-                    if progress:
-                        progress(done, total, what)
-            yield path, b""
-    except OSError as error:
-        _refuse(error, path)
-
-
 def text_blocks(files: Sequence[Path], progress: Progress | None = None, what: str = "reading") -> Iterator[str]:
     """Yield the text of all files, with two line ends between two of them.
 
     Byte-order marks are left out; all lines end in "\\n". Raises CourseError for files that are no text in UTF-8.
     """
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
-    before, between, fed, line = "", "", 0, 1
-    for path, block in _blocks(files, progress, what):
-        try:
-            text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            both, at = error.object, error.start  # what was left of the last block, and this one
-            position, line = fed + len(block) - len(both) + at, line + both.count(b"\n", 0, at)
-            found = f"is not UTF-8: byte {position} (line {line}) is 0x{both[at]:02x}"
-            raise CourseError(f"the text file {path} {found}; save it as UTF-8, or convert it with iconv") from None
-        fed += len(block)
-        line += block.count(b"\n")
-        if text:
-            yield before + text
-            before, between = "", "\n\n"
-        if not block:
-            decoder.reset()
-            before, fed, line = between, 0, 1
+    path, done, between = files[0], 0, ""
+    try:
+        total = sum(map(os.path.getsize, files))
+        for path in files:
+            with open(path, encoding="utf-8-sig") as file:
+                before = between
+                while block := file.read(BLOCK):
+                    yield before + block
+                    before, between = "", "\n\n"
+                    if progress:
+                        progress(done + file.buffer.tell(), total, what)
+                done += file.buffer.tell()
+    except UnicodeDecodeError:
+        wanted = "save it as UTF-8, or convert it with iconv"
+        raise CourseError(f"the text file {path} is not UTF-8: {_first_bad_byte(path)}; {wanted}") from None
+    except OSError as error:
+        _refuse(error, path)
     if not between:
         raise CourseError(f"the text file {', '.join(map(str, files[:3]))} is empty: name a file with text in it")
+
+
+def _first_bad_byte(path: Path) -> str:
+    """Where a file leaves UTF-8, in words."""
+    before = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"byte {before + error.start} (line {number}) is 0x{line[error.start]:02x}"
+            before += len(line)
+    return "it changed while it was read"
 
 
 def read_text(path: Path) -> str:

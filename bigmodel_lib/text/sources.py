@@ -17,7 +17,7 @@ from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tok
 
 IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, goes through the cache
 Report = Progress | None
-FORMAT = 3  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
+FORMAT = 4  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
 
 
 def data_path(name: str) -> pathlib.Path:

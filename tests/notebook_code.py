@@ -1,0 +1,30 @@
+"""What a notebook defines itself, for tests: `defined_in("06_pretraining", "compress")`."""
+
+import ast
+import functools
+import json
+import pathlib
+import types
+
+NOTEBOOKS = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
+
+
+@functools.cache
+def defined_in(notebook: str, *names: str) -> types.SimpleNamespace:
+    """Functions, classes and constants that the cells of a notebook define, with all that these cells import."""
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    namespace: dict = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            for node in ast.parse("".join(cell["source"])).body:
+                if isinstance(node, ast.Import | ast.ImportFrom) or not names_of(node).isdisjoint(names):
+                    exec(compile(ast.Module([node], []), str(path), "exec"), namespace)  # noqa: S102 (our own)
+    return types.SimpleNamespace(**{name: namespace[name] for name in names})
+
+
+def names_of(node: ast.stmt) -> set:
+    """What a statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
