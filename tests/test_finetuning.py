@@ -19,6 +19,7 @@ from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning import baselines, lora
 from bigmodel_lib.finetuning.classification import classifier_from, classifier_run
+from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics, opinions
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.storyworld import END, StoryWorld
@@ -119,10 +120,11 @@ def test_one_logit_in_the_loop_is_binary_cross_entropy(random_model, seed):
 
 
 @pytest.mark.parametrize("n_labels", [2, 4])
-def test_padding_and_neighbours_change_nothing(random_model, n_labels):
+def test_padding_and_neighbours_change_nothing(random_model, n_labels, monkeypatch):
+    monkeypatch.setattr(evaluation, "BATCH_SIZE", 3)
     classifier = random_classifier(random_model, n_labels)
     texts = documents(7)
-    together = label_log_probs(classifier, texts, batch_size=3)
+    together = label_log_probs(classifier, texts)
     alone = np.concatenate([label_log_probs(classifier, [text]) for text in texts])
     assert np.abs(together - alone).max() < 1e-5 and np.abs(np.exp(together).sum(axis=1) - 1).max() < 1e-5
     assert np.ptp(together[:, 0]) > 0.01

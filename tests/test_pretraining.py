@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from bigmodel_lib.cli import generate, pretrain, run
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -213,14 +214,15 @@ def test_the_host_looks_only_every_few_steps(monkeypatch):
     assert [step for step, _ in waits if step not in (0, 10)] == []
 
 
-def test_evaluate_is_the_mean_over_every_target(random_model):
+def test_evaluate_is_the_mean_over_every_target(random_model, monkeypatch):
+    monkeypatch.setattr(evaluation, "BATCH_SIZE", 2)
     model = random_model(dtype=torch.float64)
     tokens = np.random.default_rng(0).integers(0, 11, 12 * 5 + 4)
     total = 0.0
     for start in range(0, len(tokens) - 1, 12):
         piece = torch.from_numpy(tokens[start : start + 13])
         total += cross_entropy(model(piece[None, :-1]), piece[None, 1:]).item() * (len(piece) - 1)
-    assert evaluate(model, tokens, batch_size=2) == pytest.approx(total / (len(tokens) - 1), abs=1e-6)
+    assert evaluation.evaluate(model, tokens) == pytest.approx(total / (len(tokens) - 1), abs=1e-6)
 
 
 @pytest.mark.parametrize("recipe", ["small", "plain"])

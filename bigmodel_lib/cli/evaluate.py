@@ -14,7 +14,7 @@ from bigmodel_lib.measuring.evaluation import evaluate, label_log_probs, label_m
 from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.text.batches import encode_texts
 from bigmodel_lib.text.labels import read_labelled
-from bigmodel_lib.text.reader import read_text
+from bigmodel_lib.text.sources import read_text
 from bigmodel_lib.training.checkpoints import load_model
 
 

@@ -13,6 +13,7 @@ import torch
 from bigmodel_lib.config import ModelConfig
 
 Device = str | torch.device
+Bill = dict[str, int]  # {part: how much}
 
 
 def block_matrices(config: ModelConfig) -> tuple[int, int]:
@@ -39,7 +40,7 @@ def parameter_formula(config: ModelConfig) -> int:
     return L * sum(block_matrices(config)) + (tables + vectors) * D
 
 
-def flops_formula(config: ModelConfig, n_tokens: int) -> dict[str, int]:
+def flops_formula(config: ModelConfig, n_tokens: int) -> Bill:
     """Multiplications and additions of the forward pass over one sequence, by part; only matrix products are counted.
 
     A product (n, m) @ (m, p) costs 2 n m p: each token meets each number of a matrix once. Attention costs 2 T² L 2D
@@ -56,9 +57,7 @@ def flops_formula(config: ModelConfig, n_tokens: int) -> dict[str, int]:
     }
 
 
-def memory_formula(
-    config: ModelConfig, batch_size: int, n_tokens: int, fused: bool = True, width: int = 4
-) -> dict[str, int]:
+def memory_formula(config: ModelConfig, batch_size: int, n_tokens: int, fused: bool = True, width: int = 4) -> Bill:
     """Bytes to train with AdamW, by part, for numbers of `width` bytes.
 
     With P parameters and N = batch_size · n_tokens tokens: parameters P, gradients P, optimizer 2 P, and activations
@@ -111,13 +110,6 @@ def peak_bytes(function: Callable, device: Device = "cpu") -> int:
     events = sorted(profile.kineto_results.events(), key=lambda event: event.start_ns())
     changes = [event.nbytes() for event in events if event.name() == "[memory]"]
     return max(itertools.accumulate(changes, initial=0))
-
-
-def measured_peak(device: Device = "cpu") -> float:
-    """Operations a second in a product of two large float32 matrices: 2 n³ over the shortest time of ten."""
-    n = 1024
-    a, b = torch.ones(2, n, n, device=device)
-    return 2 * n**3 / min(seconds_of({"product": lambda: a @ b}, device, repeats=10)["product"])
 
 
 def hardware(device: Device = "cpu") -> str:

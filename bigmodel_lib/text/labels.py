@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.reader import Path, read_text
+from bigmodel_lib.text.sources import Path, read_text
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment")  # names in a header, the best first
 TEXT_COLUMNS = ("text", "texts", "sentence", "review", "message", "comment", "content")

@@ -322,9 +322,7 @@ class WordTokenizer(Tokenizer):
 
 
 # By kind, those that learn from any text
-TOKENIZERS: dict[str, type[Tokenizer]] = {
-    tokenizer.kind: tokenizer for tokenizer in (CharacterTokenizer, ByteTokenizer, BPETokenizer)
-}
+TOKENIZERS: dict[str, type[Tokenizer]] = {each.kind: each for each in (CharacterTokenizer, ByteTokenizer, BPETokenizer)}
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer]:
@@ -337,8 +335,7 @@ def tokenizer_class(kind: str) -> type[Tokenizer]:
 def tokenizer_from_dict(values: dict) -> Tokenizer:
     """The tokenizer that `to_dict` described. Raises CourseError for what describes none."""
     try:
-        kind = values["kind"]
-        return (WordTokenizer if kind == WordTokenizer.kind else tokenizer_class(kind)).from_dict(values)
+        return (TOKENIZERS | {WordTokenizer.kind: WordTokenizer})[values["kind"]].from_dict(values)
     except CourseError:
         raise
     except (KeyError, TypeError, ValueError):
