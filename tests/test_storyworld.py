@@ -136,9 +136,9 @@ def test_sentences_of_a_scene_are_different_and_end_where_they_end():
         for step in story.steps:
             told = WORLD.sentences(scene)
             ways = sum(
-                1 + (o.construction.subject is not None and f[o.construction.subject] == scene.topic)
-                for o in WORLD.options(scene)
-                for f in o.fillings
+                1 + (construction.subject is not None and filling[construction.subject] == scene.topic)
+                for _, construction, fillings in WORLD.options(scene)
+                for filling in fillings
             )
             assert len(told) == ways
             assert all(sentence.index(".") == len(sentence) - 1 for sentence in told)

@@ -1,7 +1,6 @@
 """The bill: what a model of given sizes needs, by formula; and the clocks and scales that hold a formula to account."""
 
 import itertools
-import os
 import pathlib
 import platform
 import re
@@ -92,24 +91,6 @@ def seconds_of(functions: dict[str, Callable], device: Device = "cpu", repeats: 
         wait_for(device)
         found[name].append(time.perf_counter() - start)
     return {name: seconds[1:] for name, seconds in found.items()}
-
-
-def peak_bytes(function: Callable, device: Device = "cpu") -> int:
-    """The most bytes of tensors that a call holds at one time, beyond those that were there before.
-
-    Counted by PyTorch's allocators: CUDA's own peak there, and on the CPU the sum over the profiler's memory events.
-    """
-    if torch.device(device).type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        function()
-        return torch.cuda.max_memory_allocated() - before
-    os.putenv("KINETO_LOG_LEVEL", "99")  # or the profiler would report its own start and end
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
-        function()
-    events = sorted(profile.kineto_results.events(), key=lambda event: event.start_ns())
-    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
-    return max(itertools.accumulate(changes, initial=0))
 
 
 def hardware(device: Device = "cpu") -> str:

@@ -120,11 +120,6 @@ class Scene:
         self.hidden.discard(thing)
         self.see(thing, self.place.get(where, where))
 
-    def hide(self, person: str, thing: str) -> None:
-        """Hide a thing where one is; nobody else sees it."""
-        self.at[thing] = self.thinks[person, thing] = self.place[person]
-        self.hidden.add(thing)
-
     def after(self, construction: Construction, filling: Sequence[str], pronoun: bool) -> None:
         """Let a sentence have been told."""
         question, self.moved = self.asked, None

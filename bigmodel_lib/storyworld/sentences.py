@@ -252,6 +252,11 @@ def close(s, *_):
     s.over = True
 
 
+def hide(s, person, thing):
+    s.at[thing] = s.thinks[person, thing] = s.place[person]  # nobody else sees it
+    s.hidden.add(thing)
+
+
 def search(s, a, t, x):
     learn(s, a, t, None)
     feel(s, a, "sad", "not found", t)
@@ -359,13 +364,13 @@ FREE = (
     (2, "BTA", "{B} took the {T} from {A} .", "{B} 从 {A} 那里 拿走 了 {T} 。",
      lambda s: [(b, t, a) for a, t in s.has for p, b in s.together if p == a], snatch),
     (3, "ATx", "{A} hid the {T} in the {x} .", "{A} 把 {T} 藏 在 了 {x} 里 。",
-     lambda s: [(a, t, s.place[a]) for a, t in s.has if not s.company[a]], lambda s, a, t, x: s.hide(a, t)),
+     lambda s: [(a, t, s.place[a]) for a, t in s.has if not s.company[a]], lambda s, a, t, x: hide(s, a, t)),
     (4, "BAT", "When {B} was not looking , {A} hid the {T} .", "趁 {B} 没 看见 ， {A} 把 {T} 藏 了 起来 。",
-     hide_in_front_of_one, lambda s, b, a, t: s.hide(a, t)),
+     hide_in_front_of_one, lambda s, b, a, t: hide(s, a, t)),
     (6, "ByATx", "While {B} was in the {y} , {A} took the {T} to the {x} .", "当 {B} 在 {y} 里 的 时候 ， {A} 把 {T} 带 到 了 {x} 。",
      lambda s: [(b, y, a, t, x) for b, y, a, t in away(s) for x in s.places if x not in (y, s.place[a])], take_along),
     (5, "BAT", "While {B} was away , {A} hid the {T} .", "{B} 不 在 的 时候 ， {A} 把 {T} 藏 了 起来 。",
-     lambda s: [(b, a, t) for b, _, a, t in away(s) if not s.company[a]], lambda s, b, a, t: s.hide(a, t)),
+     lambda s: [(b, a, t) for b, _, a, t in away(s) if not s.company[a]], lambda s, b, a, t: hide(s, a, t)),
     (5, "ABTU", "{A} and {B} swapped the {T} and the {U} .", "{A} 和 {B} 交换 了 {T} 和 {U} 。",
      lambda s: [(a, b, t, u) for a, t in s.has for b, u in s.has if a != b and s.place[a] == s.place[b]], swap),
     (2, "ATB", "{A} showed the {T} to {B} .", "{A} 给 {B} 看 了 {T} 。",

@@ -1,6 +1,7 @@
 """One story, and all that is known of it: its probability, its facts, questions with answers, its twin in Chinese."""
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -84,8 +85,6 @@ class Story:
     def chinese(self) -> str:
         return "".join(self.chinese_tokens)
 
-    # how probable it is
-
     def token_log_probs(self) -> np.ndarray:
         """ln p of each token given those before it, the mark of the end included; the sum is `log_prob`; (N + 1,)."""
         scene, found = Scene(self.world), []
@@ -99,16 +98,13 @@ class Story:
             scene.after(*step[:3])
         return np.array([*found, 0.0])
 
-    # what is the case
-
     @functools.cached_property
     def _history(self) -> list:
         """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
         scene = Scene(self.world)
         carried: dict[Fact, set[int]] = {}
         history = []
-        start = 0
-        for step, sentence in zip(self.steps, self.sentences, strict=True):
+        for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
             before = scene.facts()
             scene.after(*step[:3])
             facts = scene.facts()
@@ -127,7 +123,6 @@ class Story:
                         kept[fact] = kept[fact].union(*(here[w] for w in words))
             carried = kept
             history.append((facts, carried))
-            start += len(sentence)
         return history
 
     @staticmethod
@@ -148,14 +143,12 @@ class Story:
         """{position of a pronoun at the start of a sentence: position of the name that it stands for}."""
         found: dict[int, int] = {}
         last: dict[str, int] = {}
-        start = 0
-        for step, sentence in zip(self.steps, self.sentences, strict=True):
+        for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
             if step.pronoun:
                 found[start] = last[step.filling[step.construction.subject or 0]]
             for position, slot in step.construction.marks:
-                if sentence[position] == step.filling[slot]:
+                if self.tokens[start + position] == step.filling[slot]:
                     last[step.filling[slot]] = start + position
-            start += len(sentence)
         return found
 
     def questions(self, after: int | None = None) -> list[Question]:
@@ -195,8 +188,6 @@ class Story:
         english, chinese = said.SUMMARIES[kind]
         words = {"T": thing[1], "A": end, "x": end}
         return say(english, said.ENGLISH, words), say(chinese, said.CHINESE, words)
-
-    # what would have been
 
     def counterfactual(self, sentence: int, old: str, new: str) -> "Story":
         """The story with one word of one sentence changed, and the rest retold as nearly the same as the change allows.

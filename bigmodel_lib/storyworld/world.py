@@ -4,7 +4,6 @@ import collections
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,14 +15,7 @@ from bigmodel_lib.text.tokenizers import WordTokenizer
 
 DRAWS = 120  # random numbers set aside for one story, at most three a sentence
 Names = Iterable[str] | None
-
-
-class Option(NamedTuple):
-    """One construction that a scene allows: its probability, and the fillings, each as probable as the others."""
-
-    probability: float
-    construction: Construction
-    fillings: list[Filling]
+Option = tuple[float, Construction, list[Filling]]
 
 
 def _chosen(names: Names, known: Iterable[str], least: int) -> tuple[str, ...]:
@@ -73,8 +65,6 @@ class StoryWorld:
             words.update(word for form in forms & set(how) for word in how[form].split())
         return WordTokenizer([START, END, *sorted(words)], blanks=english)
 
-    # the choices
-
     def table(self, scene: Scene) -> str:
         """Which table the next sentence comes from, if it is no ending."""
         if not scene.places:
@@ -86,7 +76,7 @@ class StoryWorld:
         return "ANSWERS" if scene.asked else "FREE"
 
     def options(self, scene: Scene) -> list[Option]:
-        """Every construction that may come next, with its probability and fillings; none after an ending."""
+        """Every construction that may come next: (probability, construction, its fillings, all as probable)."""
         if scene.over:
             return []
         name = self.table(scene)
@@ -98,11 +88,11 @@ class StoryWorld:
         if not more and name == "FREE":
             ending = 1.0
         last = [(c, fillings) for c in self.tables["ENDINGS"] if ending and (fillings := c.when(scene))]
-        found = []
+        found: list[Option] = []
         for allowed, share in ((more, 1.0 - ending), (last, ending)):
             if share:
                 total = sum(c.weight for c, _ in allowed) / share
-                found += [Option(c.weight / total, c, fillings) for c, fillings in allowed]
+                found += [(c.weight / total, c, fillings) for c, fillings in allowed]
         return found
 
     def tellings(self, scene: Scene, like: list[str] | None = None) -> Iterator[tuple[str, Step]]:
@@ -119,8 +109,6 @@ class StoryWorld:
         """Every sentence that may come next, {its tokens: the step that tells it}; they are all different."""
         return {tuple(told.split()): step for told, step in self.tellings(scene)}
 
-    # telling and scoring
-
     def sample(self, rng: np.random.Generator) -> Story:
         """A story drawn from the world. Every story takes as many numbers from `rng` as any other."""
         draws = iter(rng.random(DRAWS).tolist())
@@ -128,7 +116,7 @@ class StoryWorld:
         while not scene.over:
             u = next(draws)
             for option in self.options(scene):
-                u -= option.probability
+                u -= option[0]
                 if u < 0:
                     break
             probability, c, fillings = option

@@ -106,7 +106,7 @@ def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups:
     groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
     Raises CourseError for a share that leaves either side with fewer texts than there are labels.
     """
-    from sklearn.model_selection import StratifiedShuffleSplit
+    from sklearn.model_selection import train_test_split
 
     kin = np.arange(len(labels)) if groups is None else np.asarray(groups)
     _, first, counts = np.unique(kin, return_index=True, return_counts=True)
@@ -118,22 +118,19 @@ def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups:
         least, most = math.ceil(100 * n_labels / n) / 100, math.floor(100 - 100 * n_labels / n) / 100
         found = f"a test share of {test_share} holds out {held_out} of {n} different texts"
         raise CourseError(f"{found}, {n_labels} are needed on each side: choose a share from {least} to {most}")
-    splitter = StratifiedShuffleSplit(1, test_size=test_share, random_state=seed)
-    train, test = next(splitter.split(np.zeros(n), kinds))
-    return np.concatenate([members[i] for i in train]), np.concatenate([members[i] for i in test])
+    train, test = train_test_split(members, test_size=test_share, random_state=seed, stratify=kinds)
+    return np.concatenate(train), np.concatenate(test)
 
 
 def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, context_length: int) -> list[ndarray]:
     """The ids of each text, of a long one those of WINDOWS contexts. Raises CourseError that names the text."""
-    documents, longest = [], WINDOWS * context_length
-    for place, text in enumerate(texts):
+    documents, half = [], WINDOWS // 2 * context_length
+    for number, text in enumerate(texts, start=1):
         try:
             tokens = tokenizer.encode(text).astype(np.int64)
         except CourseError as error:
-            raise CourseError(f"text {place + 1}, {text[:30]!r}: {error}") from None
-        if len(tokens) > longest:
-            tokens = np.concatenate([tokens[: longest // 2], tokens[-(longest // 2) :]])
-        documents.append(tokens)
+            raise CourseError(f"text {number}, {text[:30]!r}: {error}") from None
+        documents.append(tokens if len(tokens) <= 2 * half else np.concatenate([tokens[:half], tokens[-half:]]))
     return documents
 
 

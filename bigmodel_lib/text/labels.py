@@ -33,8 +33,7 @@ class Row(NamedTuple):
 
     number: int  # of its first line
     cells: list[str]
-    lines: int = 1  # that it takes
-    literal: bool = False  # whether its quotation marks were taken for part of the text
+    literal: bool  # whether its quotation marks were taken for part of the text
 
 
 class Columns(NamedTuple):
@@ -103,12 +102,12 @@ def _rows(lines: list[str], sign: str, begins_a_row: Callable[[str], bool] = lam
         own = itertools.chain([lines[at]], itertools.takewhile(lambda line: not begins_a_row(line), later))
         reader = csv.reader((line + "\n" for line in own), delimiter=sign, strict=True)
         try:
-            row = Row(at + 1, next(reader), reader.line_num)
+            row, length = Row(at + 1, next(reader), False), reader.line_num
         except csv.Error:  # a quotation mark that is not closed
-            row = Row(at + 1, lines[at].split(sign), literal=True)
+            row, length = Row(at + 1, lines[at].split(sign), True), 1
         if any(map(str.strip, row.cells)):
             yield row
-        at += row.lines
+        at += length
 
 
 def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str]], list[str]]:
@@ -116,7 +115,7 @@ def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str
     sign = _delimiter(lines)
     rows = list(_rows(lines, sign))
     columns = _columns(rows, sign, path)
-    labels = {_key(columns.label_and_text(row.cells)[0]) for row in rows if row.lines == 1}
+    labels = {_key(columns.label_and_text(row.cells)[0]) for row in rows}
 
     def begins_a_row(line: str) -> bool:
         cells = line.split(sign)
