@@ -31,7 +31,7 @@ from bigmodel_lib.generation import (
 )
 from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.layers import layer_norm, rms_norm, rope_tables, shift_tokens, split_heads
-from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld
+from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld, sentences
 from bigmodel_lib.storyworld import judge as judging
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
@@ -641,7 +641,7 @@ def test_sentences_are_told_apart_as_by_listing_all_that_can_be_said(world):
     small = StoryWorld(people=("Anna", "Ben"), places=("hall", "attic", "study"), things=("lamp", "shoes"))
     listed = set()
     for c in small.constructions:
-        for filling in itertools.product(*(judging.words_for(small, slot) for slot in c.slots)):
+        for filling in itertools.product(*(sentences.words_for(small, slot) for slot in c.slots)):
             listed.add(c.tell(filling))
             if c.subject is not None:
                 listed.add(c.tell(filling, True))

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import END, START, StoryWorld
-from bigmodel_lib.storyworld.judge import words_for
-from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES
+from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES, words_for
 from bigmodel_lib.text.sources import python_manual
 from bigmodel_lib.text.tokenizers import (
     WORD,

@@ -18,8 +18,7 @@ Bill = dict[str, int]  # {part: how much}
 def block_matrices(config: ModelConfig) -> tuple[int, int]:
     """How many numbers the matrices of one block hold: (attention's, the MLP's).
 
-    Queries and output 2 D², keys and values 2 D H_kv K (with as many heads of them as of queries 2 D², too); the MLP
-    2 D F, and with SwiGLU's third matrix 3 D F.
+    Queries and output 2 D², keys and values 2 D H_kv K; the MLP 2 D F, and with SwiGLU's third matrix 3 D F.
     """
     D, F = config.d_model, config.d_ff
     attention = 2 * D * D + 2 * D * config.n_key_heads * config.d_head
@@ -30,8 +29,7 @@ def block_matrices(config: ModelConfig) -> tuple[int, int]:
 def parameter_formula(config: ModelConfig) -> int:
     """The matrices of L blocks, and rows of D numbers: V for the embedding, V for the output unless tied, and the rest.
 
-    The rest: T for learned positions, 16381 for n-grams of each length from 2, 2 L for token shifts, 2 L + 1 for the
-    gains of norms.
+    The rest: T for learned positions, 16381 for n-grams of each length from 2, 2 L for token shifts, 2 L + 1 for gains.
     """
     V, D, L, T = config.vocab_size, config.d_model, config.n_layers, config.context_length
     tables = V * (1 if config.tied else 2) + T * (config.positions == "learned") + (config.ngrams - 1) * 16381

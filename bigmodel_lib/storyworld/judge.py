@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from bigmodel_lib.storyworld import sentences as said
@@ -19,18 +18,12 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def words_for(world: StoryWorld, slot: str) -> Iterable[str]:
-    """What may stand in a slot: people in A, B, C, things in T, U, places in x, y, z, a look in L, a feeling in F."""
-    kinds = {"ABC": world.people, "TU": world.things, "xyz": world.places, "L": said.LOOKS, "F": said.FEELINGS}
-    return tuple(next(words for slots, words in kinds.items() if slot in slots))
-
-
 def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
     """Whether a sentence (its tokens) can be said in this world, in some scene: a construction with some filling."""
     here = [word for word, forms in said.ENGLISH.items() if any(form in sentence for form in forms.values())]
     for c in world.constructions:
         if c.fits(sentence):
-            words = [[word for word in words_for(world, slot) if word in here] for slot in c.slots]
+            words = [[word for word in said.words_for(world, slot) if word in here] for slot in c.slots]
             ways = (False, True) if c.subject is not None else (False,)
             if any(c.tell(filling, way).split() == sentence for filling in itertools.product(*words) for way in ways):
                 return True

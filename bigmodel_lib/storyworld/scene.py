@@ -1,7 +1,6 @@
 """One sentence made ready to tell, and the scene that sentences change."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from bigmodel_lib.storyworld import sentences as said
 if TYPE_CHECKING:
     from bigmodel_lib.storyworld.world import StoryWorld
 
-SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")
 Filling = tuple[str, ...]  # a word for each slot of a construction
 
 
@@ -31,11 +29,11 @@ class Construction:
         self.marks = []  # (position, slot)
         self.literals = []  # (position, fixed word)
         self.length = 0
-        self.pattern = SLOT.sub("%s", self.english)
+        self.pattern = said.SLOT.sub("%s", self.english)
         self.subject = self.slots.index("A") if self.english.startswith("{A} ") else None
         for part in self.english.split():
             self.length += 1
-            if not (found := SLOT.fullmatch(part)):
+            if not (found := said.SLOT.fullmatch(part)):
                 self.literals.append((self.length - 1, part))
                 continue
             slot, form = self.slots.index(found[1]), found[2]
@@ -58,7 +56,7 @@ class Construction:
             forms = said.CHINESE[filling[self.slots.index(slot[1])]]
             return forms["he"] if pronoun and slot[1] == "A" and not slot[2] else forms[slot[2]]
 
-        return SLOT.sub(word, self.chinese)
+        return said.SLOT.sub(word, self.chinese)
 
     def fits(self, tokens: Sequence[str]) -> bool:
         """Whether a sentence could be this construction's, by its length and its fixed words."""

@@ -9,6 +9,7 @@ also be told as a pronoun, where the sentence before leaves no doubt who is mean
 import re
 from itertools import permutations
 
+SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")  # in a template: (slot, form)
 PEOPLE = {  # name: pronoun, Chinese
     "Anna": ("she", "安娜"), "Mei": ("she", "小梅"), "Lena": ("she", "莱娜"),
     "Sara": ("she", "萨拉"), "Yuki": ("she", "由纪"), "Lucia": ("she", "露西娅"),
@@ -79,6 +80,12 @@ CHINESE = {
     **{place: {"": chinese} for place, chinese in PLACES.items()},
     **{word: {"": chinese} for word, chinese in (LOOKS | FEELINGS).items()},
 }
+
+
+def words_for(world, slot):
+    """What may stand in a slot: people in A, B, C, things in T, U, places in x, y, z, a look in L, a feeling in F."""
+    kinds = {"ABC": world.people, "TU": world.things, "xyz": world.places, "L": LOOKS, "F": FEELINGS}
+    return tuple(next(words for slots, words in kinds.items() if slot in slots))
 
 
 # What opens a story, one table for each moment
@@ -539,6 +546,19 @@ TABLES = {
     "SETTING": SETTING, "FIRST_PERSON": FIRST_PERSON, "SECOND_PERSON": SECOND_PERSON, "FIRST_THING": FIRST_THING,
     "FREE": FREE, "ANSWERS": ANSWERS, "ENDINGS": ENDINGS,
 }  # fmt: skip
+
+
+def table(s):
+    """Which table the next sentence comes from, if it is no ending."""
+    if not s.places:
+        return "SETTING"
+    if len(s.place) < 2:
+        return "SECOND_PERSON" if s.place else "FIRST_PERSON"
+    if not s.at:
+        return "FIRST_THING"
+    return "ANSWERS" if s.asked else "FREE"
+
+
 ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how an ending about facts begins
 HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so
 

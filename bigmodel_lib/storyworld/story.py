@@ -11,7 +11,7 @@ import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import SLOT, Construction, Filling, Scene
+from bigmodel_lib.storyworld.scene import Construction, Filling, Scene
 from bigmodel_lib.text.tokenizers import text_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def words_of(text: Text) -> list[str]:
 
 def say(template: str, language: dict[str, dict[str, str]], words: dict[str, str]) -> str:
     """The text of a template with its slots filled; language: said.ENGLISH or said.CHINESE, words: {slot: word}."""
-    told = SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
+    told = said.SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
     return text_of(told.split()) if language is said.ENGLISH else told.replace(" ", "")
 
 

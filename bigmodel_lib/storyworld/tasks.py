@@ -14,7 +14,6 @@ from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
 MARKS = (QUESTION, ANSWER, SUMMARY, CHINESE)
-ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how an ending about facts begins
 Pair = tuple[list[int], list[int]]  # (x, y) of one task
 
 
@@ -73,7 +72,7 @@ def ending_of(world: StoryWorld, rng: np.random.Generator) -> Ending:
     while True:
         story = world.sample(rng)
         last = story.steps[-1]
-        if not last.construction.english.startswith(ABOUT_FACTS):
+        if not last.construction.english.startswith(said.ABOUT_FACTS):
             continue
         if rng.random() < 0.5:
             return Ending(story.text, True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import SLOT, Construction, Filling, Scene
+from bigmodel_lib.storyworld.scene import Construction, Filling, Scene
 from bigmodel_lib.storyworld.story import END, START, Step, Story, Text, words_of
 from bigmodel_lib.text.tokenizers import WordTokenizer
 
@@ -48,38 +48,27 @@ class StoryWorld:
         self.constructions = [c for table in self.tables.values() for c in table]
 
     def tokenizer(self, language: str = "english") -> WordTokenizer:
-        """The closed vocabulary of the world's stories, questions, answers and summaries, with the marks START and END.
-
-        language: "english" or "chinese"; raises CourseError for another one.
-        """
+        """START, END and the words of all stories, questions, answers and summaries, in "english" or "chinese"."""
         if language not in ("english", "chinese"):
             raise CourseError(f"language {language!r} was given: choose english or chinese")
         english = language == "english"
         templates = [c.english if english else c.chinese for c in self.constructions]
         for row in (*said.QUESTIONS.values(), *said.SUMMARIES.values()):
             templates += row[: len(row) // 2] if english else row[len(row) // 2 :]
-        forms = {form for template in templates for _, form in SLOT.findall(template)} | {"He" if english else "he"}
-        words = {word for template in templates for word in SLOT.sub("", template).split()}
+        forms = {form for template in templates for _, form in said.SLOT.findall(template)} | {
+            "He" if english else "he"
+        }
+        words = {word for template in templates for word in said.SLOT.sub("", template).split()}
         for name in (*self.people, *self.places, *self.things, *said.LOOKS, *said.FEELINGS):
             how = (said.ENGLISH if english else said.CHINESE)[name]
             words.update(word for form in forms & set(how) for word in how[form].split())
         return WordTokenizer([START, END, *sorted(words)], blanks=english)
 
-    def table(self, scene: Scene) -> str:
-        """Which table the next sentence comes from, if it is no ending."""
-        if not scene.places:
-            return "SETTING"
-        if len(scene.place) < 2:
-            return "SECOND_PERSON" if scene.place else "FIRST_PERSON"
-        if not scene.at:
-            return "FIRST_THING"
-        return "ANSWERS" if scene.asked else "FREE"
-
     def options(self, scene: Scene) -> list[Option]:
         """Every construction that may come next: (probability, construction, its fillings, all as probable)."""
         if scene.over:
             return []
-        name = self.table(scene)
+        name = said.table(scene)
         ending = 0.0
         if name == "FREE" and scene.sentences >= self.shortest:
             ending = 1.0 if scene.tokens >= self.longest else self.stop

@@ -47,9 +47,8 @@ def causal_batches(tokens: ndarray, batch_size: int, context_length: int) -> Bat
 def mask_tokens(tokens: ndarray, mask_token: int, rng: Generator, mask_rate: float = 0.15) -> Arrays:
     """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
 
-    A place is chosen with probability mask_rate, and one place at least in each row. Of the chosen ones 80 % show
-    mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
-    Shapes: tokens (B, T) -> two of (B, T). Source: Devlin et al. 2019 (BERT), section 3.1.
+    A place is chosen with probability mask_rate, and at least one in each row. Of those 80 % show mask_token, 10 % any
+    token below it, 10 % what stood there. Shapes: (B, T) -> two of (B, T). Source: Devlin et al. 2019, section 3.1.
     """
     rows = np.arange(len(tokens))
     chosen = rng.random(tokens.shape) < mask_rate
@@ -103,8 +102,7 @@ def document_batch(documents: Sequence[Ids], batch_size: int, rng: Generator, le
 def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups: Sequence | None = None) -> Arrays:
     """(train, test): row numbers, drawn at random so that every label has its share of both.
 
-    groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
-    Raises CourseError for a share that leaves either side with fewer texts than there are labels.
+    groups: (N,), all rows of a group go to one side. Raises CourseError for a share that leaves a side too few texts.
     """
     from sklearn.model_selection import train_test_split
 

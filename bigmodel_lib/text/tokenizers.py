@@ -181,8 +181,7 @@ def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     """{pair: token} of the merges that a text asks for, in order: each time its most frequent pair.
 
     Of equally frequent pairs the one with the smaller ids is merged. It ends at vocab_size tokens, 256 of them bytes,
-    or where no pair is left twice. Only what a merge changes is counted again.
-    Raises CourseError for a vocab_size under 256 and for what is no Unicode.
+    or where no pair is left twice. Raises CourseError for a vocab_size under 256 and for what is no Unicode.
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
