@@ -288,9 +288,9 @@ def test_the_mask_lets_the_loss_see_what_is_wanted_alone(world):
 def test_an_ending_is_true_just_if_the_world_tells_it(world):
     rng = np.random.default_rng(1)
     endings = [ending_of(world, rng) for _ in range(120)]
-    assert all(ending.true == (world.log_prob(ending.text) > -math.inf) for ending in endings)
-    assert 40 < sum(ending.true for ending in endings) < 80
-    task_tokenizer(world).encode(" ".join(ending.text for ending in endings))
+    assert all(true == (world.log_prob(text) > -math.inf) for text, true in endings)
+    assert 40 < sum(true for _, true in endings) < 80
+    task_tokenizer(world).encode(" ".join(text for text, _ in endings))
 
 
 # Rivals

@@ -43,7 +43,7 @@ def varied(many):
     """A few dozen stories that together tell every construction, with a pronoun too where one may stand."""
     told, kept = set(), []
     for story in many:
-        new = {(step.construction.index, step.pronoun) for step in story.steps} - told
+        new = {(step.construction, step.pronoun) for step in story.steps} - told
         if new:
             told |= new
             kept.append(story)

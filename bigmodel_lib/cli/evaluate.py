@@ -39,7 +39,7 @@ def of_a_text(folder: str, path: str, device: torch.device) -> str:
     if not model.config.causal:
         return f"{len(tokens):,} tokens: loss {loss:.4f} nats per hidden token, {perplexity}"
     n_targets = len(tokens) - 1
-    bits = loss * n_targets / math.log(2) / tokenizer.count_characters(tokens[1:])
+    bits = loss * n_targets / math.log(2) / len(tokenizer.decode(tokens[1:]))
     return f"{n_targets:,} tokens: loss {loss:.4f} nats per token, {perplexity}, {bits:.4f} bits per character"
 
 

@@ -99,7 +99,7 @@ class Pretraining(run.Job):
         loss, targets = self.loss_on(self.validation), self.validation[1:]
         cost, unit = None, "nats per hidden token"  # which, given both sides, is no cost of the text
         if self.model.config.causal:
-            cost = loss * len(targets) / self.tokenizer.count_characters(targets)
+            cost = loss * len(targets) / len(self.tokenizer.decode(targets))
             unit = f"nats per token, {cost:.4f} nats per character"
         after = f"{self.trainer.step} steps in {self.trainer.seconds:.1f} s"
         return {"val_loss": loss, "val_nats_per_char": cost}, f"validation loss {loss:.4f} {unit}, after {after}"

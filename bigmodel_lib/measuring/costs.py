@@ -40,9 +40,8 @@ def parameter_formula(config: ModelConfig) -> int:
 def flops_formula(config: ModelConfig, n_tokens: int) -> Bill:
     """Multiplications and additions of the forward pass over one sequence, by part; only matrix products are counted.
 
-    A product (n, m) @ (m, p) costs 2 n m p: each token meets each number of a matrix once. Attention costs 2 T² L 2D
-    (all pairs, the masked half too), whatever the number of heads; looking up an embedding costs nothing. The backward
-    pass costs twice as much. Source: Kaplan et al. 2020, table 1.
+    A product (n, m) @ (m, p) costs 2 n m p; attention 2 T² L 2D (all pairs, the masked half too), with any number of
+    heads; the backward pass twice as much. Source: Kaplan et al. 2020, table 1.
     """
     V, D, L, T = config.vocab_size, config.d_model, config.n_layers, n_tokens
     attention, mlp = block_matrices(config)
@@ -58,9 +57,8 @@ def memory_formula(config: ModelConfig, batch_size: int, n_tokens: int, fused: b
     """Bytes to train with AdamW, by part, for numbers of `width` bytes.
 
     With P parameters and N = batch_size · n_tokens tokens: parameters P, gradients P, optimizer 2 P, and activations
-    N (L (8 D + 2 F) + 2 D + V), what the way back needs of the way there. Token shift adds 2 N L D, QK-norm
-    N L (D + H_kv K), norms' gains N (2 L + 1) D, SwiGLU 2 N L F, and attention that is not fused N L H T for its
-    weights. Left out, up to a tenth: each norm's mean and scale, and a copy of the heads that fused attention may make.
+    N (L (8 D + 2 F) + 2 D + V). Token shift adds 2 N L D, QK-norm N L (D + H_kv K), norms' gains N (2 L + 1) D, SwiGLU
+    2 N L F, and attention that is not fused N L H T. Left out: norms' means and scales, up to a tenth.
     """
     V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
     in_block = 8 * D + (4 if config.activation == "swiglu" else 2) * F

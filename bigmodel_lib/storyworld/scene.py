@@ -16,7 +16,6 @@ Filling = tuple[str, ...]  # a word for each slot of a construction
 class Construction:
     """One row of a table in `sentences`, made ready to tell and to recognise."""
 
-    index: int
     weight: float
     slots: str
     english: str
@@ -80,7 +79,7 @@ class Scene:
         self.topic: str | None = None  # whom a pronoun would mean
         self.moved: tuple[str, str | None, str] | None = None  # who went from where to where in the last sentence
         self.asked: tuple[str, ...] | None = None  # the question that waits for an answer
-        self.recent: tuple[int, ...] = ()  # the last four constructions
+        self.recent: tuple[Construction, ...] = ()  # the last four constructions
         self.sentences = 0
         self.tokens = 0
         self.over = False
@@ -126,10 +125,9 @@ class Scene:
             self.asked = None
         self.wants = {person: thing for person, thing in self.wants.items() if self.at[thing] != person}
         subject = filling[construction.subject] if construction.subject is not None else None
-        rivals = [w for w in filling if w in said.PEOPLE and w != subject]
-        same = [w for w in rivals if subject and said.PEOPLE[w][0] == said.PEOPLE[subject][0]]
-        self.topic = subject if not same else None
-        self.recent = (construction.index, *self.recent[:3])
+        pronouns = [said.PEOPLE[word][0] for word in {*filling} if word in said.PEOPLE]
+        self.topic = subject if subject and pronouns.count(said.PEOPLE[subject][0]) == 1 else None
+        self.recent = (construction, *self.recent[:3])
         self.sentences += 1
         self.tokens += construction.length
         self.look_around()

@@ -101,9 +101,8 @@ class Story:
     @functools.cached_property
     def _history(self) -> list:
         """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
-        scene = Scene(self.world)
+        scene, history = Scene(self.world), []
         carried: dict[Fact, set[int]] = {}
-        history = []
         for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
             before = scene.facts()
             scene.after(*step[:3])
@@ -141,8 +140,7 @@ class Story:
     @functools.cached_property
     def antecedents(self) -> dict[int, int]:
         """{position of a pronoun at the start of a sentence: position of the name that it stands for}."""
-        found: dict[int, int] = {}
-        last: dict[str, int] = {}
+        found, last = {}, {}  # last: {name: where it was said last}
         for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
             if step.pronoun:
                 found[start] = last[step.filling[step.construction.subject or 0]]

@@ -60,26 +60,19 @@ def task_batch(tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[.
     return pad(x, 0), pad(y, -1)
 
 
-class Ending(NamedTuple):
-    """A story in English, its last sentence included, and whether that sentence is true of it."""
-
-    text: str
-    true: bool
-
-
-def ending_of(world: StoryWorld, rng: np.random.Generator) -> Ending:
-    """A new story that ends with a fact; in half of them one word of it is changed, so that no such story exists."""
+def ending_of(world: StoryWorld, rng: np.random.Generator) -> tuple[str, bool]:
+    """(text, true): a new story that ends with a fact. In half of them one word of it is changed: no story ends so."""
     while True:
         story = world.sample(rng)
         last = story.steps[-1]
         if not last.construction.english.startswith(said.ABOUT_FACTS):
             continue
         if rng.random() < 0.5:
-            return Ending(story.text, True)
+            return story.text, True
         false = _untrue(story)
         if false:
             told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
-            return Ending(text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False)
+            return text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False
 
 
 def _untrue(story: Story) -> list[Filling]:

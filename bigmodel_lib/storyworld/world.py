@@ -1,7 +1,6 @@
 """The world that tells stories: what may come next, how probable it is, and what a text that was told means."""
 
 import collections
-import itertools
 import math
 from collections.abc import Iterable, Iterator
 
@@ -22,8 +21,8 @@ def _chosen(names: Names, known: Iterable[str], least: int) -> tuple[str, ...]:
     """The names, by default all that are known."""
     known, chosen = tuple(known), tuple(known if names is None else names)
     if not set(chosen) <= set(known) or len(set(chosen)) < max(least, len(chosen)):
-        wanted = f"at least {least} different names from {', '.join(known)}"
-        raise CourseError(f"{wanted} were wanted, {', '.join(chosen)} given")
+        wanted = f"at least {least} different names from {', '.join(known)} were wanted"
+        raise CourseError(f"{wanted}, {', '.join(chosen)} given")
     return chosen
 
 
@@ -43,8 +42,7 @@ class StoryWorld:
         self.places = _chosen(places, said.PLACES, 3)
         self.things = _chosen(things, said.THINGS, 1)
         self.shortest, self.longest, self.stop = shortest, longest, 0.14
-        count = itertools.count()
-        self.tables = {name: [Construction(next(count), *row) for row in rows] for name, rows in said.TABLES.items()}
+        self.tables = {name: [Construction(*row) for row in rows] for name, rows in said.TABLES.items()}
         self.constructions = [c for table in self.tables.values() for c in table]
 
     def tokenizer(self, language: str = "english") -> WordTokenizer:
@@ -55,10 +53,9 @@ class StoryWorld:
         templates = [c.english if english else c.chinese for c in self.constructions]
         for row in (*said.QUESTIONS.values(), *said.SUMMARIES.values()):
             templates += row[: len(row) // 2] if english else row[len(row) // 2 :]
-        forms = {form for template in templates for _, form in said.SLOT.findall(template)} | {
-            "He" if english else "he"
-        }
-        words = {word for template in templates for word in said.SLOT.sub("", template).split()}
+        text = " ".join(templates)
+        forms = {"He" if english else "he", *(form for _, form in said.SLOT.findall(text))}
+        words = {*said.SLOT.sub("", text).split()}
         for name in (*self.people, *self.places, *self.things, *said.LOOKS, *said.FEELINGS):
             how = (said.ENGLISH if english else said.CHINESE)[name]
             words.update(word for form in forms & set(how) for word in how[form].split())
@@ -73,7 +70,7 @@ class StoryWorld:
         if name == "FREE" and scene.sentences >= self.shortest:
             ending = 1.0 if scene.tokens >= self.longest else self.stop
         more = [(c, fillings) for c in self.tables[name]
-                if (name == "ANSWERS" or c.index not in scene.recent) and (fillings := c.when(scene))]  # fmt: skip
+                if (name == "ANSWERS" or c not in scene.recent) and (fillings := c.when(scene))]  # fmt: skip
         if not more and name == "FREE":
             ending = 1.0
         last = [(c, fillings) for c in self.tables["ENDINGS"] if ending and (fillings := c.when(scene))]

@@ -1,8 +1,7 @@
 """How tokens are split, and how batches are cut from them: arrays of int64.
 
-A source of batches is a function `batches(rng)` that draws the next one, a tuple of arrays whose rows belong together.
-The last array holds -1 where nothing is to be predicted. A source that remembers something between two batches has
-`state_dict()` and `load_state_dict(state)`, in values that JSON can hold.
+A source of batches is a function `batches(rng)` that draws the next one, a tuple of arrays, with -1 in the last where
+nothing is to be predicted. One that remembers something has `state_dict()` and `load_state_dict(state)`, as JSON can.
 """
 
 import math

@@ -41,8 +41,8 @@ class Endings:
         world, rng = world_and_tokenizer()[0], np.random.default_rng(100 + seed)
         endings = [ending_of(world, rng) for _ in range(max(STEPS) + TESTED)]
         self.model, tokenizer = checkpoints.load_model(data_path("storyteller"))
-        self.texts = [ending.text for ending in endings]
-        self.labels = np.array([int(ending.true) for ending in endings])
+        self.texts = [text for text, _ in endings]
+        self.labels = np.array([int(true) for _, true in endings])
         self.documents = encode_texts([f"{START} {text}" for text in self.texts], tokenizer, 160)
         full_stop = tokenizer.encode(".")[0]
         self.starts = [np.flatnonzero(document == full_stop)[-2] + 1 for document in self.documents]
