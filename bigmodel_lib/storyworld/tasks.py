@@ -40,8 +40,7 @@ def tasks_of(story: Story, rng: np.random.Generator) -> list[Task]:
         Task("summary", [*told, SUMMARY], [*words_of(story.summary()[0]), END]),
         Task("chinese", [*told, CHINESE], [*story.chinese_tokens, END]),
     ]
-    questions = story.questions()
-    if questions:
+    if questions := story.questions():
         one = questions[int(rng.integers(len(questions)))]
         found.append(Task("question", [*told, QUESTION, *words_of(one.text), ANSWER], [*words_of(one.answer), END]))
     return found
@@ -69,8 +68,7 @@ def ending_of(world: StoryWorld, rng: np.random.Generator) -> tuple[str, bool]:
             continue
         if rng.random() < 0.5:
             return story.text, True
-        false = _untrue(story)
-        if false:
+        if false := _untrue(story):
             told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
             return text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False
 
