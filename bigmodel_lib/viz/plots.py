@@ -3,12 +3,10 @@
 import base64
 import io
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 
 from bigmodel_lib.config import ModelConfig
@@ -180,54 +178,3 @@ def _branch(ax: Axes, middle: float, name: str, colour: str, inside: str) -> Non
     ax.text(middle, 3.65, inside, ha="center", fontsize=8.5, color=DARK)
     _arrow(ax, (right, 2.87), (right, 1.17), colour)
     ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white", zorder=5)
-
-
-def draw_graph(node: Any, names: dict[str, Any]) -> Axes:
-    """PyTorch's record of a computation, from a result's `grad_fn` down; names {name: tensor} label the leaves."""
-    places = _places_below(node)
-    across, down = zip(*places.values(), strict=True)
-    ax = _canvas("What autograd has recorded, from the result down to the leaves", 8.4, 0.85 * (2 - min(down)))
-    ax.set(xlim=(min(across) - 1.4, max(across) + 1.4), ylim=(min(down) - 0.6, 0.6))
-    for parent, (x, y) in places.items():
-        words, colour = _words_of(parent, names)
-        box = dict(boxstyle="round", facecolor=colour, edgecolor=GREY)
-        ax.text(x, y, words, ha="center", va="center", fontsize=8.5, bbox=box)
-        for child in _children(parent):
-            _arrow(ax, (x, y - 0.26), (places[child][0], places[child][1] + 0.26), RED)
-    return ax
-
-
-def _children(node: Any) -> list:
-    return [child for child, _ in node.next_functions if child is not None]
-
-
-def _places_below(root: Any) -> dict[Any, tuple[float, float]]:
-    """{node: (x, y)}: each a level below all that call it, near the middle below them, and clear of its neighbour."""
-    depth, queue = {root: 0}, [root]
-    for parent in queue:  # grows on the way
-        for child in _children(parent):
-            if depth.get(child, 0) <= depth[parent]:
-                depth[child] = depth[parent] + 1
-                queue.append(child)
-    places: dict[Any, tuple[float, float]] = {}
-    wanted: dict[Any, list[float]] = {root: [0.0]}
-    for level in range(max(depth.values()) + 1):
-        edge = -math.inf
-        for node in sorted((n for n in depth if depth[n] == level), key=lambda n: np.mean(wanted[n])):
-            edge = max(edge + 2.1, float(np.mean(wanted[node])))
-            places[node] = edge, -float(level)
-            children = _children(node)
-            for i, child in enumerate(children):
-                wanted.setdefault(child, []).append(edge + 2.4 * (i - (len(children) - 1) / 2))
-    return places
-
-
-def _words_of(node: Any, names: dict[str, Any]) -> tuple[str, str]:
-    """(what a node's box says, its colour): a leaf's name, or an operation and the shapes that it has kept."""
-    for name, tensor in names.items():
-        if getattr(node, "variable", None) is tensor:
-            return name, "#BFE5DA"
-    kept = [getattr(node, attribute) for attribute in dir(node) if attribute.startswith("_saved_")]
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in kept if getattr(tensor, "ndim", 0))
-    operation = node.name().replace("Backward0", "")
-    return (f"{operation}\nkeeps {shapes}", "#F9E3B4") if shapes else (operation, "white")
