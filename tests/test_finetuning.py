@@ -2,15 +2,13 @@
 
 import json
 import math
-import re
 import runpy
 import signal
 
-import nbformat
 import numpy as np
 import pytest
 import torch
-from in_notebooks import defined_in
+from notebook_code import defined_in
 from torch.nn import functional
 
 from bigmodel_lib.cli import evaluate, reports
@@ -22,7 +20,7 @@ from bigmodel_lib.finetuning.classification import classifier_from, classifier_r
 from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics, opinions
 from bigmodel_lib.model.layers import cross_entropy
-from bigmodel_lib.storyworld import END, StoryWorld
+from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, ending_of, task_batch, task_tokenizer, tasks_of
 from bigmodel_lib.text.batches import WINDOWS, LabelledBatches, encode_texts, pad_windows, split_labelled
 from bigmodel_lib.text.labels import read_labelled
@@ -223,7 +221,7 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     assert abs(progress.loss - wanted) < 1e-5
 
 
-train_until_worse = defined_in("07_finetuning.ipynb", "train_until_worse")
+train_until_worse = defined_in("07_finetuning", "train_until_worse").train_until_worse
 
 
 def test_early_stopping_goes_back_to_the_best_weights(random_model):
@@ -295,6 +293,8 @@ def test_an_ending_is_true_just_if_the_world_tells_it(world):
 
 # Rivals
 
+RIVALS = runpy.run_path(str(data_path("recipes/rivals.py")))
+
 
 def test_the_lstm_has_the_parameters_that_were_printed():
     assert lora.count_trainable(baselines.LSTMClassifier()) == 402_561
@@ -318,7 +318,7 @@ def test_the_lstm_step_by_step_is_pytorchs(seed):
 
 
 def test_variational_dropout_is_there_in_training_alone():
-    model = baselines.LSTMClassifier(variational=0.5, generator=torch.Generator().manual_seed(0))
+    model = RIVALS["DroppingLSTM"](variational=0.5, generator=torch.Generator().manual_seed(0))
     x = torch.randint(50, (8, 5), generator=torch.Generator().manual_seed(1))
     model.train()
     assert (model(x) - model(x)).abs().max() > 1e-4
@@ -336,9 +336,9 @@ def test_rivals_learn_what_is_easy():
     texts, labels = ["good good fine"] * 40 + ["bad awful bad"] * 40, np.array([1] * 40 + [0] * 40)
     x = baselines.WordIndex(texts).encode(texts, 3)
     model = baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0))
-    baselines.fit_lstm(model, x, labels, 0)
+    assert list(baselines.fit_lstm(model, x, labels, 0)) == list(range(1, 11))
     assert label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
-    assert baselines.linear_model().fit(texts, labels).score(texts, labels) == 1.0
+    assert RIVALS["linear_model"]().fit(texts, labels).score(texts, labels) == 1.0
 
 
 # The program
@@ -452,15 +452,6 @@ def test_an_opinion_is_the_lowest_log_probability_from_the_start_of_the_ending_o
     assert (opinions(model, texts, later)[moved] > np.array(wanted)[moved]).all() and moved.any()
 
 
-def cells_of_07() -> dict:
-    """What notebook 07 builds to answer without a model."""
-    names = {"END": END}
-    for cell in nbformat.read(data_path("").parent / "notebooks/07_finetuning.ipynb", as_version=4).cells:
-        if re.search(r"^def (sentence_memory|answer_without_model)", cell.source, re.MULTILINE):
-            exec(cell.source, names)  # noqa: S102 (the project's own)
-    return names
-
-
 def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
     told = [
         "Anna",
@@ -485,12 +476,12 @@ def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
         "happy",
         ".",
     ]
-    rules = cells_of_07()
+    answer_without_model = defined_in("07_finetuning", "answer_without_model").answer_without_model
     ask = [["Where", "is", "Anna", "?"], ["Who", "has", "the", "lamp", "?"], ["How", "does", "Anna", "feel", "?"]]
     memory = {"Ben had a lamp .": "阿本 有 一盏 灯 。"}
 
     def answer(kind, more):
-        return rules["answer_without_model"](Task(kind, ["<story>", *told, *more], []), memory, world)
+        return answer_without_model(Task(kind, ["<story>", *told, *more], []), memory, world)
 
     said = [answer("question", ["<question>", *question, "<answer>"]) for question in ask]
     assert said == [["in", "the", "attic", "<end>"], ["Anna", "<end>"], ["happy", "<end>"]]
@@ -501,5 +492,6 @@ def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
 
 def test_the_memory_of_sentences_is_the_worlds_own_translation(world):
     story = world.sample(np.random.default_rng(2))
-    memory = cells_of_07()["sentence_memory"]([story])
+    sentence_memory = defined_in("07_finetuning", "sentence_memory").sentence_memory
+    memory = sentence_memory([story])
     assert " ".join(memory[" ".join(sentence)] for sentence in story.sentences).split() == story.chinese_tokens

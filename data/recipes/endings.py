@@ -9,16 +9,11 @@ import time
 
 import numpy as np
 import torch
+from rivals import linear_model
 from stories import exact, gap, task_batches, world_and_tokenizer
 
 from bigmodel_lib.config import TrainConfig
-from bigmodel_lib.finetuning.baselines import (
-    LSTMClassifier,
-    WordIndex,
-    fit_lstm,
-    linear_model,
-    lstm_log_probs,
-)
+from bigmodel_lib.finetuning.baselines import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs
 from bigmodel_lib.finetuning.classification import classifier_run
 from bigmodel_lib.finetuning.lora import add_lora, count_trainable
 from bigmodel_lib.measuring.costs import hardware
@@ -61,7 +56,8 @@ def lstm(data, train, seed, steps):
     index = WordIndex(data.texts_of(train))
     x = index.encode(data.texts, 80)
     model = LSTMClassifier(generator=torch.Generator().manual_seed(seed))
-    fit_lstm(model, x[train], data.labels[train], seed)
+    for _ in fit_lstm(model, x[train], data.labels[train], seed):
+        pass
     return lambda rows: lstm_log_probs(model, x[rows])
 
 
