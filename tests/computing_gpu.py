@@ -176,9 +176,6 @@ def looking(device) -> dict:
         return logits[:, -1, 4]
 
     return {
-        "entropy_of_rows": lambda: maps.entropy_of_rows(weights),
-        "mean_distance": lambda: maps.mean_distance(weights),
-        "pattern_scores": lambda: list(maps.pattern_scores(weights, text).values()),
         "rollout": lambda: maps.rollout(weights),
         "gradient_times_input": lambda: maps.gradient_times_input(model, two, *where),
         "knockout_effects": lambda: interventions.knockout_effects(model, text, after),
@@ -186,9 +183,7 @@ def looking(device) -> dict:
         "ablate, zero": lambda: interventions.ablate(model, text[None], one_head),
         "ablate, mean": lambda: interventions.ablate(model, text[None], one_head, "mean", after[None]),
         "ablate, resample": lambda: interventions.ablate(model, text[None], one_head, "resample", after[None]),
-        "head_effects": lambda: interventions.head_effects(model, text[None], after[None]),
         "patch": lambda: interventions.patch(model, text, other, measure),
-        "logit_lens": lambda: maps.logit_lens(model, text[None]),
         "record": lambda: maps.record(model, text[None], "activations"),
     }
 
@@ -247,7 +242,7 @@ def finetuning_and_keeping(device) -> dict:
     def rival():
         lstm = put(baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0)), device)
         words = np.arange(48).reshape(8, 6)
-        baselines.fit_lstm(lstm, words, words[:, 0] % 2, 0, after_epoch=lambda epoch: epoch == 2)
+        next(baselines.fit_lstm(lstm, words, words[:, 0] % 2, 0))
         return baselines.lstm_log_probs(lstm, words)
 
     def kept():

@@ -77,8 +77,7 @@ def turned(story: Story, question: Question) -> Turned | None:
 
 def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor:
     """The tokens of a case as ids, (T,)."""
-    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
-    return torch.tensor([ids[word] for word in case.tokens], device=device)
+    return torch.tensor(tokenizer.encode(" ".join(case.tokens)).tolist(), device=device)
 
 
 @torch.no_grad()
@@ -116,13 +115,13 @@ def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others
 
 def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> Tensor:
     """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
-    effects = []
-    for case in cases:
-        tokens = ids_of(case, tokenizer, model.device)[None]
-        targets = torch.full_like(tokens, -1)
-        targets[0, -1] = tokenizer.vocabulary.index(case.target)
-        effects.append(interventions.head_effects(model, tokens, targets))
-    return torch.stack(effects).mean(dim=0)
+    L, H = model.config.n_layers, model.config.n_heads
+    costs = torch.zeros(len(cases), 1 + L * H)
+    for row, case in zip(costs, cases, strict=True):
+        tokens, target = ids_of(case, tokenizer, model.device)[None], tokenizer.vocabulary.index(case.target)
+        for i, heads in enumerate([[], *([pair] for pair in np.ndindex(L, H))]):
+            row[i] = -interventions.ablate(model, tokens, heads)[0, -1].log_softmax(dim=-1)[target]
+    return (costs[:, 1:] - costs[:, :1]).mean(dim=0).view(L, H)
 
 
 def share_of_hits(tops: Sequence[int], cases: Sequence[Case]) -> np.ndarray:
@@ -148,8 +147,8 @@ def points(
     def best(method, choices):
         return max(choices, key=lambda one: share_of_hits(tops(method, one, slice(half)), cases[:half]).mean())
 
-    heads = [(layer, head) for layer in range(model.config.n_layers) for head in range(model.config.n_heads)]
     effects = effects_of_heads(model, tokenizer, cases[:half])
+    heads = list(np.ndindex(*effects.shape))
     chosen = {"best head": best("attention", heads), "head that matters": max(heads, key=lambda pair: effects[pair])}
     places = {
         "first token": [0] * (len(cases) - half),
