@@ -10,10 +10,10 @@ import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from notebook_functions import defined_in
+from traitlets import TraitError
 
 pytest.importorskip("anywidget", reason="the explorer needs anywidget: pip install -e .[course]")
 
-from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability import interventions
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.text.tokenizers import WordTokenizer
@@ -45,8 +45,8 @@ def test_every_method_gives_maps_of_its_own_shape_from_0_to_1(random_model, rand
             assert torch.allclose(maps.sum(dim=-1), torch.ones(maps.shape[:-1]), atol=1e-4)
         if model.config.causal:
             assert maps.triu(1).abs().max() < 1e-5
-    with pytest.raises(CourseError, match="choose one of weights"):
-        maps_by("saliency", model, tokens)
+    with pytest.raises(TraitError, match="saliency"):
+        AttentionExplorer(model, WORDS, TEXTS, method="saliency")
 
 
 def test_the_maps_of_the_model_by_hand_say_what_is_known_of_it():

@@ -36,9 +36,7 @@ class WordIndex:
         return x
 
 
-def lstm_steps(
-    x: Tensor, w_in: Tensor, w_hidden: Tensor, bias: Tensor, mask_in: Any = 1, mask_hidden: Any = 1
-) -> Tensor:
+def lstm_steps(x: Tensor, w_in: Tensor, w_hidden: Tensor, bias: Tensor, mask_x: Any = 1.0, mask_h: Any = 1.0) -> Tensor:
     """The LSTM, one word after the other: the last hidden state.
 
     i, f, g, o = (x_t ⊙ m_x) W + (h ⊙ m_h) U + b;  c ← σ(f) c + σ(i) tanh(g);  h ← σ(o) tanh(c).
@@ -47,7 +45,7 @@ def lstm_steps(
     """
     hidden = cell = x.new_zeros(len(x), w_hidden.shape[0])
     for x_t in x.unbind(dim=1):
-        gates = (x_t * mask_in) @ w_in + (hidden * mask_hidden) @ w_hidden + bias
+        gates = (x_t * mask_x) @ w_in + (hidden * mask_h) @ w_hidden + bias
         i, f, g, o = gates.chunk(4, dim=-1)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         hidden = o.sigmoid() * cell.tanh()
@@ -63,29 +61,26 @@ class LSTMClassifier(nn.Module):
     def __init__(self, generator: Generator | None = None):
         super().__init__()
         self.embedding = nn.Embedding(WORDS, 32)
-        self.lstm: Any = nn.LSTM(32, 128, batch_first=True)
+        self.lstm = nn.LSTM(32, 128, batch_first=True)
         self.dense = nn.Linear(128, 1)
+        lstm: Any = self.lstm
         with torch.no_grad():
             self.embedding.weight.uniform_(-0.05, 0.05, generator=generator)
-            nn.init.xavier_uniform_(self.lstm.weight_ih_l0, generator=generator)
-            nn.init.orthogonal_(self.lstm.weight_hh_l0, generator=generator)
-            self.lstm.bias_ih_l0.zero_()[128:256] = 1.0
-            self.lstm.bias_hh_l0.zero_().requires_grad_(False)
+            nn.init.xavier_uniform_(lstm.weight_ih_l0, generator=generator)
+            nn.init.orthogonal_(lstm.weight_hh_l0, generator=generator)
+            lstm.bias_ih_l0.zero_()[128:256] = 1.0
+            lstm.bias_hh_l0.zero_().requires_grad_(False)
             nn.init.xavier_uniform_(self.dense.weight, generator=generator)
             self.dense.bias.zero_()
 
-    def last_state(self, x: Tensor) -> Tensor:
-        """The LSTM's hidden state after the last word: (B, T) -> (B, 128)."""
-        return self.lstm(self.embedding(x))[1][0][0]
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(self.last_state(x))[:, 0]
+        _, (last, _) = self.lstm(self.embedding(x))
+        return self.dense(last[0])[:, 0]
 
 
 def fit_lstm(model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0) -> Iterator[int]:
     """Train on x (N, T) and y (N,) as the source text does, 10 epochs; gives the number of each that is done."""
-    learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=1e-3, eps=1e-7, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-7, weight_decay=weight_decay)
     device, rng = device_of(model), np.random.default_rng(seed)
     inputs, targets = to_device(x, device), to_device(y, device).float()
     for epoch in range(1, 11):

@@ -67,9 +67,8 @@ def ablate(
 ) -> Tensor:
     """The logits without what some heads bring. heads: pairs (layer, head).
 
-    how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what the head
-    brings at the same place of `reference`, tokens of the same shape. Raises CourseError for another how, or without
-    a reference where one is needed.
+    how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what it
+    brings at the same place of `reference`, (B, T) like `tokens`. Raises CourseError for another how or no reference.
     """
     if how not in HOW or (how != "zero" and reference is None):
         raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")

@@ -1,7 +1,6 @@
-"""What a model looked at: attention maps and how to read them, rollout, gradients, and the stream read early.
+"""What a model looked at: its attention maps and other values of a run, rollout, and gradients.
 
-Shapes: B (batch), T (tokens), D (d_model), L (layers), H (heads), K (width of a head), V (vocabulary). A map's row is
-the token that looks (query), its column the token that is looked at (key).
+Shapes: B (batch), T (tokens), D (d_model), L (layers), H (heads). A map's row is the query, its column the key.
 """
 
 import torch

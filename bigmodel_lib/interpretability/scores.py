@@ -1,5 +1,6 @@
 """Which token does a method point at, and is it one that carries the answer? Scores against known truth."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -58,20 +59,18 @@ def turned(story: Story, question: Question) -> Turned | None:
     kinds = (story.world.places, story.world.people, story.world.things)
     peers = next((names for names in kinds if before.target in names), ())
     others = [token for token in dict.fromkeys(story.tokens) if token in peers and token != before.target]
-    for place in sorted(question.support, reverse=True):
-        if story.tokens[place] != before.target:
+    places = [place for place in sorted(question.support, reverse=True) if story.tokens[place] == before.target]
+    for place, other in itertools.product(places, others):
+        try:
+            new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), before.target, other)
+        except CourseError:
             continue
-        for other in others:
-            try:
-                new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), before.target, other)
-            except CourseError:
-                continue
-            same = [q for q in new.questions() if (q.kind, q.text) == (question.kind, question.text)]
-            if same and same[0].answer != question.answer:
-                after = asked(new, same[0])
-                differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=False)) if a != b}
-                alike = len(before.tokens) == len(after.tokens)
-                return Turned(before, after, frozenset(differ if alike else {place + 1}))
+        same = [q for q in new.questions() if (q.kind, q.text) == (question.kind, question.text)]
+        if same and same[0].answer != question.answer:
+            after = asked(new, same[0])
+            differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=False)) if a != b}
+            alike = len(before.tokens) == len(after.tokens)
+            return Turned(before, after, frozenset(differ if alike else {place + 1}))
     return None
 
 
@@ -108,8 +107,7 @@ def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others
         strange = ids_of(other, tokenizer, model.device)[None]
         places = torch.arange(n, device=model.device) % strange.shape[1]
         foreign = maps.record(model, strange, "stream")[1:-1, 0, places]
-        hooks = [interventions.putting(layer, one) for layer, one in enumerate(foreign, start=1)]
-        scores[name] = torch.stack([costs(hook) for hook in hooks])
+        scores[name] = torch.stack([costs(interventions.putting(*pair)) for pair in enumerate(foreign, start=1)])
     return scores
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import StoryWorld, text_of
-from bigmodel_lib.viz.plots import BLUE, bundle, display_bundle, draw_bars, new_axes, readable
+from bigmodel_lib.viz.plots import bundle, display_bundle, draw_bars, new_axes, readable
 
 if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
     from torch import Tensor
@@ -39,10 +39,8 @@ def interact(draw: Callable[..., None], **controls: Any) -> None:
     display_with_twin(widget, picture.data, picture.metadata, caption)
 
 
-def _bar(p: float) -> str:
-    """A probability in HTML: a bar and the number."""
-    style = f"display:inline-block;height:0.7em;background:{BLUE};width:{12 * p:.2f}em"
-    return f'<span style="{style}"></span> {p:.2f}'
+def _bar(words: str = "", p: float = 0.0) -> Any:
+    return ipywidgets.FloatProgress(p, max=1.0, description=words, style={"description_width": "9em"})
 
 
 def _button(name: str, *actions: Callable[[], Any]) -> Any:
@@ -109,17 +107,15 @@ class GuessTheNextWord:
 
 def _game_panel(game: GuessTheNextWord) -> Any:
     """The game as a field and a button."""
-    text, answer = ipywidgets.HTML(), ipywidgets.HTML()
+    text, answer = ipywidgets.HTML(), ipywidgets.VBox()
     words = sorted(set(game.world.tokenizer().vocabulary))
     field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
 
     def play() -> None:
-        if field.value.strip() and not game.over:
+        if field.value.strip():
             rows = sorted(game.probs.items(), key=lambda row: -row[1])[:6]
-            word = '<span style="display:inline-block;width:6em">{}</span>'
-            bars = [f"<div>{word.format(html.escape(name))}{_bar(p)}</div>" for name, p in rows]
-            said = html.escape(game.guess(field.value))
-            answer.value = f"<p>{said}</p><div>What could have come:</div>{''.join(bars)}"
+            said = ipywidgets.HTML(f"<p>{html.escape(game.guess(field.value))}</p><p>What could have come:</p>")
+            answer.children = [said, *(_bar(f"{word} {p:.2f}", p) for word, p in rows)]
         text.value = f"<p>{html.escape(game.told())} <b>{'' if game.over else '…?'}</b></p>"
         field.value = ""
         button.disabled = game.over
@@ -194,11 +190,10 @@ class WriteWithMe:
         """Take the last token back, if there is one."""
         self.written, self.prices = self.written[:-1], self.prices[:-1]
 
-    def draw_on(self, ax: Axes | None = None) -> Axes:
+    def draw_on(self) -> Axes:
         """The candidates as bars, with the end of the text so far as title."""
         end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
-        title = end.replace("\n", "⏎") + " …?"
-        ax = ax or new_axes(title, "probability", "next token (␣ blank, ⏎ line end)", height=3)
+        ax = new_axes(end.replace("\n", "⏎") + " …?", "probability", "next token (␣ blank, ⏎ line end)", height=3)
         shown = self.candidates()
         return draw_bars([f"“{readable(text)}”" for _, text, _ in shown], [p for _, _, p in shown], ax)
 
@@ -219,20 +214,20 @@ def _writing_panel(pen: WriteWithMe) -> Any:
             word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
             button.description = readable(word)
             button.disabled = p == 0
-            bar.value = _bar(p) if p else ""
+            bar.value, bar.description = p, f"{p:.2f}" if p else ""
 
     def set_and_show(temperature: float = pen.temperature, top_k: int = pen.top_k, top_p: float = pen.top_p) -> None:
         pen.temperature, pen.top_k, pen.top_p = temperature, top_k, top_p
         show()
 
     text = ipywidgets.HTML()
-    rows = [(_button("", partial(pen.choose, place), show), ipywidgets.HTML()) for place in range(pen.shown)]
-    actions = [_button(f"draw {n}", partial(pen.draw, n), show) for n in (1, 20)]
-    actions.append(_button("undo", pen.undo, show))
+    rows = [(_button("", partial(pen.choose, place), show), _bar()) for place in range(pen.shown)]
+    actions: dict[str, Callable[[], Any]] = {"draw 1": pen.draw, "draw 20": partial(pen.draw, 20), "undo": pen.undo}
+    buttons = [_button(name, action, show) for name, action in actions.items()]
     sliders = ipywidgets.interactive(
         set_and_show,
         temperature=(0.0, max(2.0, pen.temperature), 0.1),
         top_k=(0, max(50, pen.top_k)),
         top_p=(min(0.05, pen.top_p), 1.0, 0.05),
     )
-    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(actions), sliders])
+    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(buttons), sliders])

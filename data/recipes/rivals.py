@@ -78,16 +78,16 @@ class DroppingLSTM(LSTMClassifier):
     def mask(self, n_texts, width, share):
         return (torch.rand(n_texts, width, generator=self.generator) >= share).float() / (1.0 - share)
 
-    def last_state(self, x):
-        if not self.training:
-            return super().last_state(x)
-        if self.variational:
-            x, lstm = self.embedding(x), self.lstm
+    def forward(self, x):
+        x, lstm = self.embedding(x), self.lstm
+        if self.training and self.variational:
             masks = [self.mask(len(x), width, self.variational) for width in (32, 128)]
             last = lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)
         else:
-            last = super().last_state(x)
-        return last * self.mask(len(last), 128, self.dropout) if self.dropout else last
+            last = lstm(x)[1][0][0]
+        if self.training and self.dropout:
+            last = last * self.mask(len(x), 128, self.dropout)
+        return self.dense(last)[:, 0]
 
 
 def lstm(data, train, test, seed, early=False, weight_decay=0.0, **dropout):
