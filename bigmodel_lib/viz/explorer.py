@@ -23,7 +23,7 @@ METHODS = ("weights", "rollout", "gradient × input", "ablation")
 
 
 def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
-    """What one of METHODS says about every pair of tokens (T,): (rows, columns, T, T), each from 0 to 1, queries × keys.
+    """What one of METHODS says about each pair of tokens (T,): (rows, columns, T, T), each from 0 to 1, queries × keys.
 
     "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient × input": (1, 1), each row's
     absolute shares. "ablation": (L, H), how many nats the token after each query (for an encoder: the query itself)
