@@ -1,17 +1,19 @@
 """What a notebook defines itself, for tests: `defined_in("06_pretraining", "compress")`."""
 
 import ast
-import functools
 import json
 import pathlib
 import types
+from typing import Any
 
 NOTEBOOKS = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
 
 
-@functools.cache
-def defined_in(notebook: str, *names: str) -> types.SimpleNamespace:
-    """Functions, classes and constants that the cells of a notebook define, with all that these cells import."""
+def defined_in(notebook: str, *names: str, **given: Any) -> types.SimpleNamespace:
+    """Functions, classes and constants that the cells of a notebook define, with all that these cells import.
+
+    given: what they use besides, such as a function that the reader builds.
+    """
     path = NOTEBOOKS / f"{notebook}.ipynb"
     namespace: dict = {}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
@@ -19,6 +21,7 @@ def defined_in(notebook: str, *names: str) -> types.SimpleNamespace:
             for node in ast.parse("".join(cell["source"])).body:
                 if isinstance(node, ast.Import | ast.ImportFrom) or not names_of(node).isdisjoint(names):
                     exec(compile(ast.Module([node], []), str(path), "exec"), namespace)  # noqa: S102 (our own)
+    namespace |= given
     return types.SimpleNamespace(**{name: namespace[name] for name in names})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
-from notebook_functions import defined_in
+from notebook_code import defined_in
 from traitlets import TraitError
 
 pytest.importorskip("anywidget", reason="the explorer needs anywidget: pip install -e .[course]")
@@ -50,7 +50,7 @@ def test_every_method_gives_maps_of_its_own_shape_from_0_to_1(random_model, rand
 
 
 def test_the_maps_of_the_model_by_hand_say_what_is_known_of_it():
-    (induction_by_hand,) = defined_in("09", "induction_by_hand")
+    induction_by_hand = defined_in("09_attention_maps", "induction_by_hand").induction_by_hand
     model, text = induction_by_hand(), torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])
     assert maps_by("weights", model, text)[1, 0, 5].argmax() == 2
     assert maps_by("gradient × input", model, text)[0, 0, 5].argmax() == 2

@@ -8,7 +8,7 @@ import runpy
 import numpy as np
 import pytest
 import torch
-from in_notebooks import defined_in
+from notebook_code import defined_in
 
 from bigmodel_lib.cli import generate as command
 from bigmodel_lib.config import TrainConfig
@@ -447,7 +447,7 @@ def test_a_continuation_costs_what_its_tokens_cost(random_model):
     assert torch.equal(log_probabilities(model, prompt, rows * 50, 7)[:3], log_probability(model, x, y).detach())
 
 
-beam_search = defined_in("08_generation.ipynb", "beam_search", torch=torch, Cache=KVCache, read=next_logits)
+beam_search = defined_in("08_generation", "beam_search", Cache=KVCache, read=next_logits).beam_search
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from notebook_functions import defined_in
+from notebook_code import defined_in
 from torch.nn import functional
 
 from bigmodel_lib.errors import CourseError
@@ -12,8 +12,10 @@ from bigmodel_lib.interpretability import interventions
 from bigmodel_lib.interpretability import maps as looked
 from bigmodel_lib.model.transformer import HOOKS
 
-induction_by_hand, entropy_of_rows, mean_distance, habit_squares, pattern_scores, logit_lens = defined_in(
-    "09", "induction_by_hand", "entropy_of_rows", "mean_distance", "habit_squares", "pattern_scores", "logit_lens"
+NAMES = ("induction_by_hand", "entropy_of_rows", "mean_distance", "habit_squares", "pattern_scores", "logit_lens")
+CODE = defined_in("09_attention_maps", *NAMES)
+induction_by_hand, entropy_of_rows, mean_distance, habit_squares, pattern_scores, logit_lens = map(
+    vars(CODE).get, NAMES
 )
 #                    0  1  2  3  4  5  6  7  8  9
 TEXT = torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])  # by the rule, 5 follows place 5, 2 follows 6, and 6 follows 9

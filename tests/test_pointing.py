@@ -6,7 +6,7 @@ import runpy
 import numpy as np
 import pytest
 import torch
-from notebook_functions import defined_in
+from notebook_code import defined_in
 
 from bigmodel_lib.interpretability import interventions
 from bigmodel_lib.interpretability import scores as pointing
@@ -16,7 +16,7 @@ from bigmodel_lib.text.tokenizers import WordTokenizer
 from bigmodel_lib.training import checkpoints, trainer
 
 RECIPE = runpy.run_path(str(data_path("recipes/interpretation.py")))
-(induction_by_hand,) = defined_in("09", "induction_by_hand")
+induction_by_hand = defined_in("09_attention_maps", "induction_by_hand").induction_by_hand
 LETTERS = WordTokenizer(["start", *"ABCDEFG"])
 TEXT = [
     "start",
