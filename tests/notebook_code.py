@@ -1,12 +1,16 @@
 """What a notebook defines itself, for tests: `defined_in("06_pretraining", "compress")`."""
 
 import ast
+import contextlib
 import json
 import pathlib
 import types
 from typing import Any
 
 NOTEBOOKS = pathlib.Path(__file__).resolve().parent.parent / "notebooks"
+
+
+KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef)
 
 
 def defined_in(notebook: str, *names: str, **given: Any) -> types.SimpleNamespace:
@@ -17,10 +21,12 @@ def defined_in(notebook: str, *names: str, **given: Any) -> types.SimpleNamespac
     path = NOTEBOOKS / f"{notebook}.ipynb"
     namespace: dict = {}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
+        if cell["cell_type"] == "code" and "exercise" not in cell["metadata"]:
             for node in ast.parse("".join(cell["source"])).body:
-                if isinstance(node, ast.Import | ast.ImportFrom) or not names_of(node).isdisjoint(names):
-                    exec(compile(ast.Module([node], []), str(path), "exec"), namespace)  # noqa: S102 (our own)
+                asked = not names_of(node).isdisjoint(names)
+                if asked or isinstance(node, KEPT):
+                    with contextlib.suppress(() if asked else NameError):  # its default value may be of an exercise
+                        exec(compile(ast.Module([node], []), str(path), "exec"), namespace)  # noqa: S102 (our own)
     namespace |= given
     return types.SimpleNamespace(**{name: namespace[name] for name in names})
 
