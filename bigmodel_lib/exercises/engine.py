@@ -18,11 +18,11 @@ from bigmodel_lib.exercises import record
 from bigmodel_lib.exercises.answers import Wrong, judge_value, letter, number
 from bigmodel_lib.exercises.functions import Blank, blank_line, cases_of, drawn, judge_function
 from bigmodel_lib.exercises.predictions import compare, predict
-from bigmodel_lib.exercises.values import Gives, close
+from bigmodel_lib.exercises.values import Gives, Tolerance, close
 from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, time_limit
 
 __all__ = [
-    "Exercise", "Gives", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
+    "Exercise", "Gives", "Tolerance", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
     "find", "judge", "number", "number_given", "predict", "yours_or_ours",
 ]  # fmt: skip
 
@@ -48,7 +48,8 @@ class Exercise:
     special     for a function: the cases that the task names, (name, *arguments), always tried
     gives       for a function: what is asked of its result beyond the model answer's kind, shape and gradient
     changes     for a function: the places of the arguments that it is to change in place
-    tolerance   how far a number may be off; without one, what rounding explains
+    view        for a function with several right results: what of (result, *arguments) is compared
+    tolerance   how far a number may be off, absolute, or a `Tolerance`; without one, what rounding explains
     right       what is said to a right answer
     seconds     how long a function may run, over all inputs
     check       for what none of this can say: called with the attempt, returns what to say, or raises Wrong. Then the
@@ -73,7 +74,8 @@ class Exercise:
     special: tuple[tuple, ...] = ()
     gives: Gives = Gives()
     changes: tuple[int, ...] = ()
-    tolerance: float | None = None
+    view: Callable[..., Any] | None = None
+    tolerance: float | Tolerance | None = None
     right: str = ""
     seconds: float = 5.0
     check: Callable[..., str] | None = None

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigmodel_lib.exercises.values import Gives, difference, floats, in_words, is_tensor, kind, short, tolerance_for
+from bigmodel_lib.exercises.values import (
+    Gives,
+    Tolerance,
+    difference,
+    floats,
+    in_words,
+    is_tensor,
+    kind,
+    short,
+    tolerance_for,
+)
 from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, silence, time_limit
 
 if TYPE_CHECKING:
@@ -151,17 +161,32 @@ def what_differs(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercis
         does = "it prints something and gives back None" if given.printed else "your function gives None"
         return f"{does}; every way through it needs a `return`"
     return (
-        _compare(given.result, wanted.result, case, exercise.tolerance, exercise.gives)
+        _results_differ(given.result, wanted.result, case, exercise)
         or _differing_after(given, wanted, case, exercise)
         or _differing_gradient(given, wanted, case)
     )
 
 
-def _compare(given: Any, wanted: Any, case: Case, absolute: float | None, gives: Gives) -> str | None:
-    try:
-        tolerance = tolerance_for(given, wanted, case.arguments, absolute)
-    except (TypeError, ValueError):
-        tolerance = tolerance_for(0.0, wanted, case.arguments, absolute)
+def _results_differ(
+    given: Any, wanted: Any, case: Case, exercise: "Exercise", gives: Gives | None = None
+) -> str | None:
+    """What differs between two results, or between what the entry's `view` sees of them."""
+    gives = exercise.gives if gives is None else gives
+    if exercise.view is None:
+        return _compare(given, wanted, case, exercise.tolerance, gives)
+    words = difference(given, wanted, None, gives)
+    if words:
+        return words
+    seen = [exercise.view(result, *case.arguments) for result in (given, wanted)]
+    return _compare(*seen, case, exercise.tolerance, Gives())
+
+
+def _compare(given: Any, wanted: Any, case: Case, own: float | Tolerance | None, gives: Gives) -> str | None:
+    """What differs beyond a tolerance: the entry's own, or what rounding explains."""
+    if own is not None:
+        tolerance = own if isinstance(own, Tolerance) else Tolerance(absolute=own)
+    else:
+        tolerance = tolerance_for(given, wanted, case.arguments)
     return difference(given, wanted, tolerance, gives)
 
 
@@ -194,8 +219,10 @@ def agree(one: Outcome, other: Outcome, case: Case, exercise: "Exercise") -> boo
         return type(one.error) is type(other.error)
     if kind(one.result) != kind(other.result):
         return False
-    pairs = [(one.result, other.result), *zip(one.after, other.after, strict=True)]
-    if any(_compare(mine, its, case, exercise.tolerance, Gives()) for mine, its in pairs):
+    if _results_differ(one.result, other.result, case, exercise, Gives()):
+        return False
+    after = zip(one.after, other.after, strict=True)
+    if any(_compare(mine, its, case, exercise.tolerance, Gives()) for mine, its in after):
         return False
     return _differing_gradient(one, other, case) is None and _differing_gradient(other, one, case) is None
 

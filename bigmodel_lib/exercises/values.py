@@ -34,8 +34,8 @@ PLAIN = Gives()
 class Tolerance:
     """How far a number may be off: `relative` of itself, and `absolute` on top."""
 
-    relative: float
-    absolute: float
+    relative: float = 0.0
+    absolute: float = 0.0
 
 
 def is_tensor(value: object) -> bool:
@@ -136,7 +136,7 @@ def largest(value: Any) -> float:
     return float(numbers_in.max(where=np.isfinite(numbers_in), initial=0.0))
 
 
-def tolerance_for(given: Any, wanted: Any, inputs: Any = (), absolute: float | None = None) -> Tolerance:
+def tolerance_for(given: Any, wanted: Any, inputs: Any = ()) -> Tolerance:
     """What rounding explains: by the coarsest dtype that has a part in it, and the size of the numbers.
 
     float64 1e-5 of each number and 1e-7 of the largest, since a float32 constant may have been mixed in; float32 2e-4
@@ -147,7 +147,7 @@ def tolerance_for(given: Any, wanted: Any, inputs: Any = (), absolute: float | N
     relative = 1e-5 if fine else max(2e-4, 4 * eps)
     floor = (1e-7 if fine else max(1e-5, 2 * eps)) * largest(wanted)
     trace = (1e-13 if fine else 8 * eps) * largest(inputs)
-    return Tolerance(relative, floor + trace if absolute is None else absolute)
+    return Tolerance(relative, floor + trace)
 
 
 def close(given: Any, wanted: Any, tolerance: float = 1e-6) -> bool:
@@ -166,8 +166,11 @@ def _far(given: np.ndarray, wanted: np.ndarray, tolerance: Tolerance) -> np.ndar
     return ~np.where(both, near, same)
 
 
-def difference(given: Any, wanted: Any, tolerance: Tolerance, gives: Gives = PLAIN) -> str | None:
-    """What differs, in words: kind, shape, or the first number that is off; None if nothing does."""
+def difference(given: Any, wanted: Any, tolerance: Tolerance | None, gives: Gives = PLAIN) -> str | None:
+    """What differs, in words: kind, shape, or the first number that is off; None if nothing does.
+
+    Without a tolerance only kind and shape are compared.
+    """
     what = kind(wanted)
     if what == "list":
         return _between_members(given, wanted, tolerance, gives)
@@ -177,7 +180,7 @@ def difference(given: Any, wanted: Any, tolerance: Tolerance, gives: Gives = PLA
         return _of_kind(given, wanted, gives) or _between_numbers(given, wanted, tolerance)
     if kind(given) != what:
         return f"{_WANTED.get(what, what)} was wanted, yours gives {in_words(given)}"
-    if given != wanted:
+    if given != wanted and tolerance is not None:
         return f"{shortened(repr(wanted))} was wanted, yours gives {shortened(repr(given))}"
     return None
 
@@ -249,8 +252,10 @@ def _is_truth(value: Any) -> bool:
     return str(getattr(value, "dtype", "")).endswith("bool")
 
 
-def _between_numbers(given: Any, wanted: Any, tolerance: Tolerance) -> str | None:
+def _between_numbers(given: Any, wanted: Any, tolerance: Tolerance | None) -> str | None:
     """The first of the numbers that differs."""
+    if tolerance is None:
+        return None
     given, wanted = floats(given), floats(wanted)
     far = _far(given, wanted, tolerance)
     if not far.any():
@@ -264,7 +269,7 @@ def _between_numbers(given: Any, wanted: Any, tolerance: Tolerance) -> str | Non
     return f"{at} {right} was wanted, yours has {there}{rest}"
 
 
-def _between_members(given: Any, wanted: Sequence, tolerance: Tolerance, gives: Gives) -> str | None:
+def _between_members(given: Any, wanted: Sequence, tolerance: Tolerance | None, gives: Gives) -> str | None:
     """A list or tuple, member by member; those with names are said to be right where they are."""
     row = kind(given) == "list" or kind(given) in ("array", "tensor") and given.ndim > 0
     if not row or len(given) != len(wanted):
@@ -287,7 +292,7 @@ def _how_many(wanted: Sequence, gives: Gives) -> str:
     return f"{len(wanted)} things" + (f" ({', '.join(gives.parts)})" if gives.parts else "")
 
 
-def _between_dicts(given: Any, wanted: dict, tolerance: Tolerance, gives: Gives) -> str | None:
+def _between_dicts(given: Any, wanted: dict, tolerance: Tolerance | None, gives: Gives) -> str | None:
     if not isinstance(given, dict):
         return f"a dictionary was wanted, yours gives {in_words(given)}"
     for word, missing, where in (
