@@ -361,7 +361,7 @@ def judge_function(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
             for case in cases:
                 given.append(call(attempt, case, exercise.changes))
     except TooLong as error:
-        return "not yet", _endless(exercise, attempt, cases[len(given)], error)
+        return "not yet", _endless(exercise, attempt, cases[min(len(given), len(cases) - 1)], error)
     found = [what_differs(given[i], wanted[i], case, exercise) for i, case in enumerate(cases)]
     trial = Trial(cases, wanted, given, {i: words for i, words in enumerate(found) if words is not None})
     if trial.failing:

@@ -18,9 +18,10 @@ def kept_in() -> pathlib.Path | None:
 def _remembered() -> dict[str, str]:
     path = kept_in()
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def note(exercise_id: str, verdict: str) -> None:
