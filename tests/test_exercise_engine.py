@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
+from own_notebook import notebook_of
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.exercises import engine, functions, record
@@ -577,3 +579,28 @@ def test_a_place_that_cannot_be_written_to_is_no_error(remembered, capsys):
     remembered.parent.write_text("a file where the folder should be")
     engine.check("05-accumulate", 9)
     assert record.done("05")["05-accumulate"] == "right"
+
+
+# In a kernel
+
+
+def said_in_a_kernel(*sources) -> list[str]:
+    """What the cells of a notebook print."""
+    notebook = notebook_of("from bigmodel_lib.exercises import check, progress, yours_or_ours", *sources)
+    NotebookClient(notebook, timeout=120, kernel_name="python3", coalesce_streams=True).execute()
+    return ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells[1:]]
+
+
+def test_in_a_notebook_a_loop_ends_an_error_has_its_line_and_the_kernel_goes_on():
+    endless, error, done, after = said_in_a_kernel(
+        "def merge_softmax(first, second):\n    while True:\n        pass\n"
+        "merge_softmax = yours_or_ours('05-merge', merge_softmax)",
+        "def merge_softmax(first, second):\n    m = first[0]\n    return m @ 'x'\ncheck('05-merge', merge_softmax)",
+        "from bigmodel_lib.model.streaming import merge_softmax as ours\n\ndef merge_softmax(first, second):\n"
+        "    print('a trace')\n    return ours(first, second)\ncheck('05-merge', merge_softmax)\nprogress('05')",
+        "print('and on')",
+    )
+    assert "still running after 5 seconds, in line" in endless and "uses ours" in endless
+    assert "it stopped with TypeError: " in error and "(in line 3, `return m @ 'x'`)" in error
+    assert done.startswith("05-merge ✓ right") and "a trace" not in done and "1 of 7 right" in done
+    assert after == "and on\n"

@@ -177,8 +177,8 @@ def _results_differ(
     words = difference(given, wanted, None, gives)
     if words:
         return words
-    seen = [exercise.view(result, *case.arguments) for result in (given, wanted)]
-    return _compare(*seen, case, exercise.tolerance, Gives())
+    mine, right = (exercise.view(result, *case.arguments) for result in (given, wanted))
+    return _compare(mine, right, case, exercise.tolerance, Gives())
 
 
 def _compare(given: Any, wanted: Any, case: Case, own: float | Tolerance | None, gives: Gives) -> str | None:
