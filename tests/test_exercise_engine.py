@@ -232,6 +232,7 @@ def test_an_argument_that_is_never_used_is_said(judged):
         ("ab", "ba", "'ab' was wanted, yours gives 'ba'"),
         ({1}, [1], "a set was wanted, yours gives a list of 1"),
         (np.ones(2), map(abs, [1, 1]), "yours gives a map"),
+        (np.ones(2), np.array(["a", "b"]), "an array of shape (2,) can't be compared with that"),
     ],
     ids=str,
 )
@@ -285,6 +286,8 @@ def test_a_missing_gradient_is_said_before_backward_trips(judged):
     assert "a plain number without a gradient" in judged(exercise, lambda x: loss(x).item())[1]
     assert "your result has no gradient" in judged(exercise, lambda x: loss(x).detach())[1]
     assert "its gradient is not" in judged(exercise, lambda x: (x * x.detach()).mean())[1]
+    said = judged(exercise, lambda x: (x**2 // 1).mean())[1]
+    assert "backward() through the result stopped with RuntimeError: derivative for aten::floor_divide" in said
     both = an_exercise(
         stub="def f(x, y):\n    return ...", answer=lambda x, y: (x * y).sum(),
         special=(("it", torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)),),

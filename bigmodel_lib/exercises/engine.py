@@ -102,7 +102,11 @@ def find(exercise_id: str) -> Exercise:
 
 def judge(exercise_id: str, attempt: Any) -> tuple[str, str]:
     """("right" | "not yet" | "not attempted", what to say)."""
-    exercise = find(exercise_id)
+    return judge_entry(find(exercise_id), attempt)
+
+
+def judge_entry(exercise: Exercise, attempt: Any) -> tuple[str, str]:
+    """`judge`, for an entry at hand."""
     try:
         if attempt is ... or attempt is None:
             raise Blank

@@ -62,6 +62,7 @@ class Outcome:
     changed: tuple[int, ...] = ()  # the places of those that it may not, and has
     gradients: tuple = ()  # of the arguments that require one
     error: BaseException | None = None
+    in_backward: bool = False  # that is where the error came
     printed: bool = False
 
 
@@ -105,13 +106,17 @@ def call(function: Callable, case: Case, changes: Sequence[int] = ()) -> Outcome
             return Outcome(error=error)
     if _holds_blank(result):
         raise Blank
+    try:
+        gradients = _gradients(result, arguments)
+    except RuntimeError as error:
+        return Outcome(error=error, in_backward=True)
     return Outcome(
         result=result,
         after=tuple(arguments[i] for i in changes),
         changed=tuple(
             i for i in range(len(arguments)) if i not in changes and _altered(arguments[i], case.arguments[i])
         ),
-        gradients=_gradients(result, arguments),
+        gradients=gradients,
         printed=bool(said.getvalue()),
     )
 
@@ -187,7 +192,10 @@ def _compare(given: Any, wanted: Any, case: Case, own: float | Tolerance | None,
         tolerance = own if isinstance(own, Tolerance) else Tolerance(absolute=own)
     else:
         tolerance = tolerance_for(given, wanted, case.arguments)
-    return difference(given, wanted, tolerance, gives)
+    try:
+        return difference(given, wanted, tolerance, gives)
+    except (TypeError, ValueError, RuntimeError):  # numbers that are none, such as texts in an array
+        return f"{in_words(wanted)} was wanted, and {in_words(given)} can't be compared with that: what is in it?"
 
 
 def _differing_after(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercise") -> str | None:
@@ -408,7 +416,8 @@ def _diagnosis(exercise: "Exercise", attempt: Callable, trial: Trial) -> str:
     """The verified cause, or what differs on the smallest input that fails."""
     first = min(trial.failing)
     given, case = trial.given[first], trial.cases[first]
-    stopped = f"it stopped with {as_raised(given.error, attempt)}" if given.error else ""
+    where = "backward() through the result" if given.in_backward else "it"
+    stopped = f"{where} stopped with {as_raised(given.error, attempt)}" if given.error else ""
     words = cause(trial, exercise)
     if callable(words):
         words = words(case.arguments, given.result, trial.wanted[first].result)

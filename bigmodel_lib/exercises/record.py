@@ -4,12 +4,15 @@ import importlib
 import json
 import pathlib
 import pkgutil
+import sys
 
 _seen: dict[str, str] = {}  # {exercise id: "right" or "not yet"}, of this kernel
 
 
 def kept_in() -> pathlib.Path | None:
-    """The file that remembers from notebook to notebook, in the reader's own folder for data; None without one."""
+    """The file that remembers from notebook to notebook, in the reader's own folder for data; outside notebooks None."""
+    if "IPython" not in sys.modules or sys.modules["IPython"].get_ipython() is None:
+        return None
     import platformdirs
 
     return pathlib.Path(platformdirs.user_data_dir("bigmodel", appauthor=False), "progress.json")
