@@ -181,6 +181,12 @@ def test_what_is_to_be_changed_in_place_is_compared(judged):
     assert "`x` afterwards: at place 1" in judged(exercise, lambda x: x.fill(7) or 1)[1]
 
 
+def test_a_wrong_result_with_an_input_spoiled_says_both(judged):
+    exercise = one(lambda x: x.sum(), np.ones(3))
+    words = judged(exercise, lambda x: np.add(x, 1, out=x).sum())[1]
+    assert "3 was wanted, yours gives 6; it changes its argument `x` in place" in words
+
+
 def test_an_array_outside_that_a_function_changes_is_noticed(judged):
     def spoils(x):
         OUTSIDE[0] += 1
@@ -222,8 +228,9 @@ def test_an_argument_that_is_never_used_is_said(judged):
         (np.ones(2), np.ones(2) > 0, "True and False came back where numbers were wanted"),
         (np.ones(2) > 0, np.ones(2), "True and False were wanted"),
         (True, 1, "True or False was wanted, yours gives the number 1"),
-        ((1, 2), 3, "2 things were wanted, yours gives the number 3"),
-        ((1, 2), (1, 2, 3), "2 things were wanted, yours gives a tuple of 3"),
+        ((1, 2), 3, "a tuple of 2 was wanted, yours gives the number 3"),
+        ([1, 2], (1, 2, 3), "a list of 2 was wanted, yours gives a tuple of 3"),
+        ([1, [2, 3]], (1, [2, 4]), "at place 1: at place 1: 3 was wanted, yours gives 4"),
         ({"a": 1}, {"b": 1}, "your dictionary lacks the key 'a'"),
         ({"a": 1}, {"a": 1, "b": 1}, "your dictionary has the key 'b', which isn't wanted"),
         ({"a": 1}, {"a": 2}, "under 'a': 1 was wanted, yours gives 2"),
@@ -264,7 +271,7 @@ def test_an_entry_may_ask_for_less_or_more(judged):
     assert judged(whole, lambda x: np.int32(3))[0] == "right" and "a whole number" in judged(whole, lambda x: 3.0)[1]
     parts = one(lambda x: (1, 2, 3), 0, gives=Gives(parts=("m", "s", "y")))
     assert "m and y are right; s: 2 was wanted, yours gives 5" in judged(parts, lambda x: (1, 5, 3))[1]
-    assert "3 things (m, s, y) were wanted" in judged(parts, lambda x: (1, 5))[1]
+    assert "a tuple of 3 (m, s, y) was wanted" in judged(parts, lambda x: (1, 5))[1]
 
 
 def test_none_and_a_printed_result_are_said(judged):

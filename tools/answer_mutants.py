@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import inspect
 import pathlib
+import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
@@ -125,3 +126,7 @@ def main(only: str = "") -> int:
     score = 100 * counts["refused"] / max(1, n - counts["equivalent"])
     print(f"{n} mutants of {len(judged())} model answers: {parts}; score {score:.1f} %")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -222,9 +222,9 @@ def _differing_gradient(given: Outcome, wanted: Outcome, case: Case) -> str | No
 
 
 def agree(one: Outcome, other: Outcome, case: Case, exercise: "Exercise") -> bool:
-    """Whether two calls left the same behind: the same error, or the same kind of thing with the same numbers."""
+    """Whether two calls left the same behind: the same error, or the same kind of thing with the same values."""
     if one.error is not None or other.error is not None:
-        return type(one.error) is type(other.error)
+        return repr(one.error) == repr(other.error)
     if kind(one.result) != kind(other.result):
         return False
     if _results_differ(one.result, other.result, case, exercise, Gives()):
@@ -252,24 +252,22 @@ def described(exercise: "Exercise", case: Case) -> str:
     parts = []
     for place, value in enumerate(case.arguments):
         name = names[place] if place < len(names) else f"argument {place + 1}"
-        shown = _shown(value)
+        shown = _shown(value, most=9 if case.size <= 40 else 2)
         if shown:
             parts.append(f"{name} {shown}")
     return ", ".join(parts)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, most: int) -> str:
+    """A value as it is if it holds at most so many numbers, or else its shape."""
     what = kind(value)
     if what in ("array", "tensor"):
-        small = np.prod(value.shape) <= 6
+        small = np.prod(value.shape) <= most
         return f"= {_nested(floats(value))}" if small else f"of shape {tuple(value.shape)}"
     if what == "number":
         return f"= {short(value)}"
     if what == "list" and any(kind(each) in ("array", "tensor") for each in value):
-        small = _size(value) <= 12
-        members = [
-            _shown(each).removeprefix("= ") if small else f"{kind(each)} {tuple(np.shape(each))}" for each in value
-        ]
+        members = [_shown(each, most).removeprefix("= ") for each in value]
         return f"= ({', '.join(members)})"
     text = repr(value)
     if what in ("text", "list", "dict", "set", "None", "truth"):
@@ -425,6 +423,8 @@ def _diagnosis(exercise: "Exercise", attempt: Callable, trial: Trial) -> str:
         return f"{words} ({stopped})" if stopped else words
     never = unused(attempt, exercise.answer)
     note = f"; it never uses its argument `{never[0]}`" if never and given.result is not None else ""
+    spoiled = [name for place, name in enumerate(names_of(exercise)) if place in given.changed]
+    note += f"; it changes its argument `{spoiled[0]}` in place" if spoiled else ""
     which = f'"{case.name}"' if case.name else case.seed
     return f"{_ordinary(exercise, case)}{stopped or trial.failing[first]}{note}\n{_input(exercise, case, which)}"
 

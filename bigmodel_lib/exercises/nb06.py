@@ -397,6 +397,7 @@ def interval_of_mean(values):
                 lambda v: (v.mean() - _interval(v)[1], v.mean() + _interval(v)[1]),
                 "those are the two ends: the mean and the half-width were wanted",
             ),
+            (lambda v: _interval(v)[::-1], "the mean comes first, then the half-width"),
         ),
         right="an interval that does not hold 0 says: more than luck, for this text and size",
         ours="bigmodel_lib.measuring.intervals:interval_of_mean",

@@ -331,6 +331,7 @@ def macro_f1(confusion):
                 lambda c: float(sum(_f1_of(c, i) for i in range(len(c)))),
                 "that is the sum over the labels: divide by how many there are",
             ),
+            (lambda c: 100 * _macro_f1(c), "a number from 0 to 1 was wanted, yours is in per cent"),
             (_mean_precision, "that is the mean precision: recall is missing"),
             (_mean_recall, "that is the mean recall: precision is missing"),
             (
@@ -406,6 +407,10 @@ def masked_pair(given, wanted):
                 lambda a, b: ([*a, *b][:-1], [0] * (len(a) - 1) + b),
                 "x is right; in y, 0 is a token: the sign for “nothing is wanted” is −1",
             ),
+            (
+                lambda a, b: ([*a, *b][:-1], [-100] * (len(a) - 1) + b),
+                "x is right; in y, −100 is PyTorch's sign for “nothing is wanted”: here it is −1",
+            ),
             (_pair_one_late, _say_y_is_late),
         ),
         wrong=(
@@ -422,6 +427,7 @@ def masked_pair(given, wanted):
                 lambda a, b: ([*a, *b][1:], [-1] * (len(a) - 1) + b),
                 "x is all tokens but the last; yours are all but the first",
             ),
+            (lambda a, b: masked_pair(a, b)[::-1], "x and y have changed places"),
             (
                 lambda a, b: (a, b),
                 "x holds the wanted tokens too, but the last: the model reads what it has said so far",

@@ -15,11 +15,10 @@ from bigmodel_lib.interpretability.scores import Case, share_of_hits
 def _maps(rng):
     """The maps of a decoder, or (one in four) of an encoder: (L, H, T, T), rows sum to 1."""
     shape = rng.integers((1, 1, 1), (5, 4, 6))
-    scores = torch.from_numpy(rng.normal(size=(*shape, shape[-1])))
+    scores = torch.from_numpy(rng.normal(size=(*shape, shape[-1]))).float()
     if rng.random() < 0.75:
         scores = scores.masked_fill(torch.ones(*scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
-    maps = scores.softmax(dim=-1)
-    return (maps.float() if rng.random() < 0.5 else maps,)
+    return (scores.softmax(dim=-1),)
 
 
 def _half(maps):
