@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from own_notebook import notebook_of
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.exercises import engine, functions, record
+from bigmodel_lib.exercises import calls, engine, record
 from bigmodel_lib.exercises.engine import Exercise, Gives, Tolerance, judge
 
 OUTSIDE = np.ones(3)
@@ -98,10 +98,10 @@ def test_a_mistake_that_agrees_by_accident_on_one_input_is_not_named(judged):
 
 def test_the_smallest_failing_input_is_shown(judged):
     _, words = judged(CENTRE, lambda x: x)
-    sizes = [functions.drawn(CENTRE, seed).size for seed in range(functions.TRIES)]
+    sizes = [calls.drawn(CENTRE, seed).size for seed in range(calls.TRIES)]
     shown = int(words.split('example("99-f", ')[1].split(")")[0])
-    failing = [seed for seed in range(functions.TRIES) if abs(functions.drawn(CENTRE, seed).arguments[0].mean()) > 1e-9]
-    assert functions.drawn(CENTRE, shown).size == min(sizes[seed] for seed in failing)
+    failing = [seed for seed in range(calls.TRIES) if abs(calls.drawn(CENTRE, seed).arguments[0].mean()) > 1e-9]
+    assert calls.drawn(CENTRE, shown).size == min(sizes[seed] for seed in failing)
 
 
 def test_example_gives_the_input_that_a_message_shows(monkeypatch):
@@ -463,6 +463,11 @@ def test_a_right_answer_with_dots_left_over_is_right(judged):
     assert judged(CENTRE, over)[0] == "right"
 
 
+def test_an_error_that_speaks_of_an_ellipsis_is_an_error(judged):
+    verdict, words = judged(CENTRE, lambda x: x[..., ..., 0])
+    assert verdict == "not yet" and "IndexError: an index can only have a single ellipsis" in words
+
+
 def test_dots_that_take_a_slice_are_no_blank(judged):
     def slices(x):
         return x[..., :1] * 0
@@ -602,10 +607,11 @@ def said_in_a_kernel(*sources) -> list[str]:
 
 
 def test_in_a_notebook_a_loop_ends_an_error_has_its_line_and_the_kernel_goes_on():
-    endless, error, done, after = said_in_a_kernel(
+    endless, error, half, done, after = said_in_a_kernel(
         "def merge_softmax(first, second):\n    while True:\n        pass\n"
         "merge_softmax = yours_or_ours('05-merge', merge_softmax)",
         "def merge_softmax(first, second):\n    m = first[0]\n    return m @ 'x'\ncheck('05-merge', merge_softmax)",
+        "def merge_softmax(first, second):\n    m = ...\n    return first\ncheck('05-merge', merge_softmax)",
         "from bigmodel_lib.model.streaming import merge_softmax as ours\n\ndef merge_softmax(first, second):\n"
         "    print('a trace')\n    return ours(first, second)\ncheck('05-merge', merge_softmax)\nprogress('05')",
         "print('and on')",
@@ -613,4 +619,5 @@ def test_in_a_notebook_a_loop_ends_an_error_has_its_line_and_the_kernel_goes_on(
     assert "still running after 5 seconds, in line" in endless and "uses ours" in endless
     assert "it stopped with TypeError: " in error and "(in line 3, `return m @ 'x'`)" in error
     assert done.startswith("05-merge ✓ right") and "a trace" not in done and "1 of 7 right" in done
+    assert half.startswith("05-merge ○ not attempted: replace the ... in `m = ...`")
     assert after == "and on\n"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigmodel_lib.exercises.functions import Blank
+from bigmodel_lib.exercises.calls import Blank
 from bigmodel_lib.exercises.values import Tolerance, floats, in_words, kind, shortened
 
 if TYPE_CHECKING:

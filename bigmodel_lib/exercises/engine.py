@@ -16,8 +16,10 @@ from typing import Any
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.exercises import record
 from bigmodel_lib.exercises.answers import Wrong, judge_value, letter, number
-from bigmodel_lib.exercises.functions import Blank, blank_line, cases_of, drawn, judge_function
+from bigmodel_lib.exercises.calls import Blank, cases_of, comes_upon_dots, drawn
+from bigmodel_lib.exercises.functions import judge_function
 from bigmodel_lib.exercises.predictions import compare, predict
+from bigmodel_lib.exercises.reading import blank_line
 from bigmodel_lib.exercises.values import Gives, Tolerance, close
 from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, time_limit
 
@@ -134,7 +136,7 @@ def _by_own_check(exercise: Exercise, attempt: Any) -> tuple[str, str]:
     except TooLong:
         return "not yet", f"it was still running after {exercise.seconds:g} seconds. Is there a loop that never ends?"
     except Exception as error:
-        if "ellipsis" in str(error):
+        if comes_upon_dots(error):
             raise Blank from None
         return "not yet", f"it stopped with {as_raised(error, attempt)}"
 

@@ -5,155 +5,19 @@ them gives what the reader's gives, its words are the diagnosis. Otherwise the m
 smallest input where something does.
 """
 
-import ast
-import copy
 import dataclasses
-import dis
-import inspect
-import textwrap
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigmodel_lib.exercises.values import (
-    Gives,
-    Tolerance,
-    difference,
-    floats,
-    in_words,
-    is_tensor,
-    kind,
-    short,
-    tolerance_for,
-)
-from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, silence, time_limit
+from bigmodel_lib.exercises.calls import Case, Outcome, altered, call, cases_of
+from bigmodel_lib.exercises.reading import arrays_outside, blank_line, names_of, unused
+from bigmodel_lib.exercises.values import Gives, Tolerance, difference, floats, in_words, kind, short, tolerance_for
+from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, time_limit
 
 if TYPE_CHECKING:
     from bigmodel_lib.exercises.engine import Exercise
-
-TRIES = 24
-
-
-class Blank(Exception):
-    """The attempt still holds `...`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One input: its arguments, and its name if the task names it, or else the seed it was drawn with."""
-
-    arguments: tuple
-    name: str = ""
-    seed: int | None = None
-
-    @property
-    def size(self) -> int:
-        return sum(_size(argument) for argument in self.arguments)
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What a call left behind."""
-
-    result: Any = None
-    after: tuple = ()  # the arguments that it may change
-    changed: tuple[int, ...] = ()  # the places of those that it may not, and has
-    gradients: tuple = ()  # of the arguments that require one
-    error: BaseException | None = None
-    in_backward: bool = False  # that is where the error came
-    printed: bool = False
-
-
-def _size(value: Any) -> int:
-    """How many numbers or letters a value holds."""
-    if kind(value) in ("array", "tensor"):
-        return int(np.prod(value.shape)) + value.ndim
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return 1 + sum(_size(each) for each in value)
-    return len(value) if isinstance(value, str) else 1
-
-
-def drawn(exercise: "Exercise", seed: int) -> Case:
-    """The generated input of a seed."""
-    assert exercise.inputs is not None
-    rng = np.random.default_rng([zlib.crc32(exercise.id.encode()), seed])
-    return Case(tuple(exercise.inputs(rng)), seed=seed)
-
-
-def cases_of(exercise: "Exercise") -> list[Case]:
-    """The generated inputs, the smallest first, then those that the task names, in their order."""
-    generated = [drawn(exercise, seed) for seed in range(TRIES)] if exercise.inputs else []
-    named = [Case(tuple(arguments), name=name) for name, *arguments in exercise.special]
-    return sorted(generated, key=lambda case: case.size) + named
-
-
-# One call
-
-
-def call(function: Callable, case: Case, changes: Sequence[int] = ()) -> Outcome:
-    """Call a function with a copy of a case's arguments. Raises Blank if it comes upon `...`."""
-    arguments = copy.deepcopy(case.arguments)
-    with silence() as said, np.errstate(all="ignore"):
-        try:
-            result = function(*arguments)
-        except Exception as error:
-            if "ellipsis" in str(error):
-                raise Blank from None
-            return Outcome(error=error)
-    if _holds_blank(result):
-        raise Blank
-    try:
-        gradients = _gradients(result, arguments)
-    except RuntimeError as error:
-        return Outcome(error=error, in_backward=True)
-    return Outcome(
-        result=result,
-        after=tuple(arguments[i] for i in changes),
-        changed=tuple(
-            i for i in range(len(arguments)) if i not in changes and _altered(arguments[i], case.arguments[i])
-        ),
-        gradients=gradients,
-        printed=bool(said.getvalue()),
-    )
-
-
-def _holds_blank(value: Any) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    return value is ... or isinstance(value, (list, tuple)) and any(_holds_blank(each) for each in value)
-
-
-def _altered(now: Any, before: Any) -> bool:
-    """Whether an argument has been changed in place."""
-    what = kind(before)
-    if what in ("array", "tensor"):
-        return now.shape != before.shape or not np.array_equal(floats(now), floats(before), equal_nan=True)
-    if what == "dict":
-        return now.keys() != before.keys() or any(_altered(now[name], before[name]) for name in before)
-    if what == "list":
-        return len(now) != len(before) or any(_altered(*pair) for pair in zip(now, before, strict=True))
-    return what in ("set", "text", "number") and now != before and now == now
-
-
-def _gradients(result: Any, arguments: tuple) -> tuple:
-    """The gradients of the arguments that require one, for a fixed upstream gradient of the whole result."""
-    leaves = [x for x in arguments if is_tensor(x) and x.requires_grad]
-    results = [
-        r for r in (result if isinstance(result, (list, tuple)) else (result,)) if is_tensor(r) and r.requires_grad
-    ]
-    if not leaves or not results:
-        return ()
-    import torch
-
-    upstream = [torch.linspace(0.5, 1.5, r.numel(), dtype=r.dtype).view(r.shape) for r in results]
-    return torch.autograd.grad(results, leaves, upstream, allow_unused=True)
-
-
-# Right or not
 
 
 def what_differs(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercise") -> str | None:
@@ -202,7 +66,7 @@ def _differing_after(given: Outcome, wanted: Outcome, case: Case, exercise: "Exe
     names = names_of(exercise)
     for place, now, right in zip(exercise.changes, given.after, wanted.after, strict=True):
         words = _compare(now, right, case, exercise.tolerance, Gives())
-        if words and not _altered(now, case.arguments[place]):
+        if words and not altered(now, case.arguments[place]):
             return f"`{names[place]}` is as before: it is to be changed in place"
         if words:
             return f"`{names[place]}` afterwards: {words}"
@@ -233,17 +97,6 @@ def agree(one: Outcome, other: Outcome, case: Case, exercise: "Exercise") -> boo
     if any(_compare(mine, its, case, exercise.tolerance, Gives()) for mine, its in after):
         return False
     return _differing_gradient(one, other, case) is None and _differing_gradient(other, one, case) is None
-
-
-# What to say
-
-
-def names_of(exercise: "Exercise") -> list[str]:
-    """The names of the function's arguments, as the stub has them."""
-    for node in ast.walk(ast.parse(exercise.stub.strip())):
-        if isinstance(node, ast.FunctionDef) and node.name == exercise.name:
-            return [argument.arg for argument in node.args.args]
-    return []
 
 
 def described(exercise: "Exercise", case: Case) -> str:
@@ -309,41 +162,6 @@ def _agreeing(function: Callable, trial: "Trial", exercise: "Exercise") -> set[i
     return found
 
 
-def unused(attempt: Callable, answer: Callable) -> list[str]:
-    """The attempt's arguments that it never reads, though the model answer reads its own at that place."""
-    mine, ours = _reads(attempt), _reads(answer)
-    return [name for (name, read), (_, needed) in zip(mine, ours, strict=False) if needed and not read]
-
-
-def _reads(function: Callable) -> list[tuple[str, bool]]:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        return []
-    read: set = set()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname.startswith("LOAD"):
-            value = instruction.argval
-            read.update(value if isinstance(value, tuple) else (value,))
-    return [(name, name in read) for name in code.co_varnames[: code.co_argcount]]
-
-
-def blank_line(function: Callable) -> str:
-    """The line of a function's source that still holds a `...` to be replaced; "" if there is none, or no source."""
-    try:
-        source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
-        tree = ast.parse(source)
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return ""
-    index = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Subscript) for part in ast.walk(node.slice)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and node.value is ... and id(node) not in index:
-            return source.splitlines()[node.lineno - 1].strip()
-    return ""
-
-
-# The verdict
-
-
 @dataclasses.dataclass
 class Trial:
     """All calls of one attempt, beside those of the model answer."""
@@ -360,7 +178,7 @@ def judge_function(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
         return "not yet", f"a function `{exercise.name}` was wanted, {in_words(attempt)} was given"
     cases = cases_of(exercise)
     wanted = [call(exercise.answer, case, exercise.changes) for case in cases]
-    outside = _outside(attempt)
+    outside = arrays_outside(attempt)
     given: list[Outcome] = []
     try:
         with time_limit(exercise.seconds):
@@ -379,14 +197,6 @@ def judge_function(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
     return ("not yet", spoiled) if spoiled else ("right", exercise.right)
 
 
-def _outside(function: Callable) -> list[tuple[str, Any, Any]]:
-    """(name, value, copy of it) of the arrays and tensors outside that a function reads."""
-    code, space = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-    named = [(name, space[name]) for name in getattr(code, "co_names", ()) if name in space]
-    shared = [(name, value) for name, value in named if kind(value) in ("array", "tensor")]
-    return [(name, value, value.copy() if kind(value) == "array" else value.detach().clone()) for name, value in shared]
-
-
 def _spoiled(exercise: "Exercise", given: list[Outcome], outside: list[tuple[str, Any, Any]]) -> str:
     """What to say if the results are right, but something else was changed: an argument, or an array outside."""
     places = sorted({place for outcome in given for place in outcome.changed})
@@ -397,7 +207,7 @@ def _spoiled(exercise: "Exercise", given: list[Outcome], outside: list[tuple[str
             "that: work on a copy, or write x = x + … rather than x += …"
         )
     for name, value, before in outside:
-        if _altered(value, before):
+        if altered(value, before):
             return f"the result is right, but your function changes `{name}`, which is defined outside it"
     return ""
 

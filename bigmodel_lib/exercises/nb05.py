@@ -13,7 +13,7 @@ def _two_blocks(rng):
     lead = ((), (2,), (2, 3))[rng.integers(3)]
     n_queries, width, n_first, n_second = rng.integers(1, 6, size=4)
     q, k, v = (
-        torch.from_numpy(rng.normal(scale=2.0, size=(*lead, length, width)))
+        torch.from_numpy(rng.normal(scale=2.0, size=(*lead, length, width))).float()
         for length in (n_queries, n_first + n_second, n_first + n_second)
     )
     return (
@@ -24,7 +24,7 @@ def _two_blocks(rng):
 
 def _left(m, s, y):
     """(m, s, y) of one query."""
-    return torch.tensor([[m]]).double(), torch.tensor([[s]]).double(), torch.tensor([y]).double()
+    return torch.tensor([[m]]), torch.tensor([[s]]), torch.tensor([y])
 
 
 def _merge_by_logs(first, second):

@@ -33,8 +33,8 @@ def _rate_by_numpy(fraction, step, warmup_steps):
 def _matrix(rng):
     """A matrix or many of them, and three coefficients."""
     lead = ((), (), (2,), (2, 3))[rng.integers(4)]
-    x = torch.from_numpy(rng.normal(size=(*lead, *rng.integers(1, 6, size=2))))
-    return (x.float() if rng.random() < 0.3 else x, *(float(number) for number in rng.normal(size=3)))
+    x = torch.from_numpy(rng.normal(size=(*lead, *rng.integers(1, 6, size=2)))).float()
+    return x, *(float(number) for number in rng.normal(size=3))
 
 
 def _quintic_by_svd(x, a, b, c):
@@ -300,7 +300,7 @@ def quintic(x, a, b, c):
         answer=quintic,
         another=(_quintic_by_svd, _quintic_from_the_right),
         inputs=_matrix,
-        special=(("one number", torch.tensor([[2.0]]).double(), 2.0, -0.5, 0.25),),
+        special=(("one number", torch.tensor([[2.0]]), 2.0, -0.5, 0.25),),
         gives=Gives(dtype=True),
         wrong=(
             (

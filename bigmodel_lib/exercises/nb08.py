@@ -17,7 +17,7 @@ from bigmodel_lib.model.layers import attention
 def _logits(rng):
     """Logits of one row or of several, in any order, and a p."""
     lead = ((), (), (2,), (2, 3))[rng.integers(4)]
-    logits = torch.from_numpy(rng.normal(scale=rng.choice([0.3, 1.0, 4.0]), size=(*lead, rng.integers(1, 9))))
+    logits = torch.from_numpy(rng.normal(scale=rng.choice([0.3, 1.0, 4.0]), size=(*lead, rng.integers(1, 9)))).float()
     return logits, float(rng.choice([rng.uniform(0.02, 0.99), 1.0], p=[0.9, 0.1]))
 
 
@@ -105,13 +105,13 @@ def _all_rows_as_one(logits, p):
 # 08-cache
 
 
-def _ring(rng, filling=100.0, position=None, dtype=torch.float64):
+def _ring(rng, filling=100.0, position=None):
     """One token's q, k, v (B, H, 1, K), rings (B, H, T, K) of those before it with noise in empty slots, its position."""
     n_texts, n_heads, n_slots, width = (int(n) for n in rng.integers((1, 1, 2, 2), (4, 4, 7, 7)))
     position = int(rng.integers(0, 3 * n_slots)) if position is None else position
-    q, k, v = (torch.from_numpy(rng.normal(size=(n_texts, n_heads, position + 1, width))).to(dtype) for _ in "qkv")
+    q, k, v = (torch.from_numpy(rng.normal(size=(n_texts, n_heads, position + 1, width))).float() for _ in "qkv")
     keys, values = (
-        torch.from_numpy(filling * rng.normal(size=(n_texts, n_heads, n_slots, width))).to(dtype) for _ in "kv"
+        torch.from_numpy(filling * rng.normal(size=(n_texts, n_heads, n_slots, width))).float() for _ in "kv"
     )
     for t in range(position):
         keys[..., t % n_slots, :], values[..., t % n_slots, :] = k[..., t, :], v[..., t, :]
@@ -261,13 +261,13 @@ def _check_greedy(attempt):
 def _four_texts(rng):
     """ln p of B chosen and B rejected texts, now and before; gradients go to the first two."""
     n_pairs = int(rng.integers(1, 9))
-    four = [torch.from_numpy(-rng.exponential(rng.choice([1.0, 20.0]), size=n_pairs)) for _ in range(4)]
+    four = [torch.from_numpy(-rng.exponential(rng.choice([1.0, 20.0]), size=n_pairs)).float() for _ in range(4)]
     return *(x.requires_grad_(i < 2) for i, x in enumerate(four)), float(rng.uniform(0.05, 2.0))
 
 
 def _very_wrong_pair():
-    chosen = torch.tensor([-2000.0], dtype=torch.float64, requires_grad=True)
-    zeros = [torch.zeros(1, dtype=torch.float64) for _ in range(3)]
+    chosen = torch.tensor([-2000.0], requires_grad=True)
+    zeros = [torch.zeros(1) for _ in range(3)]
     return chosen, zeros[0].requires_grad_(), *zeros[1:], 1.0
 
 
@@ -327,8 +327,8 @@ EXERCISES = [
         answer=keep_top_p, another=(_another_top_p, _top_p_by_counting),
         inputs=_logits, view=_by_rank,
         special=(
-            ("a p that is reached exactly", torch.zeros(4, dtype=torch.float64), 0.5),
-            ("equally likely tokens", torch.zeros(2, 4, dtype=torch.float64), 0.6),
+            ("a p that is reached exactly", torch.zeros(4), 0.5),
+            ("equally likely tokens", torch.zeros(2, 4), 0.6),
             ("a p that one token reaches", torch.tensor([0.0, 3.0, 1.0]), 0.05),
             ("p = 1 in float32, where the first token has probability 1 after rounding", torch.tensor([0.0, -30.0, -40.0]), 1.0),
         ),
@@ -401,7 +401,7 @@ EXERCISES = [
             (_cache_copied, "the rings are as before: they are to change in place. `keys[..., slot : slot + 1, :] = …` writes to the ring, `keys = …` gives the name to another tensor"),
             (_cache_returned, "that is a longer ring, joined by `torch.cat`: the attention (B, H, 1, K) was wanted"),
             (lambda *given: (attend_to_cache(*given), *given[3:5]), "three things came back: give the attention alone, the rings are changed in place"),
-            (lambda *given: attend_to_cache(*given).float(), "leave the dtype as it is: the inputs are float64, and yours gives float32"),
+            (lambda *given: attend_to_cache(*given).double(), "leave the dtype as it is: the inputs are float32, and yours gives float64"),
         ),
         right="one slot written, one query, all slots that are full, no mask: what comes later has not been written yet",
         ours="bigmodel_lib.exercises.nb08:attend_to_cache",
