@@ -274,6 +274,39 @@ def test_an_entry_may_ask_for_less_or_more(judged):
     assert "a tuple of 3 (m, s, y) was wanted" in judged(parts, lambda x: (1, 5))[1]
 
 
+def test_a_known_mistake_is_known_in_any_dress_that_is_taken(judged):
+    exercise = one(
+        lambda x: np.array([1.0, 2.0]),
+        0,
+        gives=Gives(lists=True),
+        wrong=((lambda x: np.zeros(2), "nothing was added"),),
+    )
+    assert judged(exercise, lambda x: [0, 0]) == ("not yet", "nothing was added")
+    number = one(lambda x: 1.0, 0, wrong=((lambda x: 2.0, "twice as much"),))
+    for other in (2, np.array(2.0), torch.tensor(2)):
+        assert judged(number, lambda x, other=other: other) == ("not yet", "twice as much")
+
+
+def test_a_right_value_of_the_wrong_kind_is_not_taken_for_a_mistake_of_another_kind(judged):
+    exercise = one(
+        lambda x: x.sum(), torch.ones(2, requires_grad=True), wrong=((lambda x: x.sum().item(), "that is a number"),)
+    )
+    assert judged(exercise, lambda x: sum(x).item()) == ("not yet", "that is a number")
+    assert "your result has no gradient" in judged(exercise, lambda x: x.sum().detach())[1]
+
+
+def test_an_error_that_is_wanted_must_be_that_error(judged):
+    def careful(x):
+        if not x:
+            raise ValueError("an empty text")
+        return len(x)
+
+    exercise = one(careful, "")
+    assert judged(exercise, careful)[0] == "right"
+    assert "ValueError was wanted, yours gives the number 0" in judged(exercise, len)[1]
+    assert "it stopped with ZeroDivisionError" in judged(exercise, lambda x: 1 / 0)[1]
+
+
 def test_none_and_a_printed_result_are_said(judged):
     assert "your function gives None; every way through it needs a `return`" in judged(CENTRE, lambda x: None)[1]
     assert "it prints something and gives back None" in judged(CENTRE, lambda x: print(x))[1]

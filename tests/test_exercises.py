@@ -8,7 +8,7 @@ import types
 import pytest
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.exercises import engine, record
+from bigmodel_lib.exercises import calls, engine, record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBERS = sorted(path.stem[2:] for path in (ROOT / "bigmodel_lib/exercises").glob("nb*.py"))
@@ -30,6 +30,14 @@ def test_the_model_answer_and_two_other_right_ones_pass(exercise):
         verdict, words = engine.judge(exercise.id, attempt)
         assert verdict == "right" and len(words) > 10, words
     assert len(exercise.another) >= 2
+
+
+@each([exercise for exercise in ALL if exercise.inputs])
+def test_the_model_answer_stops_on_no_generated_input_and_inputs_differ(exercise):
+    cases = [calls.drawn(exercise, seed) for seed in range(calls.TRIES)]
+    outcomes = [calls.call(exercise.answer, case, exercise.changes) for case in cases]
+    assert not any(outcome.error for outcome in outcomes)
+    assert len({case.size for case in cases}) > 1 or len({repr(case.arguments) for case in cases}) == calls.TRIES
 
 
 @each(ALL)

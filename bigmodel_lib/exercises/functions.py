@@ -13,19 +13,39 @@ import numpy as np
 
 from bigmodel_lib.exercises.calls import Case, Outcome, altered, call, cases_of
 from bigmodel_lib.exercises.reading import arrays_outside, blank_line, names_of, unused
-from bigmodel_lib.exercises.values import Gives, Tolerance, difference, floats, in_words, kind, short, tolerance_for
+from bigmodel_lib.exercises.values import (
+    PLAIN,
+    Gives,
+    Tolerance,
+    difference,
+    floats,
+    in_words,
+    kind,
+    short,
+    tolerance_for,
+)
 from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, time_limit
 
 if TYPE_CHECKING:
     from bigmodel_lib.exercises.engine import Exercise
 
 
+@dataclasses.dataclass
+class Trial:
+    """All calls of one attempt, beside those of the model answer."""
+
+    cases: list[Case]
+    wanted: list[Outcome]
+    given: list[Outcome]
+    failing: dict[int, str]  # {place of a case: what differs}
+
+
 def what_differs(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercise") -> str | None:
     """What is not right about a call, in words; None if all is."""
-    if given.error is not None:
-        return "" if wanted.error is None else None
-    if wanted.error is not None:
+    if wanted.error is not None and given.error is None:
         return f"{type(wanted.error).__name__} was wanted, yours gives {in_words(given.result)}"
+    if given.error is not None:
+        return None if type(given.error) is type(wanted.error) else ""  # the error itself is shown
     if given.result is None and wanted.result is not None:
         does = "it prints something and gives back None" if given.printed else "your function gives None"
         return f"{does}; every way through it needs a `return`"
@@ -47,7 +67,7 @@ def _results_differ(
     if words:
         return words
     mine, right = (exercise.view(result, *case.arguments) for result in (given, wanted))
-    return _compare(mine, right, case, exercise.tolerance, Gives())
+    return _compare(mine, right, case, exercise.tolerance, PLAIN)
 
 
 def _compare(given: Any, wanted: Any, case: Case, own: float | Tolerance | None, gives: Gives) -> str | None:
@@ -65,7 +85,7 @@ def _compare(given: Any, wanted: Any, case: Case, own: float | Tolerance | None,
 def _differing_after(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercise") -> str | None:
     names = names_of(exercise)
     for place, now, right in zip(exercise.changes, given.after, wanted.after, strict=True):
-        words = _compare(now, right, case, exercise.tolerance, Gives())
+        words = _compare(now, right, case, exercise.tolerance, PLAIN)
         if words and not altered(now, case.arguments[place]):
             return f"`{names[place]}` is as before: it is to be changed in place"
         if words:
@@ -79,22 +99,27 @@ def _differing_gradient(given: Outcome, wanted: Outcome, case: Case) -> str | No
             continue
         if mine is None:
             return "the value is right, but no gradient reaches one of the inputs: something cuts it off on the way"
-        words = _compare(mine, right, case, None, Gives())
+        words = _compare(mine, right, case, None, PLAIN)
         if words:
             return f"the value is right, its gradient is not ({words}): part of it is cut off or detached on the way"
     return None
 
 
-def agree(one: Outcome, other: Outcome, case: Case, exercise: "Exercise") -> bool:
-    """Whether two calls left the same behind: the same error, or the same kind of thing with the same values."""
+def agree(one: Outcome, other: Outcome, wanted: Outcome, case: Case, exercise: "Exercise") -> bool:
+    """Whether two calls left the same behind: the same error, or the same values.
+
+    A list and an array with the same numbers are the same where the entry takes both, and two things where it doesn't.
+    """
     if one.error is not None or other.error is not None:
         return repr(one.error) == repr(other.error)
-    if kind(one.result) != kind(other.result):
+    results = (one.result, other.result)
+    taken = all(difference(result, wanted.result, None, exercise.gives) is None for result in results)
+    if not taken and kind(one.result) != kind(other.result):
         return False
-    if _results_differ(one.result, other.result, case, exercise, Gives()):
+    if _results_differ(*results, case, exercise, exercise.gives if taken else PLAIN):
         return False
     after = zip(one.after, other.after, strict=True)
-    if any(_compare(mine, its, case, exercise.tolerance, Gives()) for mine, its in after):
+    if any(_compare(mine, its, case, exercise.tolerance, PLAIN) for mine, its in after):
         return False
     return _differing_gradient(one, other, case) is None and _differing_gradient(other, one, case) is None
 
@@ -134,7 +159,7 @@ def _nested(array: np.ndarray) -> str:
     return "[" + ", ".join(_nested(row) for row in array) + "]"
 
 
-def cause(trial: "Trial", exercise: "Exercise") -> Any:
+def cause(trial: Trial, exercise: "Exercise") -> Any:
     """The words of the mistake that gives what the reader's function gives; None if no known one does.
 
     It must agree, and fail, wherever the first kind of input that fails comes up: on all generated ones, or on one
@@ -151,25 +176,15 @@ def cause(trial: "Trial", exercise: "Exercise") -> Any:
     return words
 
 
-def _agreeing(function: Callable, trial: "Trial", exercise: "Exercise") -> set[int]:
+def _agreeing(function: Callable, trial: Trial, exercise: "Exercise") -> set[int]:
     """The cases on which a mistake gives what the reader's function gives, right or wrong."""
     found = set()
     for i, case in enumerate(trial.cases):
         theirs = call(function, case, exercise.changes)
         fails = what_differs(theirs, trial.wanted[i], case, exercise) is not None
-        if fails == (i in trial.failing) and agree(trial.given[i], theirs, case, exercise):
+        if fails == (i in trial.failing) and agree(trial.given[i], theirs, trial.wanted[i], case, exercise):
             found.add(i)
     return found
-
-
-@dataclasses.dataclass
-class Trial:
-    """All calls of one attempt, beside those of the model answer."""
-
-    cases: list[Case]
-    wanted: list[Outcome]
-    given: list[Outcome]
-    failing: dict[int, str]  # {place of a case: what differs}
 
 
 def judge_function(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
