@@ -1,9 +1,11 @@
 """The exercises of 00_start_here."""
 
-from bigmodel_lib.exercises.engine import Exercise, Wrong
+from bigmodel_lib.exercises.engine import Exercise
+
+WORDS = ("anna ", "had ", "a ", "lamp ", "the ", "in ", "hall ", "ann ", "aa", "lam", ". ")
 
 
-def longest_copy(text, source):
+def longest_copy(text: str, source: str) -> str:
     """The longest run of characters in `text` that occurs in `source`, too; the first of several.
 
     Built by the reader in 00_start_here.
@@ -15,16 +17,106 @@ def longest_copy(text, source):
     return best
 
 
-def _check(attempt):
-    if attempt("anna saw a lamp", "a lamp was lit") != "a lamp":
-        raise Wrong("no")
-    return "yes"
+def _all_runs(text, source):
+    runs = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
+    return max((run for run in runs if run in source), key=len, default="")
+
+
+def _longest_first(text, source):
+    for length in range(len(text), 0, -1):
+        for start in range(len(text) - length + 1):
+            if text[start : start + length] in source:
+                return text[start : start + length]
+    return ""
+
+
+def _only_from_the_start(text, source):
+    length = max(n for n in range(len(text) + 1) if text[:n] in source)
+    return text[:length]
+
+
+def _last_missing(text, source):
+    runs = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text))]
+    return max((run for run in runs if run in source), key=len, default="")
+
+
+def _first_found(text, source):
+    for start in range(len(text)):
+        length = max(n for n in range(len(text) - start + 1) if text[start : start + n] in source)
+        if length:
+            return text[start : start + length]
+    return ""
+
+
+def _last_of_several(text, source):
+    runs = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
+    return max((run for run in reversed(runs) if run in source), key=len, default="")
+
+
+def _whole_words(text, source):
+    words = text.split()
+    runs = [" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
+    return max((run for run in runs if run in source), key=len, default="")
+
+
+def _one_letter(text, source):
+    return next((letter for letter in text if letter in source), "")
+
+
+def _length(text, source):
+    return len(longest_copy(text, source))
+
+
+def _texts(rng):
+    text, source = ("".join(rng.choice(WORDS, size=rng.integers(1, 7))) for _ in range(2))
+    return text[rng.integers(2) :], source
 
 
 EXERCISES = [
     Exercise(
-        id="00-copy", title="the longest copy", minutes=5, difficulty=2, task="todo", stub="def longest_copy(text, source):\n    return ...",
-        name="longest_copy", hints=("a", "b"), check=_check, answer=longest_copy, another=longest_copy,
-        wrong=(), ours="bigmodel_lib.exercises.nb00:longest_copy",
-    )
+        id="00-copy",
+        title="the longest copy",
+        minutes=5,
+        difficulty=2,
+        task="""
+Write `longest_copy(text, source)`. It returns the longest run of characters in `text` that also occurs in `source`: for
+`"Anna saw a lamp"` and `"Ben saw a cat"` that's `" saw a "`. If several are equally long, return the first one in `text`; if the
+two share nothing, return `""`.
+""",
+        stub='''
+def longest_copy(text, source):
+    best = ""
+    for start in range(len(text)):
+        ...  # make best longer for as long as the run that begins here still occurs in source
+    return best
+''',
+        name="longest_copy",
+        hints=(
+            'Python answers `"saw" in source` with True or False. At one starting place, which runs do you have to ask about?',
+            "You only care about runs that are longer than `best`. So at each `start`, ask about the one that is one character longer "
+            "than `best`, and keep asking while the answer is yes and the text hasn't ended.",
+            "A `while` loop under the `for`: its run is `text[start : start + len(best) + 1]`; if that's in `source`, it is the new "
+            "`best`. Stop when `start + len(best)` reaches `len(text)`.",
+        ),
+        answer=longest_copy,
+        another=(_all_runs, _longest_first),
+        inputs=_texts,
+        special=(
+            ("nothing in common", "xyz", "anna"),
+            ("an empty text", "", "anna"),
+            ("a run that ends the text", "xx lamp", "the lamp was lit"),
+            ("two of the same length", "ab cd", "cd-ab"),
+        ),
+        wrong=(
+            (_only_from_the_start, "you only try runs that begin where the text begins"),
+            (_last_missing, "a run that reaches the end of the text is missed: its last character is never included"),
+            (_first_found, "that's the first run that occurs in the source; a later one is longer"),
+            (_last_of_several, "of several equally long runs you return a later one: the first was wanted"),
+            (_whole_words, "a run may begin and end in the middle of a word, and blanks count too"),
+            (_one_letter, "that's one character: go on while the longer run occurs too"),
+            (_length, "that's the length of the run: return the run itself"),
+        ),
+        right="and it stops at the first run of the greatest length",
+        ours="bigmodel_lib.exercises.nb00:longest_copy",
+    ),
 ]
