@@ -87,7 +87,7 @@ two share nothing, return `""`.
 def longest_copy(text, source):
     best = ""
     for start in range(len(text)):
-        ...  # make best longer for as long as the run that begins here still occurs in source
+        best = ...  # as long as a longer run that begins here occurs in source, take that one
     return best
 ''',
         name="longest_copy",
