@@ -83,13 +83,14 @@ Write `longest_copy(text, source)`. It returns the longest run of characters in 
 `"Anna saw a lamp"` and `"Ben saw a cat"` that's `" saw a "`. If several are equally long, return the first one in `text`; if the
 two share nothing, return `""`.
 """,
-        stub='''
+        stub="""
 def longest_copy(text, source):
     best = ""
     for start in range(len(text)):
-        best = ...  # as long as a longer run that begins here occurs in source, take that one
+        longer = text[start : start + len(best) + 1]
+        best = ... if longer in source else best  # this takes one step: go on for as long as it grows
     return best
-''',
+""",
         name="longest_copy",
         hints=(
             'Python answers `"saw" in source` with True or False. At one starting place, which runs do you have to ask about?',
