@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.widgets")
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper)")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -292,6 +292,30 @@ def test_a_saved_widget_opened_without_its_kernel_shows_its_picture(chromium, na
         page.screenshot(path=browsers.SHOTS / f"{name[:2]}_reopened.png")
         assert watch.errors == watch.strangers == []
         page.context.close()
+
+
+def test_the_stepper_steps_plays_and_takes_another_choice(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "00_start_here.ipynb")
+    says, written = page.locator(".bm-stepper-says"), page.locator(".bm-stepper-text [role=option]")
+    says.scroll_into_view_if_needed()
+    for _ in range(5):
+        page.locator("[title='one token on']").click()
+    assert says.inner_text().startswith("Token 6 of 100") and page.locator(".bm-stepper-later").count() == 94
+    page.locator(".bm-stepper").press("ArrowLeft")
+    assert says.inner_text().startswith("Token 5 of 100")
+    before = written.all_inner_texts()
+    page.locator(".bm-stepper-bars button").nth(3).click()
+    page.wait_for_function(
+        "(old) => document.querySelector('.bm-stepper-says').textContent !== old", arg=says.inner_text()
+    )
+    after = written.all_inner_texts()
+    assert after[:4] == before[:4] and after[4] != before[4] and len(after) == 100
+    page.locator(".bm-stepper").press("ArrowLeft")
+    page.get_by_text("▶ play").click()
+    page.wait_for_function("document.querySelector('.bm-stepper-says').textContent.startsWith('Token 6 ')")
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "00_stepper.png")
+    page.context.close()
 
 
 def longest_blank(frame):
