@@ -336,7 +336,7 @@ def backpropagate(graph):
     slopes[-1] = 1.0  # the loss's slope with respect to itself
     for place in reversed(range(len(graph))):
         for source, slope in graph[place]:
-            slopes[source] = ...
+            slopes[source] = slope * ...
     return slopes
 """,
         name="backpropagate",

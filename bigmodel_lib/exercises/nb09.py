@@ -371,9 +371,11 @@ def share_of_hits(tops, cases):
         ),
         check=_check_hits,
         answer=share_of_hits,
-        another=(lambda tops, cases: [
-            1 if {int(top)} <= set(case.support) else 0 for top, case in zip(tops, cases, strict=True)
-        ],),
+        another=(
+            lambda tops, cases: [
+                1 if {int(top)} <= set(case.support) else 0 for top, case in zip(tops, cases, strict=True)
+            ],
+        ),
         wrong=(
             (
                 lambda tops, cases: [t not in c.support for t, c in zip(tops, cases, strict=True)],
