@@ -132,7 +132,8 @@ def test_what_the_reader_builds_is_shown_folded_and_after_its_exercise(path):
                 assert built(path)[name] in done, f"{name} is shown before its exercise"
                 assert cell["cell_type"] == "markdown" and "<details><summary>" in cell["source"]
                 shown[name] = cell
-    assert shown.keys() == {name for name in built(path) if not name.startswith("exercises.")}
+    of_the_library = {name for name in built(path) if not name.startswith("exercises.")}
+    assert of_the_library <= shown.keys() <= built(path).keys()
 
 
 def test_random_windows_is_taught_in_06():
