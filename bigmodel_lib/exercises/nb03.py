@@ -324,9 +324,9 @@ EXERCISES = [
         "03-turn", "turn the arrow", 6, 1,
         "Write `turn(pair, place, speed)`: the pair (a, b) turned by `place * speed`, in radians. Give back an array of two "
         "numbers. Place 0 changes nothing.",
-        "def turn(pair, place, speed):\n    a, b = pair\n    angle = ...\n    return ...  # np.array([…, …])", "turn",
+        "def turn(pair, place, speed):\n    a, b = pair\n    return ...  # np.array([…, …])", "turn",
         ("How far does a token at this place turn? Then it's the formula above, twice.",
-         "Two lines are missing: the angle, and two numbers that each mix a and b. Only one of the four products has a minus.",
+         "First the angle, then two numbers that each mix a and b. Only one of the four products has a minus.",
          "The first number is a * np.cos(angle) - b * np.sin(angle); the second has sin and cos the other way round, and a plus."),
         answer=turn, another=(_turn_by_matrix, _turn_by_complex), inputs=_pair,
         special=(("place 0", np.array([1.0, 2.0]), 0, 0.5), ("a quarter turn", np.array([1.0, 0.0]), 1, np.pi / 2)),
@@ -394,8 +394,8 @@ EXERCISES = [
         'called `"token_embedding"` (V, D), `"position_embedding"` (one row a place, more than you need) and '
         '`"blocks.0.…"`, `"blocks.1.…"`, …; `part(parameters, "blocks.0.")` picks a block\'s. The last norm\'s gain is in '
         "`parameters` itself, so `norm(x, parameters)` finds it.",
-        'def gpt2(tokens, parameters, n_layers, n_heads):\n    table = parameters["token_embedding"]\n    x = ...\n'
-        "    for layer in range(n_layers):\n        x = ...\n    return ...", "gpt2",
+        "def gpt2(tokens, parameters, n_layers, n_heads):\n    # 1. x = a row for each token + a row for each place\n"
+        "    # 2. for each layer, x = block(x, …)\n    # 3. norm and compare\n    return ...", "gpt2",
         ("Three lines, one for each line of the plan: rows, blocks, logits.",
          "table[tokens] picks one row for each token, (T, D). The places are 0, 1, …, T − 1. At the end (T, D) meets (V, D) and gives (T, V).",
          'The rows: table[tokens] + parameters["position_embedding"][:len(tokens)]. In the loop, f"blocks.{layer}." names a block. '
