@@ -213,6 +213,55 @@ def _wrong_model(places="right", last_norm=True, blocks="all", end="logits"):
     return wrong
 
 
+def _mirrored(pair, place, speed):
+    a, b = turn((pair[0], -pair[1]), place, speed)
+    return np.array([a, b])
+
+
+def _old_stream(x, p, n_heads, kept="x"):
+    """The second sum adds to the old x; attention's result reaches the MLP with or without x."""
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    gathered = attention_layer(norm(x, gather), gather, n_heads)
+    return x + mlp(norm(gathered + x if kept == "x" else gathered, think), think)
+
+
+def _one_gain(x, p, n_heads):
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    x = x + attention_layer(norm(x, gather), gather, n_heads)
+    return x + mlp(norm(x, gather), think)
+
+
+def _model_looping(step, gain=True, first=0):
+    """GPT-2 in which the loop or the last norm is wrong: step(x, layer's weights, all parameters, n_heads) -> x."""
+
+    def wrong(tokens, parameters, n_layers, n_heads):
+        table = parameters["token_embedding"]
+        x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+        for layer in range(first, n_layers):
+            x = step(x, part(parameters, f"blocks.{layer}."), parameters, n_heads)
+        return (norm(x, parameters) if gain else layer_norm(x)) @ table.T
+
+    return wrong
+
+
+def _only_last_block(tokens, parameters, n_layers, n_heads):
+    table = parameters["token_embedding"]
+    x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+    return norm(block(x, part(parameters, f"blocks.{n_layers - 1}."), n_heads), parameters) @ table.T
+
+
+def _normed_each_time(tokens, parameters, n_layers, n_heads):
+    table = parameters["token_embedding"]
+    x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+    for layer in range(n_layers):
+        x = norm(block(x, part(parameters, f"blocks.{layer}."), n_heads), parameters)
+    return x @ table.T
+
+
+def _greedy_down_the_columns(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits.argmax(axis=0)[-1]), model, tokens, n_new, end)
+
+
 def _greedy_from_first(model, tokens, n_new, end):
     return _greedy_with(lambda logits: int(logits[0].argmax()), model, tokens, n_new, end)
 
@@ -339,6 +388,8 @@ EXERCISES = [
                 "that scales each number alone; a turn mixes them: each new number takes from a and from b"),
                (lambda pair, place, speed: np.array([turn(pair, place, speed)[0], turn((turn(pair, place, speed)[0], pair[1]), place, speed)[1]]),
                 "the second number uses the a that the first line has changed already: it needs the old one"),
+               (lambda pair, place, speed: turn(pair, 1, place + speed), "the angle is place times speed, not place plus speed"),
+               (_mirrored, "the minus stands at the wrong product: it belongs to b * sin in the first number"),
                (lambda pair, place, speed: turn(pair, place, speed)[::-1], "the two numbers are right, but in the wrong order")),
         right="An arrow at place 0 stays; after that it turns by `speed` a place.",
         ours="bigmodel_lib.exercises.nb03:turn",
@@ -363,6 +414,10 @@ EXERCISES = [
                (_wrong_block(gains=False), "the norms' gains are missing: use norm(x, weights), not layer_norm(x)"),
                (_wrong_block(missing=True), "the MLP is missing"),
                (_wrong_block(swapped=True), "the order is turned round: attention first, then the MLP"),
+               (_old_stream, "the second sum adds to the old x, so what attention wrote is lost: add to the new one"),
+               (lambda x, p, n_heads: _old_stream(x, p, n_heads, kept=""), "attention's result is never added to x: the MLP reads it alone, and then it's gone"),
+               (_one_gain, "the MLP's norm takes attention's gain: norm(x, think)"),
+               (lambda x, p, n_heads: x + block(x, p, n_heads), "x is added once too often: the first sum has brought it along already"),
                (_normed_stream, "the stream itself is normalised: only what a worker reads is, x goes on as it was"),
                (_norm_after, "that's the norm after each sum, as in 2017; here it stands before each worker"),
                (lambda x, p, n_heads: block(x, p, 1), "n_heads isn't handed on to attention_layer")),
@@ -406,6 +461,11 @@ EXERCISES = [
                (_wrong_model(places="from 1"), "the places start at 0, yours start at 1"),
                (_wrong_model(last_norm=False), "the last norm is missing: norm(x, parameters) before the logits"),
                (_wrong_model(blocks="first"), "every round uses block 0: put the layer's number into the name"),
+               (_only_last_block, "only the last block counts: each one has to read what the one before it gave, so x = block(x, …)"),
+               (_normed_each_time, "the last norm runs after every block: it stands once, after the loop"),
+               (_model_looping(lambda x, p, _, n_heads: x + block(x, p, n_heads)), "x is added once too often: the block adds to the stream itself, so x = block(x, …)"),
+               (_model_looping(lambda x, p, _, n_heads: block(x, p, n_heads), first=1), "block 0 is left out: layers count from 0"),
+               (_model_looping(lambda x, p, _, n_heads: block(x, p, n_heads), gain=False), "the last norm has a gain, too: norm(x, parameters), not layer_norm(x)"),
                (_wrong_model(blocks="none"), "no block has run: does the loop change x?"),
                (_wrong_model(end="softmax"), "those are probabilities: the model gives logits, before softmax"),
                (_wrong_model(end="last"), "those are the last token's logits alone: give a row for each token, (T, V)"),
@@ -428,6 +488,7 @@ EXERCISES = [
         wrong=((lambda model, tokens, n_new, end: list(tokens), "nothing was appended: yours gives back what came in"),
                (_greedy_from_first, "you take the first row of the logits: the last row speaks of the next token"),
                (_greedy_over_all, "argmax runs over all rows together: take the last row first"),
+               (_greedy_down_the_columns, "argmax runs down the columns: take the last row first, then its largest"),
                (_greedy_least, "you append the unlikeliest token: argmax, not argmin"),
                (_greedy_endless, "it goes on after `end`: stop there"),
                (_greedy_without_end, "`end` itself is missing: append it, then stop"),
@@ -450,6 +511,7 @@ EXERCISES = [
                (46.5, "that's one block: there are twelve"), (84.9, "those are the blocks: the tables are missing"),
                (117.2, "attention has four matrices: W_O is missing"), (96.0, "an MLP has two matrices"),
                (123.5, "the table of places is missing"), (124318464, "in millions, please"),
+               (38.6, "that's the table of words alone"), (39.4, "those are the two tables: the blocks are missing"),
                (435.8, "the heads share D columns: more heads, no more parameters")),
         right="124 million. OpenAI's own count, biases and gains included, is 124.4.",
     ),
