@@ -44,6 +44,14 @@ def test_each_matrix_is_what_its_label_says():
     assert wanted.keys() | {"S"} | en.TINY.keys() == {step.name for step in en.STEPS} == m.keys()
 
 
+def test_the_notebook_s_numbers_are_the_toy_s():
+    m = en.trace("not very good")
+    said = {"S": 4.08, "A": 0.95}
+    assert all(abs(m[name][2, 0] - number) < 0.005 for name, number in said.items())
+    assert abs(m["x₁"][2, 1] - 1.50) < 0.005 and abs(m["V"][0, 0] - 1.58) < 0.005 and m["r"][2, 0] > 1
+    assert en.trace("very very good")["r"][2, 0] == 0 and en.trace("not very bad")["r"][2].argmax() == 1
+
+
 def test_without_attention_the_word_before_makes_no_difference():
     alone = {**en.TINY, "W_O": 0 * en.TINY["W_O"]}
     assert np.array_equal(en.trace("not very good", alone)["p"][-1], en.trace("very very good", alone)["p"][-1])

@@ -169,8 +169,8 @@ def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndar
             ax.add_patch(plt.Rectangle(*box, facecolor=RED if v < 0 else BLUE, alpha=shade * 0.6, linewidth=0))
             ax.text(left + CELL_WIDTH / 2, middle, _number(v, given), ha="center", va="center", fontsize=9)
     size = matrix.shape[1] * CELL_WIDTH, len(matrix) * CELL_HEIGHT
-    edge = dict(facecolor="none", edgecolor=colour, linewidth=2.2 if step.name.startswith("x") else 0.8)
-    ax.add_patch(plt.Rectangle((x, y - size[1]), *size, **edge))
+    thick = 2.2 if step.name.startswith("x") else 0.8
+    ax.add_patch(plt.Rectangle((x, y - size[1]), *size, facecolor="none", edgecolor=colour, linewidth=thick))
 
 
 def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:

@@ -52,8 +52,8 @@ def _part(ax: Axes, x: float, y: float, words: str, colour: str, width: float, h
 
 def _branch(ax: Axes, left: float, name: str, colour: dict[str, str]) -> None:
     """Reads the stream on the left, computes above it, adds to it on the right."""
-    right, line = left + 2.0, dict(color=colour[name], linewidth=1.8, zorder=2)
-    ax.plot([left, left, right], [0.55, 1.35, 1.35], **line)
+    right = left + 2.0
+    ax.plot([left, left, right], [0.55, 1.35, 1.35], color=colour[name], linewidth=1.8, zorder=2)
     ax.annotate("", (right, 0.64), (right, 1.37), arrowprops=dict(arrowstyle="-|>", color=colour[name], linewidth=1.8))
     _part(ax, left + 0.32, 1.35, "norm", colour["norm"], 0.6, 0.45)
     _part(ax, left + 1.28, 1.35, {"mlp": "MLP"}.get(name, name), colour[name], 0.95)
