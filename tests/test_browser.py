@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper)")
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing)")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -315,6 +315,36 @@ def test_the_stepper_steps_plays_and_takes_another_choice(chromium, lab):
     page.wait_for_function("document.querySelector('.bm-stepper-says').textContent.startsWith('Token 6 ')")
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "00_stepper.png")
+    page.context.close()
+
+
+def test_pointing_at_a_number_lights_what_it_was_made_of(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "03_mlp_attention_numpy.ipynb")
+
+    def lit():
+        return {cell.get_attribute("data-at") for cell in page.locator(".bm-every .bm-from").all()}
+
+    says = page.locator(".bm-every-says")
+    says.scroll_into_view_if_needed()
+    for at, made_of in (
+        ("S,2,0", {"Q,2,0", "Q,2,1", "K,0,0", "K,0,1"}),
+        ("x₁,2,1", {"x₀,2,1", "a,2,1"}),
+        ("r,2,0", {"h,2,0"}),
+        ("A,1,0", {"S,1,0", "S,1,1", "S,1,2"}),
+        ("h,2,0", {f"n₂,2,{i}" for i in range(5)} | {f"W_up,{i},0" for i in range(5)}),
+        ("E,0,2", set()),
+    ):
+        page.locator(f"[data-at='{at}']").hover()
+        assert lit() == made_of, at
+    page.locator("[data-at='x₁,2,1']").click()
+    page.locator(".bm-every-bar select").nth(0).select_option("very")
+    assert page.locator(".bm-every-guess").inner_text() == "→ smiles (97 %)"
+    assert "0 + 0 = 0" in says.inner_text() or "0 + 0.00 = 0.00" in says.inner_text()
+    assert browsers.ask_kernel(lab[1], "[toy.sentence, toy.chosen]") == ["very very good", ["x₁", 2, 1]]
+    page.locator(".bm-every-poster").press("ArrowLeft")
+    assert "column “good”" in says.inner_text()
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "03_every_number.png")
     page.context.close()
 
 
