@@ -1,6 +1,7 @@
 """Diagrams of attention: where we are in the model, shapes through Q, K and V, and heads as slices."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ def _canvas(title: str, width: float, height: float) -> Axes:
 
 
 def _arrow(ax: Axes, start: Point, end: Point, colour: str = "black") -> None:
-    style = dict(arrowstyle="-|>", color=colour, linewidth=1.4, shrinkA=0, shrinkB=0)
+    style: dict[str, Any] = dict(arrowstyle="-|>", color=colour, linewidth=1.4, shrinkA=0, shrinkB=0)
     ax.annotate("", end, start, arrowprops=style)
 
 
@@ -33,7 +34,7 @@ def _matrix(
     for column, colour in enumerate(colours):
         for row in range(rows):
             square = (x + CELL * column, y + CELL * row)
-            style = dict(facecolor=to_rgba(colour, 0.45), edgecolor="white", linewidth=0.7)
+            style: dict[str, Any] = dict(facecolor=to_rgba(colour, 0.45), edgecolor="white", linewidth=0.7)
             ax.add_patch(plt.Rectangle(square, CELL, CELL, **style))
     if framed is not None:
         frame = (x, y + CELL * (rows - 1 - framed))
@@ -48,7 +49,7 @@ def draw_map(lit: str) -> Axes:
     ax = _canvas(f"You are here: {lit}", 9.4, 1.2)
     for place, name in enumerate(PARTS):
         x, on = 0.05 + 1.35 * place, name == lit
-        style = dict(facecolor=to_rgba(RED, 0.3) if on else "white", edgecolor=RED if on else GREY, linewidth=1.6)
+        style: dict[str, Any] = dict(facecolor=to_rgba(RED, 0.3) if on else "white", edgecolor=RED if on else GREY, linewidth=1.6)
         ax.add_patch(plt.Rectangle((x, 0.45), 1.05, 0.5, **style))
         ax.text(x + 0.525, 0.7, name, ha="center", va="center", fontsize=10.5, weight="bold" if on else "normal")
         if place:

@@ -18,7 +18,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, bundle
 from bigmodel_lib.viz.widgets import display_with_twin
 
-Plane = Mapping[str, Sequence[float]]  # each word's two numbers: how much a person, how much a thing
+Plane = Mapping[str, Any]  # each word's two numbers: how much a person, how much a thing
 CAPTION = "Swap the pronoun, or drag the query (arrow keys work, too): arcs, bars and output move with it."
 ALT = "Both sentences with arcs from the pronoun: from “{}” the thickest goes to “{}”, from “{}” to “{}”."
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -92,7 +92,7 @@ def _asking(is_query: bool) -> dict:
 
 
 def draw_plane(
-    ax: Axes, plane: Plane, query: Sequence[float] | None = None, asks: str = "", output: Sequence[float] | None = None
+    ax: Axes, plane: Plane, query: Any = None, asks: str = "", output: Any = None
 ) -> None:
     """The person–thing plane: blue keys, a red query, and the average of the values as a green square."""
     ax.set(xlim=(-0.7, 2.9), ylim=(-0.6, 2.7), aspect="equal", xlabel="person", ylabel="thing")
@@ -116,9 +116,7 @@ def draw_plane(
 def draw_gaze(gaze: AnnasGaze) -> Figure:
     """The widget as a still picture: each sentence with the query that it begins with."""
     figure, axes = plt.subplots(2, 2, figsize=(10.4, 5.2), width_ratios=(2.5, 1), layout="constrained")
-    for row, words, keys, place, wish in zip(
-        axes, gaze.sentences, gaze.points, gaze.places, gaze.wishes, strict=True
-    ):
+    for row, words, keys, place, wish in zip(axes, gaze.sentences, gaze.points, gaze.places, gaze.wishes, strict=True):
         scores = np.array(keys) @ np.array(wish)
         weights = softmax(scores / gaze.tau)
         weighing = gaze.shows == "weights"
