@@ -49,7 +49,8 @@ def draw_map(lit: str) -> Axes:
     ax = _canvas(f"You are here: {lit}", 9.4, 1.2)
     for place, name in enumerate(PARTS):
         x, on = 0.05 + 1.35 * place, name == lit
-        style: dict[str, Any] = dict(facecolor=to_rgba(RED, 0.3) if on else "white", edgecolor=RED if on else GREY, linewidth=1.6)
+        face, edge = (to_rgba(RED, 0.3), RED) if on else ("white", GREY)
+        style: dict[str, Any] = dict(facecolor=face, edgecolor=edge, linewidth=1.6)
         ax.add_patch(plt.Rectangle((x, 0.45), 1.05, 0.5, **style))
         ax.text(x + 0.525, 0.7, name, ha="center", va="center", fontsize=10.5, weight="bold" if on else "normal")
         if place:

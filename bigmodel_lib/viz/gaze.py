@@ -91,9 +91,7 @@ def _asking(is_query: bool) -> dict:
     return dict(color=RED, weight="bold") if is_query else dict(color="black")
 
 
-def draw_plane(
-    ax: Axes, plane: Plane, query: Any = None, asks: str = "", output: Any = None
-) -> None:
+def draw_plane(ax: Axes, plane: Plane, query: Any = None, asks: str = "", output: Any = None) -> None:
     """The person–thing plane: blue keys, a red query, and the average of the values as a green square."""
     ax.set(xlim=(-0.7, 2.9), ylim=(-0.6, 2.7), aspect="equal", xlabel="person", ylabel="thing")
     ax.spines[["top", "right"]].set_visible(False)
