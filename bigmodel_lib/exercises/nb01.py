@@ -10,12 +10,13 @@ from bigmodel_lib.exercises.engine import Exercise
 
 
 def _attended(rng):
-    """q, k, v and a mask: none, one or two axes in front; one to five tokens; none or a causal mask."""
+    """q, k, v and a mask: none, one or two axes in front; one to five tokens; no mask, a causal one, or any numbers."""
     shape = ((), (2,), (2, 3))[rng.integers(3)]
     length, d_k, d_v = rng.integers(1, 6, size=3)
     q, k = rng.normal(scale=rng.choice([0.3, 1.0, 3.0]), size=(2, *shape, length, d_k))
     v = rng.normal(size=(*shape, length, d_v))
-    return q, k, v, ours.causal_mask(length) if rng.random() < 0.5 else 0.0
+    masks = 0.0, ours.causal_mask(length), rng.normal(size=(length, length))
+    return q, k, v, masks[rng.integers(3)]
 
 
 def _scores(q, k):
@@ -90,6 +91,22 @@ def _mask_afterwards(q, k, v, mask=0.0):
 
 def _mask_multiplied(q, k, v, mask=0.0):
     return softmax(_scores(q, k) * mask) @ v
+
+
+def _mask_ignored(q, k, v, mask=0.0):
+    return softmax(_scores(q, k)) @ v
+
+
+def _mask_rescaled(q, k, v, mask=0.0):
+    return softmax((q @ np.swapaxes(k, -1, -2) + mask) / np.sqrt(q.shape[-1])) @ v
+
+
+def _weights_rescaled(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) + mask) / np.sqrt(q.shape[-1]) @ v
+
+
+def _second_axis(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[1]) + mask) @ v
 
 
 def _mask_subtracted(q, k, v, mask=0.0):
@@ -209,6 +226,8 @@ def attention(q, k, v, mask=0.0):
         partial=(
             (_unscaled, "compare, normalise and average are right; the scores aren't divided by √K yet"),
             (_weights_alone, "the weights are right; they still have to be multiplied by V"),
+            (_mask_ignored, "compare, rescale, normalise and average are right; the mask isn't added to the scores yet"),
+            (_second_axis, "right without axes in front; with them, `q.shape[1]` counts words: count axes from the end, `q.shape[-1]`"),
         ),
         wrong=(
             (_divided_by_d_k, "you divide by K itself: its square root was wanted"),
@@ -220,6 +239,8 @@ def attention(q, k, v, mask=0.0):
             (_without_softmax, "softmax is missing: these are scores times V"),
             (_divided_by_sums, "you divide the scores by their sum: softmax was wanted, which takes e to their power first"),
             (_mask_afterwards, "the mask comes too late: add it to the scores, before softmax"),
+            (_mask_rescaled, "the mask is divided by √K, too: rescale first, then add it"),
+            (_weights_rescaled, "the weights are divided by √K: the scores should be, before softmax"),
             (_mask_multiplied, "the mask is multiplied: add it to the scores"),
             (_mask_subtracted, "the mask is subtracted: add it"),
         ),
@@ -248,6 +269,8 @@ def causal_mask(n_tokens):
             (lambda n: np.triu(np.full((n, n), -np.inf)), "the diagonal is hidden too: a word may look at itself, "
              "and the first one has nobody else"),
             (lambda n: np.tril(np.full((n, n), -np.inf), -1), "the past is hidden and the future is seen: turn the triangle over"),
+            (lambda n: np.tril(np.full((n, n), -np.inf)), "the past is hidden, and the word itself: turn the triangle over, "
+             "and leave the diagonal at 0"),
             (lambda n: np.tri(n), "those are 1 and 0: added to scores, a 1 hides nothing"),
             (lambda n: np.triu(np.ones((n, n)), 1), "those are 0 and 1: added to a score, 1 hides nothing; it takes −∞"),
             (lambda n: np.triu(np.full((n, n), -1e9), 1), "−10⁹ works until a score is larger still: −∞ was wanted"),
