@@ -34,7 +34,7 @@ bench-long: ## train on Tiny Shakespeare for a quarter of an hour: how near to a
 	@$(RUN) bench-long $(if $(TEXT),--text "$(TEXT)")
 data:       ## make files in data/ again: the list of recipes (one of them: NAME=stories; all: NAME=all)
 	@$(RUN) data $(NAME)
-mutants:    ## break the library in 200 places and count what the tests notice (one part: ONLY=backprop; minutes: BUDGET=8)
+mutants:    ## break the library in 200 places and count what the tests notice (one part: ONLY=backprop; the answers of exercises: ONLY=exercises; minutes: BUDGET=8)
 	@$(RUN) mutants $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

@@ -3,7 +3,6 @@
 import copy
 import os
 import pathlib
-import tempfile
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"  # two kernels side by side with two threads each would be many times slower
@@ -12,27 +11,15 @@ os.environ["MPLBACKEND"] = "agg"
 import pytest  # noqa: E402
 from nbval import plugin  # noqa: E402
 
+from tests.kernels import CLOSE_THE_NETWORK, FORGET_WHAT_THE_READER_HAS_DONE, begin_with  # noqa: E402
 from tests.tolerance import align_outputs  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent
-CLOSE_THE_NETWORK = """
-import socket
-_connect = socket.socket.connect
-def connect(self, address):
-    if self.family != getattr(socket, "AF_UNIX", None) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-        raise RuntimeError(f"the network was used: {address}")
-    return _connect(self, address)
-socket.socket.connect = connect
-"""
 
 
 def pytest_configure(config):
     """Let every kernel that the notebook tests start begin by closing the network."""
-    config.ipython_folder = tempfile.TemporaryDirectory()
-    startup = pathlib.Path(config.ipython_folder.name) / "profile_default/startup"
-    startup.mkdir(parents=True)
-    (startup / "00_close_the_network.py").write_text(CLOSE_THE_NETWORK)
-    os.environ["IPYTHONDIR"] = config.ipython_folder.name
+    config.ipython_folder = begin_with(CLOSE_THE_NETWORK, FORGET_WHAT_THE_READER_HAS_DONE)
 
 
 def pytest_unconfigure(config):

@@ -1,5 +1,7 @@
 """Execute notebooks/ in fresh kernels and save them in one normal form: `make notebooks`, one: `make notebooks NB=06`.
 
+With `--expand` nothing is executed: only the cells made of exercises and sources are made again.
+
 Saved are code, outputs and stable cell ids; no times of execution, no widget state, no metadata of an editor.
 A Markdown cell `{{exercise 06-rate}}` becomes the exercise's cells; cells made so before are made again from its entry.
 `{{source by_hand.model.softmax}}` becomes the library's source, see `source_cells`.
@@ -14,6 +16,7 @@ import time
 
 import nbformat
 import source_cells
+from kernels import FORGET_WHAT_THE_READER_HAS_DONE, begin_with
 from nbclient import NotebookClient
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -92,12 +95,24 @@ def write_minutes(name: str, words: str) -> None:
             path.write_text(row.sub(rf"\1 {words} |", text), encoding="utf-8")
 
 
-def run(path: pathlib.Path) -> float:
-    """Execute one notebook and save it; returns the seconds it took. A failing cell raises CellExecutionError."""
+def expanded(path: pathlib.Path):
+    """A notebook with its exercises and sources as they are now."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = expand_exercises(notebook.cells)
     source_cells.expand(notebook.cells)
     stable_ids(notebook.cells)
+    return notebook
+
+
+def save(notebook, path: pathlib.Path) -> None:
+    """Write a notebook if it is a valid one."""
+    nbformat.validate(notebook)
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def run(path: pathlib.Path) -> float:
+    """Execute one notebook and save it; returns the seconds it took. A failing cell raises CellExecutionError."""
+    notebook = expanded(path)
     start = time.monotonic()
     client = NotebookClient(
         notebook, timeout=CELL_SECONDS, kernel_name="python3", record_timing=False, coalesce_streams=True,
@@ -109,22 +124,28 @@ def run(path: pathlib.Path) -> float:
     words = in_words(seconds)
     opening = notebook.cells[0]
     opening["source"] = re.sub(r"(\*\*Runs in:\*\*) [^\n.]*", rf"\1 {words} on 2 CPU cores", opening["source"])
-    nbformat.validate(notebook)
-    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    save(notebook, path)
     write_minutes(path.stem, words)
     return seconds
 
 
 def main(wanted: list) -> int:
+    only_expand = "--expand" in wanted
+    wanted = [number for number in wanted if number != "--expand"]
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in the tests
     paths = [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if not wanted or p.name.startswith(tuple(wanted))]
     if not paths:
         print(f"no notebook in notebooks/ begins with {' or '.join(wanted)}", file=sys.stderr)
         return 2
-    for path in paths:
-        print(f"{path.name} …", end=" ", flush=True)
-        print(f"{run(path):.0f} s")
+    if only_expand:
+        for path in paths:
+            save(expanded(path), path)
+        return 0
+    with begin_with(FORGET_WHAT_THE_READER_HAS_DONE):
+        for path in paths:
+            print(f"{path.name} …", end=" ", flush=True)
+            print(f"{run(path):.0f} s")
     return 0
 
 

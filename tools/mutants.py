@@ -232,12 +232,18 @@ def write_score(words: str, seed: int) -> None:
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=PARTS, help="one part instead of all")
+    parser.add_argument(
+        "--only", choices=[*PARTS, "exercises"], help="one part instead of all; or the exercises' answers"
+    )
     parser.add_argument("--sample", type=int, default=200, help="how many mutants to draw (200)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (0)")
     parser.add_argument("--budget", type=float, default=60, help="minutes after which no new one is begun (60)")
     parser.add_argument("--again", action="store_true", help="try survivors again, after a test was added")
     options = parser.parse_args(arguments)
+    if options.only == "exercises":
+        from tools import answer_mutants
+
+        return answer_mutants.main()
     everything = all_mutants([options.only] if options.only else PARTS)
     drawn = random.Random(options.seed).sample(everything, min(options.sample, len(everything)))
     print(f"{len(drawn)} of {len(everything)} mutants", flush=True)

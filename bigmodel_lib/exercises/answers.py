@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigmodel_lib.exercises.functions import Blank
-from bigmodel_lib.exercises.values import floats, in_words, kind, shortened
+from bigmodel_lib.exercises.calls import Blank
+from bigmodel_lib.exercises.values import Tolerance, floats, in_words, kind, shortened
 
 if TYPE_CHECKING:
     from bigmodel_lib.exercises.engine import Exercise
@@ -74,8 +74,10 @@ def _judge_number(exercise: "Exercise", value: float) -> None:
     raise Wrong(f"{value:.6g} is too {'large' if value > right else 'small'}")
 
 
-def _within(value: float, other: float, tolerance: float | None) -> bool:
+def _within(value: float, other: float, tolerance: float | Tolerance | None) -> bool:
     """As near as the entry allows; without a tolerance, to a millionth of itself."""
+    if isinstance(tolerance, Tolerance):
+        return abs(value - other) <= tolerance.absolute + tolerance.relative * abs(other)
     return abs(value - other) <= (1e-6 * max(abs(other), 1e-6) if tolerance is None else tolerance)
 
 
@@ -101,7 +103,7 @@ def _judge_text(exercise: "Exercise", attempt: Any) -> None:
     for wrong, words in (*exercise.partial, *exercise.wrong):
         if isinstance(wrong, str) and said == _bare(wrong):
             raise say(words, attempt, exercise.answer)
-    raise Wrong(f"{shortened(repr(attempt))} isn't it")
+    raise Wrong(f"{shortened(repr(attempt))} is not right")
 
 
 def _judge_list(exercise: "Exercise", attempt: Any) -> None:
@@ -123,7 +125,7 @@ def _members(value: Any) -> list | None:
     return [_bare(each) if isinstance(each, str) else each for each in value]
 
 
-def _same(attempt: Any, other: Any, tolerance: float | None) -> bool:
+def _same(attempt: Any, other: Any, tolerance: float | Tolerance | None) -> bool:
     if isinstance(other, (set, frozenset)):
         members = _members(attempt) if kind(attempt) != "set" else list(attempt)
         return members is not None and set(members) == set(other)
@@ -133,7 +135,7 @@ def _same(attempt: Any, other: Any, tolerance: float | None) -> bool:
     return all(_same(*pair, tolerance) for pair in zip(mine, its, strict=True))
 
 
-def _one_same(one: Any, other: Any, tolerance: float | None) -> bool:
+def _one_same(one: Any, other: Any, tolerance: float | Tolerance | None) -> bool:
     if isinstance(other, str) or isinstance(one, str):
         return isinstance(one, str) and isinstance(other, str) and _bare(one) == _bare(other)
     try:
@@ -142,14 +144,14 @@ def _one_same(one: Any, other: Any, tolerance: float | None) -> bool:
         return False
 
 
-def _first_off(attempt: Any, wanted: Any, tolerance: float | None) -> str:
+def _first_off(attempt: Any, wanted: Any, tolerance: float | Tolerance | None) -> str:
     unordered = isinstance(wanted, (set, frozenset))
     mine, its = (
         (list(attempt) if kind(attempt) == "set" else _members(attempt)),
         _members(sorted(wanted) if unordered else wanted),
     )
     if its is None:
-        return f"{shortened(repr(attempt))} isn't it"
+        return f"{shortened(repr(attempt))} is not right"
     if mine is None or np.shape(its) and len(mine) != len(its) and not unordered:
         return f"a list of {len(its)} was wanted, {shortened(repr(attempt))} was given"
     if unordered:

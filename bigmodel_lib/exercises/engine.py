@@ -16,13 +16,15 @@ from typing import Any
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.exercises import record
 from bigmodel_lib.exercises.answers import Wrong, judge_value, letter, number
-from bigmodel_lib.exercises.functions import Blank, blank_line, cases_of, drawn, judge_function
+from bigmodel_lib.exercises.calls import Blank, cases_of, comes_upon_dots, drawn
+from bigmodel_lib.exercises.functions import judge_function
 from bigmodel_lib.exercises.predictions import compare, predict
-from bigmodel_lib.exercises.values import Gives, close
+from bigmodel_lib.exercises.reading import blank_line
+from bigmodel_lib.exercises.values import Gives, Tolerance, close
 from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, time_limit
 
 __all__ = [
-    "Exercise", "Gives", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
+    "Exercise", "Gives", "Tolerance", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
     "find", "judge", "number", "number_given", "predict", "yours_or_ours",
 ]  # fmt: skip
 
@@ -48,7 +50,8 @@ class Exercise:
     special     for a function: the cases that the task names, (name, *arguments), always tried
     gives       for a function: what is asked of its result beyond the model answer's kind, shape and gradient
     changes     for a function: the places of the arguments that it is to change in place
-    tolerance   how far a number may be off; without one, what rounding explains
+    view        for a function with several right results: what of (result, *arguments) is compared
+    tolerance   how far a number may be off, absolute, or a `Tolerance`; without one, what rounding explains
     right       what is said to a right answer
     seconds     how long a function may run, over all inputs
     check       for what none of this can say: called with the attempt, returns what to say, or raises Wrong. Then the
@@ -73,7 +76,8 @@ class Exercise:
     special: tuple[tuple, ...] = ()
     gives: Gives = Gives()
     changes: tuple[int, ...] = ()
-    tolerance: float | None = None
+    view: Callable[..., Any] | None = None
+    tolerance: float | Tolerance | None = None
     right: str = ""
     seconds: float = 5.0
     check: Callable[..., str] | None = None
@@ -100,7 +104,11 @@ def find(exercise_id: str) -> Exercise:
 
 def judge(exercise_id: str, attempt: Any) -> tuple[str, str]:
     """("right" | "not yet" | "not attempted", what to say)."""
-    exercise = find(exercise_id)
+    return judge_entry(find(exercise_id), attempt)
+
+
+def judge_entry(exercise: Exercise, attempt: Any) -> tuple[str, str]:
+    """`judge`, for an entry at hand."""
     try:
         if attempt is ... or attempt is None:
             raise Blank
@@ -128,7 +136,7 @@ def _by_own_check(exercise: Exercise, attempt: Any) -> tuple[str, str]:
     except TooLong:
         return "not yet", f"it was still running after {exercise.seconds:g} seconds. Is there a loop that never ends?"
     except Exception as error:
-        if "ellipsis" in str(error):
+        if comes_upon_dots(error):
             raise Blank from None
         return "not yet", f"it stopped with {as_raised(error, attempt)}"
 

@@ -139,6 +139,11 @@ def _check_gigabytes(attempt):
     return "7 · 10⁹ parameters of 2 bytes; with 16 GB of memory that leaves 2 for everything else"
 
 
+def _share_by_steps(text, known):
+    found = [word.group() in known for word in re.finditer("[a-z]+", text.lower())]
+    return found.count(True) / len(found) if found else 0
+
+
 EXERCISES = [
     Exercise(
         id="00-words",
@@ -158,10 +163,14 @@ def share_of_words(text, known):
         hints=(
             'First get a list of words: `re.findall("[a-z]+", …)` finds all unbroken runs of small letters.',
             "Count those with `sum(word in known for word in words)`, and divide by their number, or by 1 if there are none.",
+            "`hits = sum(word in known for word in words)`, then `hits / max(1, len(words))`.",
         ),
         check=_check_share,
         answer=share_of_words,
-        another=(_another_share,),
+        another=(
+            _another_share,
+            _share_by_steps,
+        ),
         wrong=(
             (_split_only, "stick to your words"),
             (_capitals, "lower the capitals"),
@@ -188,10 +197,14 @@ def share_of_words(text, known):
         hints=(
             "Which phase needs none of the others?",
             "A model meets much text of all kinds before it meets the few examples of one task.",
+            "Data first, the user's text last. Of the two in between, the one that needs less of the other comes first.",
         ),
         check=_check_order,
         answer=list(ORDER),
-        another=(tuple(name.capitalize() for name in ORDER),),
+        another=(
+            tuple(name.capitalize() for name in ORDER),
+            ["Data input", "pretraining", "Finetuning", "output"],
+        ),
         wrong=(
             (["pretraining", "data input", "finetuning", "output"], "you start with pretraining"),
             (["data input", "finetuning", "pretraining", "output"], "finetuning changes a model that can write"),
@@ -214,10 +227,14 @@ three. Without running anything: how many bytes does the model read for `{LOVE}`
         hints=(
             "Count the letters and blanks first: 编 and 程 come after the second blank.",
             "“I ”, “love ”, 编, 程: one number for each, then add.",
+            "2 + 5 one-byte letters and blanks, and two characters of three bytes each.",
         ),
         check=_check_bytes,
         answer=13,
-        another=(len(LOVE.encode()),),
+        another=(
+            len(LOVE.encode()),
+            13.0,
+        ),
         wrong=(
             (9, "the number of characters"),
             (11, "would be UTF-16"),
@@ -237,10 +254,17 @@ A model of 7 billion parameters (the numbers that training sets), each stored in
 they fit into the memory of the machine you sit at?""",
         stub="gigabytes = ...  # a number",
         name="gigabytes",
-        hints=("How many bytes are 16 bits?", "Parameters times bytes for each, divided by 10⁹."),
+        hints=(
+            "How many bytes are 16 bits?",
+            "Parameters times bytes for each, divided by 10⁹.",
+            "7 billion times 2 bytes, divided by a billion.",
+        ),
         check=_check_gigabytes,
         answer=14,
-        another=(7e9 * 16 / 8 / 1e9,),
+        another=(
+            7e9 * 16 / 8 / 1e9,
+            14.0,
+        ),
         wrong=(
             (7, "one byte for each"),
             (28.0, "as in float32"),

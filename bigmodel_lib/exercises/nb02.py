@@ -151,13 +151,23 @@ def _check_below(attempt):
     return "below the floor on fresh stories is impossible on average: look for the leak"
 
 
+def _kl_as_a_difference(p, q):
+    possible = [word for word in p if p[word]]
+    if not all(q.get(word) for word in possible):
+        return float("inf")
+    return sum(p[word] * -math.log(q[word]) for word in possible) - sum(
+        p[word] * -math.log(p[word]) for word in possible
+    )
+
+
 EXERCISES = [
     Exercise(
         id="02-utf8", title="bytes of a word", minutes=3, difficulty=1,
         task="On paper: how many bytes does UTF-8 take for `né编程😀`?",
         stub="n_bytes = ...  # a number", name="n_bytes",
-        hints=("The first 128 characters take one byte. Is é among them?", "Accented letters take two, Chinese three, emoji four."),
-        check=_check_utf8, answer=13, another=(len("né编程😀".encode()),),
+        hints=("The first 128 characters take one byte. Is é among them?", "Accented letters take two, Chinese three, emoji four.",
+         "1 for n, 2 for é, then two Chinese characters and an emoji."),
+        check=_check_utf8, answer=13, another=(len("né编程😀".encode()), 13.0,),
         wrong=((5, "number of characters"), (10, "two bytes each"), (12, "one short"), (14, "one too many"), (20, "four bytes each")),
     ),
     Exercise(
@@ -166,8 +176,9 @@ EXERCISES = [
 A text consists of the words `banana`, `banana`, `band` (merges do not cross blanks, and the blanks do not count). On paper:
 which two pieces does byte-pair encoding learn first? Give them as text, in order.""",
         stub='pieces = ...  # a list of two texts, like ["xy", "xyz"]', name="pieces",
-        hints=("Count every pair of neighbours in all three words.", "Write the words again with the first merge as one piece, and count again."),
-        check=_check_merges, answer=["an", "ban"], another=(("an", "ban"),),
+        hints=("Count every pair of neighbours in all three words.", "Write the words again with the first merge as one piece, and count again.",
+         "With “an” as one piece the words are b·an·an·a, twice, and b·an·d. Count the pairs again."),
+        check=_check_merges, answer=["an", "ban"], another=(("an", "ban"), [" an", "ban "],),
         wrong=((["ba", "an"], "once in each word"), (["na", "an"], "4 times"), (["an", "na"], "no n stands alone"),
                (["an", "anan"], "stands there twice"), (["an", "ana"], "“an”+“a”"), ("an", "a list of two"), (["an", "nd"], "is not the most")),
     ),
@@ -177,8 +188,9 @@ which two pieces does byte-pair encoding learn first? Give them as text, in orde
 A text has 1000 tokens, and the context is T = 64. On paper: at how many places can a random window start, if each of its 64
 inputs needs a target?""",
         stub="starts = ...  # a number", name="starts",
-        hints=("How many tokens does a window with its targets take?", "65 tokens must fit: what is the last start?"),
-        check=_check_windows, answer=936, another=(1000 - 64,),
+        hints=("How many tokens does a window with its targets take?", "65 tokens must fit: what is the last start?",
+         "The last window takes the tokens 935 … 999, its last target included. How many starts is that, from 0?"),
+        check=_check_windows, answer=936, another=(1000 - 64, 936.0,),
         wrong=((937, "no next token"), (935, "one too few"), (15, "side by side"), (1000, "run over it"), (16, "rounded")),
     ),
     Exercise(
@@ -187,8 +199,9 @@ inputs needs a target?""",
 Training: *the cat sat on the mat*. Validation: *on the mat the cat ran*. On paper: which share of the trigrams (three words
 in a row) of the validation text stands in the training text too?""",
         stub="share = ...  # a number from 0 to 1", name="share",
-        hints=("Six words hold four trigrams. Write them down.", "“on the mat” is the first. Which of the other three stand in the training text?"),
-        check=_check_overlap, answer=0.25, another=(1 / 4,),
+        hints=("Six words hold four trigrams. Write them down.", "“on the mat” is the first. Which of the other three stand in the training text?",
+         "The four: on the mat, the mat the, mat the cat, the cat ran. Only one of them is in the training text."),
+        check=_check_overlap, answer=0.25, another=(1 / 4, 0.25000,),
         wrong=((0.6, "counts pairs"), (0.8333, "single words"), (0.1667, "divide by 4"), (0.5, "one too many"),
                (0, "stands in both"), (1, "one is shared")),
     ),
@@ -199,8 +212,9 @@ A world draws its next sentence so: the construction “{A} picked up the {T} .�
 thing are allowed, all equally probable, and only one of them is a woman with the lamp; and a pronoun stands for the name in
 half of the cases. The sentence “She picked up the lamp.” has come. On paper: how many nats is its surprise, −ln p?""",
         stub="surprise = ...  # a number", name="surprise",
-        hints=("Three choices, one after the other: their probabilities multiply.", "One over p is 4 times 6 times something."),
-        check=_check_surprise, answer=3.871, another=(math.log(4 * 6 * 2),),
+        hints=("Three choices, one after the other: their probabilities multiply.", "One over p is 4 times 6 times something.",
+         "One over p is 4 · 6 · 2. Take its natural logarithm."),
+        check=_check_surprise, answer=3.871, another=(math.log(4 * 6 * 2), 3.87,),
         wrong=((48, "one over the probability"), (1 / 48, "is the probability"), (5.585, "in bits"), (-3.871, "is negative"),
                (3.178, "the pronoun"), (2.485, "construction's 1/4"), (2.079, "the filling is a choice")),
     ),
@@ -219,8 +233,9 @@ def kl_divergence(p, q):
         hints=(
             "Go over the words of p; leave out those with p = 0.",
             "`q.get(word, 0)` is 0 for a word that q lacks: return `math.inf` before you divide by it.",
+         "`sum(p[w] * math.log(p[w] / q[w]) for w in p if p[w] > 0)`, after the question whether any of these has no q.",
         ),
-        check=_check_kl, answer=kl_divergence, another=(_another_kl,),
+        check=_check_kl, answer=kl_divergence, another=(_another_kl, _kl_as_a_difference,),
         wrong=(
             (lambda p, q: kl_divergence(q, p), "turned round"), (lambda p, q: -kl_divergence(p, q), "yours is negative"),
             (lambda p, q: kl_divergence(p, q) / math.log(2), "in bits"),
@@ -238,8 +253,9 @@ Someone reports a model with a loss clearly below the floor, on ten thousand fre
 **a** the model is better than the world · **b** some targets are seen, or other tokens are scored than the floor counts ·
 **c** another seed · **d** the model is very large · **e** the floor is only the loss of a model that counts which word follows which""",
         stub='reason = ...  # one letter, like "a"', name="reason",
-        hints=("By how much can KL(p‖q) be below 0?", "What would a model need to know to pay less than −ln p on average?"),
-        check=_check_below, answer="b", another=(" B ",),
+        hints=("By how much can KL(p‖q) be below 0?", "What would a model need to know to pay less than −ln p on average?",
+         "KL is never below 0, so on fresh text no model beats the floor. Then the text was not fresh, or not scored alike."),
+        check=_check_below, answer="b", another=(" B ", "(b)",),
         wrong=(("a", "beats the truth"), ("c", "different seed"), ("d", "larger model"), ("e", "no 5-gram model"), ("z", "one letter from a to e")),
     ),
 ]  # fmt: skip

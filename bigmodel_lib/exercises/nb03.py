@@ -210,6 +210,11 @@ def _only_attention(x, p, config, rotation=None, mask=0.0):
     return x + _a(layer_norm(x), p, config, rotation, mask)
 
 
+def _block_by_steps(x, p, config, rotation=None, mask=0.0):
+    x = attention_layer(layer_norm(x), part(p, "attention."), config, rotation, mask) + x
+    return x + mlp(layer_norm(x), part(p, "mlp."), config)
+
+
 EXERCISES = [
     Exercise(
         "03-xor", "two hidden units", 4, 1,
@@ -219,8 +224,9 @@ EXERCISES = [
         "equal 1 for “good” and “not-bad”, and 0 for “bad” and “not-good”?",
         "output_weights = ...  # a list of two numbers", "output_weights",
         ("Write down both units for the four words.",
-         "Only “not-good” has h₂ = 1, and h₁ = 2 there: what must be taken away?"),
-        check=_check_xor, answer=[1, -2], another=((1.0, -2.0),),
+         "Only “not-good” has h₂ = 1, and h₁ = 2 there: what must be taken away?",
+         "“good” wants u₁ · 1 + u₂ · 0 = 1, “not-good” wants u₁ · 2 + u₂ · 1 = 0."),
+        check=_check_xor, answer=[1, -2], another=((1.0, -2.0), np.array([1.0, -2.0]),),
         wrong=(([1, 1], "“not-good” comes out as 3"), ([1, -1], "“not-good” comes out as 1"), ([0, 1], "“good” comes out as 0"),
          ([1, -2, 0], "3 were given"), ("one", "a list of two numbers")),
     ),
@@ -230,10 +236,11 @@ EXERCISES = [
         "exactly `x + attention(z, z, z)` with $z = xW_2$, for every x.",
         'residual = ...  # {"w1": a matrix, "b1": a number, "f": a function}', "residual",
         ("Three things stand between x and the output: W₁, f, and what is added.",
-         "np.eye(4) is the matrix that changes nothing; lambda x: x the function."),
+         "np.eye(4) is the matrix that changes nothing; lambda x: x the function.",
+         "W₁ and f change nothing, and the gate lets attention through as it is: `{\"w1\": np.eye(4), \"b1\": …, \"f\": lambda x: x}`."),
         check=_check_residual,
         answer={"w1": np.eye(4), "b1": 1.0, "f": lambda x: x},
-        another=({"w1": np.diag([1.0] * 4), "b1": np.ones(4), "f": lambda x: x + 0},),
+        another=({"w1": np.diag([1.0] * 4), "b1": np.ones(4), "f": lambda x: x + 0}, {"w1": np.identity(4), "b1": 1, "f": np.asarray},),
         wrong=(({"w1": np.eye(4), "b1": 0.0, "f": lambda x: x}, "x comes out"),
          ({"w1": np.eye(4), "b1": 1.0, "f": lambda x: np.maximum(x, 0)}, "your f changes numbers"),
          ({"w1": np.zeros((4, 4)), "b1": 1.0, "f": lambda x: x}, "which matrix changes nothing"),
@@ -249,8 +256,9 @@ EXERCISES = [
         "`attention_layer(…, weights, config, rotation, mask)` and `mlp(…, weights, config)`. Give back (B, T, D).",
         "def block(x, p, config, rotation=None, mask=0.0):\n    return ...", "block",
         ("Two lines of the form x = x + branch(layer_norm(x)).",
-         "The second line uses the x that the first one made."),
-        check=_check_block, answer=block, another=(_block_in_one_line,),
+         "The second line uses the x that the first one made.",
+         "`x = x + attention_layer(layer_norm(x), part(p, \"attention.\"), config, rotation, mask)`, and the same with `mlp`."),
+        check=_check_block, answer=block, another=(_block_in_one_line, _block_by_steps,),
         wrong=((_no_residual, "the attention's output replaces the stream"), (_parallel, "both branches read the old x"),
          (_no_norm, "nobody normalises"), (_replace_both, "both branches replace"), (_no_mask, "tokens see the future"),
          (_normed_stream, "the stream itself is normalised"), (_only_attention, "the MLP is missing"),
@@ -263,8 +271,9 @@ EXERCISES = [
         "On how many *earlier* tokens can the logits at the 8th token depend?",
         "tokens_back = ...  # a number", "tokens_back",
         ("What does a block's MLP read, besides its own token?",
-         "The second block shifts what the first has written, and that holds the token before already."),
-        check=_check_reach, answer=2, another=(2.0,),
+         "The second block shifts what the first has written, and that holds the token before already.",
+         "Block 1 writes the token before into each place; block 2 shifts that by one more."),
+        check=_check_reach, answer=2, another=(2.0, 2.00,),
         wrong=((1, "one block reaches one token back"), (4, "only the MLPs' shifts count"), (7, "with W_o = 0 it writes nothing"),
          (0, "a share of the one before"), (3, "there are two blocks"), ("two", "a number was wanted")),
     ),
@@ -273,8 +282,9 @@ EXERCISES = [
         "A model that has learned nothing has random logits with mean 0 and standard deviation 1 over a vocabulary of 200 "
         "words. About how large is its loss, in nats per token? (To 0.02.)",
         "loss_at_random = ...  # a number; `math` is there", "loss_at_random",
-        ("Equal logits cost ln V.", "And a spread of σ adds σ²/2."),
-        check=_check_loss, answer=math.log(200) + 0.5, another=(5.8,),
+        ("Equal logits cost ln V.", "And a spread of σ adds σ²/2.",
+         "ln 200 + 1²/2."),
+        check=_check_loss, answer=math.log(200) + 0.5, another=(5.8, 5.798,),
         wrong=((math.log(200), "loss of equal logits"), (math.log(200) + 1, "not σ²"), (math.log(200) - 0.5, "cost more, not less"),
          (math.log2(200) + 0.5, "not log₂"), (3.0, "too small")),
     ),
@@ -284,8 +294,9 @@ EXERCISES = [
         "token shift, and an output matrix of its own?",
         "n_parameters = ...  # a number", "n_parameters",
         ("RoPE and the norms have none. Count one block first.",
-         "A block has 4 D² + 2 D F; the two ends V D each."),
-        check=_check_count, answer=2 * 500 * 48 + 3 * (4 * 48 * 48 + 2 * 48 * 96), another=(103296.0,),
+         "A block has 4 D² + 2 D F; the two ends V D each.",
+         "2 · 500 · 48 for the two ends, plus 3 blocks of 4 · 48² + 2 · 48 · 96."),
+        check=_check_count, answer=2 * 500 * 48 + 3 * (4 * 48 * 48 + 2 * 48 * 96), another=(103296.0, 103_296,),
         wrong=((79296, "V D counts twice"), (66432, "that is one block"), (55296, "those are the blocks"),
          (89472, "two matrices, D F each"), (96384, "W_o is missing"), (104304, "no biases")),
     ),
@@ -294,8 +305,9 @@ EXERCISES = [
         "In one block, the four projections and the MLP cost $8TD^2 + 4TDF$ operations for T tokens, and attention's two "
         "products, all pairs counted, $4T^2D$. At which T do the two cost the same, for $D = 64$ and $F = 256$?",
         "crossing = ...  # a number", "crossing",
-        ("Set the two equal and divide by 4 T D.", "Divided by 4 T D, projections and MLP leave 2 D + F. What does attention leave?"),
-        check=_check_crossing, answer=384, another=(384.0,),
+        ("Set the two equal and divide by 4 T D.", "Divided by 4 T D, projections and MLP leave 2 D + F. What does attention leave?",
+         "T = 2 D + F, with D = 64 and F = 256."),
+        check=_check_crossing, answer=384, another=(384.0, 2 * 64 + 256,),
         wrong=((192, "two products, 2 T² D each"), (768, "there are two of them"), (128, "leaves out the MLP"),
          (256, "leaves out the four projections"), (1000, "too large")),
     ),

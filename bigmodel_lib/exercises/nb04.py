@@ -132,14 +132,20 @@ def _softmax_backward_by_jacobian(dp, p):
     return (jacobian @ dp[..., None])[..., 0]
 
 
+def _softmax_backward_by_parts(dp, p):
+    weighted = p * dp
+    return weighted - p * weighted.sum(axis=-1)[..., None]
+
+
 EXERCISES = [
     Exercise(
         "04-chain", "three links", 4, 1,
         "On paper: $h = w_1 x$, $a = h^2$, $\\text{loss} = w_2 a$, with $x = 2$, $w_1 = 1$, $w_2 = 3$. "
         "How large is the slope ∂loss/∂w₁?",
         "slope = ...  # a number", "slope",
-        ("Write the slope of each link: loss by a, a by h, h by w₁.", "w₂ · 2h · x, and h = 2."),
-        check=_check_chain, answer=24, another=(24.0,),
+        ("Write the slope of each link: loss by a, a by h, h by w₁.", "w₂ · 2h · x, and h = 2.",
+         "3 · (2 · 2) · 2."),
+        check=_check_chain, answer=24, another=(24.0, 3 * 2 * 2 * 2,),
         wrong=((12, "2 h, not h"), (8, "without w₂"), (36, "with respect to x"), (3, "the last link alone"), (100, "too large")),
     ),
     Exercise(
@@ -147,8 +153,9 @@ EXERCISES = [
         "x has the shape (6, 3), W (3, 2), and y = x W, so dy has (6, 2). Which expression is dW? One of\n\n"
         '`"x @ dy"` · `"dy.T @ x"` · `"x.T @ dy"` · `"x.T * dy"` · `"x @ dy.T"`',
         "product = ...  # one of the five, as text", "product",
-        ("dW has W's shape.", "Which of them is (3, 2), and sums over the rows?"),
-        check=_check_transpose, answer="x.T @ dy", another=("x.T@dy",),
+        ("dW has W's shape.", "Which of them is (3, 2), and sums over the rows?",
+         "x.T is (3, 6) and dy is (6, 2)."),
+        check=_check_transpose, answer="x.T @ dy", another=("x.T@dy", " x.T @ dy ",),
         wrong=(("x @ dy", "(6, 3) times (6, 2)"), ("dy.T @ x", "lying on their side"), ("x.T * dy", "number by number"),
          ("x @ dy.T", "(6, 3) times (2, 6)"), ("W", "none of the five")),
     ),
@@ -156,8 +163,9 @@ EXERCISES = [
         "04-embedding", "a token that stands twice", 3, 1,
         "tokens = (5, 2, 5), and dy has the rows (1, 2), (100, 200), (10, 20). What is the gradient of the table's row 5?",
         "row_5 = ...  # a list of two numbers", "row_5",
-        ("Which places read row 5?", "If row 5 changes, both places change, and the loss feels both."),
-        check=_check_embedding, answer=[11, 22], another=((11.0, 22.0),),
+        ("Which places read row 5?", "If row 5 changes, both places change, and the loss feels both.",
+         "Token 5 is at the first and the third place: (1, 2) and (10, 20)."),
+        check=_check_embedding, answer=[11, 22], another=((11.0, 22.0), np.array([11.0, 22.0]),),
         wrong=(([1, 2], "first place alone"), ([10, 20], "last place alone"), ([5.5, 11], "the sum, not the mean"),
          ([111, 222], "over all places"), (11, "two numbers were wanted"), ([0, 0], "is not the sum")),
     ),
@@ -168,8 +176,9 @@ EXERCISES = [
         "`dp` and `p` have the shape (..., T), softmax ran over the last axis. Give back (..., T), without building the T × T matrix.",
         "def softmax_backward(dp, p):\n    return ...", "softmax_backward",
         ("ds_j = Σ_i dp_i p_i (δ_ij − p_j). Take the sum apart.",
-         "One part is p_j dp_j, the other p_j times a number that is the same for all j of a row."),
-        check=_check_softmax_backward, answer=softmax_backward, another=(_softmax_backward_by_jacobian,),
+         "One part is p_j dp_j, the other p_j times a number that is the same for all j of a row.",
+         "p · (dp − Σ_j p_j dp_j), with the sum over the last axis and keepdims=True."),
+        check=_check_softmax_backward, answer=softmax_backward, another=(_softmax_backward_by_jacobian, _softmax_backward_by_parts,),
         wrong=((lambda dp, p: p * dp, "lowers all other weights"),
          (lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)), "not Σ_j dp_j / T"),
          (lambda dp, p: dp - (p * dp).sum(axis=-1, keepdims=True), "factor p_i in front"),
@@ -184,8 +193,9 @@ EXERCISES = [
         "Softmax's weights sum to 1 whatever the scores are. So with an upstream gradient of 1 everywhere the true ds is 0. "
         "Write a *wrong* `softmax_backward` that gives 0 there too, and that answers to other upstream gradients, but not with the truth.",
         "def slips_through(dp, p):\n    return ...", "slips_through",
-        ("What becomes 0 when all dp are equal?", "A difference of two dp's, or dp minus some mean of dp."),
-        check=_check_slips, answer=lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)), another=(lambda dp, p: dp - dp[..., ::-1],),
+        ("What becomes 0 when all dp are equal?", "A difference of two dp's, or dp minus some mean of dp.",
+         "`p * (dp - dp.mean(axis=-1, keepdims=True))` takes away the plain mean where the weighted one belongs."),
+        check=_check_slips, answer=lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)), another=(lambda dp, p: dp - dp[..., ::-1], lambda dp, p: p * (dp - dp.max(axis=-1, keepdims=True)),),
         wrong=((softmax_backward, "a *wrong* one was wanted"), (lambda dp, p: p * dp, "it is caught"),
          (lambda dp, p: 0.0, "the shape of p"), (lambda dp, p: p[..., 0] * 0, "yours gives (3,)"), (lambda dp, p: 0 * p, "teach nothing"),
          (lambda dp, p: [[1, 2]], "yours gives (1, 2)")),
@@ -196,8 +206,9 @@ EXERCISES = [
         "Where is the weight afterwards?",
         "weight = ...  # a number", "weight",
         ("In step 1, m / (1 − β₁) is the gradient itself, and s / (1 − β₂) its square.",
-         "So the step is rate · sign, against the gradient. Then the decay: rate · decay · weight."),
-        check=_check_adamw, answer=2.08, another=(2 * (1 - 0.01) + 0.1,),
+         "So the step is rate · sign, against the gradient. Then the decay: rate · decay · weight.",
+         "2 − 0.1 · 0.1 · 2, plus a step of 0.1 upwards."),
+        check=_check_adamw, answer=2.08, another=(2 * (1 - 0.01) + 0.1, 2.0800,),
         wrong=((2.1, "weight decay is missing"), (1.88, "against the gradient"), (2.5, "by the gradient's own size"),
          (1.98, "decay alone"), (2.3, "too large")),
     ),
@@ -208,8 +219,9 @@ EXERCISES = [
         "**a** central differences · **b** another implementation of attention, or changing a future token · **c** a random upstream "
         "gradient · **d** central differences with a smaller step",
         "shows_it = ...  # a letter, as text", "shows_it",
-        ("What do central differences compare with what?", "Both sides of that comparison share the same forward."),
-        check=_check_blind, answer="b", another=("B",),
+        ("What do central differences compare with what?", "Both sides of that comparison share the same forward.",
+         "A layer that computes the wrong thing, and its exact gradient, agree with each other. Who else can be asked?"),
+        check=_check_blind, answer="b", another=("B", " b.",),
         wrong=(("a", "these two agree"), ("c", "makes the comparison sharper"), ("d", "the same comparison more exact"),
          ("e", "from a to d")),
     ),

@@ -3,82 +3,73 @@
 import math
 
 import numpy as np
+import torch
 
-from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise, Gives, Tolerance, Wrong, close
 from bigmodel_lib.measuring.intervals import interval_of_mean
 from bigmodel_lib.training.optimizers import linear_lr, quintic
 
-
-def _check_first_loss(attempt):
-    diagnose(number(attempt), math.log(100), {
-        math.log2(100): "that is log2(100), the answer in bits: a nat is the unit of the natural logarithm",
-        2.0: "that is log10(100): take the natural logarithm",
-        100.0: "100 is the number of choices: the loss is the logarithm of how many there are",
-        0.01: "1/100 is the probability of each choice: the loss is minus its logarithm",
-        -math.log(100): "minus the logarithm of 1/100 is positive: a loss is never below 0",
-        0.0: "a loss of 0 means being certain and right: this model knows nothing yet",
-    }, tolerance=0.011)  # fmt: skip
-    return "ln(100): every character costs as much as one draw out of a hundred"
+GRADIENT = ((6.0, -8.0), (8.0, 6.0))
 
 
-def _check_rate(attempt):
-    def at(fraction, step, warmup_steps=10):
-        return number_given(attempt(fraction, step, warmup_steps))
-
-    if close(at(0.2, 100), 0.2):
-        raise Wrong("the rate rises with the fraction: it should be what is left of the budget, 1 - fraction")
-    if at(0.0, 0) == 0:
-        raise Wrong("the very first step has rate 0 and changes nothing: use step + 1 in the warm-up")
-    if close(at(0.0, 0), 1.0) and not close(at(0.0, 4), 0.5):
-        raise Wrong("there is no warm-up: at step 0 the rate should be 1/10 of the peak, yours is all of it")
-    if close(at(0.5, 100), 1.0):
-        raise Wrong("there is no fall: with half of the budget used the rate should be half of the peak")
-    if at(0.5, 100) > 1:
-        raise Wrong("the rate goes on rising after the warm-up: it must stop at 1")
-    if not close(at(1.0, 1000), 0.0):
-        raise Wrong(f"with all of the budget used the rate should be 0, yours is {at(1.0, 1000):g}")
-    if close(at(0.2, 0), 0.1) or at(0.2, 0) > 0.1:
-        raise Wrong("warm-up and fall are multiplied: at step 0 with a fifth used, 1/10 times 4/5")
-    for fraction, step, warmup_steps in [(0.2, 0, 10), (0.5, 4, 10), (0.25, 99, 100), (0.7, 500, 10), (0.3, 7, 4)]:
-        wanted, given = linear_lr(fraction, step, warmup_steps), at(fraction, step, warmup_steps)
-        if not close(given, wanted):
-            raise Wrong(
-                f"at fraction {fraction}, step {step}, warm-up {warmup_steps}: {wanted:g} was wanted, yours is {given:g}"
-            )
-    return "up over the first steps, down to nothing at the end"
+def _moment(rng):
+    """A share of the budget, a step, a length of the warm-up, before and after its end."""
+    warmup_steps = int(rng.integers(1, 30))
+    step = int(rng.integers(0, 3 * warmup_steps))
+    return float(rng.uniform(0.01, 0.99)), step, warmup_steps
 
 
-def _another_rate(fraction, step, warmup_steps):
+def _rate_by_branches(fraction, step, warmup_steps):
     rate = 1 - fraction
     if step + 1 < warmup_steps:
         rate = rate * (step + 1) / warmup_steps
     return rate
 
 
-def _check_interval(attempt):
-    diagnose(number(attempt), 0.6875, {
-        0.75: "that is where it ends, or where c begins on the whole line: c takes the last quarter of b's share",
-        0.5: "that is where b begins; c takes the last quarter of b's share",
-        0.625: "that is the middle of b's share: c begins at three quarters of it",
-        0.875: "that is c first and then b: the first symbol takes its share of the whole line",
-        0.0625: "that is how wide the interval is: where does it begin?",
-    })  # fmt: skip
-    return "b takes 0.5 to 0.75, c the last quarter of that, 0.6875 to 0.75, which is 1/16 wide: four digits, 0.1011"
+def _rate_by_numpy(fraction, step, warmup_steps):
+    return np.clip((1 + step) / warmup_steps, 0, 1) * np.subtract(1, fraction)
 
 
-def _check_hidden(attempt):
-    choose_letter(attempt, "c", {
-        "a": "its loss is lower partly because its question is easier: it is told what comes after",
-        "b": "both are nats for each target; what differs is what the model was told before it had to answer",
-        "d": "both read the same held-out text",
-    })  # fmt: skip
-    return "the probabilities of hidden tokens given all others do not multiply to the probability of a text; those of next tokens do"
+def _matrix(rng):
+    """A matrix or many of them, and three coefficients."""
+    lead = ((), (), (2,), (2, 3))[rng.integers(4)]
+    x = torch.from_numpy(rng.normal(size=(*lead, *rng.integers(1, 6, size=2)))).float()
+    return x, *(float(number) for number in rng.normal(size=3))
 
 
-GRADIENT = np.array([[6.0, -8.0], [8.0, 6.0]])
+def _quintic_by_svd(x, a, b, c):
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
+    return u @ torch.diag_embed(a * s + b * s**3 + c * s**5) @ vh
+
+
+def _quintic_from_the_right(x, a, b, c):
+    eye = torch.eye(x.shape[-1], dtype=x.dtype)
+    gram = x.transpose(-2, -1) @ x
+    return x @ (a * eye + gram @ (b * eye + c * gram))
+
+
+def _all_axes_turned_round(x, a, b, c):
+    gram = x @ x.permute(*reversed(range(x.ndim)))  # what .T does, until PyTorch forbids it
+    return a * x + (b * gram + c * gram @ gram) @ x
+
+
+def _five_differences(rng):
+    return (rng.normal(loc=rng.normal(), scale=rng.choice([0.01, 1.0]), size=5),)
+
+
+def _interval(values):
+    return float(np.mean(values)), float(2.776 * np.std(values, ddof=1) / math.sqrt(5))
+
+
+def _interval_by_sums(values):
+    values = list(values)
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, 2.776 * (variance / len(values)) ** 0.5
 
 
 def _check_orthogonal(attempt):
+    gradient = np.array(GRADIENT)
     try:
         given = np.array(attempt, dtype=float)
     except (TypeError, ValueError):
@@ -86,102 +77,24 @@ def _check_orthogonal(attempt):
     if given.shape != (2, 2):
         raise Wrong(f"a 2 × 2 list of numbers was wanted, yours has shape {given.shape}")
     mistakes = [
-        (GRADIENT, "that is G itself: both of its singular values are 10, and 1 is wanted"),
+        (gradient, "that is G itself: both of its singular values are 10, and 1 is wanted"),
         (
-            GRADIENT / np.linalg.norm(GRADIENT),
+            gradient / np.linalg.norm(gradient),
             "you divided by the length of all four numbers together: singular values of 0.71",
         ),
-        (
-            np.sign(GRADIENT),
-            "those are the signs: their columns are √2 long, an orthogonal matrix has columns of length 1",
-        ),
-        (GRADIENT.T / 10, "that turns the other way: it is the transpose"),
+        (np.sign(gradient), "those are the signs: their columns are √2 long, and should have length 1"),
+        (gradient.T / 10, "that turns the other way: it is the transpose"),
         (np.eye(2), "the identity forgets the direction: U Vᵀ keeps the turn and drops the stretch"),
+        (-gradient / 10, "the sign is turned round: that turns by half a circle more than G does"),
     ]
     for mistake, words in mistakes:
         if close(given, mistake, 0.006):
             raise Wrong(words)
     if not close(given.T @ given, np.eye(2), 0.02):
         raise Wrong("its columns are not of length 1 and at right angles")
-    if not close(given, GRADIENT / 10, 0.006):
+    if not close(given, gradient / 10, 0.006):
         raise Wrong("it is orthogonal, but it turns by another angle than G does")
     return "G is a turn times a stretch of 10, and only the turn is kept"
-
-
-def _check_leak(attempt):
-    choose_letter(attempt, "c", {
-        "a": "a model without any skill pays ln V: this one has a very easy job",
-        "b": "the loss of a good model is what guessing the *next* character costs: here nothing is to be guessed",
-        "d": "nothing is undefined: the batch is a perfectly good one, for a useless job",
-    })  # fmt: skip
-    return "the target stands in the input: copying it is learned in a moment, and the model can say nothing about what follows"
-
-
-def _check_quintic(attempt):
-    import torch
-
-    x = torch.randn(2, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    a, b, c = 2.0, -0.5, 0.25
-    gram = x @ x.mT
-    wanted = quintic(x, a, b, c)
-    try:
-        given = attempt(x, a, b, c)
-    except RuntimeError as error:
-        raise Wrong(f"the shapes do not fit ({error}): X Xᵀ is (n, n) and stands left of X") from None
-    if not torch.is_tensor(given) or given.shape != x.shape:
-        raise Wrong(
-            f"a tensor of the shape of x, {tuple(x.shape)}, was wanted, yours gives {getattr(given, 'shape', given)!r}"
-        )
-    mistakes = [
-        (a * x + b * x**3 + c * x**5, "that raises each entry to a power: the powers are matrix products, with @"),
-        (a * x + b * gram @ x, "the fifth power is missing: c (X Xᵀ)² X"),
-        (a * x + b * gram @ x + c * gram @ x, "the last term has X Xᵀ once: its square makes the fifth power"),
-        (b * gram @ x + c * gram @ gram @ x, "the first term is missing: a X"),
-        (a * x + (b * gram + c * gram**2) @ x, "`gram**2` squares each entry: write gram @ gram"),
-        (x + (b * gram + c * gram @ gram) @ x, "the first term is a times X"),
-    ]
-    for mistake, words in mistakes:
-        if close(given, mistake, 1e-9):
-            raise Wrong(words)
-    if not close(given, wanted, 1e-9):
-        raise Wrong(
-            "it is not a X + b X Xᵀ X + c (X Xᵀ)² X: try it on a 1 × 1 matrix, where it must be a x + b x³ + c x⁵"
-        )
-    return "three products, and each singular value goes through the polynomial by itself"
-
-
-def _check_paired(attempt):
-    differences = np.array([0.02, 0.05, 0.03, 0.04, 0.01])
-    mean, half = differences.mean(), 2.776 * differences.std(ddof=1) / 5**0.5
-    given = attempt(differences)
-    try:
-        got_mean, got_half = (float(value) for value in given)
-    except (TypeError, ValueError):
-        raise Wrong(f"two numbers were wanted, the mean and the half-width; yours gives {given!r}") from None
-    if not close(got_mean, mean, 1e-6):
-        raise Wrong(f"the first number is the mean of the differences, {mean:g}; yours is {got_mean:g}")
-    diagnose(got_half, half, {
-        2.776 * differences.std() / 5**0.5: "the standard deviation of a few values has n - 1 below: `std(ddof=1)`",
-        2.776 * differences.std(ddof=1): "that is how far single seeds spread: the mean of n is surer, by √n",
-        differences.std(ddof=1) / 5**0.5: "that is the standard error: Student's t, 2.776 for five values, is missing",
-        1.96 * differences.std(ddof=1) / 5**0.5: "1.96 is for many values: with five, Student's t is 2.776",
-        2.776 * differences.std(ddof=1) / 5: "the square root of n is missing: s / √n",
-    }, tolerance=2e-5)  # fmt: skip
-    return "an interval that does not hold 0 says: more than luck, for this text and size"
-
-
-def _another_interval(values):
-    values = list(values)
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean, 2.776 * (variance / len(values)) ** 0.5
-
-
-def _quintic_by_svd(x, a, b, c):
-    import torch
-
-    u, s, vh = torch.linalg.svd(x, full_matrices=False)
-    return u @ torch.diag_embed(a * s + b * s**3 + c * s**5) @ vh
 
 
 EXERCISES = [
@@ -196,20 +109,22 @@ for each character?""",
         stub="loss_of_ignorance = ...  # a number",
         name="loss_of_ignorance",
         hints=(
+            "What probability does the right character get from it?",
             "The loss of one guess is minus the natural logarithm of the probability that the right character got.",
-            "Each gets 1/100.",
+            "Each gets 1/100: take −ln of that.",
         ),
-        check=_check_first_loss,
         answer=math.log(100),
-        another=(4.61,),
+        another=(4.61, -math.log(1 / 100)),
+        tolerance=0.011,
         wrong=(
-            (math.log2(100), "in bits"),
-            (2, "log10"),
-            (100, "the number of choices"),
-            (0.01, "the probability of each"),
-            (-4.605, "never below 0"),
-            (0, "certain and right"),
+            (math.log2(100), "that is log2(100), the answer in bits: a nat is the unit of the natural logarithm"),
+            (2, "that is log10(100): take the natural logarithm"),
+            (100, "100 is the number of choices: the loss is the logarithm of how many there are"),
+            (0.01, "1/100 is the probability of each choice: the loss is minus its logarithm"),
+            (-math.log(100), "minus the logarithm of 1/100 is positive: a loss is never below 0"),
+            (-0.01, "a loss is minus the *logarithm* of a probability, and never below 0"),
         ),
+        right="ln(100): every character costs as much as one draw out of a hundred",
     ),
     Exercise(
         id="06-rate",
@@ -227,22 +142,58 @@ def linear_lr(fraction, step, warmup_steps):
 """,
         name="linear_lr",
         hints=(
-            "Write the two factors down one by one: `warmup = min(…)` and `fall = …`.",
-            "`min(1, (step + 1) / warmup_steps) * (1 - fraction)`",
+            "Two things happen to the rate: one at the start, one all the time. Which arguments does each of them need?",
+            "Write the two factors down one by one, `warmup = …` and `fall = …`. What keeps the first from passing 1?",
+            "`warmup = min(1, (step + 1) / warmup_steps)`; the fall is the share of the budget that is left.",
         ),
-        check=_check_rate,
         answer=linear_lr,
-        another=(_another_rate,),
-        wrong=(
-            (lambda f, s, w: 1 - f, "there is no warm-up"),
-            (lambda f, s, w: min(1, s / w) * (1 - f), "changes nothing"),
-            (lambda f, s, w: min(1, (s + 1) / w), "there is no fall"),
-            (lambda f, s, w: (s + 1) / w * (1 - f), "goes on rising"),
-            (lambda f, s, w: min(1, (s + 1) / w) * f, "rises with the fraction"),
-            (lambda f, s, w: min(1, (s + 1) / w) * (1 - f / 2), "should be 0"),
-            (lambda f, s, w: min((s + 1) / w, 1 - f), "are multiplied"),
-            (lambda f, s, w: "up, then down", "a number was wanted"),
+        another=(_rate_by_branches, _rate_by_numpy),
+        inputs=_moment,
+        special=(
+            ("the very first step", 0.0, 0, 10),
+            ("the last step of the warm-up", 0.1, 9, 10),
+            ("all of the budget used", 1.0, 1000, 10),
+            ("a warm-up of one step", 0.25, 0, 1),
         ),
+        wrong=(
+            (
+                lambda f, s, w: 1 - f,
+                "there is no warm-up: at step 0 the rate should be 1/warmup_steps of what it would be without",
+            ),
+            (
+                lambda f, s, w: min(1, s / w) * (1 - f),
+                "the very first step has rate 0 and changes nothing: use step + 1 in the warm-up",
+            ),
+            (
+                lambda f, s, w: min(1, (s + 1) / w),
+                "there is no fall: with half of the budget used the rate should be half of the peak",
+            ),
+            (
+                lambda f, s, w: (s + 1) / w * (1 - f),
+                "the rate goes on rising after the warm-up: that factor must stop at 1",
+            ),
+            (
+                lambda f, s, w: min(1, (s + 1) / w) * f,
+                "the rate rises with the fraction: it should be what is left of the budget, 1 − fraction",
+            ),
+            (
+                lambda f, s, w: min((s + 1) / w, 1 - f),
+                "warm-up and fall are multiplied: at step 0 of 10 with a fifth used, 1/10 times 4/5",
+            ),
+            (
+                lambda f, s, w: min(1, (s + 1) / w * (1 - f)),
+                "the min is for the warm-up alone: the fall comes after it",
+            ),
+            (
+                lambda f, s, w: min(1, (s + 1) / (w + 1)) * (1 - f),
+                "the warm-up ends one step late: step + 1 goes with warmup_steps as it is",
+            ),
+            (
+                lambda f, s, w: max(1, (s + 1) / w) * (1 - f),
+                "the warm-up takes the larger of the two, not the smaller: min",
+            ),
+        ),
+        right="up over the first steps, down to nothing at the end",
         ours="bigmodel_lib.training.optimizers:linear_lr",
     ),
     Exercise(
@@ -255,17 +206,22 @@ A classmate forgets the shift: the targets are `y = x`, each character is to be 
 does the training loss go? (a) it stays at ln V; (b) to the loss of a good model; (c) to nearly 0; (d) it is undefined.""",
         stub='fate = ...  # "a", "b", "c" or "d"',
         name="fate",
-        hints=("What is the least that the model must do to be right every time?", "The answer stands in its input."),
-        check=_check_leak,
-        answer="c",
-        another=(" C. ",),
-        wrong=(
-            ("a", "a very easy job"),
-            ("b", "nothing is to be guessed"),
-            ("d", "nothing is undefined"),
-            ("e", "one letter from a to d"),
-            (0, "one letter from a to d"),
+        hints=(
+            "What is the least that the model must do to be right every time?",
+            "Write down x and y of a batch, below each other, for the text “lamp”.",
+            "The answer is in its input, at the same place. How hard is copying?",
         ),
+        answer="c",
+        another=(" C. ", "(c)"),
+        wrong=(
+            ("a", "a model without any skill pays ln V: this one has a very easy job"),
+            (
+                "b",
+                "the loss of a good model is what guessing the *next* character costs: here nothing is to be guessed",
+            ),
+            ("d", "nothing is undefined: the batch is a perfectly good one, for a useless job"),
+        ),
+        right="the target is in the input: copying it is learned in a moment, and the model can say nothing about what follows",
     ),
     Exercise(
         id="06-orthogonal",
@@ -278,19 +234,22 @@ where $G = U \Sigma V^\top$. Which matrix is that?""",
         stub="step_direction = ...  # [[a, b], [c, d]]",
         name="step_direction",
         hints=(
+            "What does G do to a vector? Try (1, 0) and (0, 1).",
             "Are the two columns of G at right angles? How long is each?",
             "G is 10 times a rotation; a rotation has singular values of 1.",
         ),
         check=_check_orthogonal,
         answer=[[0.6, -0.8], [0.8, 0.6]],
-        another=(GRADIENT @ np.linalg.inv(np.array([[10.0, 0.0], [0.0, 10.0]])),),
+        another=(np.array(GRADIENT) @ np.linalg.inv(np.array([[10.0, 0.0], [0.0, 10.0]])), ((0.6, -0.8), (0.8, 0.6))),
         wrong=(
             ([[6, -8], [8, 6]], "G itself"),
             ([[0.424, -0.566], [0.566, 0.424]], "all four numbers together"),
             ([[1, -1], [1, 1]], "the signs"),
             ([[0.6, 0.8], [-0.8, 0.6]], "the transpose"),
             ([[1, 0], [0, 1]], "forgets the direction"),
+            ([[-0.6, 0.8], [-0.8, -0.6]], "half a circle"),
             ([[0.8, -0.6], [0.6, 0.8]], "another angle"),
+            ([[0.6, 0.6], [0.8, 0.8]], "at right angles"),
             ([1, 2], "2 × 2 list"),
         ),
     ),
@@ -304,19 +263,20 @@ where $G = U \Sigma V^\top$. Which matrix is that?""",
         name="begins_at",
         hints=(
             "First b's share of the whole line, then c's share of what is left.",
+            "Of a line from 0 to 1 c takes the last quarter. Of what line does it take a quarter here?",
             "c takes the last quarter of 0.5 to 0.75.",
         ),
-        check=_check_interval,
         answer=0.6875,
-        another=(11 / 16,),
+        another=(11 / 16, 0.5 + 0.75 * 0.25),
         wrong=(
-            (0.75, "where it ends"),
-            (0.5, "where b begins"),
-            (0.625, "three quarters of it"),
-            (0.875, "c first and then b"),
-            (1 / 16, "where does it begin"),
-            (0.9, "too large"),
+            (0.75, "that is where it ends, or where c begins on the whole line: c takes the last quarter of b's share"),
+            (0.5, "that is where b begins; c takes the last quarter of b's share"),
+            (0.625, "that is the middle of b's share: c begins at three quarters of it"),
+            (0.875, "that is c first and then b: the first symbol takes its share of the whole line"),
+            (0.0625, "that is how wide the interval is: where does it begin?"),
+            (0.1875, "that is how far into b's share it begins: b's own beginning comes on top"),
         ),
+        right="b takes 0.5 to 0.75, c the last quarter of that, 0.6875 to 0.75, which is 1/16 wide: four digits, 0.1011",
     ),
     Exercise(
         id="06-quintic",
@@ -333,22 +293,42 @@ def quintic(x, a, b, c):
 """,
         name="quintic",
         hints=(
-            "Compute X Xᵀ once: `gram = x @ x.mT` (`.mT` swaps the last two axes).",
-            "`a * x + (b * gram + c * gram @ gram) @ x`",
+            "One product occurs twice in the formula. Compute it once and give it a name.",
+            "`gram = x @ x.mT` (`.mT` swaps the last two axes). What are its shape and that of each of the three terms?",
+            "`a * x + (…) @ x`, with b and c times the first and the second power of `gram` in the brackets.",
         ),
-        check=_check_quintic,
         answer=quintic,
-        another=(_quintic_by_svd,),
+        another=(_quintic_by_svd, _quintic_from_the_right),
+        inputs=_matrix,
+        special=(("one number", torch.tensor([[2.0]]), 2.0, -0.5, 0.25),),
+        gives=Gives(dtype=True),
         wrong=(
-            (lambda x, a, b, c: a * x + b * x**3 + c * x**5, "with @"),
-            (lambda x, a, b, c: a * x + b * x @ x.mT @ x, "fifth power is missing"),
-            (lambda x, a, b, c: a * x + (b + c) * x @ x.mT @ x, "X Xᵀ once"),
-            (lambda x, a, b, c: quintic(x, 0, b, c), "first term is missing"),
-            (lambda x, a, b, c: a * x + (b * x @ x.mT + c * (x @ x.mT) ** 2) @ x, "squares each entry"),
-            (lambda x, a, b, c: quintic(x, 1, b, c), "a times X"),
-            (lambda x, a, b, c: a * x + b * x.mT @ x @ x, "shapes do not fit"),
-            (lambda x, a, b, c: x @ x.mT, "shape of x"),
+            (
+                lambda x, a, b, c: a * x + b * x**3 + c * x**5,
+                "that raises each entry to a power: the powers are matrix products, with @",
+            ),
+            (lambda x, a, b, c: a * x + b * x @ x.mT @ x, "the fifth power is missing: c (X Xᵀ)² X"),
+            (
+                lambda x, a, b, c: a * x + (b + c) * x @ x.mT @ x,
+                "the last term has X Xᵀ once: its square makes the fifth power",
+            ),
+            (lambda x, a, b, c: quintic(x, 0, b, c), "the first term is missing: a X"),
+            (
+                lambda x, a, b, c: a * x + (b * x @ x.mT + c * (x @ x.mT) ** 2) @ x,
+                "`gram**2` squares each entry: write gram @ gram",
+            ),
+            (lambda x, a, b, c: quintic(x, 1, b, c), "the first term is a times X"),
+            (
+                lambda x, a, b, c: a * x + b * x.mT @ x @ x + c * x.mT @ x @ x.mT @ x @ x,
+                "XᵀX is (m, m): from the left, X Xᵀ fits, which is (n, n)",
+            ),
+            (
+                _all_axes_turned_round,
+                "`.T` turns all axes round: with many matrices, `.mT` swaps the last two",
+            ),
+            (lambda x, a, b, c: quintic(x, a, c, b), "b and c have changed places: b goes with the third power"),
         ),
+        right="three products, and each singular value goes through the polynomial by itself",
         ours="bigmodel_lib.training.optimizers:quintic",
     ),
     Exercise(
@@ -367,21 +347,59 @@ def interval_of_mean(values):
 """,
         name="interval_of_mean",
         hints=(
-            "`values.std(ddof=1)` has n - 1 in its denominator.",
-            "`values.mean(), 2.776 * values.std(ddof=1) / np.sqrt(len(values))`",
+            "Two numbers come back. The first is easy. What does the formula ask for the second?",
+            "NumPy's `std` divides by n unless you tell it how many to take away: which argument does that?",
+            "`values.std(ddof=1)` is s; multiply it by 2.776 and divide by `np.sqrt(len(values))`.",
         ),
-        check=_check_paired,
-        answer=interval_of_mean,
-        another=(_another_interval,),
+        answer=_interval,
+        another=(_interval_by_sums, interval_of_mean),
+        inputs=_five_differences,
+        special=(("five equal values", np.full(5, 0.03)),),
+        gives=Gives(parts=("the mean", "the half-width")),
+        tolerance=Tolerance(relative=4e-4, absolute=1e-12),
         wrong=(
-            (lambda v: v.mean(), "two numbers were wanted"),
-            (lambda v: (np.median(v) + 1, 0.0), "mean of the differences"),
-            (lambda v: (v.mean(), 2.776 * v.std() / 5**0.5), "n - 1 below"),
-            (lambda v: (v.mean(), 2.776 * v.std(ddof=1)), "single seeds spread"),
-            (lambda v: (v.mean(), v.std(ddof=1) / 5**0.5), "Student's t, 2.776"),
-            (lambda v: (v.mean(), 1.96 * v.std(ddof=1) / 5**0.5), "for many values"),
-            (lambda v: (v.mean(), 2.776 * v.std(ddof=1) / 5), "square root of n"),
+            (lambda v: v.mean(), "return two numbers: the mean and the half-width"),
+            (
+                lambda v: (np.median(v), _interval(v)[1]),
+                "the first number is the mean of the differences: yours is their median",
+            ),
+            (
+                lambda v: (v.sum(), _interval(v)[1]),
+                "the first number is the mean of the differences: yours is their sum",
+            ),
+            (
+                lambda v: (v.mean(), 2.776 * v.std() / 5**0.5),
+                "the standard deviation of a few values has n − 1 below: `std(ddof=1)`",
+            ),
+            (
+                lambda v: (v.mean(), 2.776 * v.std(ddof=1)),
+                "that is how far single seeds spread: the mean of n is surer, by √n",
+            ),
+            (
+                lambda v: (v.mean(), v.std(ddof=1) / 5**0.5),
+                "that is the standard error: Student's t, 2.776 for five values, is missing",
+            ),
+            (
+                lambda v: (v.mean(), 1.96 * v.std(ddof=1) / 5**0.5),
+                "1.96 is for many values: with five, Student's t is 2.776",
+            ),
+            (lambda v: (v.mean(), 2.776 * v.std(ddof=1) / 5), "the square root of n is missing: s / √n"),
+            (
+                lambda v: (v.mean(), 2.776 * v.var(ddof=1) / 5**0.5),
+                "that is the variance: the standard deviation is its root",
+            ),
+            (lambda v: (v.mean(), 2 * _interval(v)[1]), "that is the whole width: the half-width goes to one side"),
+            (
+                lambda v: (v.mean(), 2.776 * v.std(ddof=1) / 4**0.5),
+                "n − 1 is for the standard deviation alone: the root below is that of n",
+            ),
+            (
+                lambda v: (v.mean() - _interval(v)[1], v.mean() + _interval(v)[1]),
+                "those are the two ends: the mean and the half-width were wanted",
+            ),
+            (lambda v: _interval(v)[::-1], "the mean comes first, then the half-width"),
         ),
+        right="an interval that does not hold 0 says: more than luck, for this text and size",
         ours="bigmodel_lib.measuring.intervals:interval_of_mean",
     ),
     Exercise(
@@ -394,10 +412,18 @@ def interval_of_mean(values):
         "questions. · **d** The one that was tested on the easier text.",
         stub="which = ...  # a letter, as text",
         name="which",
-        hints=("What does each of them know when it guesses?", "Could the encoder's loss be the length of a file?"),
-        check=_check_hidden,
+        hints=(
+            "What does each of them know when it guesses?",
+            "Could the encoder's loss be the length of a file?",
+            "The encoder sees what comes after the gap. Is its question the same as the causal model's?",
+        ),
         answer="c",
-        another=("C",),
-        wrong=(("a", "easier"), ("b", "nats for each target"), ("d", "the same held-out text"), (1, "from a to d")),
+        another=("C", "c)"),
+        wrong=(
+            ("a", "its loss is lower partly because its question is easier: it is told what comes after"),
+            ("b", "both are nats for each target; what differs is what the model was told before it had to answer"),
+            ("d", "both read the same held-out text"),
+        ),
+        right="the probabilities of hidden tokens given all others do not multiply to the probability of a text; those of next tokens do",
     ),
 ]

@@ -4,66 +4,18 @@ import math
 
 import numpy as np
 
-from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise, Gives, Wrong
 from bigmodel_lib.storyworld.tasks import masked_pair
 
 
-def _check_pull(attempt):
-    diagnose(number(attempt), -0.25, {
-        0.25: "the sign: the label is 1, so more z would lower the loss, and the derivative is negative",
-        0.75: "that is σ(z) itself: take the label away from it",
-        math.log(0.75): "that is ln σ(z), minus the loss: its derivative was asked for",
-        -math.log(0.75): "that is the loss: its derivative was asked for",
-        -0.1875: "that is −σ(1 − σ): the derivative of σ is divided by σ again, since the loss is −ln σ",
-        -1.0: "that pull would stay as strong however sure the model is: it weakens as σ(z) nears the label",
-    }, tolerance=0.006)  # fmt: skip
-    return "σ(z) − y = 0.75 − 1: the pull is the error itself, and it fades as the model becomes sure of the truth"
+def _given_and_wanted(rng):
+    """Two lists of ids, neither of them empty."""
+    n, m = rng.integers(1, 6, size=2)
+    ids = [int(token) for token in rng.integers(0, 30, size=n + m)]
+    return ids[:n], ids[n:]
 
 
-def _check_lstm(attempt):
-    diagnose(number(attempt), 402_561, {
-        402_561 + 512: "that counts a second bias for each gate, as PyTorch's layer has it: the source text's has one",
-        320_000 + (160 * 128 + 128) + 129: "an LSTM has four such maps, three gates and a candidate, not one",
-        320_000 + 4 * (32 * 128 + 128) + 129: "the gates read the hidden state too: 32 + 128 numbers go in",
-        320_000 + 4 * 160 * 128 + 129: "each of the four maps has a bias, too: 128 numbers",
-        320_000 + 82_432 + 128: "the last layer has a bias",
-        82_432 + 129: "the embedding is missing: one row of 32 numbers for each of 10,000 words",
-        320_000 + 82_432: "the last layer is missing: 128 numbers become one, with a bias",
-    }, tolerance=0.5)  # fmt: skip
-    return "10,000 · 32 + 4 · ((32 + 128) · 128 + 128) + 129: four fifths of it is the table of words"
-
-
-def _check_mask(attempt):
-    def given(a, b):
-        result = attempt(list(a), list(b))
-        try:
-            x, y = (list(map(int, part)) for part in result)
-        except (TypeError, ValueError):
-            raise Wrong(f"two lists, x and y, were wanted, yours gives {result!r}") from None
-        return x, y
-
-    for a, b in (([1, 2, 3], [4, 5]), ([7], [8, 9, 10]), ([5, 6], [7])):
-        x, y = given(a, b)
-        right_x, right_y = masked_pair(a, b)
-        whole = f"given {a}, wanted {b}:"
-        if x == [*a, *b]:
-            raise Wrong(f"{whole} x is one too long: nothing follows the last token, so it is no input")
-        if x != right_x:
-            raise Wrong(f"{whole} x should be {right_x}, all tokens but the last, yours is {x}")
-        if len(a) > 1 and y == [*a, *b][1:]:
-            raise Wrong(f"{whole} y asks for what was given, too: put −1 there, and the loss leaves it out")
-        if len(y) != len(x):
-            raise Wrong(f"{whole} x has {len(x)} numbers and y has {len(y)}: every input needs a target or a −1")
-        if y == [-1] * len(a) + b[1:]:
-            raise Wrong(f"{whole} y is one late: the last given token already has the first wanted one as its target")
-        if len(a) > 1 and y == [0] * (len(a) - 1) + b:
-            raise Wrong(f"{whole} 0 is a token: the sign for “nothing is wanted” is −1")
-        if y != right_y:
-            raise Wrong(f"{whole} y should be {right_y}, yours is {y}")
-    return "the model reads everything and is judged on what is wanted alone"
-
-
-def _mask_loop(given, wanted):
+def _pair_by_loop(given, wanted):
     tokens = list(given) + list(wanted)
     x, y = [], []
     for place in range(len(tokens) - 1):
@@ -72,52 +24,31 @@ def _mask_loop(given, wanted):
     return x, y
 
 
-def _check_lora_count(attempt):
-    diagnose(number(attempt), 1_280, {
-        65_536: "that is the whole matrix: LoRA leaves it as it is and adds two thin ones",
-        1_024: "each thin matrix has its own shape: A is 128 × 2, B is 2 × 512",
-        256: "that is A alone: B has 2 × 512 more",
-        # B alone is 1,024 as well
-        640: "that is rank 1: at rank 2 both have twice as many",
-        2_560: "that is rank 4: A has two columns and B two rows",
-        66_816: "the matrix itself does not learn: count A and B only",
-    }, tolerance=0.5)  # fmt: skip
-    return "2 · (128 + 512): a fiftieth of the matrix, and it grows with the sum of its sides, not with their product"
+def _pair_by_numpy(given, wanted):
+    tokens = np.array([*given, *wanted])
+    targets = np.where(np.arange(len(tokens)) < len(given), -1, tokens)
+    return tokens[:-1], targets[1:]
 
 
-def _check_f1(attempt):
-    def at(confusion):
-        return number_given(attempt(np.array(confusion)))
-
-    lopsided = [[8, 2], [6, 4]]
-    right = _f1(np.array(lopsided))
-    diagnose(at(lopsided), right, {
-        0.6: "that is the accuracy: macro-F1 gives every label the same say, however rare it is",
-        2 / 3: "that is the F1 of the first label alone: take the mean over the labels",
-        0.5 * (8 / 14 + 4 / 6): "that is the mean precision: recall is missing",
-        _weighted(np.array(lopsided)): "you weigh the labels by how often they are: macro means all alike",
-    })  # fmt: skip
-    try:
-        silent = at([[10, 0], [10, 0]])
-    except ZeroDivisionError:
-        silent = math.nan
-    if not close(silent, 1 / 3):
-        raise Wrong("a label that is never said right has F1 0, also where nothing is divided by nothing")
-    for seed in range(4):
-        confusion = np.random.default_rng(seed).integers(0, 9, size=(3, 3)) + np.eye(3, dtype=int)
-        if not close(at(confusion), _f1(confusion)):
-            raise Wrong(f"for {confusion.tolist()} {_f1(confusion):.4f} was wanted, yours gives {at(confusion):.4f}")
-    return "a rare label counts as much as a common one, so ignoring it costs"
+def _pair_one_late(given, wanted):
+    return [*given, *wanted][:-1], [-1] * len(given) + wanted[1:]
 
 
-def _f1(confusion):
-    hits = np.diag(confusion)
-    return float(np.mean([2 * h / (r + c) if r + c else 0.0 for h, r, c in
-                          zip(hits, confusion.sum(axis=1), confusion.sum(axis=0), strict=True)]))  # fmt: skip
+def _say_y_is_late(inputs, given, wanted):
+    tokens, y = inputs
+    return f"given {tokens}, wanted {y}: y is one late: the last given token already has the first wanted one, {y[0]}, as its target"
 
 
-def _weighted(confusion):
-    return float(sum(_f1_of(confusion, i) * confusion[i].sum() for i in range(len(confusion))) / confusion.sum())
+def _confusion(rng):
+    """Counts of true and said labels, some of them rare, never said, or in no text at all."""
+    n_labels = rng.integers(2, 6)
+    counts = rng.integers(0, rng.choice([3, 10]), size=(n_labels, n_labels)) + np.eye(n_labels, dtype=int)
+    if rng.random() < 0.3:
+        counts[:, rng.integers(n_labels)] = 0
+    if rng.random() < 0.3:
+        counts[rng.integers(n_labels)] = 0
+    counts[0, 1] += 1  # one text at least
+    return (counts,)
 
 
 def _f1_of(confusion, i):
@@ -125,7 +56,16 @@ def _f1_of(confusion, i):
     return 2 * confusion[i, i] / both if both else 0.0
 
 
-def _f1_by_parts(confusion):
+def _macro_f1(confusion):
+    return float(np.mean([_f1_of(confusion, i) for i in range(len(confusion))]))
+
+
+def _macro_f1_by_arrays(confusion):
+    both = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return np.divide(2.0 * np.diag(confusion), both, out=np.zeros(len(both)), where=both > 0).mean()
+
+
+def _macro_f1_by_parts(confusion):
     found = []
     for i in range(len(confusion)):
         hits, said, true = confusion[i][i], sum(row[i] for row in confusion), sum(confusion[i])
@@ -134,8 +74,41 @@ def _f1_by_parts(confusion):
     return float(sum(found) / len(found))
 
 
-def _mean_of_precision(confusion):
+def _weighted(confusion):
+    return float(sum(_f1_of(confusion, i) * confusion[i].sum() for i in range(len(confusion))) / confusion.sum())
+
+
+def _mean_precision(confusion):
     return float(np.mean(np.diag(confusion) / np.maximum(confusion.sum(axis=0), 1)))
+
+
+def _mean_recall(confusion):
+    return float(np.mean(np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)))
+
+
+def _f1_of_the_means(confusion):
+    precision, recall = _mean_precision(confusion), _mean_recall(confusion)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _without_the_silent(confusion):
+    found = [_f1_of(confusion, i) for i in range(len(confusion)) if confusion[i, i]]
+    return float(np.mean(found)) if found else 0.0
+
+
+def _without_the_absent(confusion):
+    found = [_f1_of(confusion, i) for i in range(len(confusion)) if confusion[i].sum()]
+    return float(np.mean(found)) if found else 0.0
+
+
+def _nothing_by_nothing(confusion):
+    both = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return np.mean(2 * np.diag(confusion) / both)
+
+
+def _nothing_by_nothing_in_parts(confusion):
+    precision, recall = np.diag(confusion) / confusion.sum(axis=0), np.diag(confusion) / confusion.sum(axis=1)
+    return np.mean(2 * precision * recall / (precision + recall))
 
 
 def _two_judges(seed):
@@ -146,14 +119,17 @@ def _two_judges(seed):
 def _check_reverse(attempt):
     for seed in range(5):
         first, second = _two_judges(seed)
+        chosen = attempt(first, second)
         try:
-            rows = [int(row) for row in np.asarray(attempt(first, second)).reshape(-1)]
+            rows = [int(row) for row in np.asarray(chosen).reshape(-1)]
         except (TypeError, ValueError):
             raise Wrong("a list of row numbers was wanted") from None
+        if np.asarray(chosen).dtype == bool:
+            raise Wrong("True and False came back: `np.flatnonzero` makes row numbers of them")
         if len(rows) != 50:
             raise Wrong(f"50 rows were wanted, yours has {len(rows)}")
         if len(set(rows)) < 50:
-            raise Wrong("a row stands in it twice: a test split takes each text once")
+            raise Wrong("a row is in it twice: a test split takes each text once")
         if min(rows) < 0 or max(rows) >= 400:
             raise Wrong("there are rows from 0 to 399")
         a, b = first[rows].mean(), second[rows].mean()
@@ -173,13 +149,8 @@ def _reverse_sorted(first_right, second_right):
     return sorted(range(len(first_right)), key=lambda i: int(first_right[i]) - int(second_right[i]))[:50]
 
 
-def _check_pairs(attempt):
-    choose_letter(attempt, "b", {
-        "a": "the wide intervals are of how hard a split is, which both rivals share: the pairs take that away",
-        "c": "ten splits are enough if the difference is about the same in each of them",
-        "d": "the mean of the differences is the difference of the means: what differs is how sure one can be of it",
-    })  # fmt: skip
-    return "a hard split is hard for both, and in the differences that cancels; where it is not, pairs gain nothing"
+def _reverse_by_argsort(first_right, second_right):
+    return np.argsort(first_right.astype(int) - second_right, kind="stable")[:50]
 
 
 EXERCISES = [
@@ -195,19 +166,23 @@ $-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training moves $z$ agains
         stub="pull = ...  # a number",
         name="pull",
         hints=(
-            "The chain rule: the derivative of −ln σ with respect to σ, times that of σ with respect to z.",
-            "σ' = σ (1 − σ): what is left of −σ'/σ?",
+            "Two functions are applied one after the other, ln and σ. Which rule gives the slope of such a chain?",
+            "The derivative of −ln σ with respect to σ, times that of σ with respect to z, which is σ (1 − σ).",
+            "−1/σ · σ (1 − σ): what is left after cancelling, with σ = 3/4?",
         ),
-        check=_check_pull,
         answer=-0.25,
-        another=(-1 / 4,),
+        another=(-1 / 4, 0.75 - 1),
+        tolerance=0.006,
         wrong=(
-            (0.25, "the sign"),
-            (0.75, "σ(z) itself"),
-            (-0.1875, "divided by σ"),
-            (math.log(4 / 3), "that is the loss"),
-            ("x", "a number was wanted"),
-        ),  # fmt: skip
+            (0.25, "the sign: the label is 1, so more z would lower the loss, and the derivative is negative"),
+            (0.75, "that is σ(z) itself: take the label away from it"),
+            (math.log(0.75), "that is ln σ(z), minus the loss: its derivative was asked for"),
+            (-math.log(0.75), "that is the loss: its derivative was asked for"),
+            (-0.1875, "that is −σ(1 − σ): the derivative of σ is divided by σ again, since the loss is −ln σ"),
+            (-1.0, "that pull would stay as strong however sure the model is: it weakens as σ(z) nears the label"),
+            (-4 / 3, "that is −1/σ, the slope of −ln σ by σ: σ itself changes with z"),
+        ),
+        right="σ(z) − y = 0.75 − 1: the pull is the error itself, and it fades as the model becomes sure of the truth",
     ),
     Exercise(
         id="07-lstm",
@@ -220,17 +195,28 @@ word (three gates and a candidate), each an affine map, with bias, of the word's
 """,
         stub="parameters = ...  # a whole number",
         name="parameters",
-        hints=("Embedding: rows times width. Dense: 128 weights and a bias.", "LSTM: 4 · ((32 + 128) · 128 + 128)."),
-        check=_check_lstm,
+        hints=(
+            "Three layers, counted one by one. Which of them have a bias?",
+            "Embedding: rows times width. Dense: 128 weights and a bias. What goes into each of the LSTM's four maps, and what comes out?",
+            "LSTM: 4 · ((32 + 128) · 128 + 128).",
+        ),
         answer=402_561,
-        another=(402_561.0,),
+        another=(402_561.0, 10_000 * 32 + 4 * ((32 + 128) * 128 + 128) + 129),
+        tolerance=0.5,
         wrong=(
-            (403_073, "second bias"),
-            (340_737, "four such maps"),
-            (82_561, "embedding is missing"),
-            (402_560, "has a bias"),
-            (402_049, "each of the four maps has a bias"),
-        ),  # fmt: skip
+            (403_073, "that counts a second bias for each gate, as PyTorch's layer has it: the source text's has one"),
+            (320_000 + (160 * 128 + 128) + 129, "an LSTM has four such maps, three gates and a candidate, not one"),
+            (
+                320_000 + 3 * (160 * 128 + 128) + 129,
+                "an LSTM has four such maps: the candidate counts, beside the three gates",
+            ),
+            (320_000 + 4 * (32 * 128 + 128) + 129, "the gates read the hidden state too: 32 + 128 numbers go in"),
+            (320_000 + 4 * 160 * 128 + 129, "each of the four maps has a bias, too: 128 numbers"),
+            (320_000 + 82_432 + 128, "the last layer has a bias"),
+            (82_432 + 129, "the embedding is missing: one row of 32 numbers for each of 10,000 words"),
+            (320_000 + 82_432, "the last layer is missing: 128 numbers become one, with a bias"),
+        ),
+        right="10,000 · 32 + 4 · ((32 + 128) · 128 + 128) + 129: four fifths of it is the table of words",
     ),
     Exercise(
         id="07-reverse",
@@ -250,17 +236,19 @@ def reversing_rows(first_right, second_right):
         name="reversing_rows",
         hints=(
             "Which texts speak for the second classifier, and against the first?",
+            "Which rows are they? `second_right & ~first_right` marks them. Are there always 50?",
             "`np.flatnonzero(second_right & ~first_right)`; if those are fewer than 50, fill up with texts on which both agree.",
         ),
         check=_check_reverse,
         answer=_reverse,
-        another=(_reverse_sorted,),
+        another=(_reverse_sorted, _reverse_by_argsort),
         wrong=(
             (lambda a, b: np.arange(50), "the first classifier still wins"),
             (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
-            (lambda a, b: np.repeat(np.flatnonzero(b & ~a)[:25], 2), "stands in it twice"),
+            (lambda a, b: np.repeat(np.flatnonzero(b & ~a)[:25], 2), "is in it twice"),
             (lambda a, b: np.flatnonzero(a & b)[:50], "the two are equal"),
             (lambda a, b: np.arange(50) + 400, "rows from 0 to 399"),
+            (lambda a, b: b & ~a, "makes row numbers of them"),
         ),
     ),
     Exercise(
@@ -278,11 +266,19 @@ interval of differences; (d) the mean of the differences is not the difference o
         hints=(
             "What makes A's accuracy differ from split to split?",
             "If a split happens to hold hard texts, who suffers?",
+            "Both lose on the same splits. What of that is left in A − B?",
         ),
-        check=_check_pairs,
         answer="b",
-        another=("(b)",),
-        wrong=(("a", "both rivals share"), ("c", "are enough"), ("d", "how sure"), ("e", "one letter")),
+        another=("(b)", "B"),
+        wrong=(
+            ("a", "the wide intervals are of how hard a split is, which both rivals share: the pairs take that away"),
+            ("c", "ten splits are enough if the difference is about the same in each of them"),
+            (
+                "d",
+                "the mean of the differences is the difference of the means: what differs is how sure one can be of it",
+            ),
+        ),
+        right="a hard split is hard for both, and in the differences that cancels; where it is not, pairs gain nothing",
     ),
     Exercise(
         id="07-f1",
@@ -302,19 +298,51 @@ def macro_f1(confusion):
 """,
         name="macro_f1",
         hints=(
-            "The right ones stand on the diagonal; a row's sum is how many truly have a label, a column's sum how often it was said.",
-            "F₁ = 2 · diagonal / (row sum + column sum), and 0 where that sum is 0.",
+            "For one label: which cells of the table hold the texts that have it, and which those that were said to have it?",
+            "The right ones are on the diagonal; a row's sum is how many truly have a label, a column's sum how often it was said. "
+            "What if such a sum is 0?",
+            "F₁ = 2 · diagonal / (row sum + column sum), and 0 where that sum is 0; then the mean over all labels.",
         ),
-        check=_check_f1,
-        answer=_f1,
-        another=(_f1_by_parts,),
+        answer=_macro_f1,
+        another=(_macro_f1_by_parts, _macro_f1_by_arrays),
+        inputs=_confusion,
+        special=(
+            ("a label that is never said", np.array([[10, 0], [10, 0]])),
+            ("a label that occurs nowhere", np.array([[3, 1, 0], [1, 4, 0], [0, 0, 0]])),
+            ("nothing right at all", np.array([[0, 2], [3, 0]])),
+        ),
+        partial=(
+            (
+                _nothing_by_nothing,
+                "where nothing is 0 it comes out right; a label that occurs nowhere divides 0 by 0: it counts with F1 0",
+            ),
+            (
+                _nothing_by_nothing_in_parts,
+                "where nothing is 0 it comes out right; a label that is never right divides 0 by 0: it counts with F1 0",
+            ),
+        ),
         wrong=(
-            (lambda c: float(np.trace(c) / c.sum()), "that is the accuracy"),
-            (lambda c: _f1_of(c, 0), "first label alone"),
-            (_mean_of_precision, "mean precision"),
-            (lambda c: float(np.mean([_f1_of(c, i) for i in range(len(c)) if c[i, i]])), "F1 0"),
-            (lambda c: "0.6", "a number was wanted"),
+            (
+                lambda c: float(np.trace(c) / c.sum()),
+                "that is the accuracy: macro-F1 gives every label the same say, however rare it is",
+            ),
+            (lambda c: _f1_of(c, 0), "that is the F1 of the first label alone: take the mean over the labels"),
+            (
+                lambda c: float(sum(_f1_of(c, i) for i in range(len(c)))),
+                "that is the sum over the labels: divide by how many there are",
+            ),
+            (lambda c: 100 * _macro_f1(c), "a number from 0 to 1 was wanted, yours is in per cent"),
+            (_mean_precision, "that is the mean precision: recall is missing"),
+            (_mean_recall, "that is the mean recall: precision is missing"),
+            (
+                _f1_of_the_means,
+                "that is one F1 of the mean precision and recall: make an F1 for each label, then the mean",
+            ),
+            (_weighted, "you weigh the labels by how often they are: macro means all alike"),
+            (_without_the_silent, "a label that is never right counts too, with its F1 of 0: don't leave it out"),
+            (_without_the_absent, "a label that occurs nowhere counts too, with its F1 of 0: don't leave it out"),
         ),
+        right="a rare label counts as much as a common one, so ignoring it costs",
     ),
     Exercise(
         id="07-lora",
@@ -326,17 +354,23 @@ On paper: a matrix of 128 × 512 numbers gets a LoRA of rank 2. How many numbers
 """,
         stub="thin = ...  # a whole number",
         name="thin",
-        hints=("A is (in, r), B is (r, out).", "128 · 2 + 2 · 512."),
-        check=_check_lora_count,
+        hints=(
+            "The matrix itself doesn't learn. What does?",
+            "LoRA adds a product A B of the matrix's shape. With rank 2, what shapes do A and B have?",
+            "A is (128, 2) and B is (2, 512): count both.",
+        ),
         answer=1_280,
-        another=(1280.0,),
+        another=(1280.0, 2 * (128 + 512)),
+        tolerance=0.5,
         wrong=(
-            (65_536, "the whole matrix"),
-            (256, "A alone"),
-            (640, "rank 1"),
-            (66_816, "does not learn"),
-            (2_560, "rank 4"),
-        ),  # fmt: skip
+            (65_536, "that is the whole matrix: LoRA leaves it as it is and adds two thin ones"),
+            (1_024, "each thin matrix has its own shape: A is 128 × 2, B is 2 × 512"),
+            (256, "that is A alone: B has 2 × 512 more"),
+            (640, "that is rank 1: at rank 2 both have twice as many"),
+            (2_560, "that is rank 4: A has two columns and B two rows"),
+            (66_816, "the matrix itself does not learn: count A and B only"),
+        ),
+        right="2 · (128 + 512): a fiftieth of the matrix, and it grows with the sum of its sides, not with their product",
     ),
     Exercise(
         id="07-mask",
@@ -355,20 +389,55 @@ def masked_pair(given, wanted):
 """,
         name="masked_pair",
         hints=(
-            "Write both in one row, shift by one, and ask for each target: was it given?",
-            "The targets of the first n − 1 places were given; from the last given token on they are wanted.",
+            "Write both in one row, and below it what follows each token. Which of these targets were given?",
+            "x and y have the same length, n + m − 1. How many of the targets in y were given: n, or one fewer?",
+            "The targets of the first n − 1 places were given, so −1 is there; from the last given token on they are wanted.",
         ),
-        check=_check_mask,
         answer=masked_pair,
-        another=(_mask_loop,),
-        wrong=(
-            (lambda a, b: (a + b, [-1] * len(a) + b), "one too long"),
-            (lambda a, b: ((a + b)[:-1], (a + b)[1:]), "what was given, too"),
-            (lambda a, b: ((a + b)[:-1], [-1] * len(a) + b[1:]), "one late"),
-            (lambda a, b: ((a + b)[:-1], [0] * (len(a) - 1) + b), "0 is a token"),
-            (lambda a, b: ((a + b)[:-1], b), "every input needs a target"),
-            (lambda a, b: ((a + b)[1:], [-1] * (len(a) - 1) + b), "all tokens but the last"),
+        another=(_pair_by_loop, _pair_by_numpy),
+        inputs=_given_and_wanted,
+        special=(("one given token", [7], [8, 9, 10]), ("one wanted token", [5, 6], [7])),
+        gives=Gives(parts=("x", "y"), integer=True),
+        partial=(
+            (
+                lambda a, b: ([*a, *b][:-1], [*a, *b][1:]),
+                "x is right; y asks for what was given, too: put −1 there, and the loss leaves it out",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [0] * (len(a) - 1) + b),
+                "x is right; in y, 0 is a token: the sign for “nothing is wanted” is −1",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [-100] * (len(a) - 1) + b),
+                "x is right; in y, −100 is PyTorch's sign for “nothing is wanted”: here it is −1",
+            ),
+            (_pair_one_late, _say_y_is_late),
         ),
+        wrong=(
+            (
+                lambda a, b: ([*a, *b], [-1] * len(a) + b),
+                "x is one too long: nothing follows the last token, so it is no input",
+            ),
+            (
+                lambda a, b: ([*a, *b], [-1] * (len(a) - 1) + b),
+                "x is one too long: nothing follows the last token, so it is no input for any target",
+            ),
+            (lambda a, b: ([*a, *b][:-1], b), "every input needs a target or a −1: y is shorter than x"),
+            (
+                lambda a, b: ([*a, *b][1:], [-1] * (len(a) - 1) + b),
+                "x is all tokens but the last; yours are all but the first",
+            ),
+            (lambda a, b: masked_pair(a, b)[::-1], "x and y have changed places"),
+            (
+                lambda a, b: (a, b),
+                "x holds the wanted tokens too, but the last: the model reads what it has said so far",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [-1] * (len(a) + len(b) - 1)),
+                "nothing at all is wanted in yours: y is −1 everywhere",
+            ),
+        ),
+        right="the model reads everything and is judged on what is wanted alone",
         ours="bigmodel_lib.storyworld.tasks:masked_pair",
     ),
 ]

@@ -3,10 +3,101 @@
 import math
 
 import numpy as np
+import torch
 
-from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, close, diagnose, number
+from bigmodel_lib.exercises.engine import Exercise, Wrong
 from bigmodel_lib.interpretability.maps import rollout
 from bigmodel_lib.interpretability.scores import Case, share_of_hits
+
+# 09-rollout
+
+
+def _maps(rng):
+    """The maps of a decoder, or (one in four) of an encoder: (L, H, T, T), rows sum to 1."""
+    shape = rng.integers((1, 1, 1), (5, 4, 6))
+    scores = torch.from_numpy(rng.normal(size=(*shape, shape[-1]))).float()
+    if rng.random() < 0.75:
+        scores = scores.masked_fill(torch.ones(*scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
+    return (scores.softmax(dim=-1),)
+
+
+def _half(maps):
+    """A / 2 + I / 2 of each layer."""
+    return (maps.mean(dim=1) + torch.eye(maps.shape[-1])) / 2
+
+
+def _product(layers, turned=False):
+    """The products of the first 1, 2, … layers."""
+    joint, after = torch.eye(layers.shape[-1]), []
+    for layer in layers:
+        joint = joint @ layer if turned else layer @ joint
+        after.append(joint)
+    return torch.stack(after)
+
+
+def _another_rollout(maps):
+    found = []
+    for depth in range(1, len(maps) + 1):
+        steps = [0.5 * layer.sum(dim=-3) / layer.shape[-3] + 0.5 * torch.eye(layer.shape[-1]) for layer in maps[:depth]]
+        total = steps[0]
+        for step in steps[1:]:
+            total = torch.einsum("...ij,...jk->...ik", step, total)
+        found.append(total)
+    return torch.stack(found)
+
+
+def _rollout_by_paths(maps):
+    steps = 0.5 * maps.mean(dim=1) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
+    return torch.stack(
+        [steps[0] if n == 1 else torch.linalg.multi_dot([*steps[:n].flip(0)]) for n in range(1, len(maps) + 1)]
+    )
+
+
+def _rollout_from_the_identity(maps):
+    return torch.cat([torch.eye(maps.shape[-1], dtype=maps.dtype)[None], rollout(maps)])
+
+
+def _rollout_without_layer_0(maps):
+    return _rollout_from_the_identity(maps[1:]) if len(maps) > 1 else torch.eye(maps.shape[-1], dtype=maps.dtype)[None]
+
+
+def _rollout_normalised(maps):
+    product = _product(maps.mean(dim=1) + torch.eye(maps.shape[-1], dtype=maps.dtype))
+    return product / product.amax(dim=-1, keepdim=True)
+
+
+# 09-hits
+
+
+def _tops_and_cases(rng):
+    """Places pointed at, and cases whose support has no token, one or several."""
+    n_cases = rng.integers(1, 7)
+    cases = []
+    for _ in range(n_cases):
+        words = [str(word) for word in rng.choice(["Ben", "cup", "hall", "Mei", "saw"], size=5)]
+        support = frozenset(int(place) for place in rng.choice(5, size=rng.integers(0, 4), replace=False))
+        cases.append(Case(words, str(rng.choice(words)), support, 5))
+    tops = [
+        int(rng.choice(sorted(c.support))) if c.support and rng.random() < 0.5 else int(rng.integers(5)) for c in cases
+    ]
+    return (np.array(tops) if rng.random() < 0.3 else tops), cases
+
+
+def _hits_by_sets(tops, cases):
+    return np.array([len({int(top)} & case.support) for top, case in zip(tops, cases, strict=True)])
+
+
+def _hits_by_loop(tops, cases):
+    found = np.zeros(len(cases))
+    for i, case in enumerate(cases):
+        if any(place == tops[i] for place in case.support):
+            found[i] = 1
+    return found
+
+
+def _marked(hit):
+    """An attempt that asks `hit(top, case)` of each case."""
+    return lambda tops, cases: np.array([float(hit(int(top), case)) for top, case in zip(tops, cases, strict=True)])
 
 
 def _check_read(attempt):
@@ -22,185 +113,6 @@ def _check_read(attempt):
     if word != "it":
         raise Wrong(f"one of the five tokens was wanted, {attempt!r} was given")
     return "rows look, columns are looked at: down the column of “lamp” the largest weight is 0.7, in the row of “it”"
-
-
-def _check_induction(attempt):
-    diagnose(number(attempt), 2, {
-        1: "that is the earlier copy of this token: an induction head looks one further, at what followed it",
-        0: "that is the token before the earlier copy: what came *after* it helps to guess what comes next",
-        10: "that is the token before this one: a previous-token head looks there",
-        11: "that is the token itself",
-        3: "that is two after the earlier copy: one after it is meant",
-        6: "that followed “Ben”: the head stands at “Anna”",
-    })  # fmt: skip
-    return "“Anna” stood at place 1, and “saw” followed it, at place 2: the head looks there and guesses “saw” again"
-
-
-def _half(maps):
-    """A / 2 + I / 2 of each layer."""
-    import torch
-
-    return (maps.mean(dim=1) + torch.eye(maps.shape[-1])) / 2
-
-
-def _product(layers, turned=False):
-    """The products of the first 1, 2, … layers."""
-    import torch
-
-    joint, after = torch.eye(layers.shape[-1]), []
-    for layer in layers:
-        joint = joint @ layer if turned else layer @ joint
-        after.append(joint)
-    return torch.stack(after)
-
-
-def _check_rollout(attempt):
-    import torch
-
-    def attempt_on(maps):
-        try:
-            given = attempt(maps)
-        except RuntimeError as error:
-            raise Wrong(f"the shapes do not fit ({error}): average over the heads first, which leaves (T, T)") from None
-        if not torch.is_tensor(given):
-            raise Wrong(
-                f"a tensor (L, T, T) was wanted, yours gives {type(given).__name__}: torch.stack makes one of a list"
-            )
-        return given
-
-    maps = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)).softmax(dim=-1).tril()
-    maps = maps / maps.sum(dim=-1, keepdim=True)
-    given, wanted, mean, eye = attempt_on(maps), rollout(maps), maps.mean(dim=1), torch.eye(4)
-    if given.shape == (4, 4):
-        raise Wrong("yours gives one (4, 4), the last: keep R after every layer, as (3, 4, 4)")
-    if given.shape == (4, 4, 4):
-        raise Wrong("four came back for three layers: R_0 = I is where it begins, give R_1, R_2 and R_3")
-    if given.shape != wanted.shape:
-        raise Wrong(f"(3, 4, 4) was wanted for maps of (3, 2, 4, 4), yours gives {tuple(given.shape)}")
-
-    mistakes = [
-        (_product(mean), "the residual is missing: half of each token stays where it is, A / 2 + I / 2"),
-        (
-            _product((mean + eye) / 2, turned=True),
-            "the product runs the wrong way: the new layer stands left, (A / 2 + I / 2) R",
-        ),
-        (_product((mean.mT + eye) / 2), "the maps are transposed: rows look, and must sum to 1"),
-        ((mean + eye) / 2, "there is no product: each layer looks at what the layers below have mixed already"),
-        (_product(mean + eye), "A + I has rows that sum to 2: take half of each"),
-        (_product((maps[:, 0] + eye) / 2), "that is head 0 alone: average over all heads"),
-        (
-            torch.cat([eye[None], _product((mean + eye)[1:] / 2)]),
-            "layer 0 is left out: after it R_1 = (A_0 / 2 + I / 2) R_0, the first that you give back",
-        ),
-    ]
-    for mistake, words in mistakes:
-        if close(given, mistake, 1e-5):
-            raise Wrong(words)
-    if close(given, rollout(2 * maps), 1e-5):
-        raise Wrong("the heads are added up, not averaged: use mean")
-    if not close(given, wanted, 1e-5):
-        rows = ([round(float(share), 3) for share in after[0, 1]] for after in (wanted, given))
-        raise Wrong("row 1 after the first layer should be {}, yours is {}".format(*rows))
-    return "the same as adding up every path from token to token, one by one"
-
-
-def _rollout_from_the_identity(maps):
-    import torch
-
-    return torch.cat([torch.eye(maps.shape[-1])[None], rollout(maps)])
-
-
-def _rollout_without_layer_0(maps):
-    return _rollout_from_the_identity(maps[1:])
-
-
-def _another_rollout(maps):
-    import torch
-
-    found = []
-    for depth in range(1, len(maps) + 1):
-        steps = [0.5 * layer.sum(dim=-3) / layer.shape[-3] + 0.5 * torch.eye(layer.shape[-1]) for layer in maps[:depth]]
-        total = steps[0]
-        for step in steps[1:]:
-            total = torch.einsum("...ij,...jk->...ik", step, total)
-        found.append(total)
-    return torch.stack(found)
-
-
-CASES = [
-    Case(["In", "hall", "lay", "cup", "."], "hall", frozenset({1, 3}), 5),
-    Case(["rooms", "attic", "attic", "Mei", "."], "attic", frozenset({2}), 5),
-    Case(["Tom", "saw", "a", "cup", "."], "hall", frozenset(), 5),
-    Case(["Ben", "had", "a", "cup", "."], "cup", frozenset({0}), 5),
-]
-TOPS = [3, 1, 0, 0]
-
-
-def _check_hits(attempt):
-    try:
-        given = attempt(TOPS, CASES)
-    except (ValueError, IndexError, StopIteration) as error:
-        raise Wrong(
-            f"it stopped with {type(error).__name__} ({error}): a support may be empty, so take no token out of it; ask "
-            "whether the place is *in* it"
-        ) from None
-    try:
-        given = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        raise Wrong(f"a list of 0 and 1 was wanted, yours gives {given!r}") from None
-    if given.shape == ():
-        raise Wrong(f"one number came back, {given:g}: give 0 or 1 for each case, their mean comes later")
-    if given.shape != (4,):
-        raise Wrong(f"four cases were given, {given.shape} came back: one number for each")
-    mistakes = [
-        ([0, 1, 1, 0], "yours is 1 where the top token is *not* in the support"),
-        ([2, 1, 0, 1], "that counts the tokens of the support: was one of them pointed at?"),
-        ([0.5, 0, 0, 1], "a hit counts 1, however many tokens carry the answer"),
-        ([1, 1, 1, 1], "a case without support cannot be hit, and place 1 is not in {2}"),
-        ([1, 0, 0, 0], "place 0 is a place like any other: `if top` takes it for nothing"),
-        ([3, 1, 0, 0], "those are the places: is each one in its case's support?"),
-        ([0, 0, 0, 1], "you compare with the first place of the support: any of them is a hit"),
-        ([0, 1, 0, 0], "you compare the word with the answer: ask whether its *place* is in the support, which holds "
-                       "other words, too, and not every place of the answer"),
-    ]  # fmt: skip
-    for mistake, words in mistakes:
-        if close(given, mistake):
-            raise Wrong(words)
-    if not close(given, [1, 0, 0, 1]):
-        raise Wrong(f"for the tops {TOPS} and supports {[set(c.support) for c in CASES]} it should be [1, 0, 0, 1]")
-    return "the mean of these is how often the method is right"
-
-
-def _check_backup(attempt):
-    if close(number(attempt), 0.7):  # ln 2 to one digit
-        attempt = math.log(2)
-    diagnose(number(attempt), math.log(2) - math.log1p(math.exp(-8)), {
-        math.log1p(math.exp(-4)) - math.log1p(math.exp(-8)): "that is without one head: a lead of 4 is left",
-        2 * (math.log1p(math.exp(-4)) - math.log1p(math.exp(-8))): "effects of single heads do not add up: go back to the lead",
-        math.log1p(math.exp(-4)): "that is the cost with a lead of 4, without one head",
-        8.0: "that is the lead in logits: the cost is minus the logarithm of a probability",
-        1.0: "with a lead of 0 two words have the same probability: what does a fair coin cost, in nats?",
-        0.5: "that is the probability that is left: the cost is minus its logarithm",
-    }, tolerance=0.006)  # fmt: skip
-    return "forty times the effect of one, 0.018: once the lead is large, losing half of it is hardly felt"
-
-
-def _check_sharp(attempt):
-    choose_letter(attempt, "c", {
-        "a": "it looks only there; whether anything of what it finds is written, and read, a map does not say",
-        "b": "a map of weights can be right about where a head looks: the mistake is to read more out of it",
-        "d": "one text may be luck; but no number of texts turns a look into a use",
-    })  # fmt: skip
-    return "looking, writing and being read are three things, and the map shows the first"
-
-
-def _check_test(attempt):
-    choose_letter(attempt, "b", {
-        "a": "the look is what you start from: it needs a test, it is none",
-        "c": "c shows that something broke, perhaps for other reasons; only b says which answer must come out instead",
-        "d": "a right answer can be had for other reasons: the same place may be said twice, or be guessed",
-    })  # fmt: skip
-    return "one word is changed, the truth changes with it, and the answer has to follow"
 
 
 EXERCISES = [
@@ -223,10 +135,14 @@ On paper. A map of five tokens, rows look at columns:
 Which token looks most at “lamp”?""",
         stub="looks_most_at_lamp = ...  # a word, as text",
         name="looks_most_at_lamp",
-        hints=("Who is looked at stands on top.", "Go down the column “lamp” to its largest number."),
+        hints=(
+            "Does “looks at” go along the rows or along the columns?",
+            "Whoever is looked at is named on top. Whose number in that column is largest?",
+            "Go down the column “lamp” to its largest number, 0.7, and read the name of its row.",
+        ),
         check=_check_read,
         answer="it",
-        another=(" It.",),
+        another=(" It.", "“it”"),
         wrong=(
             ("the", "the row of “lamp”"),
             ("lamp", "gives itself 0.1"),
@@ -245,19 +161,23 @@ Which token looks most at “lamp”?""",
 At which place does it look?""",
         stub="looked_at = ...  # a place, 0 to 11",
         name="looked_at",
-        hints=("Where was this token before?", "What came right after it there is the guess for what comes now."),
-        check=_check_induction,
-        answer=2,
-        another=(2.0,),
-        wrong=(
-            (1, "one further"),
-            (0, "*after* it"),
-            (10, "previous-token head"),
-            (11, "the token itself"),
-            (3, "two after"),
-            (6, "followed “Ben”"),
-            (8, "too large"),
+        hints=(
+            "Where was this token before?",
+            "The head wants to know what comes next. Which token tells it, the earlier copy or one of its neighbours?",
+            "“Anna” was at place 1. What came right after it there is the guess for what comes now.",
         ),
+        answer=2,
+        another=(2.0, np.int64(2)),
+        wrong=(
+            (1, "that is the earlier copy of this token: an induction head looks one further, at what followed it"),
+            (0, "that is the token before the earlier copy: what came *after* it helps to guess what comes next"),
+            (10, "that is the token before this one: a previous-token head looks there"),
+            (11, "that is the token itself"),
+            (3, "that is two after the earlier copy: one after it is meant"),
+            (6, "that followed “Ben”: the head is at “Anna”"),
+            (12, "that place is not written yet: the head looks back"),
+        ),
+        right="“Anna” stood at place 1, and “saw” followed it, at place 2: the head looks there and guesses “saw” again",
     ),
     Exercise(
         id="09-rollout",
@@ -274,29 +194,49 @@ def rollout(maps):
 """,
         name="rollout",
         hints=(
-            "`eye = torch.eye(maps.shape[-1])`; go through `maps.mean(dim=-3)` layer by layer and keep each product in a list.",
-            "Each new step stands left of the product so far, and its rows sum to 1. `torch.stack` makes one tensor of a list.",
+            "What is R after one layer? Write it down for L = 1, then for L = 2, before you write a loop.",
+            "Go through the layers from the first up and keep each product in a list. On which side of R does the new layer stand, "
+            "and over which axis are the heads?",
+            "`r = (layer + eye) / 2 @ r` for each layer of `maps.mean(dim=-3)`, with `eye = torch.eye(maps.shape[-1])`. "
+            "`torch.stack` makes one tensor of a list.",
         ),
-        check=_check_rollout,
         answer=rollout,
-        another=(_another_rollout,),
+        another=(_another_rollout, _rollout_by_paths),
+        inputs=_maps,
         wrong=(
-            (lambda maps: _product(maps.mean(dim=1)), "residual is missing"),
-            (lambda maps: _product(_half(maps), turned=True), "the wrong way"),
-            (lambda maps: _product(_half(maps.mT)), "transposed"),
-            (lambda maps: _half(maps), "there is no product"),
-            (lambda maps: _product(2 * _half(maps)), "sum to 2"),
-            (lambda maps: rollout(maps[:, :1]), "head 0 alone"),
-            (lambda maps: rollout(maps)[-1], "keep R after every layer"),
-            (_rollout_without_layer_0, "layer 0 is left out"),
-            (_rollout_from_the_identity, "R_0 = I is where it begins"),
             (
-                lambda maps: _product(_half(maps) + 0.1),
-                "row 1 after the first layer should be [0.215, 0.785",
+                lambda maps: _product(maps.mean(dim=1)),
+                "the residual is missing: half of each token stays where it is, A / 2 + I / 2",
             ),
-            (lambda maps: rollout(2 * maps), "added up, not averaged"),
-            (lambda maps: list(rollout(maps)), "a tensor (L, T, T) was wanted"),
+            (
+                lambda maps: _product(_half(maps), turned=True),
+                "the product runs the wrong way: the new layer stands left, (A / 2 + I / 2) R",
+            ),
+            (lambda maps: _product(_half(maps.mT)), "the maps are transposed: rows look, and must sum to 1"),
+            (
+                lambda maps: _half(maps),
+                "there is no product: each layer looks at what the layers below have mixed already",
+            ),
+            (lambda maps: _product(2 * _half(maps)), "A + I has rows that sum to 2: take half of each"),
+            (lambda maps: rollout(maps[:, :1]), "that is head 0 alone: average over all heads"),
+            (
+                lambda maps: rollout(maps)[-1],
+                "yours gives R after the last layer only: keep R after every layer, (L, T, T)",
+            ),
+            (
+                _rollout_without_layer_0,
+                "layer 0 is left out: after it R_1 = (A_0 / 2 + I / 2) R_0, the first that you give back",
+            ),
+            (_rollout_from_the_identity, "one too many came back: R_0 = I is where it begins, give R_1 … R_L"),
+            (lambda maps: rollout(maps * maps.shape[1]), "the heads are added up, not averaged: use mean"),
+            (lambda maps: rollout(maps.flip(0)), "the layers are taken from the top down: layer 0 comes first"),
+            (_rollout_normalised, "A / 2 + I / 2 has rows that sum to 1 already: don't divide by the largest"),
+            (
+                lambda maps: list(rollout(maps)),
+                "a list of tensors came back: `torch.stack` makes one tensor (L, T, T) of it",
+            ),
         ),
+        right="the same as adding up every path from token to token, one by one",
         ours="bigmodel_lib.interpretability.maps:rollout",
     ),
     Exercise(
@@ -312,16 +252,19 @@ What follows?
 writes, nor who reads that. · **d** One text is too few: over many texts such a map would show what is used.""",
         stub="what = ...  # a letter, as text",
         name="what",
-        hints=("What does a head do after it has looked?", "Its output goes through `w_o` before anyone can read it."),
-        check=_check_sharp,
-        answer="c",
-        another=("(C)",),
-        wrong=(
-            ("a", "looks only there"),
-            ("b", "can be right"),
-            ("d", "no number of texts"),
-            ("x", "from a to d"),
+        hints=(
+            "What does a head do after it has looked?",
+            "Its output goes through `w_o` before anyone can read it. Does the map show that?",
+            "The map is computed from the head's own weights: it can't be wrong about where it looks. What is it silent about?",
         ),
+        answer="c",
+        another=("(C)", "c."),
+        wrong=(
+            ("a", "it looks only there; whether anything of what it finds is written, and read, a map does not say"),
+            ("b", "a map of weights can be right about where a head looks: the mistake is to read more out of it"),
+            ("d", "one text may be luck; but no number of texts turns a look into a use"),
+        ),
+        right="looking, writing and being read are three things, and the map shows the first",
     ),
     Exercise(
         id="09-backup",
@@ -336,19 +279,23 @@ and the right word costs $\ln(1 + e^{-\text{lead}})$ nats. How many nats more do
         name="cost_of_both",
         hints=(
             "What lead is left without both?",
-            "A lead of 0 makes both words equally likely. Take off what the word costs with both heads.",
+            "A lead of 0 makes both words equally likely. What does the right one cost then, and what did it cost with both heads?",
+            "ln(1 + e⁰), less what it cost before, ln(1 + e⁻⁸), which is next to nothing.",
         ),
-        check=_check_backup,
         answer=math.log(2) - math.log1p(math.exp(-8)),
-        another=(0.7,),
+        another=(0.7, 0.69),
+        tolerance=0.0075,
         wrong=(
-            (0.018, "without one head"),
-            (0.0356, "do not add up"),
-            (8, "lead in logits"),
-            (1, "a fair coin"),
-            (0.5, "probability that is left"),
-            (3, "too large"),
+            (math.log1p(math.exp(-4)) - math.log1p(math.exp(-8)), "that is without one head: a lead of 4 is left"),
+            (
+                2 * (math.log1p(math.exp(-4)) - math.log1p(math.exp(-8))),
+                "effects of single heads do not add up: go back to the lead",
+            ),
+            (8, "that is the lead in logits: the cost is minus the logarithm of a probability"),
+            (1, "with a lead of 0 two words have the same probability: what does a fair coin cost, in nats?"),
+            (0.5, "that is the probability that is left: the cost is minus its logarithm"),
         ),
+        right="forty times the effect of one, 0.018: once the lead is large, losing half of it is hardly felt",
     ),
     Exercise(
         id="09-hits",
@@ -366,48 +313,69 @@ def share_of_hits(tops, cases):
 """,
         name="share_of_hits",
         hints=(
-            "`for top, case in zip(tops, cases)` goes through both together.",
+            "For one case: what do you have, what does `support` hold, and what would make it a hit?",
+            "`for top, case in zip(tops, cases)` goes through both together. How do you ask whether something is in a set?",
             "`top in case.support` is True or False; `float` makes 1 or 0 of it, `np.array` an array of a list.",
         ),
-        check=_check_hits,
         answer=share_of_hits,
-        another=(lambda tops, cases: [
-            1 if {int(top)} <= set(case.support) else 0 for top, case in zip(tops, cases, strict=True)
-        ],),
+        another=(_hits_by_sets, _hits_by_loop),
+        inputs=_tops_and_cases,
+        special=(
+            ("a case without support", [3], [Case(["Tom", "saw", "a", "cup", "."], "hall", frozenset(), 5)]),
+            ("place 0", [0], [Case(["Ben", "had", "a", "cup", "."], "cup", frozenset({0}), 5)]),
+        ),
         wrong=(
             (
-                lambda tops, cases: [t not in c.support for t, c in zip(tops, cases, strict=True)],
-                "*not* in the support",
-            ),
-            (lambda tops, cases: [len(c.support) for c in cases], "counts the tokens"),
-            (
-                lambda tops, cases: [
-                    (t in c.support) / max(1, len(c.support)) for t, c in zip(tops, cases, strict=True)
-                ],
-                "however many",
-            ),
-            (lambda tops, cases: [1] * len(cases), "cannot be hit"),
-            (
-                lambda tops, cases: [bool(t and t in c.support) for t, c in zip(tops, cases, strict=True)],
-                "like any other",
-            ),
-            (lambda tops, cases: tops, "those are the places"),
-            (lambda tops, cases: np.mean(share_of_hits(tops, cases)), "their mean comes later"),
-            (lambda tops, cases: [1, 0], "one number for each"),
-            (lambda tops, cases: [top == min(c.support) for top, c in zip(tops, cases, strict=True)], "may be empty"),
-            (
-                lambda tops, cases: [top == list(c.support)[0] for top, c in zip(tops, cases, strict=True)],
-                "may be empty",
+                _marked(lambda top, case: top not in case.support),
+                "yours is 1 where the top token is *not* in the support",
             ),
             (
-                lambda tops, cases: [top == min(c.support, default=-1) for top, c in zip(tops, cases, strict=True)],
-                "the first place of the support",
+                _marked(lambda top, case: len(case.support)),
+                "that counts the tokens of the support: was one of them pointed at?",
             ),
             (
-                lambda tops, cases: [c.tokens[top] == c.target for top, c in zip(tops, cases, strict=True)],
-                "compare the word with the answer",
+                _marked(lambda top, case: (top in case.support) / max(1, len(case.support))),
+                "a hit counts 1, however many tokens carry the answer",
+            ),
+            (
+                _marked(lambda top, case: 1),
+                "a case without support cannot be hit, nor one whose support holds other places",
+            ),
+            (
+                _marked(lambda top, case: top and top in case.support),
+                "place 0 is a place like any other: `if top` takes it for nothing",
+            ),
+            (_marked(lambda top, case: top), "those are the places: is each one in its case's support?"),
+            (
+                lambda tops, cases: np.mean(share_of_hits(tops, cases)),
+                "one number came back: give 0 or 1 for each case, their mean comes later",
+            ),
+            (
+                lambda tops, cases: list(share_of_hits(tops, cases)),
+                "a list came back: `np.array` makes an array of it, which can be added and averaged",
+            ),
+            (
+                lambda tops, cases: share_of_hits(tops, cases) == 1,
+                "True and False came back: `float` makes 1 and 0 of them",
+            ),
+            (
+                _marked(lambda top, case: top == min(case.support)),
+                "a support may be empty, so take no token out of it: ask whether the place is *in* it",
+            ),
+            (
+                _marked(lambda top, case: top == list(case.support)[0]),
+                "a support may be empty, and has no first token: ask whether the place is *in* it",
+            ),
+            (
+                _marked(lambda top, case: top == min(case.support, default=-1)),
+                "you compare with the first place of the support: any of them is a hit",
+            ),
+            (
+                _marked(lambda top, case: case.tokens[top] == case.target),
+                "you compare the word with the answer: ask whether its *place* is in the support, which holds other words, too, and not every place of the answer",
             ),
         ),
+        right="the mean of these is how often the method is right",
         ours="bigmodel_lib.interpretability.scores:share_of_hits",
     ),
     Exercise(
@@ -423,15 +391,21 @@ whether the model used that word?
 **c** To put any other token in its place, and see whether the loss rises. · **d** To ask in 100 stories whether the answer is right.""",
         stub="test = ...  # a letter, as text",
         name="test",
-        hints=("Which of them changes the truth?", "Which of them says beforehand what the model must answer instead?"),
-        check=_check_test,
-        answer="b",
-        another=("B.",),
-        wrong=(
-            ("a", "it is none"),
-            ("c", "other reasons"),
-            ("d", "for other reasons: the same place"),
-            ("e", "from a to d"),
+        hints=(
+            "Which of them changes the truth?",
+            "Which of them says beforehand what the model must answer instead?",
+            "Only one replaces the word such that another answer becomes the right one. Which?",
         ),
+        answer="b",
+        another=("B.", "(b)"),
+        wrong=(
+            ("a", "the look is what you start from: it needs a test, it is none"),
+            (
+                "c",
+                "c shows that something broke, perhaps for other reasons; only b says which answer must come out instead",
+            ),
+            ("d", "a right answer can be had for other reasons: the same place may be said twice, or be guessed"),
+        ),
+        right="one word is changed, the truth changes with it, and the answer has to follow",
     ),
 ]

@@ -4,12 +4,15 @@ import importlib
 import json
 import pathlib
 import pkgutil
+import sys
 
 _seen: dict[str, str] = {}  # {exercise id: "right" or "not yet"}, of this kernel
 
 
 def kept_in() -> pathlib.Path | None:
-    """The file that remembers from notebook to notebook, in the reader's own folder for data; None without one."""
+    """The file that remembers from notebook to notebook, in the reader's own folder for data; outside notebooks None."""
+    if "IPython" not in sys.modules or sys.modules["IPython"].get_ipython() is None:
+        return None
     import platformdirs
 
     return pathlib.Path(platformdirs.user_data_dir("bigmodel", appauthor=False), "progress.json")
@@ -18,9 +21,10 @@ def kept_in() -> pathlib.Path | None:
 def _remembered() -> dict[str, str]:
     path = kept_in()
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def note(exercise_id: str, verdict: str) -> None:

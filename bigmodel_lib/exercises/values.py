@@ -34,8 +34,8 @@ PLAIN = Gives()
 class Tolerance:
     """How far a number may be off: `relative` of itself, and `absolute` on top."""
 
-    relative: float
-    absolute: float
+    relative: float = 0.0
+    absolute: float = 0.0
 
 
 def is_tensor(value: object) -> bool:
@@ -136,7 +136,7 @@ def largest(value: Any) -> float:
     return float(numbers_in.max(where=np.isfinite(numbers_in), initial=0.0))
 
 
-def tolerance_for(given: Any, wanted: Any, inputs: Any = (), absolute: float | None = None) -> Tolerance:
+def tolerance_for(given: Any, wanted: Any, inputs: Any = ()) -> Tolerance:
     """What rounding explains: by the coarsest dtype that has a part in it, and the size of the numbers.
 
     float64 1e-5 of each number and 1e-7 of the largest, since a float32 constant may have been mixed in; float32 2e-4
@@ -147,7 +147,7 @@ def tolerance_for(given: Any, wanted: Any, inputs: Any = (), absolute: float | N
     relative = 1e-5 if fine else max(2e-4, 4 * eps)
     floor = (1e-7 if fine else max(1e-5, 2 * eps)) * largest(wanted)
     trace = (1e-13 if fine else 8 * eps) * largest(inputs)
-    return Tolerance(relative, floor + trace if absolute is None else absolute)
+    return Tolerance(relative, floor + trace)
 
 
 def close(given: Any, wanted: Any, tolerance: float = 1e-6) -> bool:
@@ -166,8 +166,11 @@ def _far(given: np.ndarray, wanted: np.ndarray, tolerance: Tolerance) -> np.ndar
     return ~np.where(both, near, same)
 
 
-def difference(given: Any, wanted: Any, tolerance: Tolerance, gives: Gives = PLAIN) -> str | None:
-    """What differs, in words: kind, shape, or the first number that is off; None if nothing does."""
+def difference(given: Any, wanted: Any, tolerance: Tolerance | None, gives: Gives = PLAIN) -> str | None:
+    """What differs, in words: kind, shape, or the first number that is off; None if nothing does.
+
+    Without a tolerance only kind and shape are compared.
+    """
     what = kind(wanted)
     if what == "list":
         return _between_members(given, wanted, tolerance, gives)
@@ -177,7 +180,7 @@ def difference(given: Any, wanted: Any, tolerance: Tolerance, gives: Gives = PLA
         return _of_kind(given, wanted, gives) or _between_numbers(given, wanted, tolerance)
     if kind(given) != what:
         return f"{_WANTED.get(what, what)} was wanted, yours gives {in_words(given)}"
-    if given != wanted:
+    if given != wanted and tolerance is not None:
         return f"{shortened(repr(wanted))} was wanted, yours gives {shortened(repr(given))}"
     return None
 
@@ -190,14 +193,16 @@ def _of_kind(given: Any, wanted: Any, gives: Gives) -> str | None:
     what, wanted_kind, shape = kind(given), kind(wanted), tuple(np.shape(wanted))
     alone = shape == ()
     gradient = wanted_kind == "tensor" and wanted.requires_grad
-    name = "one number" if alone and not gradient else f"{'an array' if wanted_kind == 'array' else 'a tensor'} {shape}"
+    name = f"{'an array' if wanted_kind == 'array' else 'a tensor'} {shape}"
+    if alone:
+        name = "one number, as a tensor with its gradient," if gradient else "one number"
     if what == "number" and alone and gradient:
         return "your result is a plain number without a gradient: keep it a tensor from start to end"
     right_kinds = {wanted_kind} | ({"number", "array", "tensor"} if alone and not gradient else set())
     if what == "list" and gives.lists and not alone:
         return _of_list(given, shape)
     if what not in right_kinds:
-        return f"{name} was wanted, yours gives {in_words(given)}{_mend(what, wanted_kind)}"
+        return f"{name} was wanted, yours gives {in_words(given)}{'' if alone else _mend(what, wanted_kind)}"
     if tuple(np.shape(given)) != shape:
         return f"{name} was wanted, yours gives {in_words(given)}"
     return _of_dtype(given, wanted, gives)
@@ -222,7 +227,7 @@ def _mend(what: str, wanted_kind: str) -> str:
     if what == "tensor" and wanted_kind == "array":
         return ": stay with NumPy here"
     if what == "array" and wanted_kind == "tensor":
-        return ": stay with PyTorch here, NumPy has no gradients"
+        return ": stay with PyTorch here"
     return ""
 
 
@@ -249,8 +254,10 @@ def _is_truth(value: Any) -> bool:
     return str(getattr(value, "dtype", "")).endswith("bool")
 
 
-def _between_numbers(given: Any, wanted: Any, tolerance: Tolerance) -> str | None:
+def _between_numbers(given: Any, wanted: Any, tolerance: Tolerance | None) -> str | None:
     """The first of the numbers that differs."""
+    if tolerance is None:
+        return None
     given, wanted = floats(given), floats(wanted)
     far = _far(given, wanted, tolerance)
     if not far.any():
@@ -260,43 +267,42 @@ def _between_numbers(given: Any, wanted: Any, tolerance: Tolerance) -> str | Non
     if not place:
         return f"{right} was wanted, yours gives {there}"
     at = f"at {list(place)}" if len(place) > 1 else f"at place {place[0]}"
-    rest = f"; {far.sum()} of {far.size} numbers are off" if far.sum() > 1 else ""
-    return f"{at} {right} was wanted, yours has {there}{rest}"
+    n_off = "all" if far.all() else f"{far.sum()} of {far.size}"
+    rest = f"; {n_off} numbers are off" if far.sum() > 1 else ""
+    return f"{at}: {right} was wanted, yours has {there}{rest}"
 
 
-def _between_members(given: Any, wanted: Sequence, tolerance: Tolerance, gives: Gives) -> str | None:
+def _between_members(given: Any, wanted: Sequence, tolerance: Tolerance | None, gives: Gives) -> str | None:
     """A list or tuple, member by member; those with names are said to be right where they are."""
+    named = len(gives.parts) == len(wanted)
     row = kind(given) == "list" or kind(given) in ("array", "tensor") and given.ndim > 0
     if not row or len(given) != len(wanted):
-        return f"{_how_many(wanted, gives)} were wanted, yours gives {in_words(given)}"
-    found = [difference(one, other, tolerance, gives) for one, other in zip(given, wanted, strict=True)]
-    wrong = [i for i, words in enumerate(found) if words]
+        parts = f" ({', '.join(gives.parts)})" if named else ""
+        return f"{_number_of(wanted)}{parts} was wanted, yours gives {in_words(given)}"
+    inner = dataclasses.replace(gives, parts=())
+    found = [difference(one, other, tolerance, inner) for one, other in zip(given, wanted, strict=True)]
+    wrong = [place for place, words in enumerate(found) if words]
     if not wrong:
         return None
-    names = (
-        gives.parts
-        if len(gives.parts) == len(wanted)
-        else tuple(f"number {i + 1} of {len(wanted)}" for i in range(len(wanted)))
-    )
-    right = [name for i, name in enumerate(gives.parts) if i not in wrong and len(gives.parts) == len(wanted)]
+    first = wrong[0]
+    right = [name for place, name in enumerate(gives.parts) if named and place not in wrong]
     credit = f"{' and '.join(right)} {'is' if len(right) == 1 else 'are'} right; " if right else ""
-    return f"{credit}{names[wrong[0]]}: {found[wrong[0]]}"
+    return f"{credit}{gives.parts[first]}: {found[first]}" if named else f"at place {first}: {found[first]}"
 
 
-def _how_many(wanted: Sequence, gives: Gives) -> str:
-    return f"{len(wanted)} things" + (f" ({', '.join(gives.parts)})" if gives.parts else "")
+def _number_of(wanted: Sequence) -> str:
+    return f"a {'tuple' if isinstance(wanted, tuple) else 'list'} of {len(wanted)}"
 
 
-def _between_dicts(given: Any, wanted: dict, tolerance: Tolerance, gives: Gives) -> str | None:
+def _between_dicts(given: Any, wanted: dict, tolerance: Tolerance | None, gives: Gives) -> str | None:
     if not isinstance(given, dict):
         return f"a dictionary was wanted, yours gives {in_words(given)}"
-    for word, missing, where in (
-        ("lacks", wanted.keys() - given.keys(), "lacks"),
-        ("has", given.keys() - wanted.keys(), ""),
-    ):
-        if missing:
-            extra = "" if where else ", which isn't wanted"
-            return f"your dictionary {word} the key {sorted(missing, key=str)[0]!r}{extra}"
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        return f"your dictionary lacks the key {missing[0]!r}"
+    extra = [name for name in given if name not in wanted]
+    if extra:
+        return f"your dictionary has the key {extra[0]!r}, which isn't wanted"
     for name, value in wanted.items():
         words = difference(given[name], value, tolerance, gives)
         if words:

@@ -21,22 +21,23 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooLong in this thread after some seconds, and again each second until it ends.
+    """Raise TooLong in this thread after some seconds, and again and again where it is swallowed.
 
     A thread of its own watches the clock: signals would do that only on Linux and macOS. A single call into C (one
     huge matrix product) is not interrupted, a loop is.
     """
     thread = threading.get_ident()
     lock = threading.Lock()
-    ended = threading.Event()
+    ended, raised = threading.Event(), threading.Event()
 
     def watch() -> None:
         wait = seconds
         while not ended.wait(wait):
             with lock:
                 if not ended.is_set():
+                    raised.set()
                     _raise_in(thread, TooLong)
-            wait = 1.0
+            wait = 0.05
 
     threading.Thread(target=watch, daemon=True).start()
     try:
@@ -45,6 +46,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         with lock:
             ended.set()
             _raise_in(thread, None)
+    if raised.is_set():  # somebody's `except:` has swallowed it
+        raise TooLong
 
 
 @contextlib.contextmanager
