@@ -117,10 +117,6 @@ _Q = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
 _V = np.array([[10.0, 0.0, 1.0], [0.0, 20.0, 1.0], [5.0, 5.0, 1.0]])
 
 
-def _length(rng):
-    return (int(rng.integers(2, 8)),)
-
-
 def _mask_by_where(n_tokens):
     return np.where(np.arange(n_tokens)[:, None] >= np.arange(n_tokens), 0.0, -np.inf)
 
@@ -264,7 +260,7 @@ def causal_mask(n_tokens):
             "`np.full((n, n), -np.inf)` is a table full of −∞; keep what's strictly above the diagonal, `k=1`.",
         ),
         answer=ours.causal_mask, another=(_mask_by_where, _mask_by_loops),
-        inputs=_length, special=(("one word", 1),),
+        special=(("three words", 3), ("two words", 2), ("seven words", 7), ("one word", 1)),
         wrong=(
             (lambda n: np.triu(np.full((n, n), -np.inf)), "the diagonal is hidden too: a word may look at itself, "
              "and the first one has nobody else"),
