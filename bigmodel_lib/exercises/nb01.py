@@ -139,7 +139,7 @@ def _columns_and_heads(rng):
 
 
 def _split(x, n_heads):
-    return x.reshape(len(x), n_heads, -1).swapaxes(0, 1)
+    return x.reshape(len(x), n_heads, x.shape[1] // n_heads).swapaxes(0, 1)
 
 
 def _split_by_slices(x, n_heads):
@@ -164,7 +164,7 @@ def _heads(rng):
 
 
 def _merge(x):
-    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
+    return x.swapaxes(0, 1).reshape(x.shape[1], len(x) * x.shape[2])
 
 
 _X = np.arange(1.0, 13.0).reshape(3, 4)  # three words of four numbers
@@ -215,6 +215,7 @@ def attention(q, k, v, mask=0.0):
         answer=_attention, another=(_attention_by_einsum, _attention_by_rows),
         inputs=_attended,
         special=(
+            ("no mask given", _Q, _Q, _V),
             ("a causal mask", _Q, _Q, _V, ours.causal_mask(3)),
             ("one word", _Q[:1], _Q[:1], _V[:1], 0.0),
             ("two heads in front", np.stack([_Q, -_Q]), np.stack([_Q, _Q + 1]), np.stack([_V, 2 * _V]), 0.0),
