@@ -269,12 +269,12 @@ NOTES = ("This is a picture of the widget. Run the cell to use it.", "Run the ce
 
 
 @pytest.mark.parametrize("name, widget", [
-    ("01_attention_formula.ipynb", ".widget-interact"), ("09_attention_maps.ipynb", ".bm-explorer"),
+    ("01_attention_formula.ipynb", ".bm-gaze"), ("09_attention_maps.ipynb", ".bm-explorer"),
 ])  # fmt: skip
 def test_a_saved_widget_opened_without_its_kernel_shows_its_picture(chromium, name, widget):
     with browsers.jupyterlab() as (address, _):
         page, _ = browsers.open_and_run(chromium, address, name)
-        widgets = page.locator(".widget-interact, .bm-explorer").count()
+        widgets = page.locator(".widget-interact, .bm-explorer, .bm-gaze").count()
         live = page.evaluate(PICTURES, widget)
         browsers.save_and_shut_down(page, address)
         page, watch = browsers.open_notebook(chromium, address, name)
