@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import traitlets
 
-from bigmodel_lib.generation import check_settings, generate, sampling_distribution
+from bigmodel_lib.generation import Sampling, check_settings, generate, sampling_distribution
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
@@ -47,7 +47,7 @@ class TokenStepper(anywidget.AnyWidget):
         self.model, self.tokenizer, self.temperature, self.seed = model, tokenizer, temperature, seed
         self.start = tokenizer.encode(prompt).tolist()
         self.n_tokens = min(n_tokens, model.config.context_length - len(self.start))
-        check_settings(model, self.start, self.n_tokens, temperature)
+        check_settings(model, self.start, self.n_tokens, Sampling(temperature))
         super().__init__(prompt=prompt, position=position)
         self.written: list[int] = []
         self.write_on()
