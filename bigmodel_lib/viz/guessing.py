@@ -1,0 +1,123 @@
+"""The guessing game: the reader bets on the next word of stories whose exact probabilities are known."""
+
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import anywidget
+import numpy as np
+import traitlets
+
+from bigmodel_lib.storyworld import StoryWorld, text_of
+from bigmodel_lib.viz.plots import BLUE, bundle, draw_bars, new_axes
+from bigmodel_lib.viz.widgets import display_with_twin
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+OTHER = "something else"
+SHOWN = 7  # words to bet on; all others are OTHER
+LEAST_BITS = 1.0  # a place less open than this is told without a bet
+TOLD = 3  # sentences before the first bet
+CAPTION = "In JupyterLab, click a word to double its odds, then reveal what came. Your score reaches the kernel."
+Player = Callable[[list[str]], Mapping[str, float]]
+
+
+class Turn(NamedTuple):
+    """One bet: the tokens before it, {word that can come: exact probability}, the words shown, and which one came."""
+
+    before: list[str]
+    possible: dict[str, float]
+    words: list[str]
+    came: int
+
+    def shares(self, q: Mapping[str, float]) -> list[float]:
+        """A player's probabilities of the words shown, (len(words),), once what cannot come is left out."""
+        allowed = {word: q.get(word, 0.0) for word in self.possible}
+        total = sum(allowed.values())
+        shares = [allowed[word] / total for word in self.words if word != OTHER]
+        return shares + [1.0 - sum(shares)] * (OTHER in self.words)
+
+    def surprise(self, q: Mapping[str, float]) -> float:
+        """−log₂ of the share that a player put on what came, in bits."""
+        share = self.shares(q)[self.came]
+        return -math.log2(share) if share > 0 else math.inf
+
+
+def turns_of(world: StoryWorld, tokens: list[str], start: int) -> list[Turn]:
+    """The places of a story, from `start` on, where the next word is open by LEAST_BITS or more."""
+    turns = []
+    for place in range(start, len(tokens)):
+        possible = world.next_token_probs(tokens[:place])
+        likeliest = sorted(possible, key=lambda word: (-possible[word], word))
+        words = sorted(likeliest[:SHOWN]) + [OTHER] * (len(likeliest) > SHOWN)
+        came = tokens[place] if tokens[place] in words else OTHER
+        turn = Turn(tokens[:place], possible, words, words.index(came))
+        if entropy(turn.shares(possible)) >= LEAST_BITS:
+            turns.append(turn)
+    return turns
+
+
+def entropy(p: Sequence[float]) -> float:
+    """−Σ p log₂ p, in bits. Source: Shannon 1948."""
+    return -sum(share * math.log2(share) for share in p if share > 0)
+
+
+class GuessingGame(anywidget.AnyWidget):
+    """Bets on the next word: `GuessingGame(world, seeds)`. Each click doubles a word's odds.
+
+    `bets` holds [story, turn, clicks of each word] of what was revealed.
+    Sources: Shannon 1951 (guesses of letters); Cover & King 1978 (bets).
+    """
+
+    _esm = (FOLDER / "guessing.js").read_text(encoding="utf-8")
+    _css = (FOLDER / "guessing.css").read_text(encoding="utf-8")
+    stories = traitlets.List().tag(sync=True)
+    bets = traitlets.List().tag(sync=True)
+
+    def __init__(self, world: StoryWorld, seeds: Sequence[int]):
+        self.told = [world.sample(np.random.default_rng(seed)) for seed in seeds]
+        self.turns = [turns_of(world, story.tokens, len(sum(story.sentences[:TOLD], []))) for story in self.told]
+        shown = [
+            {
+                "turns": [
+                    {
+                        "before": text_of(turn.before),
+                        "words": turn.words,
+                        "p": turn.shares(turn.possible),
+                        "came": turn.came,
+                        "word": story.tokens[len(turn.before)],
+                    }
+                    for turn in turns
+                ],
+                "text": story.text,
+            }
+            for story, turns in zip(self.told, self.turns, strict=True)
+        ]
+        super().__init__(stories=shown)
+
+    def score(self, player: Player, story: int | None = 0) -> list[float]:
+        """The surprise of each turn, in bits, for a player that gives {word: probability} after some tokens.
+
+        story: whose turns; None for those that the reader has bet on.
+        """
+        turns = self.turns[story] if story is not None else [self.turns[s][t] for s, t, _ in self.bets]
+        return [turn.surprise(player(turn.before)) for turn in turns]
+
+    def yours(self) -> list[float]:
+        """The reader's own surprises, in bits; empty before the first bet."""
+        found = []
+        for story, turn, clicks in self.bets:
+            came = self.turns[story][turn].came
+            found.append(math.log2(sum(2.0**n for n in clicks)) - clicks[came])
+        return found
+
+    def draw(self, turn: int = 0) -> Any:
+        """One turn as a figure, before any click."""
+        now = self.turns[0][turn]
+        title = "Where would you put your money?\n" + " ".join(text_of(now.before).split()[-12:]) + " …?"
+        ax = new_axes(title, "your probability before you click", "next word", height=3.4)
+        return draw_bars(now.words, [1 / len(now.words)] * len(now.words), ax, BLUE).figure
+
+    def _ipython_display_(self) -> None:
+        alt = f"A betting game: {len(self.turns[0][0].words)} words that may come next, with equal bars before a click."
+        display_with_twin(self, *bundle(self.draw(), alt), CAPTION)
