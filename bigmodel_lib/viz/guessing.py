@@ -1,5 +1,7 @@
 """The guessing game: the reader bets on the next word of stories whose exact probabilities are known."""
 
+import collections
+import itertools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +18,9 @@ from bigmodel_lib.viz.widgets import display_with_twin
 FOLDER = pathlib.Path(__file__).resolve().parent
 OTHER = "something else"
 SHOWN = 7  # words to bet on; all others are OTHER
-LEAST_BITS = 1.0  # a place less open than this is told without a bet
+TRUE = 5  # of them, those that the world finds likeliest; the rest only sound right after the last word
 TOLD = 3  # sentences before the first bet
+APART = 4  # tokens from one bet to the next, at least
 CAPTION = "In JupyterLab, click a word to double its odds, then reveal what came. Your score reaches the kernel."
 Player = Callable[[list[str]], Mapping[str, float]]
 
@@ -31,11 +34,11 @@ class Turn(NamedTuple):
     came: int
 
     def shares(self, q: Mapping[str, float]) -> list[float]:
-        """A player's probabilities of the words shown, (len(words),), once what cannot come is left out."""
-        allowed = {word: q.get(word, 0.0) for word in self.possible}
+        """A player's probabilities of the words shown, (len(words),); words that are neither shown nor possible are left out."""
+        allowed = {word: q.get(word, 0.0) for word in {*self.possible, *self.words} - {OTHER}}
         total = sum(allowed.values())
         shares = [allowed[word] / total for word in self.words if word != OTHER]
-        return shares + [1.0 - sum(shares)] * (OTHER in self.words)
+        return shares + [max(0.0, 1.0 - sum(shares))] * (OTHER in self.words)
 
     def surprise(self, q: Mapping[str, float]) -> float:
         """−log₂ of the share that a player put on what came, in bits."""
@@ -43,23 +46,32 @@ class Turn(NamedTuple):
         return -math.log2(share) if share > 0 else math.inf
 
 
-def turns_of(world: StoryWorld, tokens: list[str], start: int) -> list[Turn]:
-    """The places of a story, from `start` on, where the next word is open by LEAST_BITS or more."""
-    turns = []
+def words_after(world: StoryWorld, n_stories: int = 150) -> dict[str, collections.Counter]:
+    """{word: what follows it, and how often} in some stories: what sounds right to someone who forgets the rest."""
+    after: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    rng = np.random.default_rng(0)
+    for _ in range(n_stories):
+        for word, following in itertools.pairwise(world.sample(rng).tokens):
+            after[word][following] += 1
+    return after
+
+
+def turns_of(world: StoryWorld, tokens: list[str], start: int, after: Mapping[str, collections.Counter]) -> list[Turn]:
+    """The bets on a story, from `start` on: places where the last word alone leaves the next one open."""
+    turns: list[Turn] = []
     for place in range(start, len(tokens)):
+        if turns and place - len(turns[-1].before) < APART:
+            continue
+        sounds = [word for word, _ in after[tokens[place - 1]].most_common()]
+        if len(sounds) < SHOWN:
+            continue
         possible = world.next_token_probs(tokens[:place])
-        likeliest = sorted(possible, key=lambda word: (-possible[word], word))
-        words = sorted(likeliest[:SHOWN]) + [OTHER] * (len(likeliest) > SHOWN)
+        likeliest = sorted(possible, key=lambda word: (-possible[word], word))[:TRUE]
+        shown = [*likeliest, *(word for word in sounds if word not in likeliest)][:SHOWN]
+        words = [*sorted(shown), OTHER]
         came = tokens[place] if tokens[place] in words else OTHER
-        turn = Turn(tokens[:place], possible, words, words.index(came))
-        if entropy(turn.shares(possible)) >= LEAST_BITS:
-            turns.append(turn)
+        turns.append(Turn(tokens[:place], possible, words, words.index(came)))
     return turns
-
-
-def entropy(p: Sequence[float]) -> float:
-    """−Σ p log₂ p, in bits. Source: Shannon 1948."""
-    return -sum(share * math.log2(share) for share in p if share > 0)
 
 
 class GuessingGame(anywidget.AnyWidget):
@@ -76,7 +88,8 @@ class GuessingGame(anywidget.AnyWidget):
 
     def __init__(self, world: StoryWorld, seeds: Sequence[int]):
         self.told = [world.sample(np.random.default_rng(seed)) for seed in seeds]
-        self.turns = [turns_of(world, story.tokens, len(sum(story.sentences[:TOLD], []))) for story in self.told]
+        after = words_after(world)
+        self.turns = [turns_of(world, s.tokens, sum(map(len, s.sentences[:TOLD])), after) for s in self.told]
         shown = [
             {
                 "turns": [
