@@ -19,8 +19,8 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 OTHER = "something else"
 SHOWN = 7  # words to bet on; all others are OTHER
 TRUE = 5  # of them, those that the world finds likeliest; the rest only sound right after the last word
-TOLD = 3  # sentences before the first bet
-APART = 4  # tokens from one bet to the next, at least
+TOLD = 2  # sentences before the first bet
+APART = 3  # tokens from one bet to the next, at least
 CAPTION = "In JupyterLab, click a word to double its odds, then reveal what came. Your score reaches the kernel."
 Player = Callable[[list[str]], Mapping[str, float]]
 

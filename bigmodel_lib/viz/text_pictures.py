@@ -98,7 +98,7 @@ def draw_story(story: Story, told: Sequence[int]) -> Axes:
 
 
 def _draw_panel(ax: Axes, story: Story, number: int, colours: Mapping[str, str]) -> None:
-    """One moment: each room with who and what is in it, and dotted what someone wrongly thinks is there."""
+    """One moment: each room with who and what is in it."""
     facts: dict[Any, Any] = story.facts[number]
     rooms = list(story.steps[0].filling)
     ax.set_axis_off()
@@ -110,8 +110,7 @@ def _draw_panel(ax: Axes, story: Story, number: int, colours: Mapping[str, str])
         for row, (words, colour, marker, held) in enumerate(_who_and_what(facts, room, colours)):
             left = i + (0.24 if held else 0.13)
             y = 0.88 - 0.24 * row
-            face = "none" if words.endswith("?") else colour
-            ax.plot(left, y, marker, color=colour, markerfacecolor=face, markersize=8)
+            ax.plot(left, y, marker, color=colour, markersize=8)
             ax.text(left + 0.1, y, words, va="center", fontsize=9, color=DARK)
 
 
@@ -123,7 +122,4 @@ def _who_and_what(facts: dict[Any, Any], room: str, colours: Mapping[str, str]) 
         found.append((person, colours[person], "o", False))
         found += [(thing, ORANGE, "s", True) for thing, where in things.items() if where == person]
     found += [(thing, ORANGE, "s", False) for thing, where in things.items() if where == room]
-    for kind, *about in facts:
-        if kind == "thinks" and facts[kind, *about] == room != things[about[1]]:
-            found.append((f"{about[1]}?", colours[about[0]], "s", False))
     return found
