@@ -1,9 +1,10 @@
-"""Predict, check, use yours or ours. Each notebook's exercises are entries in one file here, answers included.
+"""Check, use yours or ours. Each notebook's exercises are entries in one file here, answers included.
 
 In a notebook, an author writes the cell `{{exercise 06-rate}}`; the runner expands it to the task with folded hints,
 the stub and its check. To add an exercise, add one `Exercise` to the file's list.
 """
 
+import copy
 import dataclasses
 import functools
 import importlib
@@ -13,19 +14,22 @@ from collections.abc import Callable
 from typing import Any
 
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.exercises import record
+from bigmodel_lib.exercises.answers import Wrong, judge_value, letter, number
+from bigmodel_lib.exercises.functions import Blank, blank_line, cases_of, drawn, judge_function
+from bigmodel_lib.exercises.predictions import compare, predict
+from bigmodel_lib.exercises.values import Gives, close
+from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, time_limit
 
-
-class Wrong(Exception):
-    """A check's diagnosis: what is wrong with the attempt, said to its author."""
-
-
-class _Blank(Exception):
-    """The attempt still holds `...`."""
+__all__ = [
+    "Exercise", "Gives", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
+    "find", "judge", "number", "number_given", "predict", "yours_or_ours",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Exercise:
-    """One exercise with its check and everything that proves the check.
+    """One exercise with all that judges it, and all that proves the judge.
 
     id          "06-rate": the notebook's number and a name; a grade is kept under it, so it never changes
     title       a few words
@@ -34,10 +38,21 @@ class Exercise:
     task        Markdown: what to do
     stub        the code that the reader completes; it defines `name`, and `...` marks what is missing
     name        what the stub defines: a function, or a value worked out on paper
-    hints       two, from a nudge to nearly there
-    check       called with the attempt; returns what to say if it is right, raises Wrong if not
-    answer      the model answer; `another` is a right answer that goes another way
-    wrong       at least four typical wrong attempts, each with words that its diagnosis must contain
+    hints       three: what to think about; which line or shape (not the answer); nearly the code
+    answer      the model answer, a function or a value
+    another     two right answers that go another way
+    wrong       four or more typical mistakes, (a wrong function or value, words); who gives the same gets the words:
+                a text, or a function of (inputs, given, wanted) that makes one
+    partial     the same for what is half right: its words say what is right already, then what is missing
+    inputs      for a function: draws its arguments, as a tuple, with a numpy Generator; called for many seeds
+    special     for a function: the cases that the task names, (name, *arguments), always tried
+    gives       for a function: what is asked of its result beyond the model answer's kind, shape and gradient
+    changes     for a function: the places of the arguments that it is to change in place
+    tolerance   how far a number may be off; without one, what rounding explains
+    right       what is said to a right answer
+    seconds     how long a function may run, over all inputs
+    check       for what none of this can say: called with the attempt, returns what to say, or raises Wrong. Then the
+                words of `wrong` are parts of its diagnoses
     ours        for a function that the notebook goes on to use: "module:function" in the library
     """
 
@@ -48,11 +63,20 @@ class Exercise:
     task: str
     stub: str
     name: str
-    hints: tuple[str, str]
-    check: Callable[..., str]
-    answer: object
-    another: object
-    wrong: tuple[tuple[object, str], ...]
+    hints: tuple[str, ...]
+    _: dataclasses.KW_ONLY
+    answer: Any
+    another: tuple
+    wrong: tuple[tuple[Any, Any], ...]
+    partial: tuple[tuple[Any, Any], ...] = ()
+    inputs: Callable[[Any], tuple] | None = None
+    special: tuple[tuple, ...] = ()
+    gives: Gives = Gives()
+    changes: tuple[int, ...] = ()
+    tolerance: float | None = None
+    right: str = ""
+    seconds: float = 5.0
+    check: Callable[..., str] | None = None
     ours: str | None = None
 
 
@@ -74,18 +98,52 @@ def find(exercise_id: str) -> Exercise:
     return known[exercise_id]
 
 
-def _unless_blank(attempt):
-    """The attempt, with `...` turned into _Blank wherever it comes to light."""
-    if attempt is ... or attempt is None:
-        raise _Blank
+def judge(exercise_id: str, attempt: Any) -> tuple[str, str]:
+    """("right" | "not yet" | "not attempted", what to say)."""
+    exercise = find(exercise_id)
+    try:
+        if attempt is ... or attempt is None:
+            raise Blank
+        if exercise.check is not None:
+            return _by_own_check(exercise, attempt)
+        return (judge_function if callable(exercise.answer) else judge_value)(exercise, attempt)
+    except Blank:
+        return "not attempted", "replace the ... above and run both cells"
+    except Wrong as diagnosis:
+        return "not yet", str(diagnosis)
+
+
+def _by_own_check(exercise: Exercise, attempt: Any) -> tuple[str, str]:
+    """An entry's own check, under the same watch: copies go in, `...` and endless loops are noticed."""
+    try:
+        with time_limit(exercise.seconds), silence():
+            return "right", exercise.check(_guarded(attempt, exercise.changes))  # type: ignore[misc]
+    except Wrong:
+        left = blank_line(attempt) if callable(attempt) else ""
+        if left:
+            return "not attempted", f"replace the ... in `{left}` and run both cells"
+        raise
+    except Blank:
+        raise
+    except TooLong:
+        return "not yet", f"it was still running after {exercise.seconds:g} seconds. Is there a loop that never ends?"
+    except Exception as error:
+        if "ellipsis" in str(error):
+            raise Blank from None
+        return "not yet", f"it stopped with {as_raised(error, attempt)}"
+
+
+def _guarded(attempt: Any, changes: tuple[int, ...]) -> Any:
+    """A function that is called with copies of what it may not change, and whose `...` or None come to light."""
     if not callable(attempt):
         return attempt
 
     @functools.wraps(attempt)
-    def called(*arguments, **named):
-        result = attempt(*arguments, **named)
+    def called(*arguments: Any, **named: Any) -> Any:
+        copies = (x if i in changes else copy.deepcopy(x) for i, x in enumerate(arguments))
+        result = attempt(*copies, **named)
         if result is ...:
-            raise _Blank
+            raise Blank
         if result is None:
             raise Wrong("your function gives None: is there a `return` on every way through it?")
         return result
@@ -93,26 +151,33 @@ def _unless_blank(attempt):
     return called
 
 
-def judge(exercise_id: str, attempt: object) -> tuple[str, str]:
-    """("right" | "wrong" | "not attempted", what to say)."""
+def example(exercise_id: str, which: int | str = 0) -> tuple:
+    """The arguments of one input that a function is tried on: by its seed, or by the name of a case of the task.
+
+    `softmax(*example("01-softmax", 3))` repeats what a message speaks of.
+    """
     exercise = find(exercise_id)
-    try:
-        return "right", exercise.check(_unless_blank(attempt))
-    except _Blank:
-        return "not attempted", "replace the ... above and run both cells"
-    except Wrong as diagnosis:
-        return "wrong", str(diagnosis)
-    except Exception as error:  # whatever the reader's code raises is a diagnosis, not a crash of the page
-        return "wrong", f"it stopped with {type(error).__name__}: {error}"
+    if isinstance(which, int) and exercise.inputs:
+        return drawn(exercise, which).arguments
+    named = {case.name: case for case in cases_of(exercise) if case.name}
+    if which not in named:
+        raise CourseError(
+            f"{exercise_id} has no input {which!r}: give a seed (a whole number), or one of {list(named)}"
+        )
+    return copy.deepcopy(named[str(which)].arguments)
 
 
-_SIGNS = {"right": "✓ right", "wrong": "✗ not yet", "not attempted": "○ not attempted"}
+_SIGNS = {"right": "✓ right", "not yet": "✗ not yet", "not attempted": "○ not attempted"}
 
 
 def check(exercise_id: str, attempt: object) -> None:
     """Print the verdict on an attempt."""
-    verdict, words = judge(exercise_id, attempt)
+    _say(exercise_id, *judge(exercise_id, attempt))
+
+
+def _say(exercise_id: str, verdict: str, words: str) -> None:
     print(f"{exercise_id} {_SIGNS[verdict]}: {words}")
+    record.note(exercise_id, verdict)
 
 
 def yours_or_ours(exercise_id: str, attempt: Any) -> Callable:
@@ -126,67 +191,16 @@ def yours_or_ours(exercise_id: str, attempt: Any) -> Callable:
         sign = _SIGNS["not attempted"]
         print(f"{exercise_id} {sign}: `{name}` is ours by now; run the cell with your own again first")
         return ours
-    check(exercise_id, attempt)
-    if judge(exercise_id, attempt)[0] == "right":
+    verdict, words = judge(exercise_id, attempt)
+    _say(exercise_id, verdict, words)
+    if verdict == "right":
         print("From here on the notebook uses yours.")
         return attempt
     print("From here on the notebook uses ours.")
     return ours
 
 
-_predictions: dict = {}
-
-
-def predict(question: str, guess: object = ..., among: tuple | list | None = None) -> None:
-    """Keep a prediction, a number or a choice, until `compare` shows it beside the result.
-
-    among: (lowest, highest) for a number, or a list of choices; a guess that is none of them is not kept.
-    """
-    _predictions.pop(question, None)
-    if guess is ...:
-        print(f"{question}: no prediction yet, write one in place of the ...")
-    elif isinstance(among, tuple) and not (isinstance(guess, numbers.Real) and among[0] <= guess <= among[1]):
-        print(f"{question}: a number from {among[0]:g} to {among[1]:g} was wanted, {guess!r} was given")
-    elif isinstance(among, list) and guess not in among:
-        print(f"{question}: one of {among} was wanted, {guess!r} was given")
-    else:
-        _predictions[question] = guess
-        print(f"{question}: you say {guess}")
-
-
-def compare(question: str, result: object) -> None:
-    """Print the prediction for a question beside its result; nothing about the result if there was no prediction."""
-    guess = _predictions.get(question, ...)
-    if guess is ...:
-        print(f"{question}: you made no prediction")
-    elif isinstance(guess, (int, float)) and isinstance(result, (int, float)):
-        print(f"{question}: you said {guess:g}, it is {result:.4g}, off by {abs(guess - result):.2g}")
-    else:
-        verdict = "as predicted" if guess == result else "not as predicted"
-        print(f"{question}: you said {guess}, it is {result}: {verdict}")
-
-
-# What checks are made of
-
-
-def close(given: Any, wanted: Any, tolerance: float = 1e-6) -> bool:
-    """Whether a number, or numbers in an array or nested list, equals another to a tolerance."""
-    import numpy as np
-
-    given = np.asarray(given, dtype=float)
-    wanted = np.asarray(wanted, dtype=float)
-    return given.shape == wanted.shape and bool(np.all(np.abs(given - wanted) <= tolerance))
-
-
-def number(attempt: Any) -> float:
-    """The attempt as a number. Raises Wrong if it is none."""
-    try:
-        value = float(attempt)
-    except (TypeError, ValueError):
-        raise Wrong(f"a number was wanted, {attempt!r} was given") from None
-    if not math.isfinite(value):
-        raise Wrong(f"a finite number was wanted, {value} was given")
-    return value
+# What own checks are made of
 
 
 def number_given(result: object) -> float:
@@ -201,6 +215,8 @@ def diagnose(value: float, wanted: float, mistakes: dict[float, str], tolerance:
 
     mistakes {what one gets: what to say}; anything else is "too large" or "too small".
     """
+    if math.isnan(value):
+        raise Wrong("yours gives nan")
     if close(value, wanted, tolerance):
         return
     nearest = min(mistakes, key=lambda result: abs(result - value), default=math.inf)
@@ -214,7 +230,7 @@ def choose_letter(attempt: object, right: str, replies: dict[str, str]) -> None:
 
     replies {a wrong letter: why it is wrong}; anything else gets the letters that there are.
     """
-    said = str(attempt).strip(" ().").lower()
+    said = letter(attempt)
     letters = sorted({right, *replies})
     if said in replies:
         raise Wrong(replies[said])

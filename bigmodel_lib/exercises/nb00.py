@@ -161,7 +161,7 @@ def share_of_words(text, known):
         ),
         check=_check_share,
         answer=share_of_words,
-        another=_another_share,
+        another=(_another_share,),
         wrong=(
             (_split_only, "stick to your words"),
             (_capitals, "lower the capitals"),
@@ -191,7 +191,7 @@ def share_of_words(text, known):
         ),
         check=_check_order,
         answer=list(ORDER),
-        another=tuple(name.capitalize() for name in ORDER),
+        another=(tuple(name.capitalize() for name in ORDER),),
         wrong=(
             (["pretraining", "data input", "finetuning", "output"], "you start with pretraining"),
             (["data input", "finetuning", "pretraining", "output"], "finetuning changes a model that can write"),
@@ -217,7 +217,7 @@ three. Without running anything: how many bytes does the model read for `{LOVE}`
         ),
         check=_check_bytes,
         answer=13,
-        another=len(LOVE.encode()),
+        another=(len(LOVE.encode()),),
         wrong=(
             (9, "the number of characters"),
             (11, "would be UTF-16"),
@@ -240,7 +240,7 @@ they fit into the memory of the machine you sit at?""",
         hints=("How many bytes are 16 bits?", "Parameters times bytes for each, divided by 10⁹."),
         check=_check_gigabytes,
         answer=14,
-        another=7e9 * 16 / 8 / 1e9,
+        another=(7e9 * 16 / 8 / 1e9,),
         wrong=(
             (7, "one byte for each"),
             (28.0, "as in float32"),

@@ -200,7 +200,7 @@ $-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training moves $z$ agains
         ),
         check=_check_pull,
         answer=-0.25,
-        another=-1 / 4,
+        another=(-1 / 4,),
         wrong=(
             (0.25, "the sign"),
             (0.75, "σ(z) itself"),
@@ -223,7 +223,7 @@ word (three gates and a candidate), each an affine map, with bias, of the word's
         hints=("Embedding: rows times width. Dense: 128 weights and a bias.", "LSTM: 4 · ((32 + 128) · 128 + 128)."),
         check=_check_lstm,
         answer=402_561,
-        another=402_561.0,
+        another=(402_561.0,),
         wrong=(
             (403_073, "second bias"),
             (340_737, "four such maps"),
@@ -254,7 +254,7 @@ def reversing_rows(first_right, second_right):
         ),
         check=_check_reverse,
         answer=_reverse,
-        another=_reverse_sorted,
+        another=(_reverse_sorted,),
         wrong=(
             (lambda a, b: np.arange(50), "the first classifier still wins"),
             (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
@@ -281,7 +281,7 @@ interval of differences; (d) the mean of the differences is not the difference o
         ),
         check=_check_pairs,
         answer="b",
-        another="(b)",
+        another=("(b)",),
         wrong=(("a", "both rivals share"), ("c", "are enough"), ("d", "how sure"), ("e", "one letter")),
     ),
     Exercise(
@@ -307,7 +307,7 @@ def macro_f1(confusion):
         ),
         check=_check_f1,
         answer=_f1,
-        another=_f1_by_parts,
+        another=(_f1_by_parts,),
         wrong=(
             (lambda c: float(np.trace(c) / c.sum()), "that is the accuracy"),
             (lambda c: _f1_of(c, 0), "first label alone"),
@@ -329,7 +329,7 @@ On paper: a matrix of 128 × 512 numbers gets a LoRA of rank 2. How many numbers
         hints=("A is (in, r), B is (r, out).", "128 · 2 + 2 · 512."),
         check=_check_lora_count,
         answer=1_280,
-        another=1280.0,
+        another=(1280.0,),
         wrong=(
             (65_536, "the whole matrix"),
             (256, "A alone"),
@@ -360,7 +360,7 @@ def masked_pair(given, wanted):
         ),
         check=_check_mask,
         answer=masked_pair,
-        another=_mask_loop,
+        another=(_mask_loop,),
         wrong=(
             (lambda a, b: (a + b, [-1] * len(a) + b), "one too long"),
             (lambda a, b: ((a + b)[:-1], (a + b)[1:]), "what was given, too"),

@@ -226,7 +226,7 @@ Which token looks most at “lamp”?""",
         hints=("Who is looked at stands on top.", "Go down the column “lamp” to its largest number."),
         check=_check_read,
         answer="it",
-        another=" It.",
+        another=(" It.",),
         wrong=(
             ("the", "the row of “lamp”"),
             ("lamp", "gives itself 0.1"),
@@ -248,7 +248,7 @@ At which place does it look?""",
         hints=("Where was this token before?", "What came right after it there is the guess for what comes now."),
         check=_check_induction,
         answer=2,
-        another=2.0,
+        another=(2.0,),
         wrong=(
             (1, "one further"),
             (0, "*after* it"),
@@ -279,7 +279,7 @@ def rollout(maps):
         ),
         check=_check_rollout,
         answer=rollout,
-        another=_another_rollout,
+        another=(_another_rollout,),
         wrong=(
             (lambda maps: _product(maps.mean(dim=1)), "residual is missing"),
             (lambda maps: _product(_half(maps), turned=True), "the wrong way"),
@@ -315,7 +315,7 @@ writes, nor who reads that. · **d** One text is too few: over many texts such a
         hints=("What does a head do after it has looked?", "Its output goes through `w_o` before anyone can read it."),
         check=_check_sharp,
         answer="c",
-        another="(C)",
+        another=("(C)",),
         wrong=(
             ("a", "looks only there"),
             ("b", "can be right"),
@@ -340,7 +340,7 @@ and the right word costs $\ln(1 + e^{-\text{lead}})$ nats. How many nats more do
         ),
         check=_check_backup,
         answer=math.log(2) - math.log1p(math.exp(-8)),
-        another=0.7,
+        another=(0.7,),
         wrong=(
             (0.018, "without one head"),
             (0.0356, "do not add up"),
@@ -371,9 +371,9 @@ def share_of_hits(tops, cases):
         ),
         check=_check_hits,
         answer=share_of_hits,
-        another=lambda tops, cases: [
+        another=(lambda tops, cases: [
             1 if {int(top)} <= set(case.support) else 0 for top, case in zip(tops, cases, strict=True)
-        ],
+        ],),
         wrong=(
             (
                 lambda tops, cases: [t not in c.support for t, c in zip(tops, cases, strict=True)],
@@ -426,7 +426,7 @@ whether the model used that word?
         hints=("Which of them changes the truth?", "Which of them says beforehand what the model must answer instead?"),
         check=_check_test,
         answer="b",
-        another="B.",
+        another=("B.",),
         wrong=(
             ("a", "it is none"),
             ("c", "other reasons"),
