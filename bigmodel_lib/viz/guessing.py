@@ -12,7 +12,7 @@ import numpy as np
 import traitlets
 
 from bigmodel_lib.storyworld import StoryWorld, text_of
-from bigmodel_lib.viz.plots import BLUE, bundle, draw_bars, new_axes
+from bigmodel_lib.viz.plots import ORANGE, bundle, draw_bars, new_axes
 from bigmodel_lib.viz.widgets import display_with_twin
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -34,7 +34,7 @@ class Turn(NamedTuple):
     came: int
 
     def shares(self, q: Mapping[str, float]) -> list[float]:
-        """A player's probabilities of the words shown, (len(words),); words that are neither shown nor possible are left out."""
+        """A player's probabilities of the words shown, (len(words),), over what can come or is shown."""
         allowed = {word: q.get(word, 0.0) for word in {*self.possible, *self.words} - {OTHER}}
         total = sum(allowed.values())
         shares = [allowed[word] / total for word in self.words if word != OTHER]
@@ -111,25 +111,26 @@ class GuessingGame(anywidget.AnyWidget):
     def score(self, player: Player, story: int | None = 0) -> list[float]:
         """The surprise of each turn, in bits, for a player that gives {word: probability} after some tokens.
 
-        story: whose turns; None for those that the reader has bet on.
+        story: whose turns; None: those that the reader has bet on.
         """
         turns = self.turns[story] if story is not None else [self.turns[s][t] for s, t, _ in self.bets]
         return [turn.surprise(player(turn.before)) for turn in turns]
 
-    def yours(self) -> list[float]:
-        """The reader's own surprises, in bits; empty before the first bet."""
+    def yours(self, story: int | None = None) -> list[float]:
+        """The reader's own surprises, in bits, on one story or on all; empty before the first bet."""
         found = []
-        for story, turn, clicks in self.bets:
-            came = self.turns[story][turn].came
-            found.append(math.log2(sum(2.0**n for n in clicks)) - clicks[came])
+        for number, turn, clicks in self.bets:
+            if story is None or number == story:
+                came = self.turns[number][turn].came
+                found.append(math.log2(sum(2.0**n for n in clicks)) - clicks[came])
         return found
 
     def draw(self, turn: int = 0) -> Any:
         """One turn as a figure, before any click."""
         now = self.turns[0][turn]
         title = "Where would you put your money?\n" + " ".join(text_of(now.before).split()[-12:]) + " …?"
-        ax = new_axes(title, "your probability before you click", "next word", height=3.4)
-        return draw_bars(now.words, [1 / len(now.words)] * len(now.words), ax, BLUE).figure
+        ax = new_axes(title, "your probability before you click", "next word", height=3.0)
+        return draw_bars(now.words, [1 / len(now.words)] * len(now.words), ax, ORANGE).figure
 
     def _ipython_display_(self) -> None:
         alt = f"A betting game: {len(self.turns[0][0].words)} words that may come next, with equal bars before a click."

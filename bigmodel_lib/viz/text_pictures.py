@@ -17,7 +17,7 @@ FILLS = (SKY, ORANGE, GREEN, PINK)  # tokens take turns
 WIDTH = 76  # columns of a token map; a Chinese character takes two
 
 
-def _columns(text: str) -> list[tuple[int, float, int]]:
+def _columns(text: str) -> list[tuple[int, int, int]]:
     """(row, first column, columns) of each character, broken at line ends and after WIDTH columns."""
     places = []
     row = column = 0
@@ -31,7 +31,7 @@ def _columns(text: str) -> list[tuple[int, float, int]]:
 
 
 def draw_token_map(title: str, cuts: Mapping[str, Sequence[bytes]]) -> Axes:
-    """Texts with a colour for each token: cuts {label: the bytes of each token}. A character of several tokens is striped."""
+    """Texts with a colour for each token; a character of several tokens is striped. cuts {label: bytes of each token}."""
     texts = {label: b"".join(pieces).decode("utf-8") for label, pieces in cuts.items()}
     heights = {label: _columns(text)[-1][0] + 1 for label, text in texts.items()}
     rows = sum(heights.values()) + 0.9 * len(cuts)
@@ -57,12 +57,14 @@ def _draw_pieces(ax: Axes, text: str, pieces: Sequence[bytes], top: float) -> No
             corner = (column + part * size / n, top + row + 0.06)
             colour = FILLS[owner % len(FILLS)]
             ax.add_patch(plt.Rectangle(corner, size / n, 0.88, facecolor=colour, alpha=0.45, linewidth=0))
-        ax.text(column + size / 2, top + row + 0.5, character.replace("\n", "⏎"), ha="center", va="center", family=fonts, fontsize=10.5)  # fmt: skip
+        middle = column + size / 2, top + row + 0.5
+        shown = character.replace("\n", "⏎")
+        ax.text(*middle, shown, ha="center", va="center", family=fonts, fontsize=10.5)
         byte += n
 
 
 def draw_windows(words: Sequence[str], starts: Sequence[int], length: int) -> Axes:
-    """One text as a strip of tokens, and below it windows cut from it: what goes in, and one step later what is wanted."""
+    """A text as a strip of tokens, and below it windows cut from it: the inputs, and the targets one step later."""
     n = len(words)
     ax = new_axes("The target is the same text, one step later", "", "", 9.6, 1.1 + 0.95 * len(starts))
     ax.set_axis_off()
