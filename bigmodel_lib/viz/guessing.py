@@ -35,10 +35,10 @@ class Turn(NamedTuple):
 
     def shares(self, q: Mapping[str, float]) -> list[float]:
         """A player's probabilities of the words shown, (len(words),), over what can come or is shown."""
-        allowed = {word: q.get(word, 0.0) for word in {*self.possible, *self.words} - {OTHER}}
-        total = sum(allowed.values())
-        shares = [allowed[word] / total for word in self.words if word != OTHER]
-        return shares + [max(0.0, 1.0 - sum(shares))] * (OTHER in self.words)
+        allowed = {word: q.get(word, 0.0) for word in [*self.possible, *self.words] if word != OTHER}
+        total = sum(allowed.values()) or 1.0
+        allowed[OTHER] = sum(p for word, p in allowed.items() if word not in self.words)
+        return [allowed[word] / total for word in self.words]
 
     def surprise(self, q: Mapping[str, float]) -> float:
         """−log₂ of the share that a player put on what came, in bits."""

@@ -31,7 +31,7 @@ def _columns(text: str) -> list[tuple[int, int, int]]:
 
 
 def draw_token_map(title: str, cuts: Mapping[str, Sequence[bytes]]) -> Axes:
-    """Texts with a colour for each token; a character of several tokens is striped. cuts {label: bytes of each token}."""
+    """Texts with a colour for each token; a character of several is striped. cuts {label: the bytes of each token}."""
     texts = {label: b"".join(pieces).decode("utf-8") for label, pieces in cuts.items()}
     heights = {label: _columns(text)[-1][0] + 1 for label, text in texts.items()}
     rows = sum(heights.values()) + 0.9 * len(cuts)
