@@ -32,6 +32,7 @@ def test_a_share_is_over_what_can_come_or_is_shown():
 
 
 def test_the_odds_shown_are_the_worlds_and_what_came_is_on_offer(game):
+    assert len(game.turns[0]) == 10, "notebook 02 promises ten bets"
     for story, turns, shown in zip(game.told, game.turns, game.stories, strict=True):
         assert len(turns) >= 5
         for turn, sent in zip(turns, shown["turns"], strict=True):

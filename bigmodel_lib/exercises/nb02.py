@@ -50,7 +50,8 @@ def learn_bpe(words, n_merges):
 def _two_bets(rng):
     names = [f"w{i}" for i in range(rng.integers(2, 7))]
     p, q = (rng.dirichlet([1.0] * len(names)) for _ in range(2))
-    return dict(zip(names, p.tolist(), strict=True)), dict(zip(names, q.tolist(), strict=True))
+    bets = dict(zip(names, q.tolist(), strict=True))
+    return dict(zip(names, p.tolist(), strict=True)), {name: bets[name] for name in rng.permutation(names).tolist()}
 
 
 def _word(rng, letters="abc", longest=8):
@@ -168,6 +169,15 @@ def _unweighted(p, q):
     return sum(math.log(p[w] / q[w]) if q.get(w) else math.inf for w in p if p[w] > 0)
 
 
+def _by_position(p, q):
+    pairs = zip(p.values(), q.values(), strict=False)
+    return sum(a * math.log(a / b) if b else math.inf for a, b in pairs if a > 0)
+
+
+def _terms(p, q):
+    return [p[w] * math.log(p[w] / q[w]) if q.get(w) else math.inf for w in p if p[w] > 0]
+
+
 def _each_word_once(words):
     return collections.Counter(pair for word in words for pair in itertools.pairwise(word))
 
@@ -223,6 +233,10 @@ def _loses_the_last(word, pair, token):
     return tuple(merged)
 
 
+def _for_loop(word, pair, token):
+    return tuple(token if word[i : i + 2] == pair else word[i] for i in range(len(word) - 1))
+
+
 def _from_the_right(word, pair, token):
     return merge_pair(word[::-1], pair[::-1], token)[::-1]
 
@@ -265,6 +279,17 @@ def _counted_once(words, n_merges):
 
 def _other_way_round(words, n_merges):
     return {token: pair for pair, token in learn_bpe(words, n_merges).items()}
+
+
+def _without_times(words, n_merges):
+    merges = {}
+    for token in range(256, 256 + n_merges):
+        pairs = count_pairs(words)
+        if not pairs:
+            break
+        merges[_right_choice(pairs)] = token
+        words = dict.fromkeys((merge_pair(word, _right_choice(pairs), token) for word in words), 1)
+    return merges
 
 
 def _no_stop(words, n_merges):
@@ -337,6 +362,8 @@ def kl_divergence(p, q):
             (lambda p, q: -kl_divergence(p, q), "yours is negative: the logarithm of p over q, not of q over p"),
             (lambda p, q: kl_divergence(p, q) / math.log(2), "yours is in bits: `math.log` gives nats"),
             (_cross_entropy, "that is the cross-entropy, −Σ p ln q: the entropy of p, which nobody can save, is still in it"),
+            (_by_position, "the two dictionaries may list their words in different orders: look each word up, q[word]"),
+            (_terms, "these are the terms, one for each word: add them up"),
             (_unweighted, "each logarithm must be weighted by p(w) before you add them up"),
         ),
         right="0 where q is right, infinite where q rules out what comes, never negative",
@@ -402,6 +429,7 @@ def merge_pair(word, pair, token):
             (_first_only, "only the first occurrence is merged: go on to the end of the word"),
             (_keeps_the_second, "the pair's second token is still there: after a merge, step over two"),
             (_loses_the_last, "the last token gets lost: the walk must reach it even if it starts no pair"),
+            (_for_loop, "the last token gets lost, and a merged pair's second token stays: a `for` can't step by one or two, a `while` can"),
             (_from_the_right, "three equal tokens: merge from left to right, so aaa becomes (aa) a"),
             (_either_order, "the order matters: (b, a) is another pair than (a, b)"),
             (lambda word, pair, token: tuple(token if t in pair else t for t in word), "both tokens must stand side by side, in that order, to be merged"),
@@ -442,6 +470,7 @@ def learn_bpe(words, n_merges):
             (_bpe_by(_right_choice, replace=False), "the words never change, so the same pair wins every round: merge it in all words"),
             (_counted_once, "the pairs were counted once, at the start: each merge changes the counts, so count again in each round"),
             (_bpe_by(lambda pairs: min(pairs, key=lambda pair: (pairs[pair], pair))), "the rarest pair was merged: the most frequent was wanted"),
+            (_without_times, "after the first merge the words' counts are lost: a merged word occurs as often as before"),
             (_other_way_round, "the dictionary is turned round: {pair: token} was wanted"),
             (lambda words, n_merges: learn_bpe(words, n_merges - 1), "one merge is missing: n_merges of them were wanted"),
         ),
