@@ -260,6 +260,9 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopbac
     assert page.locator(".jp-OutputArea-output img").count() >= 1
     if name.startswith("02"):  # its game is played at once
         assert page.locator(".bm-game .bm-word").count() == 8
+        page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+        page.locator(".bm-game .bm-go").click()
+        wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "game.bets", [[0, 0, [0] * 8]])
     page.screenshot(path=browsers.SHOTS / f"{name[:2]}_light.png")
     page.context.close()
 
