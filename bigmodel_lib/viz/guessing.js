@@ -41,7 +41,6 @@ function render({ model, el }) {
   }
 
   function bet(place, step) {
-    if (open) return;
     clicks[place] = Math.max(-MOST, Math.min(MOST, clicks[place] + step));
     draw();
     rows.querySelectorAll(".bm-word")[place].focus({ preventScroll: true });
