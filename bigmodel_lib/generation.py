@@ -1,14 +1,16 @@
 """Output: from logits to a token, from tokens to text."""
 
 import collections
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import torch
 from numpy import ndarray
 from torch import Generator, Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.cache import KVCache
@@ -17,17 +19,17 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
 
 Tokens = Sequence[int] | ndarray  # (N,) ids
-Beam = tuple[float, list[int]]  # (ln p, ids)
 
 
-class Sampling(TypedDict, total=False):
+@dataclasses.dataclass(frozen=True)
+class Sampling:
     """How tokens are drawn (see `sampling_distribution`); `stop` ends a text, once it has `min_tokens`."""
 
-    temperature: float
-    top_k: int
-    top_p: float
-    stop: int | None
-    min_tokens: int
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop: int | None = None
+    min_tokens: int = 0
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
@@ -76,20 +78,19 @@ def sample_next(logits: Tensor, temperature: float, top_k: int, generator: Gener
     return drawn.reshape(logits.shape[:-1])
 
 
-def check_settings(
-    model: LanguageModel, tokens: Tokens, n_tokens: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
-) -> None:
+def check_settings(model: LanguageModel, tokens: Tokens, n_tokens: int, how: Sampling) -> None:
     """Raises CourseError for a model that cannot write, an empty prompt or an impossible setting."""
     if not model.config.causal:
         raise CourseError("this model guesses hidden tokens (an encoder) and cannot write: use a causal one")
     if len(tokens) == 0:
         raise CourseError("a prompt of at least one token was wanted, none was given: write a first word")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise CourseError(f"temperature {temperature} is not 0 or more: 0 takes the likeliest token, 1 changes nothing")
-    if top_k < 0 or n_tokens < 0:
-        raise CourseError(f"top_k {top_k} and tokens {n_tokens} must be 0 or more: choose such")
-    if not 0 < top_p <= 1:
-        raise CourseError(f"top_p {top_p} is not above 0 and up to 1: choose 0.9, or 1 to keep all tokens")
+    if not 0 <= how.temperature < math.inf:
+        wrong = f"temperature {how.temperature} is not 0 or more"
+        raise CourseError(f"{wrong}: 0 takes the likeliest token, 1 changes nothing")
+    if how.top_k < 0 or n_tokens < 0:
+        raise CourseError(f"top_k {how.top_k} and tokens {n_tokens} must be 0 or more: choose such")
+    if not 0 < how.top_p <= 1:
+        raise CourseError(f"top_p {how.top_p} is not above 0 and up to 1: choose 0.9, or 1 to keep all tokens")
 
 
 @torch.inference_mode()
@@ -101,16 +102,7 @@ def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = No
 
 
 def generate_rows(
-    model: LanguageModel,
-    tokens: Tokens,
-    n_samples: int,
-    n_tokens: int,
-    generator: Generator,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    stop: int | None = None,
-    min_tokens: int = 0,
+    model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, how: Sampling
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yield, up to n_tokens times, the rows that have not ended and the token that each draws, side by side.
 
@@ -118,18 +110,18 @@ def generate_rows(
     token had seen. Learned positions end at T, so there the last T tokens are run again.
     Raises CourseError for an empty prompt or impossible settings.
     """
-    check_settings(model, tokens, n_tokens, temperature, top_k, top_p)
+    check_settings(model, tokens, n_tokens, how)
     cache, rows, T = KVCache(model, n_samples), list(range(n_samples)), model.config.context_length
     window = torch.tensor([[int(token) for token in tokens][-T:]], device=model.device).expand(n_samples, -1)
     unread = window
     for place in range(n_tokens):
         full = model.config.positions == "learned" and cache.position == T
         logits = next_logits(model, window) if full else next_logits(model, unread, cache)
-        if stop is not None and place < min_tokens:
-            logits = forbid(logits, stop)
-        drawn = sample_next(logits, temperature, top_k, generator, top_p)
+        if how.stop is not None and place < how.min_tokens:
+            logits = forbid(logits, how.stop)
+        drawn = sample_next(logits, how.temperature, how.top_k, generator, how.top_p)
         yield rows, drawn.tolist()
-        going = [i for i, token in enumerate(drawn.tolist()) if token != stop]
+        going = [i for i, token in enumerate(drawn.tolist()) if token != how.stop]
         if not going:
             return
         if len(going) < len(rows):
@@ -139,21 +131,19 @@ def generate_rows(
         window = torch.cat([window, unread], dim=1)[:, -T:]
 
 
-def generate(
-    model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Unpack[Sampling]
-) -> Iterator[int]:
-    """Yield up to n_tokens ids that follow `tokens` (N,), drawn by `generate_rows`, at temperature 0.8 unless given."""
-    settings: Sampling = {"temperature": 0.8, **how}
-    for _, (token,) in generate_rows(model, tokens, 1, n_tokens, Generator().manual_seed(seed), **settings):
+def generate(model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Any) -> Iterator[int]:
+    """Yield up to n_tokens ids that follow `tokens` (N,). how: as in Sampling, but at temperature 0.8."""
+    settings = Sampling(**{"temperature": 0.8, **how})
+    for _, (token,) in generate_rows(model, tokens, 1, n_tokens, Generator().manual_seed(seed), settings):
         yield token
 
 
 def generate_many(
-    model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, **how: Unpack[Sampling]
+    model: LanguageModel, tokens: Tokens, n_samples: int, n_tokens: int, generator: Generator, **how: Any
 ) -> list[list[int]]:
-    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), each up to its `stop`: see `generate_rows`."""
+    """n_samples lists of up to n_tokens ids that follow `tokens` (N,), each up to its `stop`. how: as in Sampling."""
     written: list[list[int]] = [[] for _ in range(n_samples)]
-    for rows, drawn in generate_rows(model, tokens, n_samples, n_tokens, generator, **how):
+    for rows, drawn in generate_rows(model, tokens, n_samples, n_tokens, generator, Sampling(**how)):
         for row, token in zip(rows, drawn, strict=True):
             written[row].append(token)
     return written
@@ -188,12 +178,9 @@ def batch_of(
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.
     """
-    N, longest = len(prompt), max(len(row) for row in rows)
-    x, y = torch.zeros(len(rows), N - 1 + longest, dtype=torch.long), torch.full((len(rows), N - 1 + longest), -1)
-    x[:, :N] = torch.tensor([int(token) for token in prompt])
-    for i, row in enumerate(rows):
-        y[i, N - 1 : N - 1 + len(row)] = torch.tensor(row)
-        x[i, N : N - 1 + len(row)] = torch.tensor(row[:-1])
+    wanted = [torch.tensor([-1] * (len(prompt) - 1) + list(row)) for row in rows]
+    read = [torch.tensor([*prompt, *row[:-1]]) for row in rows]
+    x, y = pad_sequence(read, batch_first=True), pad_sequence(wanted, batch_first=True, padding_value=-1)
     return x.to(device), y.to(device)
 
 
@@ -203,30 +190,7 @@ def log_probability(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> 
     return (logs.gather(-1, y.clamp(min=0)[..., None])[..., 0] * (y >= 0)).sum(dim=-1)
 
 
-@torch.no_grad()
-def beam_search(model: LanguageModel, tokens: Tokens, width: int, n_tokens: int, stop: int) -> list[Beam]:
-    """The likeliest continuations, up to `stop`, that are found by going on with the `width` likeliest beginnings.
-
-    The best is first; there is none if nothing ended. Source: Lowerre 1976.
-    """
-    cache, beams, ended = KVCache(model), [(0.0, [])], []
-    logits = next_logits(model, torch.tensor([[int(token) for token in tokens]], device=model.device), cache)
-    for _ in range(n_tokens):
-        totals = torch.tensor([[total] for total, _ in beams]) + logits.log_softmax(dim=-1)
-        best = totals.flatten().topk(min(2 * width, totals.numel()))
-        found = [(float(t), *divmod(int(i), logits.shape[1])) for t, i in zip(*best, strict=True)]
-        ended += [(total, [*beams[row][1], stop]) for total, row, token in found if token == stop]
-        ended = sorted(ended, reverse=True)[:width]
-        found = [(total, row, token) for total, row, token in found if token != stop][:width]
-        if len(ended) == width and ended[-1][0] >= found[0][0]:
-            break  # a longer text is never likelier than its beginning
-        beams = [(total, [*beams[row][1], token]) for total, row, token in found]
-        cache.keep([row for _, row, _ in found])
-        logits = next_logits(model, torch.tensor([[token] for _, _, token in found], device=model.device), cache)
-    return ended
-
-
 if __name__ == "__main__":
-    from bigmodel_lib.cli.program import moved
+    from bigmodel_lib.cli.main import moved
 
     moved("generation", "generate")

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from bigmodel_lib.config import ModelConfig, TrainConfig, require
+from bigmodel_lib.config import Minutes, ModelConfig, TrainConfig, check, require
 
 _SMALL = dict(context_length=64, d_model=64, n_layers=4, n_heads=2)
 _MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3, ngrams=4)
@@ -49,9 +49,8 @@ BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of t
 
 
 def preset_for_minutes(minutes: float) -> tuple[str, dict]:
-    """(preset, changes) that were best at the measured budget nearest by ratio. Raises CourseError if not above 0."""
-    real = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and math.isfinite(minutes)
-    require(real and minutes > 0, f"minutes {minutes!r} is not a number above 0: choose one, such as 3")
+    """(preset, changes) that were best at the measured budget nearest by ratio. Raises CourseError for no such time."""
+    check("minutes", minutes, Minutes)
     width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
     return "medium", {"d_model": width, "n_heads": width // 32}
 

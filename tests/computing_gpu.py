@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from notebook_code import defined_in
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
@@ -22,13 +23,14 @@ from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.finetuning import baselines, classification, dpo
 from bigmodel_lib.interpretability import interventions, maps, scores
-from bigmodel_lib.measuring import compression, evaluation
+from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.recipes import MODES
 from bigmodel_lib.text.tokenizers import ByteTokenizer
-from bigmodel_lib.training import checkpoints, early_stopping
+from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer
 
+model_probabilities = defined_in("06_pretraining", "model_probabilities").model_probabilities
 NAME = "fakegpu"
 
 
@@ -155,11 +157,10 @@ def writing(device) -> dict:
             model, prompt, 6, 12, generator(), stop=0, min_tokens=2, top_k=5
         ),
         "write": lambda: generation.write(by_byte, ByteTokenizer(), "ab", 9, stop="x"),
-        "beam_search": lambda: generation.beam_search(model, prompt, 4, 6, 0),
         "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
         "log_probabilities": lambda: dpo.log_probabilities(model, prompt, chosen, 3),
         "preference_loss": preferring,
-        "model_probabilities": lambda: compression.model_probabilities(model)(prompt),
+        "model_probabilities": lambda: model_probabilities(model)(prompt),
     }
 
 
@@ -175,9 +176,6 @@ def looking(device) -> dict:
         return logits[:, -1, 4]
 
     return {
-        "entropy_of_rows": lambda: maps.entropy_of_rows(weights),
-        "mean_distance": lambda: maps.mean_distance(weights),
-        "pattern_scores": lambda: list(maps.pattern_scores(weights, text).values()),
         "rollout": lambda: maps.rollout(weights),
         "gradient_times_input": lambda: maps.gradient_times_input(model, two, *where),
         "knockout_effects": lambda: interventions.knockout_effects(model, text, after),
@@ -185,9 +183,7 @@ def looking(device) -> dict:
         "ablate, zero": lambda: interventions.ablate(model, text[None], one_head),
         "ablate, mean": lambda: interventions.ablate(model, text[None], one_head, "mean", after[None]),
         "ablate, resample": lambda: interventions.ablate(model, text[None], one_head, "resample", after[None]),
-        "head_effects": lambda: interventions.head_effects(model, text[None], after[None]),
         "patch": lambda: interventions.patch(model, text, other, measure),
-        "logit_lens": lambda: maps.logit_lens(model, text[None]),
         "record": lambda: maps.record(model, text[None], "activations"),
     }
 
@@ -243,14 +239,10 @@ def finetuning_and_keeping(device) -> dict:
         run = classification.classifier_run(model, rows, labels, 2, mode, steps=3)
         return [look.loss for look in run], evaluation.label_log_probs(run.model, rows)
 
-    def stopped_early():
-        run = classification.classifier_run(model, rows, labels, 2, steps=30)
-        return early_stopping.train_until_worse(run, lambda: run.curve[-1]["loss"] if run.curve else 9.0, 10)
-
     def rival():
         lstm = put(baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0)), device)
         words = np.arange(48).reshape(8, 6)
-        baselines.fit_lstm(lstm, words, words[:, 0] % 2, 0, after_epoch=lambda epoch: epoch == 2)
+        next(baselines.fit_lstm(lstm, words, words[:, 0] % 2, 0))
         return baselines.lstm_log_probs(lstm, words)
 
     def kept():
@@ -260,7 +252,6 @@ def finetuning_and_keeping(device) -> dict:
 
     return {
         **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
-        "train_until_worse": stopped_early,
         "opinions": lambda: evaluation.opinions(model, [np.arange(6)], [2]),
         "save_model": kept,
         **({} if str(device) == NAME else {"LSTM": rival}),  # its operation looks for a real GPU
@@ -319,7 +310,7 @@ def a_tenth_more_on_the_gpu(*sizes, device=None, **more):
 
 EYE = torch.eye  # `rollout` uses it
 FAULTS = {"eye on the cpu": on_the_cpu, "other numbers": a_tenth_more_on_the_gpu}
-UNDER_FAULTS = ("rollout", "explorer, rollout", "beam_search")
+UNDER_FAULTS = ("rollout", "explorer, rollout", "generate")
 
 
 def all_parts(device, only=()) -> dict:

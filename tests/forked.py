@@ -17,7 +17,7 @@ import tqdm
 
 import bigmodel_lib
 from bigmodel_lib.cli import run
-from bigmodel_lib.cli.program import run_program
+from bigmodel_lib.cli.main import run_program
 
 LIBRARY = str(pathlib.Path(bigmodel_lib.__file__).parent)
 FILE_CALLS = (os.replace, os.rename, os.fsync, os.unlink, os.mkdir, os.rmdir)

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.widgets")
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing)")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -258,8 +258,11 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopbac
     page, watch = browsers.open_and_run(chromium, lab[0], name)
     assert failures(page) == watch.errors == watch.strangers == []
     assert page.locator(".jp-OutputArea-output img").count() >= 1
-    if name.startswith("02"):  # its game is a field and a button
-        assert page.locator(".jupyter-widgets input").count() == page.locator("button.jupyter-button").count() == 1
+    if name.startswith("02"):  # its game is played at once
+        assert page.locator(".bm-game .bm-word").count() == 8
+        page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+        page.locator(".bm-game .bm-go").click()
+        wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "game.bets", [[0, 0, [0] * 8]])
     page.screenshot(path=browsers.SHOTS / f"{name[:2]}_light.png")
     page.context.close()
 
@@ -269,12 +272,12 @@ NOTES = ("This is a picture of the widget. Run the cell to use it.", "Run the ce
 
 
 @pytest.mark.parametrize("name, widget", [
-    ("01_attention_formula.ipynb", ".widget-interact"), ("09_attention_maps.ipynb", ".bm-explorer"),
+    ("01_attention_formula.ipynb", ".bm-gaze"), ("09_attention_maps.ipynb", ".bm-explorer"),
 ])  # fmt: skip
 def test_a_saved_widget_opened_without_its_kernel_shows_its_picture(chromium, name, widget):
     with browsers.jupyterlab() as (address, _):
         page, _ = browsers.open_and_run(chromium, address, name)
-        widgets = page.locator(".widget-interact, .bm-explorer").count()
+        widgets = page.locator(".widget-interact, .bm-explorer, .bm-gaze").count()
         live = page.evaluate(PICTURES, widget)
         browsers.save_and_shut_down(page, address)
         page, watch = browsers.open_notebook(chromium, address, name)
@@ -292,6 +295,60 @@ def test_a_saved_widget_opened_without_its_kernel_shows_its_picture(chromium, na
         page.screenshot(path=browsers.SHOTS / f"{name[:2]}_reopened.png")
         assert watch.errors == watch.strangers == []
         page.context.close()
+
+
+def test_the_stepper_steps_plays_and_takes_another_choice(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "00_start_here.ipynb")
+    says, written = page.locator(".bm-stepper-says"), page.locator(".bm-stepper-text [role=option]")
+    says.scroll_into_view_if_needed()
+    for _ in range(5):
+        page.locator("[title='one token on']").click()
+    assert says.inner_text().startswith("Token 6 of 100") and page.locator(".bm-stepper-later").count() == 94
+    page.locator(".bm-stepper").press("ArrowLeft")
+    assert says.inner_text().startswith("Token 5 of 100")
+    before = written.all_inner_texts()
+    page.locator(".bm-stepper-bars button").nth(3).click()
+    page.wait_for_function(
+        "(old) => document.querySelector('.bm-stepper-says').textContent !== old", arg=says.inner_text()
+    )
+    after = written.all_inner_texts()
+    assert after[:4] == before[:4] and after[4] != before[4] and len(after) == 100
+    page.locator(".bm-stepper").press("ArrowLeft")
+    page.get_by_text("▶ play").click()
+    page.wait_for_function("document.querySelector('.bm-stepper-says').textContent.startsWith('Token 6 ')")
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "00_stepper.png")
+    page.context.close()
+
+
+def test_pointing_at_a_number_lights_what_it_was_made_of(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "03_mlp_attention_numpy.ipynb")
+
+    def lit():
+        return {cell.get_attribute("data-at") for cell in page.locator(".bm-every .bm-from").all()}
+
+    says = page.locator(".bm-every-says")
+    says.scroll_into_view_if_needed()
+    for at, made_of in (
+        ("S,2,0", {"Q,2,0", "Q,2,1", "K,0,0", "K,0,1"}),
+        ("x₁,2,1", {"x₀,2,1", "a,2,1"}),
+        ("r,2,0", {"h,2,0"}),
+        ("A,1,0", {"S,1,0", "S,1,1", "S,1,2"}),
+        ("h,2,0", {f"n₂,2,{i}" for i in range(5)} | {f"W_up,{i},0" for i in range(5)}),
+        ("E,0,2", set()),
+    ):
+        page.locator(f"[data-at='{at}']").hover()
+        assert lit() == made_of, at
+    page.locator("[data-at='x₁,2,1']").click()
+    page.locator(".bm-every-bar select").nth(0).select_option("very")
+    assert page.locator(".bm-every-guess").inner_text() == "→ smiles (97 %)"
+    assert "0 + 0 = 0" in says.inner_text() or "0 + 0.00 = 0.00" in says.inner_text()
+    assert browsers.ask_kernel(lab[1], "[toy.sentence, toy.chosen]") == ["very very good", ["x₁", 2, 1]]
+    page.locator(".bm-every-poster").press("ArrowLeft")
+    assert "column “good”" in says.inner_text()
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "03_every_number.png")
+    page.context.close()
 
 
 def longest_blank(frame):

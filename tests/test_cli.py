@@ -1,5 +1,6 @@
 """The command and its subcommands, as users start them."""
 
+import argparse
 import json
 import re
 import shlex
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from bigmodel_lib import __version__
-from bigmodel_lib.cli import chat, evaluate, finetune, main, pretrain, program
+from bigmodel_lib.cli import chat, evaluate, finetune, main, pretrain, run
 from bigmodel_lib.cli.stopping import SIGNALS
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.finetuning.classification import classifier_from, load_classifier
@@ -112,14 +113,12 @@ def test_rates_are_those_of_the_optimizer_that_is_used():
         return config.optimizer, config.muon_lr, config.adamw_lr
 
     assert rates(learning_rate=0.5) == ("muon", 0.5, 0.02)
-    assert rates(learning_rate=0.5, adamw_learning_rate=0.3) == ("muon", 0.5, 0.3)
     assert rates(learning_rate=0.5, optimizer="adamw") == ("adamw", 0.03, 0.5)
     assert rates(learning_rate=0.5, preset="plain")[::2] == ("adamw", 0.5)
 
 
-def test_a_rate_that_is_given_twice_and_a_mask_without_masks_are_refused(tmp_path, capsys):
+def test_a_mask_without_masks_and_an_impossible_one_are_refused(tmp_path, capsys):
     for options, words in (
-        (["--optimizer", "adamw", "--learning-rate", "1", "--adamw-learning-rate", "1"], "was given two rates"),
         (["--mask-rate", "0.3"], "--mask-rate is for --objective masked"),
         (["--objective", "masked", "--mask-rate", "1.5"], "mask_rate 1.5 is outside 0 … 1"),
     ):
@@ -234,10 +233,17 @@ def test_too_little_memory_is_one_line_and_other_failures_are_not_hidden(folder,
         fails(RuntimeError("a fault of ours"))
 
 
-def test_the_command_that_continues_starts_as_this_one_did(monkeypatch):
-    assert shlex.split(program.as_typed("chat", "a b")) == [sys.executable, "-m", "bigmodel_lib", "chat", "a b"]
-    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
-        monkeypatch.setenv(name, value)
-    words = shlex.split(program.as_typed("pretrain", "--resume"))
-    assert words[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    assert words[5:] == ["-m", "bigmodel_lib", "pretrain", "--resume"]
+def test_the_command_that_continues_starts_python_as_this_one_did(tmp_path, monkeypatch):
+    checkpoints.save_tensors(tmp_path / "checkpoint.safetensors", {}, {"state": {"step": 20}})
+
+    def words(command):
+        said = run.how_to_go_on(command, argparse.Namespace(out=str(tmp_path)))
+        start, _, typed = said.partition(" continue with ")
+        assert start == "stopped at step 20:"
+        return shlex.split(typed)
+
+    again = ["--out", str(tmp_path), "--resume"]
+    assert words("finetune") == [sys.executable, "-m", "bigmodel_lib", "finetune", *again]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = run.how_to_go_on("pretrain", argparse.Namespace(out=str(tmp_path)))
+    assert said == "stopped at step 20: start all processes again as before, with --out and --resume alone"

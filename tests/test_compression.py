@@ -1,4 +1,4 @@
-"""The coder gives back what it was given and wastes no more than promised; probabilities are those of the formula."""
+"""Loss as compression in notebook 06: the coder gives back what it was given, and probabilities are the formula's."""
 
 import itertools
 import math
@@ -9,25 +9,22 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from notebook_code import defined_in
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.measuring.compression import (
-    HALF,
-    QUARTER,
-    WHOLE,
-    ArithmeticDecoder,
-    ArithmeticEncoder,
-    Interval,
-    NGram,
-    code_length,
-    compress,
-    decompress,
-    integer_frequencies,
-    model_probabilities,
-)
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.text.sources import python_manual
 from bigmodel_lib.text.tokenizers import ByteTokenizer, CharacterTokenizer
+
+CODE = defined_in(
+    "06_pretraining", "WHOLE", "HALF", "QUARTER", "integer_frequencies", "Interval", "ArithmeticEncoder",
+    "ArithmeticDecoder", "compress", "decompress", "code_length", "model_probabilities", "NGram",
+)  # fmt: skip
+WHOLE, HALF, QUARTER = CODE.WHOLE, CODE.HALF, CODE.QUARTER
+integer_frequencies, Interval = CODE.integer_frequencies, CODE.Interval
+ArithmeticEncoder, ArithmeticDecoder = CODE.ArithmeticEncoder, CODE.ArithmeticDecoder
+compress, decompress, code_length = CODE.compress, CODE.decompress, CODE.code_length
+model_probabilities, NGram = CODE.model_probabilities, CODE.NGram
 
 # Probabilities as whole numbers
 

@@ -1,17 +1,20 @@
 """Each formula of the bill against a count: by hand, of arrays, and of what PyTorch itself says that it multiplies."""
 
 import itertools
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from notebook_code import defined_in
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.measuring import costs
 from bigmodel_lib.model import layers, transformer
 
+peak_bytes = defined_in("05_pytorch_gpu", "peak_bytes").peak_bytes
 SIZES = [dict(d_model=12, n_heads=2, d_ff=20, n_layers=3), dict(d_model=8, n_heads=1, d_ff=8, n_layers=1)]
 OPTIONS = [
     dict(positions=positions, token_shift=shift, tied=tied, init="gpt2")
@@ -119,17 +122,20 @@ def test_the_peak_is_what_exists_at_one_time():
     def all_at_once():
         return [torch.add(x, 1.0) for _ in range(5)]
 
-    assert costs.peak_bytes(one_after_another) == pytest.approx(4 * n, abs=1000)
-    assert costs.peak_bytes(all_at_once) == pytest.approx(5 * 4 * n, abs=1000)
+    assert peak_bytes(one_after_another, "cpu") == pytest.approx(4 * n, abs=1000)
+    assert peak_bytes(all_at_once, "cpu") == pytest.approx(5 * 4 * n, abs=1000)
 
 
 def test_the_peak_is_found_without_a_word():
     program = """
 import torch
-from bigmodel_lib.measuring.costs import peak_bytes
-print(peak_bytes(lambda: torch.zeros(1000)))
+from notebook_code import defined_in
+peak_bytes = defined_in("05_pytorch_gpu", "peak_bytes").peak_bytes
+print(peak_bytes(lambda: torch.zeros(1000), "cpu"))
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert (said.stdout.strip(), said.stderr) == ("4000", "")
 
 

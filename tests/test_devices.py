@@ -64,10 +64,10 @@ def test_generation_preferences_attribution_and_finetuning_give_the_same_on_anot
 
 def test_the_computing_gpu_would_catch_what_is_created_elsewhere_and_other_numbers(on_computing_gpu):
     found = on_computing_gpu["eye on the cpu"]
-    assert found.pop("beam_search") == "same" and found.keys() == {"rollout", "explorer, rollout"}
+    assert found.pop("generate") == "same" and found.keys() == {"rollout", "explorer, rollout"}
     assert all("two devices, fakegpu and cpu" in said for said in found.values())
     found = on_computing_gpu["other numbers"]
-    assert found["rollout"] == "other numbers than on the CPU" and found["beam_search"] == "same"
+    assert found["rollout"] == "other numbers than on the CPU" and found["generate"] == "same"
 
 
 def test_an_absent_device_is_refused_by_name():

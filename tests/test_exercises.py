@@ -115,9 +115,9 @@ def test_an_exercise_shows_its_task_with_every_hint_folded_away(exercise):
 
 
 def test_a_check_that_runs_twice_does_not_call_ours_yours(capsys):
-    ours = engine.yours_or_ours("00-words", ...)
+    ours = engine.yours_or_ours("00-copy", ...)
     capsys.readouterr()
-    assert engine.yours_or_ours("00-words", ours) is ours
+    assert engine.yours_or_ours("00-copy", ours) is ours
     said = capsys.readouterr().out
     assert "not attempted" in said and "is ours by now" in said and "right" not in said
 
@@ -149,7 +149,7 @@ def test_predictions_are_kept_and_compared(capsys):
 
 
 def test_unknown_exercises_are_refused():
-    with pytest.raises(CourseError, match="choose one of .*00-words"):
+    with pytest.raises(CourseError, match="choose one of .*00-copy"):
         engine.find("00-nothing")
     with pytest.raises(CourseError, match="notebook 99 has no exercises"):
         engine.find("99-x")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
+from notebook_code import defined_in
+from traitlets import TraitError
 
 pytest.importorskip("anywidget", reason="the explorer needs anywidget: pip install -e .[course]")
 
-from bigmodel_lib.errors import CourseError
-from bigmodel_lib.interpretability import constructed, interventions
+from bigmodel_lib.interpretability import interventions
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.text.tokenizers import WordTokenizer
 from bigmodel_lib.viz import plots
@@ -44,12 +45,13 @@ def test_every_method_gives_maps_of_its_own_shape_from_0_to_1(random_model, rand
             assert torch.allclose(maps.sum(dim=-1), torch.ones(maps.shape[:-1]), atol=1e-4)
         if model.config.causal:
             assert maps.triu(1).abs().max() < 1e-5
-    with pytest.raises(CourseError, match="choose one of weights"):
-        maps_by("saliency", model, tokens)
+    with pytest.raises(TraitError, match="saliency"):
+        AttentionExplorer(model, WORDS, TEXTS, method="saliency")
 
 
 def test_the_maps_of_the_model_by_hand_say_what_is_known_of_it():
-    model, text = constructed.induction_by_hand(), torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])
+    induction_by_hand = defined_in("09_attention_maps", "induction_by_hand").induction_by_hand
+    model, text = induction_by_hand(), torch.tensor([0, 3, 5, 2, 6, 3, 5, 1, 4, 2])
     assert maps_by("weights", model, text)[1, 0, 5].argmax() == 2
     assert maps_by("gradient × input", model, text)[0, 0, 5].argmax() == 2
     effects = maps_by("ablation", model, text)

@@ -2,14 +2,13 @@
 
 import json
 import math
-import re
 import runpy
 import signal
 
-import nbformat
 import numpy as np
 import pytest
 import torch
+from notebook_code import defined_in
 from torch.nn import functional
 
 from bigmodel_lib.cli import evaluate, reports
@@ -18,16 +17,16 @@ from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning import baselines, lora
 from bigmodel_lib.finetuning.classification import classifier_from, classifier_run
+from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics, opinions
 from bigmodel_lib.model.layers import cross_entropy
-from bigmodel_lib.storyworld import END, StoryWorld
+from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.storyworld.tasks import Task, ending_of, task_batch, task_tokenizer, tasks_of
 from bigmodel_lib.text.batches import WINDOWS, LabelledBatches, encode_texts, pad_windows, split_labelled
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.early_stopping import train_until_worse
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 
@@ -119,10 +118,11 @@ def test_one_logit_in_the_loop_is_binary_cross_entropy(random_model, seed):
 
 
 @pytest.mark.parametrize("n_labels", [2, 4])
-def test_padding_and_neighbours_change_nothing(random_model, n_labels):
+def test_padding_and_neighbours_change_nothing(random_model, n_labels, monkeypatch):
+    monkeypatch.setattr(evaluation, "BATCH_SIZE", 3)
     classifier = random_classifier(random_model, n_labels)
     texts = documents(7)
-    together = label_log_probs(classifier, texts, batch_size=3)
+    together = label_log_probs(classifier, texts)
     alone = np.concatenate([label_log_probs(classifier, [text]) for text in texts])
     assert np.abs(together - alone).max() < 1e-5 and np.abs(np.exp(together).sum(axis=1) - 1).max() < 1e-5
     assert np.ptp(together[:, 0]) > 0.01
@@ -221,6 +221,9 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     assert abs(progress.loss - wanted) < 1e-5
 
 
+train_until_worse = defined_in("07_finetuning", "train_until_worse").train_until_worse
+
+
 def test_early_stopping_goes_back_to_the_best_weights(random_model):
     run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=200)
     values, kept = iter([0.9, 0.5, 0.4, 0.6, 0.7, 0.8, 0.1]), []
@@ -283,12 +286,14 @@ def test_the_mask_lets_the_loss_see_what_is_wanted_alone(world):
 def test_an_ending_is_true_just_if_the_world_tells_it(world):
     rng = np.random.default_rng(1)
     endings = [ending_of(world, rng) for _ in range(120)]
-    assert all(ending.true == (world.log_prob(ending.text) > -math.inf) for ending in endings)
-    assert 40 < sum(ending.true for ending in endings) < 80
-    task_tokenizer(world).encode(" ".join(ending.text for ending in endings))
+    assert all(true == (world.log_prob(text) > -math.inf) for text, true in endings)
+    assert 40 < sum(true for _, true in endings) < 80
+    task_tokenizer(world).encode(" ".join(text for text, _ in endings))
 
 
 # Rivals
+
+RIVALS = runpy.run_path(str(data_path("recipes/rivals.py")))
 
 
 def test_the_lstm_has_the_parameters_that_were_printed():
@@ -313,7 +318,7 @@ def test_the_lstm_step_by_step_is_pytorchs(seed):
 
 
 def test_variational_dropout_is_there_in_training_alone():
-    model = baselines.LSTMClassifier(variational=0.5, generator=torch.Generator().manual_seed(0))
+    model = RIVALS["DroppingLSTM"](variational=0.5, generator=torch.Generator().manual_seed(0))
     x = torch.randint(50, (8, 5), generator=torch.Generator().manual_seed(1))
     model.train()
     assert (model(x) - model(x)).abs().max() > 1e-4
@@ -331,9 +336,9 @@ def test_rivals_learn_what_is_easy():
     texts, labels = ["good good fine"] * 40 + ["bad awful bad"] * 40, np.array([1] * 40 + [0] * 40)
     x = baselines.WordIndex(texts).encode(texts, 3)
     model = baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0))
-    baselines.fit_lstm(model, x, labels, 0)
+    assert list(baselines.fit_lstm(model, x, labels, 0)) == list(range(1, 11))
     assert label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
-    assert baselines.linear_model().fit(texts, labels).score(texts, labels) == 1.0
+    assert RIVALS["linear_model"]().fit(texts, labels).score(texts, labels) == 1.0
 
 
 # The program
@@ -390,7 +395,7 @@ def test_the_program_learns_three_labels_and_answers(checkpoint, rows, tmp_path,
         ({"--checkpoint": "nowhere"}, "does not exist"),
         ({"--test-share": "2"}, "--test-share 2.0 is outside"),
         ({"--resume": ""}, "nothing to resume"),
-        ({"--out": "below a file"}, "cannot be made"),
+        ({"--out": "below a file"}, "cannot be written"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(checkpoint, rows, tmp_path, capsys, changes, words):
@@ -414,8 +419,8 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert finetune(*common, "--out", tmp_path / "whole") == 0
 
     with monkeypatch.context() as patch:
-        write = reports.Reports.write  # it is called at every report
-        patch.setattr(reports.Reports, "write", lambda *given: signal.raise_signal(signal.SIGTERM) or write(*given))
+        write = reports.write_row  # it is called at every report
+        patch.setattr(reports, "write_row", lambda *given: signal.raise_signal(signal.SIGTERM) or write(*given))
         assert finetune(*common, "--out", tmp_path / "parts") == 143
     assert (tmp_path / "parts/checkpoint.safetensors").exists() and not (tmp_path / "parts/metrics.json").exists()
     assert evaluate.main(["--checkpoint", str(tmp_path / "parts"), "--ask", "x"]) == 2
@@ -423,7 +428,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     before = rows.read_text(encoding="utf-8")
     rows.write_text(before + "\nsea\tfish fish", encoding="utf-8")
     assert finetune("--out", tmp_path / "parts", "--resume") == 2
-    assert "is not the file that the run" in capsys.readouterr().err
+    assert "is not what the run" in capsys.readouterr().err
     rows.write_text(before, encoding="utf-8")
     assert finetune("--out", tmp_path / "parts", "--resume") == 0
     whole, parts = (checkpoints.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
@@ -445,15 +450,6 @@ def test_an_opinion_is_the_lowest_log_probability_from_the_start_of_the_ending_o
     later = [min(start + 1, len(text) - 1) for start, text in zip(starts, texts, strict=True)]
     moved = np.array(later) > np.array(starts)
     assert (opinions(model, texts, later)[moved] > np.array(wanted)[moved]).all() and moved.any()
-
-
-def cells_of_07() -> dict:
-    """What notebook 07 builds to answer without a model."""
-    names = {"END": END}
-    for cell in nbformat.read(data_path("").parent / "notebooks/07_finetuning.ipynb", as_version=4).cells:
-        if re.search(r"^def (sentence_memory|answer_without_model)", cell.source, re.MULTILINE):
-            exec(cell.source, names)  # noqa: S102 (the project's own)
-    return names
 
 
 def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
@@ -480,12 +476,12 @@ def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
         "happy",
         ".",
     ]
-    rules = cells_of_07()
+    answer_without_model = defined_in("07_finetuning", "answer_without_model").answer_without_model
     ask = [["Where", "is", "Anna", "?"], ["Who", "has", "the", "lamp", "?"], ["How", "does", "Anna", "feel", "?"]]
     memory = {"Ben had a lamp .": "阿本 有 一盏 灯 。"}
 
     def answer(kind, more):
-        return rules["answer_without_model"](Task(kind, ["<story>", *told, *more], []), memory, world)
+        return answer_without_model(Task(kind, ["<story>", *told, *more], []), memory, world)
 
     said = [answer("question", ["<question>", *question, "<answer>"]) for question in ask]
     assert said == [["in", "the", "attic", "<end>"], ["Anna", "<end>"], ["happy", "<end>"]]
@@ -496,5 +492,6 @@ def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
 
 def test_the_memory_of_sentences_is_the_worlds_own_translation(world):
     story = world.sample(np.random.default_rng(2))
-    memory = cells_of_07()["sentence_memory"]([story])
+    sentence_memory = defined_in("07_finetuning", "sentence_memory").sentence_memory
+    memory = sentence_memory([story])
     assert " ".join(memory[" ".join(sentence)] for sentence in story.sentences).split() == story.chinese_tokens

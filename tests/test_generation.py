@@ -3,10 +3,12 @@
 import itertools
 import math
 import re
+import runpy
 
 import numpy as np
 import pytest
 import torch
+from notebook_code import defined_in
 
 from bigmodel_lib.cli import generate as command
 from bigmodel_lib.config import TrainConfig
@@ -15,13 +17,13 @@ from bigmodel_lib.exercises.nb08 import attend_to_cache
 from bigmodel_lib.finetuning.dpo import dpo_loss, log_probabilities, pair_batches, preference_loss
 from bigmodel_lib.generation import (
     batch_of,
-    beam_search,
     forbid,
     generate,
     generate_many,
     keep_top_k,
     keep_top_p,
     log_probability,
+    next_logits,
     sample_next,
     sampling_distribution,
     stream,
@@ -29,8 +31,7 @@ from bigmodel_lib.generation import (
 )
 from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.layers import layer_norm, rms_norm, rope_tables, shift_tokens, split_heads
-from bigmodel_lib.model.transformer import ValueResiduals
-from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld
+from bigmodel_lib.storyworld import END, START, NotInLanguage, StoryWorld, sentences
 from bigmodel_lib.storyworld import judge as judging
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
@@ -225,7 +226,8 @@ def test_the_cache_holds_what_the_formula_counts_at_once_and_for_good(random_mod
     cache = KVCache(model, 3)
     places = [ring.data_ptr() for ring in rings_of(cache)]
     for t in range(30):
-        assert cache.count_numbers() == 3 * (2 * 2 * 12 * 16 + 2 * 2 * 16)  # B (2 L T D + 2 L D), after any t
+        n_numbers = sum(part.numel() for part in (*cache.keys, *cache.values, *cache.last.values()))
+        assert n_numbers == 3 * (2 * 2 * 12 * 16 + 2 * 2 * 16)  # B (2 L T D + 2 L D), after any t
         assert sum(ring.untyped_storage().nbytes() for ring in rings_of(cache)) == 4 * 3 * 2 * 2 * 12 * 16
         read(model, random_tokens(shape=(3, 30))[:, t : t + 1], cache)
     assert [ring.data_ptr() for ring in rings_of(cache)] == places, "nothing is copied"
@@ -445,6 +447,9 @@ def test_a_continuation_costs_what_its_tokens_cost(random_model):
     assert torch.equal(log_probabilities(model, prompt, rows * 50, 7)[:3], log_probability(model, x, y).detach())
 
 
+beam_search = defined_in("08_generation", "beam_search", Cache=KVCache, read=next_logits).beam_search
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("stop", [0, 2])
 def test_a_wide_beam_finds_the_likeliest_text_and_a_narrow_one_need_not(random_model, stop):
@@ -636,7 +641,7 @@ def test_sentences_are_told_apart_as_by_listing_all_that_can_be_said(world):
     small = StoryWorld(people=("Anna", "Ben"), places=("hall", "attic", "study"), things=("lamp", "shoes"))
     listed = set()
     for c in small.constructions:
-        for filling in itertools.product(*(judging.words_for(small, slot) for slot in c.slots)):
+        for filling in itertools.product(*(sentences.words_for(small, slot) for slot in c.slots)):
             listed.add(c.tell(filling))
             if c.subject is not None:
                 listed.add(c.tell(filling, True))
@@ -700,17 +705,18 @@ def test_the_sentences_that_go_on_from_i_love_are_all_different():
 
 
 def test_the_cache_refuses_more_tokens_at_once_than_its_mask_is_for(random_model, random_tokens):
-    model, cache = random_model(), KVCache(random_model(), 2)
-    with pytest.raises(CourseError, match="13 tokens were given after 0 others, and the context holds 12: give those"):
+    model = random_model()
+    cache = KVCache(model, 2)
+    with pytest.raises(CourseError, match="13 tokens do not fit a context of 12: give those beyond it"):
         read(model, random_tokens(shape=(2, 13)), KVCache(model, 2))
     read(model, random_tokens(shape=(2, 5)), cache)
-    with pytest.raises(CourseError, match="8 tokens were given after 5 others"):
+    with pytest.raises(CourseError, match="8 tokens after 5 others do not fit a context of 12: give those"):
         read(model, random_tokens(shape=(2, 8)), cache)
     assert cache.position == 5
     learned = random_model(positions="learned")
     full = KVCache(learned, 3)
     read(learned, random_tokens(), full)
-    with pytest.raises(CourseError, match="1 tokens were given after 12 others, and the context holds 12: start a new"):
+    with pytest.raises(CourseError, match="1 tokens after 12 others do not fit a context of 12: start again"):
         read(learned, random_tokens()[:, :1], full)
 
 
@@ -725,7 +731,8 @@ def test_a_text_read_in_pieces_is_the_text_read_at_once(random_model, random_tok
 
 
 def test_value_residuals_write_with_the_cache_what_they_write_without(random_model, random_tokens):
-    model, tokens = ValueResiduals(random_model().config).double().eval(), random_tokens()
+    residuals = runpy.run_path(str(data_path("recipes/tried.py")))["ValueResiduals"]
+    model, tokens = residuals(random_model().config).double().eval(), random_tokens()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.0, 0.4, generator=torch.Generator().manual_seed(parameter.numel()))

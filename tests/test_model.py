@@ -1,8 +1,12 @@
 """Claims about the model, each with random non-zero weights."""
 
+import ast
 import math
+import runpy
 
+import nbformat
 import pytest
+import source_cells
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +16,9 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.model import layers, transformer
 from bigmodel_lib.recipes import preset
+from bigmodel_lib.text.sources import data_path
+
+TRIED = data_path("recipes/tried.py")
 
 RECIPES = [
     dict(),
@@ -96,7 +103,7 @@ def test_fused_attention_equals_plain_with_its_gradients(B, H, T, K, seed):
 
 
 def test_weights_are_a_distribution_over_the_past():
-    weights = layers.attention_weights(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1))
+    weights = layers.attention_scores(normal(2, 3, 6, 4), normal(2, 3, 6, 4, seed=1)).softmax(dim=-1)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 6, dtype=torch.float64))
     assert (weights.triu(1) == 0).all() and (weights.tril() > 0).sum() == 2 * 3 * 21
 
@@ -202,7 +209,7 @@ def test_the_rows_of_runs_are_a_prime_number_and_large_vocabularies_do_not_overf
 @pytest.mark.parametrize("recipe", [dict(), dict(token_shift=False, positions="none")])
 def test_value_residuals_add_the_first_values_to_later_ones(random_model, random_tokens, monkeypatch, recipe):
     plain, tokens = random_model(dtype=torch.float64, n_layers=3, **recipe), random_tokens()
-    other = transformer.ValueResiduals(plain.config).to(torch.float64)
+    other = runpy.run_path(str(TRIED))["ValueResiduals"](plain.config).to(torch.float64)
     other.load_state_dict(plain.state_dict() | {"value_shares": torch.zeros(3)})
     assert torch.equal(other(tokens), plain(tokens))
     with torch.no_grad():
@@ -219,12 +226,19 @@ def test_value_residuals_add_the_first_values_to_later_ones(random_model, random
     assert (transformer.initialise(other).value_shares == 0).all()
 
 
+def test_06_shows_value_residuals_as_the_recipe_trains_them():
+    text = TRIED.read_text(encoding="utf-8")
+    shown = nbformat.read(TRIED.parents[2] / "notebooks/06_pretraining.ipynb", as_version=4).cells
+    trained = source_cells.for_readers(text, source_cells.definition(ast.parse(text), ["ValueResiduals"], "tried"))
+    assert trained in [cell.source for cell in shown]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_attention_maps_are_what_the_model_uses(random_model, random_tokens, monkeypatch, recipe):
     model, tokens = random_model(dtype=torch.float64, **recipe), random_tokens()
     used = []
     monkeypatch.setattr(
-        layers, "attention", lambda q, k, v: used.append(layers.attention_weights(q, k)) or used[-1] @ v
+        layers, "attention", lambda q, k, v: used.append(layers.attention_scores(q, k).softmax(dim=-1)) or used[-1] @ v
     )
     slow = model(tokens)
     monkeypatch.undo()

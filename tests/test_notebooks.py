@@ -64,11 +64,9 @@ def test_most_cells_are_compared(path):
 
 
 @each_notebook
-def test_it_opens_with_its_question_and_ends_with_a_summary(path):
-    texts = [cell["source"] for cell in cells_of(path, "markdown")]
-    for word in ("**Question:**", "**You need:**", "**Runs in:**"):
-        assert word in texts[0]
-    assert "## Summary" in texts[-1] and "…" not in re.search(r"\*\*Runs in:\*\*(.*)", texts[0])[1]
+def test_it_opens_with_what_the_reader_needs(path):
+    opening = cells_of(path, "markdown")[0]["source"]
+    assert "**You need:**" in opening and "…" not in re.search(r"\*\*Runs in:\*\*(.*)", opening)[1]
 
 
 @each_notebook
@@ -134,7 +132,8 @@ def test_what_the_reader_builds_is_shown_folded_and_after_its_exercise(path):
                 assert built(path)[name] in done, f"{name} is shown before its exercise"
                 assert cell["cell_type"] == "markdown" and "<details><summary>" in cell["source"]
                 shown[name] = cell
-    assert shown.keys() == {name for name in built(path) if not name.startswith("exercises.")}
+    of_the_library = {name for name in built(path) if not name.startswith("exercises.")}
+    assert of_the_library <= shown.keys() <= built(path).keys()
 
 
 def test_random_windows_is_taught_in_06():

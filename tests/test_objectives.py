@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from notebook_code import defined_in
 
 from bigmodel_lib import generation
 from bigmodel_lib.by_hand import model as by_hand
@@ -18,7 +19,6 @@ from bigmodel_lib.cli import generate, pretrain, reports, run
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
-from bigmodel_lib.measuring import compression
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -28,6 +28,7 @@ from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
+model_probabilities = defined_in("06_pretraining", "model_probabilities").model_probabilities
 TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
 
 
@@ -129,12 +130,12 @@ def test_a_model_in_training_writes_and_compresses_without_dropout(random_model)
     for changes in (dict(dropout=0.4), dict(ngrams=3)):
         model = random_model(scale=0.3, **changes)
         said = list(generation.generate(model.eval(), [3, 1, 4], 30, temperature=1.0))
-        prices = compression.model_probabilities(model)([3, 1, 4])
+        prices = model_probabilities(model)([3, 1, 4])
         maps = record(model, torch.tensor([[3, 1, 4]]), "weights")
         model.train()
         assert torch.equal(record(model, torch.tensor([[3, 1, 4]]), "weights"), maps) and model.training
         assert list(generation.generate(model, [3, 1, 4], 30, temperature=1.0)) == said and model.training
-        assert np.array_equal(compression.model_probabilities(model)([3, 1, 4]), prices) and model.training
+        assert np.array_equal(model_probabilities(model)([3, 1, 4]), prices) and model.training
 
 
 @pytest.mark.parametrize("changes", [dict(dropout=0.2), dict(ngrams=2)])
@@ -180,18 +181,21 @@ def test_a_loaded_model_trains_with_dropout():
 
 def test_a_curve_that_goes_on_keeps_what_was_before_and_drops_what_came_later(tmp_path):
     model_config, config = preset("small", 30, steps=30)
-    run = run_on(LanguageModel(model_config), np.zeros(99), config)
-    rows = [
-        dict(step=n, fraction=0.1, seconds=1.0, tokens=n, loss=1.0, lr=0.5, gradient_norm=1.0) for n in (10, 20, 30)
-    ]
-    run.curve = rows[:2]
-    with reports.Reports(tmp_path, run) as file:
-        file.write(rows[2])
-    run.curve = rows[:1]  # as a checkpoint remembers it
-    with reports.Reports(tmp_path, run) as file:
-        assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10"]
-        file.write(rows[1])
-    assert [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()] == ["step", "10", "20"]
+    run = run_on(initialise(LanguageModel(model_config), torch.Generator().manual_seed(0)), np.zeros(99), config)
+
+    def steps():
+        return [line.split(",")[0] for line in (tmp_path / "curve.csv").read_text().splitlines()]
+
+    for _ in reports.reported(run, tmp_path):
+        pass
+    assert steps() == ["step", "10", "20", "30"]
+    run.step, run.curve = 10, run.curve[:1]  # as a checkpoint remembers it
+    again = reports.reported(run, tmp_path)
+    next(again)
+    assert steps() == ["step", "10", "20"]
+    again.close()
+    run.step, run.curve = 30, run.curve[:1]  # nothing is left to do
+    assert list(reports.reported(run, tmp_path)) == [] and steps() == ["step", "10"]
 
 
 def test_the_program_trains_an_encoder_that_refuses_to_write(tmp_path, text_file, capsys):
@@ -304,7 +308,7 @@ def test_a_run_from_disk_is_resumed_and_knows_its_text_again(tmp_path, own_cache
     whole = path.read_text()
     path.write_text(whole.replace("seven", "eight"))
     assert pretrain.main(["--out", str(out), "--resume"]) == 2
-    assert "is not the text that the run in" in capsys.readouterr().err
+    assert "is not what the run in" in capsys.readouterr().err
     path.write_text(whole)
     assert pretrain.main(["--out", str(out), "--resume"]) == 0
 

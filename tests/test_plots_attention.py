@@ -108,35 +108,3 @@ def test_chinese_is_drawn_in_a_font_that_has_it_or_missed_with_a_clear_warning(m
         warnings.simplefilter("error")  # a missing glyph is a warning
         ax = attention.draw_attention(np.eye(2), ["小梅", "灯"])
         plots.bundle(ax.figure, "two tokens")
-
-
-def test_a_ranking_has_the_best_on_top_with_its_interval():
-    ax = attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05), "c": (0.5, 0.2)}, chance=("a",))
-    assert words(ax.yaxis) == ["a", "c", "b"]
-    means = [bars.lines[0].get_xdata()[0] for bars in ax.containers]
-    assert means == [0.2, 0.5, 0.9] and ax.containers[0].lines[0].get_color() == plots.GREY
-
-
-def test_a_ranking_has_a_stroke_for_each_model_in_the_row_of_its_method():
-    ax = attention.draw_ranking({"a": (0.2, 0.1), "b": (0.9, 0.05)}, each={"b": [0.8, 1.0], "a": [0.1, 0.3]})
-    strokes = [line for line in ax.lines if line.get_marker() == "|" and line.get_color() == "black"]
-    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in strokes] == [
-        ([0.1, 0.3], [0, 0]),
-        ([0.8, 1.0], [1, 1]),
-    ]
-
-
-def test_squares_are_framed_where_they_stand():
-    ax = attention.draw_attention(np.eye(3), list("abc"))
-    on = np.zeros((3, 3), dtype=bool)
-    on[2, 0] = on[1, 1] = True
-    frames = [patch for patch in attention.outline(ax, on).patches if not patch.get_fill()]
-    assert [(*patch.get_xy(), patch.get_width()) for patch in frames] == [(0.5, 0.5, 1), (-0.5, 1.5, 1)]
-
-
-def test_patching_is_drawn_from_the_first_layer_up():
-    shares = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    ax = attention.draw_shares(shares, list("abc"), "What comes back")
-    assert words(ax.yaxis) == ["0", "1", "output"] and ax.images[0].origin == "lower"
-    assert ax.get_ylabel() == "before layer"
-    assert np.array_equal(ax.images[0].get_array(), shares)

@@ -6,8 +6,9 @@ import runpy
 import numpy as np
 import pytest
 import torch
+from notebook_code import defined_in
 
-from bigmodel_lib.interpretability import constructed
+from bigmodel_lib.interpretability import interventions
 from bigmodel_lib.interpretability import scores as pointing
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.text.sources import data_path
@@ -15,6 +16,7 @@ from bigmodel_lib.text.tokenizers import WordTokenizer
 from bigmodel_lib.training import checkpoints, trainer
 
 RECIPE = runpy.run_path(str(data_path("recipes/interpretation.py")))
+induction_by_hand = defined_in("09_attention_maps", "induction_by_hand").induction_by_hand
 LETTERS = WordTokenizer(["start", *"ABCDEFG"])
 TEXT = [
     "start",
@@ -83,7 +85,7 @@ def test_a_counterfactual_changes_the_answer_and_names_what_differs(told):
 
 def test_scores_name_the_copied_token_on_the_model_by_hand():
     model, other = (
-        constructed.induction_by_hand(),
+        induction_by_hand(),
         pointing.Case(["start", "G", "A", "D", "B", "G", "C", "F", "E"], "A", frozenset(), 9),
     )
     for case in CASES:
@@ -103,7 +105,7 @@ def test_scores_name_the_copied_token_on_the_model_by_hand():
 
 
 def test_a_head_is_chosen_on_the_first_half_and_scored_on_the_second():
-    model = constructed.induction_by_hand()
+    model = induction_by_hand()
     places, chosen = pointing.points(model, LETTERS, CASES)
     assert chosen["best head"] in ((1, 0), (1, 1)) and chosen["head that matters"] == (0, 0)
     assert places["attention, best head"] == places["hiding"] == [4, 2]
@@ -114,11 +116,14 @@ def test_a_head_is_chosen_on_the_first_half_and_scored_on_the_second():
 
 
 def test_effects_of_heads_are_means_over_the_cases():
-    model = constructed.induction_by_hand()
+    model = induction_by_hand()
     effects = pointing.effects_of_heads(model, LETTERS, CASES)
     single = [pointing.effects_of_heads(model, LETTERS, [case]) for case in CASES]
     assert torch.allclose(effects, torch.stack(single).mean(dim=0), atol=1e-5)
     assert effects[0, 0] > 1 and effects[0, 1].abs() < 1e-4 and effects[1].abs().max() < 0.2
+    text, place = torch.tensor([LETTERS.encode(" ".join(TEXT)).tolist()]), LETTERS.vocabulary.index("F")
+    right = interventions.ablate(model, text, [(0, 0)])[0, -1].log_softmax(dim=-1)[place]
+    assert abs(single[2][0, 0] + right) < 1e-3  # as it is, the answer costs nothing
 
 
 def test_rules_without_a_model_name_the_last_word_asked_for_and_the_last_of_its_kind():
@@ -156,7 +161,7 @@ def test_hits_and_chance_are_counted_by_hand():
 
 
 def test_guesses_are_the_models_likeliest_words():
-    assert pointing.guesses(constructed.induction_by_hand(), LETTERS, CASES) == [case.target for case in CASES]
+    assert pointing.guesses(induction_by_hand(), LETTERS, CASES) == [case.target for case in CASES]
 
 
 # The table

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import forked
@@ -18,7 +17,7 @@ import torch
 import torch.distributed as dist
 import two_processes
 
-from bigmodel_lib.cli import pretrain, stopping
+from bigmodel_lib.cli import pretrain
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.transformer import LanguageModel, initialise
@@ -30,7 +29,7 @@ from bigmodel_lib.training.trainer import Trainer
 HERE = pathlib.Path(__file__).resolve().parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
 TORCHRUN += ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
-AGAIN = ".*python.* -m torch.distributed.run --standalone --nproc_per_node=2 -m bigmodel_lib pretrain "
+AGAIN = "start all processes again as before, with --out and --resume alone"
 TINY = ["--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context-length", "16", "--batch-size", "5"]
 
 
@@ -106,6 +105,12 @@ def test_the_program_writes_once_and_its_model_is_that_of_one_process(tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
+def test_a_budget_in_minutes_ends_on_two_processes(tmp_path):
+    process = start_pretraining("--minutes", 0.01, "--out", tmp_path / "run", *TINY)
+    said, told = process.communicate(timeout=200)
+    assert process.returncode == 0 and said.count("validation loss") == 1, told[-3000:]
+
+
 def test_finetuning_on_two_processes_is_that_on_one(tmp_path):
     """All batches are odd, so that no gradient is 0 but for rounding, which AdamW would make a whole step of."""
     rows = [f"{label}\t{word * n} {n}" for label, word in (("sea", "FISH "), ("zoo", "lion ")) for n in range(1, 26)]
@@ -151,15 +156,7 @@ def test_ctrl_c_stops_all_and_two_processes_go_on_where_one_stopped(tmp_path):
     wait_for_step(out, 40, process)
     os.killpg(process.pid, signal.SIGINT)  # torchrun hears it, too, and passes it on once more
     _, told = process.communicate(timeout=100)
-    assert (
-        int(
-            re.search(
-                rf"stopped at step (\d+): continue with {AGAIN}",
-                told,
-            )[1]
-        )
-        >= 40
-    ), told
+    assert int(re.search(rf"stopped at step (\d+): {AGAIN}", told)[1]) >= 40, told
     rows = [int(line.split(",")[0]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
     assert rows == sorted(set(rows))
 
@@ -213,10 +210,6 @@ def to_itself(number):
     os.kill(os.getpid(), number)
 
 
-def to_itself_later(number):
-    threading.Timer(0.1, to_itself, (number,)).start()
-
-
 CHOSEN = [  # the rank, the moment, whom it signals; the exit code of both, what is left
     (0, ("prepare", 1), to_both, 143, "nothing"),
     (0, ("new_folder", 1), to_both, 143, "a checkpoint"),
@@ -243,17 +236,9 @@ def test_a_signal_ends_two_processes_alike(pair, capsys):
         assert codes == [0 if left == "all" else 143] * 2, (rank, moment, to, codes, pair.said)
         assert wanted in ([], [codes[0], left]) and f"signal at {moment[0]}" in pair.said
         if left == "a checkpoint":
-            lines = re.findall(f"^bigmodel pretrain: stopped .* continue with {AGAIN}", pair.said, re.M)
+            lines = re.findall(f"^bigmodel pretrain: stopped .* {AGAIN}", pair.said, re.M)
             assert len(lines) == 1, pair.said
             assert pretrain.main(["--out", str(pair.out), "--resume"]) == 0
-
-
-def test_a_signal_that_reaches_one_process_later_ends_it_alike(pair, monkeypatch):
-    """It finds that the other one has gone, and the signal that is on its way tells it why."""
-    monkeypatch.setattr(stopping, "ONE_WISH", 60.0)
-    late = forked.send({("StopSignal.comes_soon", 1): signal.SIGTERM}, to_itself_later)
-    pair.begin({0: late, 1: forked.send({("prepare", 1): signal.SIGTERM}, to_itself)})
-    assert pair.end() == [143, 143] and pair.left() == "nothing"
 
 
 def test_a_process_that_waits_for_another_in_vain_can_be_ended(pair):

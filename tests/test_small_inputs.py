@@ -389,7 +389,7 @@ def test_a_table_with_other_rows_is_refused(stopped, finetune, capsys, change):
     out, path = stopped
     path.write_text(path.read_text().replace(*change))
     assert finetune("--out", out, "--resume", "--data", path) == 2
-    assert "is not the file that the run in" in capsys.readouterr().err
+    assert "is not what the run in" in capsys.readouterr().err
 
 
 def test_another_model_is_refused(stopped, finetune, tmp_path, capsys):
@@ -400,4 +400,4 @@ def test_another_model_is_refused(stopped, finetune, tmp_path, capsys):
     model = initialise(LanguageModel(config), torch.Generator().manual_seed(0))
     checkpoints.save_model(tmp_path / "other", model, tokenizer)
     assert finetune("--out", out, "--resume", "--checkpoint", tmp_path / "other") == 2
-    assert "is not the model that the run in" in capsys.readouterr().err
+    assert "is not what the run in" in capsys.readouterr().err

@@ -24,9 +24,17 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text import reader, sources, tokenizers
-from bigmodel_lib.text.reader import read_text, text_blocks, text_files
-from bigmodel_lib.text.sources import NamedText, fingerprint, named_text, open_text, tokenised
+from bigmodel_lib.text import sources, tokenizers
+from bigmodel_lib.text.sources import (
+    NamedText,
+    fingerprint,
+    named_text,
+    open_text,
+    read_text,
+    text_blocks,
+    text_files,
+    tokenised,
+)
 from bigmodel_lib.text.tokenizers import TOKENIZERS, BPETokenizer, CharacterTokenizer, tokenizer_class
 from bigmodel_lib.training import checkpoints
 
@@ -112,7 +120,7 @@ def test_sources_that_are_no_text_are_refused_in_words(tmp_path, monkeypatch):
         with pytest.raises(CourseError, match=words):
             next(text_blocks(text_files(tmp_path / name)))
     forbidden = mock.Mock(side_effect=PermissionError(errno.EACCES, "Permission denied", "secret"))
-    for where, name in ((reader, "open"), (os, "scandir")):
+    for where, name in ((sources, "open"), (os, "scandir")):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, forbidden, raising=False)
             with pytest.raises(CourseError, match=r"secret cannot be read \(permission denied\)"):
@@ -135,14 +143,13 @@ def test_the_fingerprint_is_of_the_text_and_neither_of_its_blocks_nor_of_its_fil
     different = [(b"ab", b"c"), (b"a", b"bc"), (b"abc",), (b"c", b"ab"), (b"abd",)]
     assert len({mark_of(*contents) for contents in different}) == len(different)
     assert mark_of(b"a\nb") == mark_of(BOM + b"a\r\nb") == hashlib.sha256(b"a\nb").hexdigest()
-    monkeypatch.setattr(reader, "BLOCK", 1)
+    monkeypatch.setattr(sources, "BLOCK", 1)
     assert mark_of(b"abc") == hashlib.sha256(b"abc").hexdigest()
 
 
 def test_no_file_is_read_whole(text, monkeypatch):
-    monkeypatch.setattr(reader, "BLOCK", 64)
-    assert max(len(block) for _, block in reader._blocks([text])) == 64
-    assert max(map(len, text_blocks([text]))) <= 64
+    monkeypatch.setattr(sources, "BLOCK", 64)
+    assert max(map(len, text_blocks([text]))) == 64
 
 
 def test_a_text_is_read_without_its_mark_and_with_line_ends_of_one_kind(tmp_path):
@@ -175,7 +182,7 @@ def test_a_folder_is_not_one_text(tmp_path):
 def test_blocks_are_the_texts_with_two_line_ends_between(texts, size):
     assume(any(text for _, text in texts) and not any(text[:1] == "\ufeff" for mark, text in texts if not mark))
     contents = [BOM * mark + text.encode() for mark, text in texts]
-    with folder_of(*contents) as folder, mock.patch.object(reader, "BLOCK", size):
+    with folder_of(*contents) as folder, mock.patch.object(sources, "BLOCK", size):
         found = "".join(text_blocks(text_files(folder)))
     assert found == "\n\n".join(as_read(text) for _, text in texts if text)
 
@@ -185,7 +192,7 @@ def test_blocks_are_the_texts_with_two_line_ends_between(texts, size):
 @example([BOM, b"\n", b"\xe4", b"a"], 2)
 def test_what_is_not_utf8_is_refused_with_its_byte_and_line(parts, size):
     content = b"".join(parts)
-    with folder_of(b"fine \xc3\xa9\n", content) as folder, mock.patch.object(reader, "BLOCK", size):
+    with folder_of(b"fine \xc3\xa9\n", content) as folder, mock.patch.object(sources, "BLOCK", size):
         try:
             whole = content.decode()
         except UnicodeDecodeError as error:
@@ -221,7 +228,7 @@ def test_tokens_are_those_of_the_text_in_memory(kind, contents, size):
     whole = "\n\n".join(as_read(text) for text in contents if text)
     assume(whole)
     with folder_of(*(BOM + text.encode() for text in contents)) as folder:
-        with mock.patch.object(reader, "BLOCK", size):
+        with mock.patch.object(sources, "BLOCK", size):
             found = tokenised(folder, kind, folder / "cache")
         wanted = tokenizer_class(kind).train([whole])
         assert found.tokens.tolist() == wanted.encode(whole).tolist()
@@ -250,7 +257,7 @@ def test_merges_of_a_long_text_are_learned_from_pieces_all_over_it(tmp_path, cac
         (tmp_path / f"{i:03}.txt").write_bytes(text[i * step : (i + 1) * step].encode())
     samples = []
     monkeypatch.setattr(tokenizers, "SAMPLE", 6400)
-    monkeypatch.setattr(reader, "BLOCK", 999)
+    monkeypatch.setattr(sources, "BLOCK", 999)
     train_bpe = tokenizers.train_bpe
     monkeypatch.setattr(tokenizers, "train_bpe", lambda *given: samples.append(given[0]) or train_bpe(*given))
     found = tokenised(tmp_path, "bpe", cache)
@@ -273,14 +280,16 @@ def test_an_unknown_kind_is_refused_at_once(text, cache):
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_text_is_encoded_once_and_known_again_by_what_it_holds(tmp_path, text, cache, kind, monkeypatch):
-    monkeypatch.setattr(reader, "BLOCK", 100)
+    text.write_bytes(PROSE.encode() * 200)
+    monkeypatch.setattr(sources, "BLOCK", 10_000)
     calls = []
     first = tokenised(text, kind, cache, lambda *call: calls.append(call))
-    size = len(PROSE.encode())
+    size, n_blocks = len(PROSE.encode()) * 200, -(-len(as_read(PROSE)) * 200 // 10_000)
     passes = ["checking"] + ["learning tokens"] * (kind != "bytes") + ["encoding"]
-    assert list(dict.fromkeys(what for _, _, what in calls)) == passes
-    blocks = [*range(100, size, 100), size]
-    assert calls == [(done, size, what) for what in passes for done in blocks]
+    assert [(total, what) for _, total, what in calls] == [(size, what) for what in passes for _ in range(n_blocks)]
+    blocks = [done for done, _, _ in calls[:n_blocks]]  # bytes read so far; the last block ends the file
+    assert 10_000 <= blocks[0] < 30_000 and blocks == sorted(blocks) and blocks[-1] == size
+    assert [done for done, _, _ in calls] == blocks * len(passes)
 
     calls.clear()
     shutil.copy(text, tmp_path / "copy.txt")
@@ -346,7 +355,7 @@ def test_a_damaged_entry_is_made_again(text, cache, damage, kind):
 def test_an_entry_is_ignored_if_its_maker_ended_between_the_two_files(text, cache):
     program = """if True:
         import os, sys
-        from bigmodel_lib.text import reader, sources
+        from bigmodel_lib.text import sources
         replace = os.replace
         os.replace = lambda old, new: os._exit(9) if str(new).endswith(".json") else replace(old, new)
         sources.tokenised(sys.argv[1], "bytes", sys.argv[2])
@@ -388,10 +397,10 @@ def test_tokens_that_outgrow_the_disk_leave_nothing(tmp_path, cache):
     (tmp_path / "text.txt").write_bytes(PROSE.encode() * 100)
     program = """if True:
         import resource, signal, sys
-        from bigmodel_lib.text import reader, sources
+        from bigmodel_lib.text import sources
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        reader.BLOCK = 5_000
+        sources.BLOCK = 5_000
         try:
             sources.tokenised(sys.argv[1], "bytes", sys.argv[2])
         except sources.CourseError as error:
@@ -437,8 +446,8 @@ def test_two_processes_may_make_one_entry_at_once(tmp_path, cache):
     (tmp_path / "text.txt").write_bytes(PROSE.encode() * 40)
     program = """if True:
         import sys
-        from bigmodel_lib.text import reader, sources
-        reader.BLOCK = 50
+        from bigmodel_lib.text import sources
+        sources.BLOCK = 50
         ready = []
         def wait(done, total, what):  # both have seen that there is no entry
             if what == "encoding" and not ready:
@@ -460,7 +469,7 @@ def test_two_processes_may_make_one_entry_at_once(tmp_path, cache):
 MEMORY = """if True:
     import pathlib, resource, sys
     import numpy, pooch
-    from bigmodel_lib.text import reader, sources
+    from bigmodel_lib.text import sources
 
     def peak():  # in MB, of this process alone
         status = pathlib.Path("/proc/self/status")
@@ -468,7 +477,7 @@ MEMORY = """if True:
             return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
-    reader.BLOCK = 50_000
+    sources.BLOCK = 50_000
     start = peak()
     for kind in sys.argv[3:]:
         found = sources.tokenised(sys.argv[1], kind, sys.argv[2])
@@ -605,7 +614,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_a_text_gives_the_same_tokens_from_memory_and_from_disk(text, own_cache, monkeypatch, kind):
-    monkeypatch.setattr(reader, "BLOCK", 100)
+    monkeypatch.setattr(sources, "BLOCK", 100)
     monkeypatch.setattr(tokenizers, "SAMPLE", 640)  # the merges come from a part of the text, either way
     in_memory = open_text(text, kind, 8)
     assert not own_cache.exists()
@@ -616,7 +625,7 @@ def test_a_text_gives_the_same_tokens_from_memory_and_from_disk(text, own_cache,
     calls = []
     from_disk = open_text(str(text), kind, 8, progress=lambda done, total, what: calls.append(what))
     assert same(in_memory, from_disk) and set(calls) == {"checking"}
-    tokens = tokenizer_class(kind).train(text_blocks([text]), reader.text_size([text])).encode(read_text(text))
+    tokens = tokenizer_class(kind).train(text_blocks([text]), sources.text_size([text])).encode(read_text(text))
     assert [*in_memory.train, *in_memory.validation] == tokens.tolist() and isinstance(from_disk.train, np.memmap)
 
 
@@ -687,7 +696,7 @@ def test_a_new_tokenizer_is_one_class(pairs_of_letters, text, own_cache, monkeyp
     kind, whole = pairs_of_letters.kind, read_text(text)
     in_memory = open_text(text, kind, 8)
     monkeypatch.setattr(sources, "IN_MEMORY", 0)
-    monkeypatch.setattr(reader, "BLOCK", 7)  # an odd number: pieces have to be cut where the class says
+    monkeypatch.setattr(sources, "BLOCK", 7)  # an odd number: pieces have to be cut where the class says
     from_disk = open_text(text, kind, 8)
     assert same(in_memory, from_disk) and type(from_disk.tokenizer) is pairs_of_letters
     tokens = [*from_disk.train, *from_disk.validation]

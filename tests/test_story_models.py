@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from bigmodel_lib.storyworld import StoryWorld
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints, trainer
 
@@ -44,6 +45,17 @@ def test_the_storyteller_is_as_near_to_the_floor_as_it_says(maker):
     found = stories.gap(checkpoints.load_model(data_path("storyteller"))[0], *stories.world_and_tokenizer(), 150)
     said = metrics["loss"] - metrics["floor"]
     assert 0 < said < 0.05 and abs(found["loss"] - found["floor"] - said) < 0.01
+
+
+def test_the_tiny_gpt2_has_gpt2_s_parts_and_is_as_near_to_the_floor_as_it_says(maker):
+    (model, tokenizer), metrics = checkpoints.load_model(data_path("tiny_gpt2")), read("tiny_gpt2/metrics.json")
+    c = model.config
+    assert (c.positions, c.norm, c.norm_gain, c.activation, c.tied) == ("learned", "layer", True, "gelu", True)
+    assert not c.qk_norm and not c.token_shift and c.n_key_heads == c.n_heads and c.causal
+    assert sum(file.stat().st_size for file in data_path("tiny_gpt2").iterdir()) < 3_000_000
+    found = maker("stories").gap(model, StoryWorld(longest=64), tokenizer, 150)
+    said = metrics["loss"] - metrics["floor"]
+    assert 0 < said < 0.08 and abs(found["loss"] - found["floor"] - said) < 0.015
 
 
 def test_the_model_of_tasks_answers_as_it_says(maker):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import END, START, StoryWorld
-from bigmodel_lib.storyworld.judge import words_for
-from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES
+from bigmodel_lib.storyworld.sentences import QUESTIONS, SUMMARIES, words_for
 from bigmodel_lib.text.sources import python_manual
 from bigmodel_lib.text.tokenizers import (
     WORD,
@@ -39,7 +38,6 @@ def test_bytes_round_trip_any_text(text):
     tokenizer = ByteTokenizer()
     tokens = tokenizer.encode(text)
     assert tokens.dtype == np.int32 and tokenizer.decode(tokens) == text
-    assert tokenizer.count_characters(tokens) == len(text)
     assert tokens.tolist() == list(text.encode("utf-8"))
 
 
@@ -50,7 +48,6 @@ def test_characters_round_trip_any_text_in_their_alphabet(text, random):
     shuffled = "".join(random.sample(text, len(text)))
     tokens = tokenizer.encode(shuffled)
     assert tokenizer.decode(tokens) == shuffled
-    assert tokenizer.count_characters(tokens) == len(text)
     assert set(tokens.tolist()) <= set(range(tokenizer.vocab_size)) and tokenizer.vocab_size == len(set(text))
 
 
@@ -181,7 +178,6 @@ def test_bpe_round_trips_any_text(text):
     tokenizer = learned_tokenizer()
     tokens = tokenizer.encode(text)
     assert tokens.dtype == np.int32 and tokenizer.decode(tokens) == text
-    assert tokenizer.count_characters(tokens) == len(text)
     assert "".join(WORD.findall(text)) == text
 
 
@@ -251,7 +247,7 @@ def told():
 def assert_round_trip(tokenizer, text, words):
     tokens = tokenizer.encode(text)
     assert [tokenizer.vocabulary[i] for i in tokens] == words
-    assert tokenizer.decode(tokens) == text and tokenizer.count_characters(tokens) == len(text)
+    assert tokenizer.decode(tokens) == text
 
 
 @pytest.mark.parametrize("language", ["english", "chinese"])

@@ -80,11 +80,9 @@ def test_a_source_remembers_its_epoch_and_the_texts_that_are_left():
 
 def test_a_schedule_and_optimizers_of_ones_own_are_used(monkeypatch):
     model, source, loss_fn, config = two_processes.pretraining(torch.float32)
-    used, optimizers = [], Optimizers(model, config)
-    monkeypatch.setattr(optimizers, "step", used.append)
-    trainer = Trainer(
-        model, source, loss_fn, config, optimizers=optimizers, schedule=lambda fraction, step, warmup: step + warmup
-    )
+    trainer = Trainer(model, source, loss_fn, config, schedule=lambda fraction, step, warmup: step + warmup)
+    used, trainer.optimizers = [], Optimizers(model, config)
+    monkeypatch.setattr(trainer.optimizers, "step", used.append)
     next(iter(trainer))
     assert used == [step + config.warmup_steps for step in range(10)]
 

@@ -183,7 +183,7 @@ def test_an_old_python_can_read_the_file_that_refuses_it():
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     own = (ROOT / "bigmodel_lib", ROOT / "tools")
     read = [path for path in map(pathlib.Path, loaded.stdout.splitlines()) if any(map(path.is_relative_to, own))]
-    assert {"workspace.py", "make_data.py", "environment.py", "readers_copy.py"} <= {path.name for path in read}
+    assert {"workspace.py", "make_data.py", "environment.py"} <= {path.name for path in read}
     for path in read:
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
 

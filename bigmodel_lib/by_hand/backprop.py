@@ -75,17 +75,15 @@ def norm_backward(dy: ndarray, cache: Cache) -> ndarray:
 def normalise_forward(x: ndarray, p: Parameters, config: ModelConfig) -> Kept:
     """`model.normalise` that keeps what its backward needs."""
     y, norm = norm_forward(x, config.norm)
-    if not config.norm_gain:
-        return y, (norm, None)
-    return y * p["norm_gain"], (norm, (y, p["norm_gain"]))
+    gain = p["norm_gain"] if config.norm_gain else None
+    return y if gain is None else y * gain, (norm, y, gain)
 
 
 def normalise_backward(dy: ndarray, cache: Cache) -> Slopes:
     """Of a gain g behind the norm, which gave y: dg = Σ of dy ⊙ y over all rows, and g ⊙ dy goes on to the norm."""
-    norm, gained = cache
-    if gained is None:
+    norm, y, gain = cache
+    if gain is None:
         return norm_backward(dy, norm), {}
-    y, gain = gained
     return norm_backward(dy * gain, norm), {"norm_gain": (dy * y).reshape(-1, len(gain)).sum(axis=0)}
 
 

@@ -5,7 +5,6 @@ Rows are tokens; leading axes (batch, heads) come along everywhere. A model's pa
 papers), F (d_ff), V (vocabulary). How each part learns is shown in `backprop`.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -224,24 +223,13 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def initialise(config: ModelConfig, rng: np.random.Generator, dtype: np.typing.DTypeLike = np.float32) -> Parameters:
-    """First parameters, drawn from `rng`, with the same spreads as in PyTorch. Gains are 1.
-
-    init "zero": matrices uniform with deviation 0.5/√in, embeddings normal with 0.5, and 0 for w_o, w_down, w_out.
-    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
-    """
-
-    def first(name: str, shape: tuple[int, ...]) -> ndarray:
-        if name == "norm_gain":
-            return np.ones(shape)
-        if name == "shift" or (config.init == "zero" and name in ("w_o", "w_down", "w_out")):
-            return np.zeros(shape)
-        if config.init == "gpt2":
-            deep = name in ("w_o", "w_down")
-            return rng.normal(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, shape)
-        if name.endswith("embedding"):
-            return rng.normal(0.0, 0.5, shape)
-        bound = math.sqrt(3) * 0.5 / math.sqrt(shape[0])
-        return rng.uniform(-bound, bound, shape)
-
-    shapes = parameter_shapes(config)
-    return {name: first(name.split(".")[-1], shape).astype(dtype) for name, shape in shapes.items()}
+    """First parameters, drawn from `rng`, each as `ModelConfig.start_of` says."""
+    parameters = {}
+    for name, shape in parameter_shapes(config).items():
+        kind, size = config.start_of(name.split(".")[-1], shape)
+        if kind == "constant":
+            w = np.full(shape, size)
+        else:
+            w = rng.normal(0.0, size, shape) if kind == "normal" else rng.uniform(-size, size, shape)
+        parameters[name] = w.astype(dtype)
+    return parameters

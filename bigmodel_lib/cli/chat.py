@@ -1,17 +1,13 @@
 """`bigmodel chat`: a conversation on the terminal. Lines come from standard input; Ctrl-D ends it."""
 
 import argparse
+import functools
 import sys
 
 from bigmodel_lib.cli.generate import add_sampling_options, say_as_it_grows, writer
-from bigmodel_lib.cli.program import Command, OneLineParser, tell
+from bigmodel_lib.cli.main import Command, tell
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.errors import CourseError
-
-
-def add_options(parser: OneLineParser) -> None:
-    """The options of this command."""
-    add_sampling_options(parser, 120)
 
 
 def work(options: argparse.Namespace, _: StopSignal) -> None:
@@ -30,4 +26,4 @@ def work(options: argparse.Namespace, _: StopSignal) -> None:
         seed += 1
 
 
-main = Command("chat", add_options, work)
+main = Command("chat", functools.partial(add_sampling_options, n_tokens=120), work)

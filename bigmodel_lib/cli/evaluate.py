@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, say
+from bigmodel_lib.cli.main import Command, OneLineParser, say
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import load_classifier
@@ -14,7 +14,7 @@ from bigmodel_lib.measuring.evaluation import evaluate, label_log_probs, label_m
 from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.text.batches import encode_texts
 from bigmodel_lib.text.labels import read_labelled
-from bigmodel_lib.text.reader import read_text
+from bigmodel_lib.text.sources import read_text
 from bigmodel_lib.training.checkpoints import load_model
 
 
@@ -26,7 +26,6 @@ def add_options(parser: OneLineParser) -> None:
     what.add_argument("--text", metavar="FILE", help="a UTF-8 text, for a language model")
     what.add_argument("--data", metavar="FILE.tsv", help="UTF-8 rows of label<TAB>text, for a classifier")
     what.add_argument("--ask", metavar="TEXT", help="how probable a classifier holds each label of this text to be")
-    add("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
 
 
 def of_a_text(folder: str, path: str, device: torch.device) -> str:
@@ -36,14 +35,12 @@ def of_a_text(folder: str, path: str, device: torch.device) -> str:
     if len(tokens) < 2:
         raise CourseError(f"{path} has {len(tokens)} token, and a loss takes two at least: name a longer text")
     loss = evaluate(model, tokens)
+    perplexity = f"perplexity {math.exp(loss):.2f}"
     if not model.config.causal:
-        return f"{len(tokens):,} tokens: loss {loss:.4f} nats per hidden token, perplexity {math.exp(loss):.2f}"
+        return f"{len(tokens):,} tokens: loss {loss:.4f} nats per hidden token, {perplexity}"
     n_targets = len(tokens) - 1
-    bits = loss * n_targets / math.log(2) / tokenizer.count_characters(tokens[1:])
-    return (
-        f"{n_targets:,} tokens: loss {loss:.4f} nats per token, perplexity {math.exp(loss):.2f}, "
-        f"{bits:.4f} bits per character"
-    )
+    bits = loss * n_targets / math.log(2) / len(tokenizer.decode(tokens[1:]))
+    return f"{n_targets:,} tokens: loss {loss:.4f} nats per token, {perplexity}, {bits:.4f} bits per character"
 
 
 def of_labels(folder: str, path: str, device: torch.device) -> str:
@@ -55,10 +52,8 @@ def of_labels(folder: str, path: str, device: torch.device) -> str:
     labels = np.array([names.index(name) for name in data.names])[data.labels]
     log_probs = label_log_probs(model, encode_texts(data.texts, tokenizer, model.config.context_length))
     found = label_metrics(log_probs, labels)
-    return (
-        f"{len(labels):,} texts: loss {found['loss']:.4f} nats per text, accuracy {found['accuracy']:.3f}, "
-        f"macro-F1 {found['macro_f1']:.3f}"
-    )
+    quality = f"accuracy {found['accuracy']:.3f}, macro-F1 {found['macro_f1']:.3f}"
+    return f"{len(labels):,} texts: loss {found['loss']:.4f} nats per text, {quality}"
 
 
 def of_one_text(folder: str, text: str, device: torch.device) -> str:

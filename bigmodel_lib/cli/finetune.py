@@ -1,14 +1,16 @@
 """`bigmodel finetune`: labelled texts and a pretrained model in, a classifier out."""
 
+import functools
 import json
 import pathlib
-from typing import cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
 
 from bigmodel_lib.cli import run
-from bigmodel_lib.cli.program import OneLineParser
+from bigmodel_lib.cli.main import Command, OneLineParser
+from bigmodel_lib.config import TrainConfig, check
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import Classifier, classifier_run
 from bigmodel_lib.finetuning.lora import count_trainable, merge_lora
@@ -18,11 +20,10 @@ from bigmodel_lib.recipes import MODES, finetuning_config
 from bigmodel_lib.text.batches import encode_texts, split_labelled
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path, fingerprint
-from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.checkpoints import load_model
 from bigmodel_lib.training.distributed import Processes
 
 MOST_TOKENS, MOST_EPOCHS = 2_000_000, 10  # of a run that names no budget: a few minutes on two cores
-FIELDS = ("steps", "minutes", "seed", "batch_size", "optimizer", "weight_decay", "clip", "precision", "compile")
 
 
 def add_options(parser: OneLineParser) -> None:
@@ -39,42 +40,34 @@ def add_options(parser: OneLineParser) -> None:
 class Finetuning(run.Job):
     """A classifier that learns a table of labels."""
 
-    command = "finetune"
-    reads = {"data": "file", "checkpoint": "model"}
+    command, reads = "finetune", ("data", "checkpoint")
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, _: dict | None):
         if "data" not in names:
             raise CourseError("--data was not given: name a file of label<TAB>text rows")
         names = {option: name and str(pathlib.Path(name).resolve()) for option, name in names.items()}
-        share, seed = options.get("test_share", 0.2), options.get("seed", 0)
-        if not 0.05 <= share <= 0.9:
-            raise CourseError(f"--test-share {share} is outside 0.05 … 0.9: choose a number in it")
-        self.data = read_labelled(names["data"])
-        model, self.tokenizer = checkpoints.load_model(names.get("checkpoint") or data_path("first_model"), device)
-        self.train, self.test = split_labelled(self.data.labels.tolist(), seed, share, self.data.groups.tolist())
-        self.documents = encode_texts(self.data.texts, self.tokenizer, model.config.context_length)
-        self.mode = options.get("mode", "full")
+        share, seed, self.mode = options.get("test_share", 0.2), options.get("seed", 0), options.get("mode", "full")
+        check("--test-share", share, Annotated[float, 0.05, 0.9])
+        data, self.base = read_labelled(names["data"]), names.get("checkpoint")
+        model, self.tokenizer = load_model(self.base or data_path("first_model"), device)
+        self.labels, self.truth = data.names, data.labels
+        self.train, self.test = split_labelled(data.labels.tolist(), seed, share, data.groups.tolist())
+        self.documents = encode_texts(data.texts, self.tokenizer, model.config.context_length)
         self.trainer = classifier_run(
-            model, self.documents_of(self.train), self.data.labels[self.train], len(self.data.names), self.mode,
+            model, self.documents_of(self.train), self.truth[self.train], len(self.labels), self.mode,
             dropout=options.get("dropout", 0.0), processes=processes, **self.training(options),
         )  # fmt: skip
-        self.notes = {}
-        labels = (self.data.names[label] for label in self.data.labels)
-        table = "\n".join(f"{label}\t{text}" for label, text in zip(labels, self.data.texts, strict=True))
+        rows = (f"{data.names[label]}\t{text}" for label, text in zip(data.labels, data.texts, strict=True))
+        table, vocabulary = "\n".join(rows), json.dumps(self.tokenizer.to_dict())
         self.sources = {
             "data": {"name": names["data"], "fingerprint": fingerprint([table])},
-            "checkpoint": {
-                "name": names.get("checkpoint"),
-                "fingerprint": fingerprint([json.dumps(self.tokenizer.to_dict())]),
-            },
+            "checkpoint": {"name": self.base, "fingerprint": fingerprint([vocabulary])},
         }
         self.learned = count_trainable(self.trainer.model)
-        self.first_lines = [
-            f"{len(self.data.texts):,} texts, {len(self.data.names)} labels; {len(self.train):,} to train on, "
-            f"{len(self.test):,} held out; {self.learned:,} of {count_parameters(self.trainer.model):,} parameters "
-            "learn",
-            *(f"{names['data']}: {note}" for note in self.data.notes),
-        ]
+        sizes = f"{len(self.train):,} to train on, {len(self.test):,} held out"
+        learn = f"{self.learned:,} of {count_parameters(self.trainer.model):,} parameters learn"
+        self.sizes = f"{len(data.texts):,} texts, {len(data.names)} labels; {sizes}; {learn}"
+        self.remarks = [f"{names['data']}: {note}" for note in data.notes]
 
     def documents_of(self, rows: np.ndarray) -> list[np.ndarray]:
         """The tokens of some rows' texts."""
@@ -82,42 +75,35 @@ class Finetuning(run.Job):
 
     def training(self, options: dict) -> dict:
         """The fields of TrainConfig. Without a budget: MOST_EPOCHS, or MOST_TOKENS where the texts are long."""
-        fields = {name: options[name] for name in FIELDS if name in options}
+        fields = {name: value for name, value in options.items() if name in TrainConfig.__dataclass_fields__}
         recipe = finetuning_config(self.mode, **{"steps": 1, **fields, "minutes": None})
         if not {"steps", "minutes"} & fields.keys():
             epochs = min(MOST_EPOCHS, MOST_TOKENS / sum(map(len, self.documents_of(self.train))))
             fields["steps"] = max(10, round(epochs * len(self.train) / recipe.batch_size))
-        return fields | run.learning_rates(options, recipe.optimizer)
+        return fields | run.learning_rate(options, recipe.optimizer)
 
-    def measure(self) -> dict:
-        model, labels = cast(Classifier, merge_lora(self.trainer.model)), self.data.labels
-        metrics = {}
+    def measure(self) -> tuple[dict, str]:
+        model, found = cast(Classifier, merge_lora(self.trainer.model)), {}
         for part, rows in (("train", self.train), ("test", self.test)):
-            found = label_metrics(label_log_probs(model, self.documents_of(rows)), labels[rows])
-            metrics |= {f"{part}_{name}": found[name] for name in ("loss", "accuracy", "macro_f1")}
-        most_frequent = np.bincount(labels[self.train]).argmax()
-        return metrics | {
-            "majority_accuracy": float((labels[self.test] == most_frequent).mean()),
-            "labels": list(self.data.names),
-            "confusion": found["confusion"],  # of the test side
+            metrics = label_metrics(label_log_probs(model, self.documents_of(rows)), self.truth[rows])
+            found |= {f"{part}_{name}": metrics[name] for name in ("loss", "accuracy", "macro_f1")}
+        most_frequent = np.bincount(self.truth[self.train]).argmax()
+        found |= {
+            "majority_accuracy": float((self.truth[self.test] == most_frequent).mean()),
+            "labels": list(self.labels),
+            "confusion": metrics["confusion"],  # of the test side
             "rows": {"train": len(self.train), "test": len(self.test)},
             "seed": self.trainer.config.seed,
             "mode": self.mode,
-            "checkpoint": self.sources["checkpoint"]["name"] or "",
+            "checkpoint": self.base or "",
             "learned": self.learned,
         }
-
-    def save(self, folder: pathlib.Path) -> None:
-        checkpoints.save_model(folder, self.trainer.model, self.tokenizer)
-        checkpoints.write_json(folder / "labels.json", {"labels": list(self.data.names)})
-
-    def last_line(self, metrics: dict) -> str:
-        return (
-            f"on {metrics['rows']['test']} held-out texts: loss {metrics['test_loss']:.4f} nats per text, accuracy "
-            f"{metrics['test_accuracy']:.3f} (the most frequent label alone: {metrics['majority_accuracy']:.3f}), "
-            f"macro-F1 {metrics['test_macro_f1']:.3f}; on the training texts: loss {metrics['train_loss']:.4f}, "
-            f"accuracy {metrics['train_accuracy']:.3f}"
+        said = (
+            "on {rows[test]} held-out texts: loss {test_loss:.4f} nats per text, accuracy {test_accuracy:.3f} "
+            "(the most frequent label alone: {majority_accuracy:.3f}), macro-F1 {test_macro_f1:.3f}; "
+            "on the training texts: loss {train_loss:.4f}, accuracy {train_accuracy:.3f}"
         )
+        return found, said.format(**found)
 
 
-main = run.command_for(Finetuning, add_options)
+main = Command("finetune", add_options, functools.partial(run.run, Finetuning), run.how_to_go_on)

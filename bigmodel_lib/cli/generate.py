@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 
-from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, say
+from bigmodel_lib.cli.main import Command, OneLineParser, say
 from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.generation import stream
 from bigmodel_lib.model.devices import choose_device
@@ -20,7 +20,6 @@ def add_sampling_options(parser: OneLineParser, n_tokens: int) -> None:
     add("--top-p", type=float, default=1.0, help="choose among the likeliest that reach p together; 1: all (default)")
     add("--stop", metavar="TEXT", default="", help="end after the first TEXT (default: never)")
     add("--seed", type=int, default=0, help="of the draws (default: 0)")
-    add("--device", choices=DEVICES, default="auto", help="where to compute")
 
 
 def writer(options: argparse.Namespace) -> Callable[[str, int], Iterator[str]]:

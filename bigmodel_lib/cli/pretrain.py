@@ -1,12 +1,12 @@
 """`bigmodel pretrain`: text in, a trained language model out."""
 
-import pathlib
+import functools
 
 import numpy as np
 import torch
 
 from bigmodel_lib.cli import run
-from bigmodel_lib.cli.program import OneLineParser
+from bigmodel_lib.cli.main import Command, OneLineParser
 from bigmodel_lib.cli.reports import reading_bars
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.errors import CourseError
@@ -16,13 +16,13 @@ from bigmodel_lib.recipes import PRESETS, preset, preset_for_minutes
 from bigmodel_lib.text.batches import causal_batches, masked_batches
 from bigmodel_lib.text.sources import open_text
 from bigmodel_lib.text.tokenizers import TOKENIZERS, tokenizer_from_dict
-from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 SAMPLE_TOKENS = 16_384  # how much of the validation split is read during a run; the end reads all of it
-SIZES = ("d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams")
-RATES = ("optimizer", "learning_rate", "adamw_learning_rate", "weight_decay", "clip")
+NO_FIELDS = {"preset", "objective", "mask_rate", "tokenizer", "learning_rate"}  # options that name none of a config
+WISHES = {"preset", "d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams"}  # in a run's sizes,
+WISHES |= {"optimizer", "learning_rate", "weight_decay", "clip"}  # or in how it steps
 MASK_RATE = 0.15
 
 
@@ -43,28 +43,24 @@ def add_options(parser: OneLineParser) -> None:
     add("--ngrams", type=int, help="longest run of tokens with an embedding of its own, 1 to 4")
 
 
-def chosen_preset(options: dict) -> tuple[str, dict]:
-    """(preset, changes) of a run that names none: the best one at its budget, or small if it has a wish of its own."""
-    wishes = options.get("objective") == "masked" or any(wish in options for wish in (*SIZES, *RATES))
-    minutes = options.get("minutes")
-    return ("small", {}) if minutes is None or wishes else preset_for_minutes(minutes)
-
-
 def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for. Raises CourseError for impossible ones."""
-    name, changes = (options["preset"], {}) if "preset" in options else chosen_preset(options)
-    other = ("preset", "objective", "mask_rate", "tokenizer", "learning_rate", "adamw_learning_rate")
-    changes |= {option: value for option, value in options.items() if option not in other}
-    optimizer = preset(name, 1, **changes)[1].optimizer
+    """Both configurations that the options ask for. Raises CourseError for impossible ones.
+
+    A run that names no preset takes small; if it has minutes and no wish of its own, the best one at its budget.
+    """
     masked = options.get("objective") == "masked"
-    return preset(name, vocab_size, **changes, **run.learning_rates(options, optimizer), causal=not masked)
+    name, changes = options.get("preset", "small"), {}
+    if "minutes" in options and not masked and not WISHES & options.keys():
+        name, changes = preset_for_minutes(options["minutes"])
+    changes |= {option: value for option, value in options.items() if option not in NO_FIELDS}
+    optimizer = preset(name, 1, **changes)[1].optimizer
+    return preset(name, vocab_size, **changes, **run.learning_rate(options, optimizer), causal=not masked)
 
 
 class Pretraining(run.Job):
     """A language model that learns a text; a resumed one takes the tokenizer from its checkpoint's notes."""
 
-    command = "pretrain"
-    reads = {"text": "text"}
+    command, reads = "pretrain", ("text",)
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
         if "mask_rate" in options and options.get("objective") != "masked":
@@ -76,23 +72,20 @@ class Pretraining(run.Job):
         asked = names.get("text"), kind, model_config.context_length, tokenizer
         opened = open_text(*asked, reading_bars()) if processes.is_main_process else None
         processes.barrier()  # the first one has fetched and tokenised the text, the others find that done
-        self.text = opened or open_text(*asked)
-        mask_id = self.text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
+        text = opened or open_text(*asked)
+        self.tokenizer, self.validation = text.tokenizer, text.validation
+        self.sources = {"text": {"name": text.name, "fingerprint": text.fingerprint}}
+        mask_id = text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
         model_config = model_config.replace(vocab_size=mask_id + (not model_config.causal))
         sizes = config.batch_size, model_config.context_length
         if model_config.causal:
-            batches = causal_batches(self.text.train, *sizes)
+            batches = causal_batches(text.train, *sizes)
         else:
-            batches = masked_batches(self.text.train, *sizes, mask_id, self.mask_rate)
-        model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed))
-        self.model = model.to(device)
+            batches = masked_batches(text.train, *sizes, mask_id, self.mask_rate)
+        self.model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed)).to(device)
         self.trainer = Trainer(self.model, batches, next_token_loss, config, processes=processes)
-        self.sources = {"text": {"name": self.text.name, "fingerprint": self.text.fingerprint}}
-        self.first_lines = [
-            f"{count_parameters(self.model):,} parameters, {len(self.text.train):,} tokens to train on, "
-            f"{len(self.text.validation):,} to validate on"
-        ]
-        self.notes = {"tokenizer": self.text.tokenizer.to_dict()}
+        tokens = f"{len(text.train):,} tokens to train on, {len(text.validation):,} to validate on"
+        self.sizes = f"{count_parameters(self.model):,} parameters, {tokens}"
 
     def loss_on(self, tokens: np.ndarray) -> float:
         """The mean loss on tokens, with as many of them hidden as in training."""
@@ -100,23 +93,16 @@ class Pretraining(run.Job):
         return evaluate(self.model, tokens, precision=precision, mask_rate=self.mask_rate)
 
     def quick_loss(self) -> float:
-        return self.loss_on(self.text.validation[:SAMPLE_TOKENS])
+        return self.loss_on(self.validation[:SAMPLE_TOKENS])
 
-    def measure(self) -> dict:
-        val_loss, targets = self.loss_on(self.text.validation), self.text.validation[1:]
-        per_character = None  # the cost of a hidden token given both sides is no cost of the text
+    def measure(self) -> tuple[dict, str]:
+        loss, targets = self.loss_on(self.validation), self.validation[1:]
+        cost, unit = None, "nats per hidden token"  # which, given both sides, is no cost of the text
         if self.model.config.causal:
-            per_character = val_loss * len(targets) / self.text.tokenizer.count_characters(targets)
-        return {"val_loss": val_loss, "val_nats_per_char": per_character}
-
-    def save(self, folder: pathlib.Path) -> None:
-        checkpoints.save_model(folder, self.model, self.text.tokenizer)
-
-    def last_line(self, metrics: dict) -> str:
-        cost = metrics["val_nats_per_char"]
-        unit = f"nats per token, {cost:.4f} nats per character" if cost else "nats per hidden token"
-        time = f"{metrics['steps']} steps in {metrics['train_seconds']:.1f} s"
-        return f"validation loss {metrics['val_loss']:.4f} {unit}, after {time}"
+            cost = loss * len(targets) / len(self.tokenizer.decode(targets))
+            unit = f"nats per token, {cost:.4f} nats per character"
+        after = f"{self.trainer.step} steps in {self.trainer.seconds:.1f} s"
+        return {"val_loss": loss, "val_nats_per_char": cost}, f"validation loss {loss:.4f} {unit}, after {after}"
 
 
-main = run.command_for(Pretraining, add_options)
+main = Command("pretrain", add_options, functools.partial(run.run, Pretraining), run.how_to_go_on)

@@ -1,10 +1,11 @@
 """What a run shows while it goes on: a bar, a table of numbers (curve.csv) and, if asked, the same for TensorBoard."""
 
 import contextlib
+import functools
 import pathlib
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
@@ -12,6 +13,8 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Progress, Trainer
 
+Reports = Generator[Progress, None, None]
+Loss = Callable[[], float] | None
 COLUMNS = ("step", "fraction", "seconds", "tokens", "loss", "val_loss", "lr", "gradient_norm", "tokens_per_second")
 
 
@@ -25,12 +28,10 @@ def status_line(progress: Progress, val_loss: float | None = None) -> str:
 
 def reading_bars() -> Callable[[int, int, str], None]:
     """A function (bytes done, bytes in all, what is done) that draws a bar on the terminal for each thing done."""
-    bars: dict[str, tqdm] = {}
+    bar_of = functools.cache(lambda what, total: tqdm(total=total, desc=what, unit="B", unit_scale=True))
 
     def show(done: int, total: int, what: str) -> None:
-        if what not in bars:
-            bars[what] = tqdm(total=total, desc=what, unit="B", unit_scale=True)
-        bar = bars[what]
+        bar = bar_of(what, total)
         bar.update(done - bar.n)
         if done >= total:
             bar.close()
@@ -44,66 +45,50 @@ def numbers_of(row: dict) -> dict[str, str]:
     return {name: f"{values[name]:.6g}" if name in values else "" for name in COLUMNS}
 
 
-class Reports(contextlib.ExitStack):
-    """The bar and curve.csv in the folder of a run, a row a report: `with Reports(folder, trainer) as reports`.
+def reported(trainer: Trainer, folder: pathlib.Path, tensorboard: bool = False, quick_loss: Loss = None) -> Reports:
+    """Train, and report as it goes on: on a bar, in curve.csv in the folder of the run and, if asked, for TensorBoard.
 
     curve.csv begins anew with the trainer's curve: what came later than its checkpoint is dropped. quick_loss: a loss
     on held-out data that takes a moment, asked for about ten times in a run.
-    Raises CourseError where TensorBoard is wanted and not installed.
+    Raises CourseError where there is no room, or TensorBoard is wanted and not installed.
     """
-
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        trainer: Trainer,
-        tensorboard: bool = False,
-        quick_loss: Callable[[], float | None] = lambda: None,
-    ):
-        super().__init__()
-        self.path, self.trainer, self.quick_loss = folder / "curve.csv", trainer, quick_loss
-        self.val_loss: float | None = None
-        self.tenth = int(10 * trainer.fraction())
-        self.board: Any = tensorboard_writer(folder, trainer.step + 1) if tensorboard else None
-        if self.board:
-            self.callback(self.board.close)
-        lines = [COLUMNS, *(numbers_of(row).values() for row in trainer.curve)]
-        checkpoints.write_whole(self.path, "".join(",".join(line) + "\n" for line in lines).encode())
-        self.file = self.enter_context(self.path.open("ab", buffering=0))
-        looks = dict(
-            bar_format="{percentage:3.0f}% |{bar:24}| {desc}", mininterval=0.2 if sys.stderr.isatty() else 10.0
-        )
-        self.bar = self.enter_context(tqdm(total=1.0, initial=trainer.fraction(), **looks))
-
-    def add(self, progress: Progress) -> None:
-        """Move the bar and write the last row of the trainer's curve, with a quick loss now and then."""
-        row = self.trainer.curve[-1]
-        if self.tenth < int(10 * progress.fraction) < 10:
-            self.tenth = int(10 * progress.fraction)
-            self.val_loss = self.quick_loss()
-            row |= {} if self.val_loss is None else {"val_loss": self.val_loss}
-        self.write(row)
-        self.bar.set_description_str(status_line(progress, self.val_loss), refresh=False)
-        self.bar.update(progress.fraction - self.bar.n)
-
-    def write(self, row: dict) -> None:
-        """Write one row. Raises CourseError where there is no room."""
-        numbers = numbers_of(row)
-        try:
-            self.file.write(f"{','.join(numbers.values())}\n".encode())
-        except OSError as error:
-            reason = (error.strerror or "unknown").lower()
-            raise CourseError(f"{self.path} cannot be written ({reason}): make room and go on with --resume") from None
-        for name in COLUMNS[4:] if self.board else ():
-            if numbers[name]:
-                self.board.add_scalar(name, float(numbers[name]), row["step"])
+    path, val_loss = folder / "curve.csv", None
+    lines = [COLUMNS, *(numbers_of(row).values() for row in trainer.curve)]
+    checkpoints.write_whole(path, "".join(",".join(line) + "\n" for line in lines).encode())
+    done = trainer.curve[-1]["fraction"] if trainer.curve else 0.0  # trainer.fraction() asks all processes
+    looks, pause = "{percentage:3.0f}% |{bar:24}| {desc}", 0.2 if sys.stderr.isatty() else 10.0
+    bar = tqdm(total=1.0, initial=done, bar_format=looks, mininterval=pause)
+    with bar, path.open("ab", buffering=0) as file, tensorboard_writer(folder, trainer.step + 1, tensorboard) as board:
+        for progress in trainer:
+            if quick_loss and int(10 * done) < int(10 * progress.fraction) < 10:
+                trainer.curve[-1]["val_loss"] = val_loss = quick_loss()
+            done = progress.fraction
+            write_row(file, path, board, trainer.curve[-1])
+            bar.set_description_str(status_line(progress, val_loss), refresh=False)
+            bar.update(done - bar.n)
+            yield progress
 
 
-def tensorboard_writer(folder: pathlib.Path, purge_step: int) -> Any:
-    """A writer of event files in the folder. Raises CourseError where TensorBoard is not installed."""
+def write_row(file: BinaryIO, path: pathlib.Path, board: Any, row: dict) -> None:
+    """Write one row of the curve. Raises CourseError where there is no room."""
+    numbers = numbers_of(row)
+    try:
+        file.write(f"{','.join(numbers.values())}\n".encode())
+    except OSError as error:
+        reason = (error.strerror or "unknown").lower()
+        raise CourseError(f"{path} cannot be written ({reason}): make room and go on with --resume") from None
+    for name in COLUMNS[4:] if board else ():
+        if numbers[name]:
+            board.add_scalar(name, float(numbers[name]), row["step"])
+
+
+def tensorboard_writer(folder: pathlib.Path, purge_step: int, wanted: bool) -> Any:
+    """A writer of event files, or None; it opens by `with`. Raises CourseError where TensorBoard is not installed."""
+    if not wanted:
+        return contextlib.nullcontext()
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise CourseError(
-            "--tensorboard was given and TensorBoard is not installed: pip install tensorboard, or read curve.csv"
-        ) from None
-    return SummaryWriter(folder, purge_step=purge_step)
+        wrong = "--tensorboard was given and TensorBoard is not installed"
+        raise CourseError(f"{wrong}: pip install tensorboard, or read curve.csv") from None
+    return contextlib.closing(SummaryWriter(folder, purge_step=purge_step))

@@ -5,22 +5,26 @@ end the checkpoint goes, and metrics.json, which is written last, says that it i
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
+import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import torch
 import torch.distributed as dist
 
-from bigmodel_lib.cli.program import DEVICES, Command, OneLineParser, as_typed, say
-from bigmodel_lib.cli.reports import Reports
+from bigmodel_lib.cli.main import OneLineParser, say
+from bigmodel_lib.cli.reports import Loss, reported
 from bigmodel_lib.cli.stopping import Stopped, StopSignal, left_to_the_system
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.devices import choose_device
 from bigmodel_lib.model.transformer import count_parameters
+from bigmodel_lib.text.tokenizers import Tokenizer
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import FORMAT, Trainer
@@ -31,36 +35,23 @@ NOT_OF_THE_RUN = ("out", "resume", "device", "tensorboard", "save_every")  # opt
 
 
 class Job(Protocol):
-    """What one program trains, made from the options of the run and the names of what it reads.
-
-    reads        {option that names something to read: what it is, in words}
-    sources      {such an option: {"name": None for the course's own, "fingerprint": to know it again}}
-    notes        what the checkpoint keeps for a resumed run, which gets it back; a new run gets None
-    first_lines  what the run says when it begins
-    """
+    """What one program trains, made from the options of the run and the names of what it reads."""
 
     command: ClassVar[str]
-    reads: ClassVar[dict[str, str]]
+    reads: ClassVar[tuple[str, ...]]  # the options that name something to read
     trainer: Trainer
-    sources: dict[str, dict]
-    notes: dict
-    first_lines: list[str]
+    tokenizer: Tokenizer
+    sources: dict[str, dict]  # {such an option: {"name": None for the default, "fingerprint": to know it again}}
+    sizes: str  # what the run says when it begins
+    remarks: Sequence[str] = ()  # and in lines below that
+    labels: Sequence[str] = ()  # of a classifier
+    quick_loss: Loss = None  # a loss on held-out data that takes a moment, about ten times in a run
 
     def __init__(self, options: dict, names: dict, device: torch.device, processes: Processes, notes: dict | None):
-        """Raises CourseError for what cannot be read or trained."""
+        """notes: those of the checkpoint from which a run goes on. Raises CourseError for what cannot be trained."""
 
-    def quick_loss(self) -> float | None:
-        """A loss on held-out data that takes a moment, about ten times in a run; None for none."""
-        return None
-
-    def measure(self) -> dict:
-        """The metrics of the finished model."""
-
-    def save(self, folder: pathlib.Path) -> None:
-        """Write the files of the finished model."""
-
-    def last_line(self, metrics: dict) -> str:
-        """What the run says at its end."""
+    def measure(self) -> tuple[dict, str]:
+        """(the metrics of the finished model, what the run says at its end)."""
 
 
 def add_run_options(parser: OneLineParser) -> None:
@@ -70,12 +61,10 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--resume", action="store_true", help="continue the run in DIR")
     add("--steps", type=int, help="budget in updates")
     add("--minutes", type=float, help="budget in minutes of training, instead of --steps")
-    add("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
     add("--seed", type=int, help="of all that is drawn at random (default: 0)")
     add("--batch-size", type=int, help="rows in a step, of all processes together")
     add("--optimizer", choices=("muon", "adamw"), help="muon: for the matrices in the blocks, and AdamW for the rest")
     add("--learning-rate", type=float, help="peak rate of Muon's matrices, or of everything with adamw")
-    add("--adamw-learning-rate", type=float, help="with muon: peak rate of AdamW, for the rest")
     add("--weight-decay", type=float, help="AdamW's, as a share of rate × weight in a step (default: the recipe's)")
     add("--clip", type=float, help="longest gradient, all weights together; 0: any (default: the recipe's)")
     add("--dropout", type=float, help="share of each branch that is set to 0 in training (default: 0)")
@@ -86,13 +75,10 @@ def add_run_options(parser: OneLineParser) -> None:
     add("--tensorboard", action="store_true", help="write the curve for TensorBoard, too")
 
 
-def learning_rates(options: dict, optimizer: str) -> dict[str, float]:
-    """The fields of TrainConfig that the two options of rates mean. Raises CourseError where both mean the same one."""
-    general, of_adamw = options.get("learning_rate"), options.get("adamw_learning_rate")
-    if optimizer == "adamw" and None not in (general, of_adamw):
-        raise CourseError("AdamW trains everything here and was given two rates: leave --adamw-learning-rate out")
-    fields = {"adamw_lr": of_adamw} | {"muon_lr" if optimizer == "muon" else "adamw_lr": general}
-    return {name: rate for name, rate in fields.items() if rate is not None}
+def learning_rate(options: dict, optimizer: str) -> dict[str, float]:
+    """The field of TrainConfig that --learning-rate means, if it was given."""
+    name = "muon_lr" if optimizer == "muon" else "adamw_lr"
+    return {name: options["learning_rate"]} if "learning_rate" in options else {}
 
 
 # Beginning
@@ -122,9 +108,8 @@ def read_checkpoint(command: str, folder: pathlib.Path) -> tuple[dict, dict]:
         raise CourseError(f"{folder} has no checkpoint, so there is nothing to resume: correct it, or omit --resume")
     tensors, notes = checkpoints.load_tensors(path)
     if (notes.get("command"), notes.get("format")) != (command, FORMAT):
-        raise CourseError(
-            f"{path} is not a checkpoint of today's bigmodel {command}: name the folder of such a run, or start anew"
-        )
+        todo = "name the folder of such a run, or start anew"
+        raise CourseError(f"{path} is not a checkpoint of today's bigmodel {command}: {todo}")
     return tensors, notes
 
 
@@ -137,69 +122,60 @@ def check_options(given: dict, began: dict, folder: pathlib.Path) -> None:
             raise CourseError(f"{option} {value} was given and the run in {folder} began {how}: leave {option} out")
 
 
-def check_source(option: str, what: str, source: dict, began: dict, folder: pathlib.Path) -> None:
-    """Raises CourseError for a text, table or model that is not the one that the run began with."""
-    if source["fingerprint"] != began["fingerprint"]:
-        raise CourseError(
-            f"{source['name'] or 'what is read by default'} is not the {what} that the run in {folder} began with: "
-            f"put that one back, or name its new place with --{option}"
-        )
+def check_sources(sources: dict, began: dict, folder: pathlib.Path) -> None:
+    """Raises CourseError for a text, table or model that is not the one with which the run began."""
+    for option, source in sources.items():
+        if source["fingerprint"] != began[option]["fingerprint"]:
+            what = source["name"] or "what is read by default"
+            todo = f"put that back, or name its new place with --{option}"
+            raise CourseError(f"{what} is not what the run in {folder} began with: {todo}")
 
 
-def resumed(
-    kind: type[Job], folder: pathlib.Path, given: dict, names: dict, device: torch.device, processes: Processes
-) -> tuple[Job, dict]:
-    """(the job in a folder at its last checkpoint, the options that it began with)."""
-    tensors, notes = read_checkpoint(kind.command, folder)
-    try:
-        check_options(given, notes["options"], folder)
-        names = {option: source["name"] for option, source in notes["sources"].items()} | names
-        for option, name in names.items():
-            if name is not None and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
-                raise CourseError(f"{name} of the run in {folder} is not there: name its new place with --{option}")
-        job = kind(notes["options"], names, device, processes, notes)
-        for option, source in job.sources.items():
-            check_source(option, kind.reads[option], source, notes["sources"][option], folder)
-        job.trainer.load(tensors, notes, folder / CHECKPOINT)
-    except (KeyError, TypeError, AttributeError):
-        raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
-    return job, notes["options"]
-
-
-def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, processes: Processes) -> Job:
-    """A new job, or the one in the folder at its last checkpoint."""
+def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, processes: Processes) -> tuple:
+    """(a new job, or the one in the folder at its last checkpoint; what its checkpoints note)."""
     folder = pathlib.Path(options.out)
     given = {name: value for name, value in vars(options).items() if value is not None and name not in NOT_OF_THE_RUN}
     names = {option: given.pop(option) for option in kind.reads if option in given}
     if options.resume:
-        job, given = resumed(kind, folder, given, names, device, processes)
+        tensors, notes = read_checkpoint(kind.command, folder)
+        try:
+            check_options(given, notes["options"], folder)
+            given = notes["options"]
+            names = {option: source["name"] for option, source in notes["sources"].items()} | names
+            for option, name in names.items():
+                if name and pathlib.Path(name).is_absolute() and not pathlib.Path(name).exists():
+                    raise CourseError(f"{name} is not there any more: name its new place with --{option}")
+            job = kind(given, names, device, processes, notes)
+            check_sources(job.sources, notes["sources"], folder)
+            job.trainer.load(tensors, notes, folder / CHECKPOINT)
+        except (KeyError, TypeError, AttributeError):
+            raise CourseError(f"{folder / CHECKPOINT} is damaged: start the run anew elsewhere") from None
     elif folder.exists():
         raise CourseError(f"{folder} exists already: name a new folder, or continue its run with --resume")
     else:
         job = kind(given, names, device, processes, None)
         processes.barrier()  # until all have found the folder free
-    job.notes |= {"command": kind.command, "options": given, "sources": job.sources}
-    return job
+    notes = {"command": kind.command, "options": given, "sources": job.sources, "tokenizer": job.tokenizer.to_dict()}
+    return job, notes
 
 
 # The loop
 
 
-def train(job: Job, folder: pathlib.Path, options: argparse.Namespace, stop: StopSignal) -> bool:
+def train(job: Job, notes: dict, options: argparse.Namespace, stop: StopSignal) -> bool:
     """Train to the end of the budget, with a checkpoint every so often and a curve on disk; False if stopped."""
-    trainer, saved = job.trainer, time.monotonic()
+    trainer, folder, saved = job.trainer, pathlib.Path(options.out), time.monotonic()
     if not trainer.processes.is_main_process:
         return not any(stop.among(trainer.processes) for _ in trainer)
-    with Reports(folder, trainer, options.tensorboard, job.quick_loss) as reports:
-        for progress in trainer:
+    with contextlib.closing(reported(trainer, folder, options.tensorboard, job.quick_loss)) as reports:
+        for _ in reports:
             stopped = stop.among(trainer.processes)
-            reports.add(progress)
             if stopped or time.monotonic() - saved > options.save_every:
-                trainer.save(folder / CHECKPOINT, **job.notes)
+                trainer.save(folder / CHECKPOINT, **notes)
                 saved = time.monotonic()
             if stopped:
                 return False
-    trainer.save(folder / CHECKPOINT, **job.notes)
+    trainer.save(folder / CHECKPOINT, **notes)
     return True
 
 
@@ -210,7 +186,7 @@ def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> None:
     """
     trainer = job.trainer
     with stop.at_once():
-        metrics = job.measure()
+        metrics, said = job.measure()
     metrics |= {
         "parameters": count_parameters(trainer.model),
         "steps": trainer.step,
@@ -221,28 +197,29 @@ def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> None:
         "train_config": trainer.config.to_dict(),
         "curve": trainer.curve,
     }
-    job.save(folder)
+    checkpoints.save_model(folder, trainer.model, job.tokenizer)
+    if job.labels:
+        checkpoints.write_json(folder / "labels.json", {"labels": list(job.labels)})
     stop.ended()
     checkpoints.write_json(folder / "metrics.json", metrics)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    say(f"{job.last_line(metrics)}; written to {folder}")
+    say(f"{said}; written to {folder}")
 
 
 def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
     """The whole job. Raises Stopped in all processes if one was stopped."""
     folder = pathlib.Path(options.out)
     processes, device = join_processes(choose_device(options.device))
-    job = prepare(kind, options, device, processes)
+    job, notes = prepare(kind, options, device, processes)
     main = processes.is_main_process
     with stop.held():
         if main and not options.resume:
             with checkpoints.new_folder(folder) as passing:
-                job.trainer.save(passing / CHECKPOINT, **job.notes)
+                job.trainer.save(passing / CHECKPOINT, **notes)
         if main:
-            sizes, *more = job.first_lines
             shared = f", shared by {processes.size} processes" if processes.size > 1 else ""
-            print(f"{sizes}; device {device}{shared}", *more, sep="\n", file=sys.stderr)
-        finished = train(job, folder, options, stop)
+            print(f"{job.sizes}; device {device}{shared}", *job.remarks, sep="\n", file=sys.stderr)
+        finished = train(job, notes, options, stop)
         if main and finished:
             try:
                 finish(job, folder, stop)
@@ -251,22 +228,14 @@ def run(kind: type[Job], options: argparse.Namespace, stop: StopSignal) -> None:
         stop.end_together(not finished, processes)
 
 
-def how_to_go_on(command: str, folder: str) -> str:
-    """What a stopped program says: where its run has stopped, and the command that continues it."""
+def how_to_go_on(command: str, options: argparse.Namespace) -> str:
+    """What a stopped program says: where its run has stopped, and the line that continues it."""
     try:
-        step = checkpoints.load_tensors(pathlib.Path(folder) / CHECKPOINT)[1]["state"]["step"]
+        step = checkpoints.load_tensors(pathlib.Path(options.out) / CHECKPOINT)[1]["state"]["step"]
     except (CourseError, KeyError, TypeError):
         return "stopped before the first step, nothing was written: start again with the same command"
-    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-        return f"stopped at step {step}: start all machines again as before, with --out and --resume alone"
-    return f"stopped at step {step}: continue with {as_typed(command, '--out', folder, '--resume')}"
-
-
-def command_for(kind: type[Job], add_options: Callable[[OneLineParser], None]) -> Command:
-    """The command that trains a kind of job."""
-    return Command(
-        kind.command,
-        add_options,
-        lambda options, stop: run(kind, options, stop),
-        lambda options: how_to_go_on(kind.command, options.out),
-    )
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return f"stopped at step {step}: start all processes again as before, with --out and --resume alone"
+    words = [sys.executable, "-m", "bigmodel_lib", command, "--out", options.out, "--resume"]
+    typed = subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+    return f"stopped at step {step}: continue with {typed}"

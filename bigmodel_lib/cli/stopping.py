@@ -22,14 +22,10 @@ class Stopped(KeyboardInterrupt):
 
 
 def set_handlers(*handlers: Any) -> list:
-    """Set one for each of SIGNALS and return those from before; None, or a side thread, changes nothing."""
+    """Set one for each of SIGNALS and return those from before; a side thread, which may set none, changes nothing."""
     if threading.current_thread() is not threading.main_thread():
-        return [None for _ in SIGNALS]
-    before = [signal.getsignal(number) for number in SIGNALS]
-    for number, handler in zip(SIGNALS, handlers, strict=True):
-        if handler is not None:
-            signal.signal(number, handler)
-    return before
+        return []
+    return [signal.signal(number, to or signal.SIG_DFL) for number, to in zip(SIGNALS, handlers, strict=False)]
 
 
 @contextlib.contextmanager
@@ -47,21 +43,15 @@ class StopSignal:
 
     The first one is only noted: a loop looks at `number` where it can stop, and files are written to the end. Inside
     `at_once()` it raises Stopped, so that no long step delays it. A second one raises KeyboardInterrupt wherever it
-    comes, and a third is left to the system. `with StopSignal() as stop` gives the handlers back at its end; `listen()`
-    keeps them.
+    comes, and a third is left to the system. It hears from its making on; `with` gives the handlers back at its end.
     """
 
     def __init__(self) -> None:
         self.number, self._since = 0, 0.0
         self._held, self._raised, self._over = True, False, False
-        self._before: list = []
-
-    def listen(self) -> None:
-        """Hear signals from now on."""
         self._before = set_handlers(self._note, self._note)
 
     def __enter__(self) -> "StopSignal":
-        self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,17 +98,9 @@ class StopSignal:
             self._since, self.number = time.monotonic(), number
         return number > 0
 
-    def comes_soon(self) -> bool:
-        """Whether a signal has come or comes within moments: one for several processes never reaches all at once."""
-        end = time.monotonic() + ONE_WISH
-        while not self.number and time.monotonic() < end:
-            time.sleep(0.01)
-        return self.number > 0
-
     def end_together(self, stopped: bool, processes: "Processes") -> None:
         """Let all processes of a run end as its first one does: stopped by that one's signal, or finished."""
-        number = int(processes.broadcast(self.number if stopped else 0))
-        if number:
+        if number := int(processes.broadcast(self.number if stopped else 0)):
             self.number = number
         else:
             self.ended()

@@ -4,323 +4,361 @@ import math
 
 import numpy as np
 
+from bigmodel_lib.by_hand import model as ours
 from bigmodel_lib.by_hand.model import softmax
-from bigmodel_lib.exercises.engine import Exercise, Wrong
+from bigmodel_lib.exercises.engine import Exercise
 
 
-def _scores(rng):
-    """Scores of one to four axes, some far apart, some tied."""
-    shape = tuple(rng.integers(1, 6, size=rng.integers(1, 5)))
-    scores = rng.normal(scale=rng.choice([0.1, 1.0, 5.0]), size=shape)
-    return (np.round(scores) if rng.random() < 0.2 else scores,)
+def _attended(rng):
+    """q, k, v and a mask: none, one or two axes in front; one to five tokens; no mask, a causal one, or any numbers."""
+    shape = ((), (2,), (2, 3))[rng.integers(3)]
+    length, d_k, d_v = rng.integers(1, 6, size=3)
+    q, k = rng.normal(scale=rng.choice([0.3, 1.0, 3.0]), size=(2, *shape, length, d_k))
+    v = rng.normal(size=(*shape, length, d_v))
+    masks = 0.0, ours.causal_mask(length), rng.normal(size=(length, length))
+    return q, k, v, masks[rng.integers(3)]
 
 
-def _square_scores(rng):
-    length = rng.integers(1, 8)
-    return (rng.normal(scale=rng.choice([0.1, 1.0, 5.0]), size=(length, length)),)
+def _scores(q, k):
+    return q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
 
 
-def _another_softmax(scores):
-    shifted = scores - np.amax(scores, -1)[..., None]
-    return np.exp(shifted - np.log(np.exp(shifted).sum(-1))[..., None])
+def _attention(q, k, v, mask=0.0):
+    return softmax(_scores(q, k) + mask) @ v
 
 
-def _rows_that_do_not_sum_to_1(inputs, given, wanted):
-    sums = given.sum(axis=-1).ravel()
-    return f"softmax runs over axis 0: a row of your weights sums to {sums[np.abs(sums - 1).argmax()]:.2g}, not 1"
+def _attention_by_einsum(q, k, v, mask=0.0):
+    scores = np.einsum("...ik,...jk->...ij", q, k) / math.sqrt(k.shape[-1]) + mask
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.einsum("...ij,...jd->...id", powers, v) / powers.sum(axis=-1, keepdims=True)
 
 
-def _softmax_by_rows(scores):
-    rows = [np.exp(row - max(row)) for row in np.reshape(scores, (-1, scores.shape[-1]))]
-    return np.stack([row / sum(row) for row in rows]).reshape(scores.shape)
+def _attention_by_rows(q, k, v, mask=0.0):
+    if q.ndim > 2:
+        return np.stack([_attention_by_rows(*one, mask) for one in zip(q, k, v, strict=True)])
+    scores = [k @ row / len(row) ** 0.5 for row in q] + np.asarray(mask)
+    return np.stack([softmax(row) @ v for row in scores])
 
 
-def _over_axis_0(scores):
-    powers = np.exp(scores - scores.max(axis=0, keepdims=True))
-    return powers / powers.sum(axis=0, keepdims=True)
+def _unscaled(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) + mask) @ v
 
 
-def _powers(scores):
-    return np.exp(scores - scores.max(axis=-1, keepdims=True))
+def _divided_by_d_k(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / q.shape[-1] + mask) @ v
 
 
-def _shifted_by_the_mean(scores):
-    powers = np.exp(scores - scores.mean(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+def _divided_by_root_of_tokens(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-2]) + mask) @ v
 
 
-def _naive(scores):
-    return np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+def _divided_by_root_of_d_v(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(v.shape[-1]) + mask) @ v
 
 
-def _over_all(scores):
-    powers = np.exp(scores - scores.max())
-    return powers / powers.sum()
-
-
-def _shifted_by_all(scores):
-    powers = np.exp(scores - scores.max())
-    return powers / np.maximum(powers.sum(-1, keepdims=True), 1e-300)
-
-
-def _hidden(scores):
-    """Softmax over the scores of the past, by loops."""
-    weights = np.zeros_like(scores)
-    for t, row in enumerate(scores):
-        weights[t, : t + 1] = softmax(row[: t + 1])
-    return weights
-
-
-def _renormalised(scores):
-    weights = np.tril(softmax(scores))
-    return weights / weights.sum(axis=-1, keepdims=True)
-
-
-def _another_hide(scores):
-    return softmax(np.where(np.tri(len(scores), dtype=bool), scores, -1e300))
-
-
-def _hide_with_minus_infinity(scores):
-    future = np.triu(np.ones(scores.shape), k=1)
-    return softmax(np.where(future == 1, -np.inf, scores))
-
-
-def _past_hidden(scores):
-    return softmax(scores + np.tril(np.full(scores.shape, -np.inf), -1))
-
-
-def _own_hidden_too(scores):
-    return softmax(scores + np.triu(np.full(scores.shape, -np.inf), 0))
-
-
-def _infinity_multiplied(scores):
-    return softmax(scores * np.triu(np.full(scores.shape, -np.inf), 1))
-
-
-def _minus_ten(scores):
-    return softmax(scores + np.triu(np.full(scores.shape, -10.0), 1))
+def _multiplied_by_root(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) * np.sqrt(q.shape[-1]) + mask) @ v
 
 
 def _columns(scores):
-    return _hidden(scores.T).T
+    return np.swapaxes(softmax(np.swapaxes(scores, -1, -2)), -1, -2)
 
 
-def _check_stays(attempt):
-    try:
-        rows = {int(row) for row in attempt}
-    except (TypeError, ValueError):
-        raise Wrong(f"a list of row numbers was wanted, {attempt!r} was given") from None
-    if rows == {0, 1, 2}:
-        return "the first three see neither of the two; the last two are the ones that moved"
-    if rows == set(range(5)):
-        raise Wrong("all five would mean that order never matters: rows 3 and 4 now hold other tokens")
-    if not rows:
-        raise Wrong("some do stay: which rows see neither position 3 nor position 4?")
-    if rows == {1, 2, 3}:
-        raise Wrong("rows are counted from 0")
-    if rows == {3, 4}:
-        raise Wrong("those are the rows that change: which ones stay?")
-    if 3 in rows or 4 in rows:
-        raise Wrong(f"row {max(rows)} holds another token now: its output cannot be counted on to stay")
-    raise Wrong("some are missing: row t sees only rows 0 … t, and what changes later cannot reach it")
+def _over_keys_that_ask(q, k, v, mask=0.0):
+    return _columns(_scores(q, k) + mask) @ v
+
+
+def _roles_swapped(q, k, v, mask=0.0):
+    return softmax(_scores(k, q) + mask) @ v
+
+
+def _weights_alone(q, k, v, mask=0.0):
+    return softmax(_scores(q, k) + mask)
+
+
+def _without_softmax(q, k, v, mask=0.0):
+    return (_scores(q, k) + mask) @ v
+
+
+def _divided_by_sums(q, k, v, mask=0.0):
+    scores = _scores(q, k) + mask
+    return scores / scores.sum(axis=-1, keepdims=True) @ v
+
+
+def _mask_afterwards(q, k, v, mask=0.0):
+    return (softmax(_scores(q, k)) + mask) @ v
+
+
+def _mask_multiplied(q, k, v, mask=0.0):
+    return softmax(_scores(q, k) * mask) @ v
+
+
+def _mask_ignored(q, k, v, mask=0.0):
+    return softmax(_scores(q, k)) @ v
+
+
+def _mask_rescaled(q, k, v, mask=0.0):
+    return softmax((q @ np.swapaxes(k, -1, -2) + mask) / np.sqrt(q.shape[-1])) @ v
+
+
+def _weights_rescaled(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) + mask) / np.sqrt(q.shape[-1]) @ v
+
+
+def _second_axis(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[1]) + mask) @ v
+
+
+def _mask_subtracted(q, k, v, mask=0.0):
+    return softmax(_scores(q, k) - mask) @ v
+
+
+_Q = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
+_V = np.array([[10.0, 0.0, 1.0], [0.0, 20.0, 1.0], [5.0, 5.0, 1.0]])
+
+
+def _mask_by_where(n_tokens):
+    return np.where(np.arange(n_tokens)[:, None] >= np.arange(n_tokens), 0.0, -np.inf)
+
+
+def _mask_by_loops(n_tokens):
+    mask = np.zeros((n_tokens, n_tokens))
+    for t in range(n_tokens):
+        mask[t, t + 1 :] = -math.inf
+    return mask
+
+
+def _mask_with_nan(n_tokens):
+    with np.errstate(invalid="ignore"):
+        return np.triu(np.ones((n_tokens, n_tokens)), k=1) * -np.inf
+
+
+def _columns_and_heads(rng):
+    tokens, heads, width = (int(n) for n in rng.integers(1, 5, size=3))
+    return rng.normal(size=(tokens, heads * width)), heads
+
+
+def _split(x, n_heads):
+    return x.reshape(len(x), n_heads, x.shape[1] // n_heads).swapaxes(0, 1)
+
+
+def _split_by_slices(x, n_heads):
+    width = x.shape[1] // n_heads
+    return np.array([x[:, h * width : (h + 1) * width] for h in range(n_heads)])
+
+
+def _split_by_splitting(x, n_heads):
+    return np.stack(np.split(x, n_heads, axis=-1))
+
+
+def _split_interleaved(x, n_heads):
+    return np.array([x[:, h::n_heads] for h in range(n_heads)])
+
+
+def _split_transposed(x, n_heads):
+    return x.T.reshape(n_heads, -1, len(x))
+
+
+def _heads(rng):
+    return (rng.normal(size=tuple(rng.integers(1, 5, size=3))),)
+
+
+def _merge(x):
+    return x.swapaxes(0, 1).reshape(x.shape[1], len(x) * x.shape[2])
+
+
+_X = np.arange(1.0, 13.0).reshape(3, 4)  # three words of four numbers
 
 
 EXERCISES = [
     Exercise(
-        id="01-lookup", title="a soft look-up by hand", minutes=4, difficulty=1,
+        id="01-lookup", title="a soft look-up by hand", minutes=3, difficulty=1,
         task="""
-Two keys have the scores ln 3 and 0, and hold the values 8 and 4. On paper: what does the soft look-up return, if the
-weights are in proportion to $e^{score}$?""",
+Two keys have the scores ln 3 and 0, and their words hold the values 8 and 4. The first step is done: e to the power of
+ln 3 is 3, and e to the power of 0 is 1. On paper: what's the output?""",
         stub="looked_up = ...  # a number", name="looked_up",
         hints=(
-            "e to the power of ln 3 is 3. And e to the power of 0?",
-            "The weights must sum to 1: divide each power by the sum of both.",
-            "The weights are 3/4 and 1/4. Mix the two values with them.",
+            "3 and 1 aren't weights yet. What must weights add up to?",
+            "Divide both by their sum. Then each value counts in proportion to its weight.",
+            "The weights are 3/4 and 1/4. Multiply each by its value and add up.",
         ),
         answer=7, another=((3 * 8 + 4) / 4, np.array(7.0)), tolerance=0.0051,
         wrong=(
-            (6, "6 is the plain average: the weights are e^(ln 3) : e^0, not equal"),
-            (8, "8 is the value of the best key alone: a soft look-up takes some of the other too"),
-            (28, "28 is 3 · 8 + 1 · 4: divide by the sum of the powers, 3 + 1, and the weights sum to 1"),
-            (5, "5 mixes the weights up: the key with the higher score has the value 8"),
+            (6, "6 is the plain average: the first word weighs three times as much as the second"),
+            (8, "8 is the best word's value alone: the other one has a share too"),
+            (28, "28 is 3 · 8 + 1 · 4: those are no shares yet, divide by their sum"),
+            (5, "that gives the larger weight to the lower score"),
             (8 * math.log(3), "that weighs with the scores themselves: take e to the power of each first"),
         ),
-        right="weights 3/4 and 1/4, so 3/4 · 8 + 1/4 · 4",
+        right="weights 3/4 and 1/4, output 6 + 1.",
     ),
     Exercise(
-        id="01-entropy", title="how undecided?", minutes=3, difficulty=1,
+        id="01-attention", title="build attention", minutes=10, difficulty=2,
         task="""
-A token spreads its weight evenly over 4 of the 8 tokens of a sentence and ignores the other 4. On paper: what is the
-entropy of its weights, in nats, to two digits after the point?""",
-        stub="undecided = ...  # a number", name="undecided",
-        hints=(
-            "How many tokens get any weight, and how much does each of them get?",
-            "Entropy is −Σ p ln p. A weight of 0 adds nothing to it.",
-            "Four times −¼ · ln ¼.",
-        ),
-        answer=math.log(4), another=(1.386, -4 * 0.25 * math.log(0.25)), tolerance=0.0051,
-        wrong=(
-            (2, "2 is in bits: the natural logarithm gives nats"),
-            (4, "4 is how many tokens share the weight: entropy is its logarithm"),
-            (math.log(8), "that is ln 8: four of the eight tokens have weight 0 and add nothing"),
-            (-math.log(4), "the sum of p ln p is negative: entropy is minus that sum"),
-            (0.25, "1/4 is the weight of each"),
-            (math.log(4) / 4, "that is one token's share: there are four"),
-        ),
-        right="ln 4: as undecided as a fair choice among four",
-    ),
-    Exercise(
-        id="01-softmax", title="build softmax", minutes=12, difficulty=2,
-        task="""
-Build one: `softmax(scores)` returns $p_i = e^{s_i} / \\sum_j e^{s_j}$ over the *last* axis, for an array of any number of
-axes. It must not overflow at scores of 1000, and a score of −∞ must get weight 0. The notebook goes on with yours if it
-passes, with ours if not.""",
+Write `attention(q, k, v, mask=0.0)`, the whole formula: compare, rescale, normalise, average. `softmax` is there for you.
+Two requests for later: add `mask` to the rescaled scores (0 does nothing), and touch only the *last two* axes of q, k
+and v, since there may be more in front. The notebook goes on with your function if it's right, with ours if not.""",
         stub="""
-def softmax(scores):
-    # scores (..., T) -> weights (..., T), each row sums to 1
+def attention(q, k, v, mask=0.0):
+    # q and k (..., T, K), v (..., T, d_v) -> (..., T, d_v)
+    # 1 compare, 2 rescale and add the mask, 3 normalise, 4 average
     return ...
 """,
-        name="softmax",
+        name="attention",
         hints=(
-            "Subtracting the same number from all scores of a row changes no weight. Which number keeps exp small?",
-            "Each row needs its own largest score and its own sum. What shape lets them go with (…, T)? `keepdims` keeps it.",
-            "`scores.max(axis=-1, keepdims=True)` has one number a row. Subtract it, take `np.exp`, divide by each row's sum.",
+            "Follow the framed row in the diagram. Each step is one line, and the last one is a product of two matrices.",
+            "All scores at once are Q times K turned on its side. With more axes in front, `.T` turns too many: "
+            "look for a function that swaps two axes. And which axis of q says how many numbers a word has?",
+            "`q @ np.swapaxes(k, -1, -2)` compares everything with everything; divide by `np.sqrt(q.shape[-1])`, add "
+            "the mask. Softmax takes the last axis by itself. Weights `@` values is the average.",
         ),
-        answer=softmax, another=(_another_softmax, _softmax_by_rows),
-        inputs=_scores,
+        answer=_attention, another=(_attention_by_einsum, _attention_by_rows),
+        inputs=_attended,
         special=(
-            ("scores of 1000", np.array([1000.0, 1001.0, -1000.0])),
-            ("a row of −1000 beside a row of 1", np.array([[-1000.0, -1001.0], [0.0, 1.0]])),
-            ("a score of −∞", np.array([0.0, -np.inf])),
+            ("no mask given", _Q, _Q, _V),
+            ("a causal mask", _Q, _Q, _V, ours.causal_mask(3)),
+            ("one word", _Q[:1], _Q[:1], _V[:1], 0.0),
+            ("two heads in front", np.stack([_Q, -_Q]), np.stack([_Q, _Q + 1]), np.stack([_V, 2 * _V]), 0.0),
         ),
-        partial=((_naive, "ordinary scores come out right; at 1000 exp overflows: subtract the row's largest score first"),),
+        partial=(
+            (_unscaled, "compare, normalise and average are right; the scores aren't divided by √K yet"),
+            (_weights_alone, "the weights are right; they still have to be multiplied by V"),
+            (_mask_ignored, "compare, rescale, normalise and average are right; the mask isn't added to the scores yet"),
+            (_second_axis, "right without axes in front; with them, `q.shape[1]` counts words: count axes from the end, `q.shape[-1]`"),
+        ),
         wrong=(
-            (_over_axis_0, _rows_that_do_not_sum_to_1),
-            (_over_all, "all of your weights together sum to 1: each row should, so use axis=-1 and keepdims=True"),
-            (_powers, "these are the powers: divide each row by its sum"),
-            (np.exp, "these are the powers: divide each row by its sum, and subtract its largest score before exp"),
-            (lambda s: s / s.sum(-1, keepdims=True), "the scores themselves were divided by their sum: take e to the power of each first"),
-            (lambda s: np.eye(s.shape[-1])[s.argmax(-1)], "all weight is on the largest score: that is the hard look-up again"),
-            (_shifted_by_all, "a row of −1000 beside a row of 1 goes wrong: each row needs a shift of its own, by its own largest score"),
-            (_shifted_by_the_mean, "it overflows: subtract the row's largest score, not its mean (which may even be −∞)"),
+            (_divided_by_d_k, "you divide by K itself: its square root was wanted"),
+            (_divided_by_root_of_tokens, "you divide by the root of how many words there are: it's how many numbers a key has"),
+            (_divided_by_root_of_d_v, "you divide by the root of V's width: the scores come from q and k, so theirs counts"),
+            (_multiplied_by_root, "you multiply by √K: divide"),
+            (_over_keys_that_ask, "softmax runs over the wrong axis: the columns of your weights sum to 1, not the rows"),
+            (_roles_swapped, "queries and keys have changed places: row i must be the scores of query i"),
+            (_without_softmax, "softmax is missing: these are scores times V"),
+            (_divided_by_sums, "you divide the scores by their sum: softmax was wanted, which takes e to their power first"),
+            (_mask_afterwards, "the mask comes too late: add it to the scores, before softmax"),
+            (_mask_rescaled, "the mask is divided by √K, too: rescale first, then add it"),
+            (_weights_rescaled, "the weights are divided by √K: the scores should be, before softmax"),
+            (_mask_multiplied, "the mask is multiplied: add it to the scores"),
+            (_mask_subtracted, "the mask is subtracted: add it"),
         ),
-        right="it also survives scores of 1000, and −∞",
-        ours="bigmodel_lib.by_hand.model:softmax",
+        right="compare, rescale, normalise, average.",
+        ours="bigmodel_lib.by_hand.model:attention",
     ),
     Exercise(
-        id="01-variance", title="another kind of vector", minutes=5, difficulty=2,
+        id="01-mask", title="build the causal mask", minutes=5, difficulty=1,
         task="""
-The components of q and k are drawn evenly between −1 and 1 (variance 1/3, mean 0), independently; each vector has 12 of
-them. On paper: what is the variance of q · k, to two digits after the point?""",
-        stub="variance = ...  # a number", name="variance",
-        hints=(
-            "What is the variance of one product q₁k₁, when both factors have mean 0?",
-            "Variances of independent numbers multiply in a product (with means of 0) and add in a sum.",
-            "Twelve products, each of variance 1/3 · 1/3.",
-        ),
-        answer=4 / 3, another=(1.333, 12 / 9), tolerance=0.0051,
-        wrong=(
-            (4, "4 is 12 · 1/3: a product of two has the variance 1/3 · 1/3"),
-            (12, "12 would need components of variance 1: between −1 and 1 it is 1/3"),
-            (1 / 9, "1/9 is one product's: there are twelve of them in the sum"),
-            (math.sqrt(4 / 3), "that is the standard deviation: the variance is its square"),
-            (1 / 3, "1/3 is the variance of one component"),
-        ),
-        right="12 · (1/3)²: what you divide the scores by is its root",
-    ),
-    Exercise(
-        id="01-hide", title="hide the future", minutes=8, difficulty=2,
-        task="""
-Write `hide(scores)`: scores of shape (T, T) in, causal attention weights of shape (T, T) out. Row t may have weight in
-columns 0 … t only, and each row sums to 1.""",
+Write `causal_mask(n_tokens)`: an array of shape (T, T) to add to the scores, with 0 where row t may look (columns
+0 … t) and −∞ everywhere else.""",
         stub="""
-def hide(scores):
-    # scores (T, T) -> weights (T, T), zero above the diagonal, rows sum to 1
+def causal_mask(n_tokens):
+    # -> (T, T)
     return ...
 """,
-        name="hide",
+        name="causal_mask",
         hints=(
-            "What score makes softmax give exactly 0?",
-            "The future of row t is above the diagonal. Which NumPy function gives you that triangle, without the diagonal?",
-            "`np.triu(np.full((T, T), -np.inf), k=1)` can be added to the scores; softmax comes after that.",
+            "Draw the one for four words on paper. What shape do the −∞ form, and is the diagonal part of it?",
+            "NumPy can cut triangles out of a full table: look at `np.triu` and its `k`.",
+            "`np.full((n, n), -np.inf)` is a table full of −∞; keep what's strictly above the diagonal, `k=1`.",
         ),
-        answer=_hidden, another=(_another_hide, _hide_with_minus_infinity),
-        inputs=_square_scores,
-        special=(("a future token with a score of 2000", np.array([[0.0, 2000.0], [0.0, 0.0]])),),
+        answer=ours.causal_mask, another=(_mask_by_where, _mask_by_loops),
+        special=(("three words", 3), ("two words", 2), ("seven words", 7), ("one word", 1)),
         wrong=(
-            (lambda s: np.tril(softmax(s)), lambda inputs, given, wanted: f"the future is zeroed after softmax: your first row sums to {given[0].sum():.2g}, and that number knows the future"),
-            (softmax, "nothing is hidden: the first token still looks at the last"),
-            (lambda s: softmax(np.tril(s)), "a score of 0 is not “nothing”: e⁰ is 1; the future's scores must be −∞"),
-            (_past_hidden, "the past is hidden and the future is seen: turn the triangle over"),
-            (_own_hidden_too, "a token may look at itself: the first row sees nothing now, and becomes nan (k=1 spares the diagonal)"),
-            (_infinity_multiplied, "there is nan in your weights: −∞ was multiplied, and 0 · ∞ is nan; add it"),
-            (_renormalised, "a future token with a score of 2000 still disturbs the past: hide it before softmax, with a score of −∞"),
-            (lambda s: np.where(np.tri(len(s)) == 1, s, -np.inf), "these are scores: softmax comes after the mask"),
-            (_minus_ten, "the future still has a little weight, e⁻¹⁰ of its own: its score must be −∞"),
-            (_columns, "your columns sum to 1, not your rows: softmax runs over axis 0"),
+            (lambda n: np.triu(np.full((n, n), -np.inf)), "the diagonal is hidden too: a word may look at itself, "
+             "and the first one has nobody else"),
+            (lambda n: np.tril(np.full((n, n), -np.inf), -1), "the past is hidden and the future is seen: turn the triangle over"),
+            (lambda n: np.tril(np.full((n, n), -np.inf)), "the past is hidden, and the word itself: turn the triangle over, "
+             "and leave the diagonal at 0"),
+            (lambda n: np.tri(n), "those are 1 and 0: added to scores, a 1 hides nothing"),
+            (lambda n: np.triu(np.ones((n, n)), 1), "those are 0 and 1: added to a score, 1 hides nothing; it takes −∞"),
+            (lambda n: np.triu(np.full((n, n), -1e9), 1), "−10⁹ works until a score is larger still: −∞ was wanted"),
+            (lambda n: np.triu(np.full((n, n), np.inf), 1), "+∞ would give the future all the weight: −∞ was wanted"),
+            (lambda n: np.triu(np.full((n, n), -np.inf), 2), "each word still sees the next one: start one column further left"),
+            (_mask_with_nan, "0 times −∞ isn't a number: begin with a table of −∞ and cut the triangle out of it"),
         ),
-        right="the future has weight 0, and each row still sums to 1",
+        right="the diagonal stays: every word may look at itself.",
+        ours="bigmodel_lib.by_hand.model:causal_mask",
     ),
     Exercise(
-        id="01-parameters", title="count the heads", minutes=4, difficulty=2,
+        id="01-split", title="split into heads", minutes=6, difficulty=2,
         task="""
-A multi-head attention has D = 64 and H = 8 heads, with the four matrices of this notebook and no biases. On paper: how many
-parameters are that?""",
+Write `split_heads(x, n_heads)`: x (T, D) in, (H, T, K) out, with K = D / H. Head h gets columns h·K … (h + 1)·K − 1 of
+every word, and the words keep their order.""",
+        stub="""
+def split_heads(x, n_heads):
+    # x (T, D) -> (H, T, K)
+    return ...
+""",
+        name="split_heads",
+        hints=(
+            "Each word's row is to be cut into H pieces that stay whole. Where would the new axis appear if you cut "
+            "every row first?",
+            "Cutting each row gives (T, H, K). Only then change the order of the axes.",
+            "`x.reshape(len(x), n_heads, -1)` cuts each row; `.swapaxes(0, 1)` brings the heads to the front.",
+        ),
+        answer=_split, another=(_split_by_slices, _split_by_splitting),
+        inputs=_columns_and_heads,
+        special=(("one head", _X, 1), ("three words, two heads", _X, 2), ("as many heads as columns", _X, 4)),
+        partial=((lambda x, n: x.reshape(len(x), n, -1), "every row is cut into heads, (T, H, K); the heads aren't in front yet"),),
+        wrong=(
+            (lambda x, n: x.reshape(n, len(x), -1), "the words are scrambled: head 0 holds all numbers of the first "
+             "words, instead of the first numbers of all words; cut each row, then swap axes"),
+            (_split_interleaved, "head 0 has every H-th column: it should have the first K side by side"),
+            (_split_transposed, "the last two axes have changed places: (H, K, T) instead of (H, T, K)"),
+            (lambda x, n: _split(x, n)[::-1], "the heads come in reverse order"),
+            (lambda x, n: np.stack([x] * n), "every head has all the columns: each gets K = D / H of them"),
+        ),
+        right="each head has its own columns of all words.",
+        ours="bigmodel_lib.by_hand.model:split_heads",
+    ),
+    Exercise(
+        id="01-merge", title="merge the heads", minutes=4, difficulty=2,
+        task="""
+Write `merge_heads(x)`: x (H, T, K) in, (T, D) out, with D = H·K. It undoes `split_heads`: each word gets back its
+pieces, head 0's first.""",
+        stub="""
+def merge_heads(x):
+    # x (H, T, K) -> (T, D)
+    return ...
+""",
+        name="merge_heads",
+        hints=(
+            "Walk back the way you came, in reverse order.",
+            "Words first: bring the axes into the order (T, H, K). Then each word's H pieces can be joined.",
+            "`x.swapaxes(0, 1)` is (T, H, K); `.reshape(x.shape[1], -1)` joins the last two axes.",
+        ),
+        answer=_merge, another=(np.hstack, lambda x: np.concatenate(list(x), axis=-1)),
+        inputs=_heads,
+        special=(("one head", _split(_X, 1)), ("two heads", _split(_X, 2))),
+        wrong=(
+            (lambda x: x.reshape(x.shape[1], -1), "the words are scrambled: swap the heads and the words before you reshape"),
+            (lambda x: x.transpose(1, 2, 0).reshape(x.shape[1], -1), "the heads' numbers alternate: all of head 0's come first"),
+            (lambda x: _merge(x[::-1]), "the heads come in reverse order: head 0's numbers first"),
+            (lambda x: x.sum(axis=0), "the heads are added: they go side by side"),
+            (lambda x: x.reshape(-1, x.shape[-1]), "the heads are stacked on top of each other: side by side was wanted"),
+            (lambda x: x.swapaxes(0, 1), "(T, H, K) is halfway: join the last two axes"),
+        ),
+        right="what was split is whole again.",
+        ours="bigmodel_lib.by_hand.model:merge_heads",
+    ),
+    Exercise(
+        id="01-parameters", title="what do heads cost?", minutes=3, difficulty=2,
+        task="""
+A multi-head attention with D = 64 has four matrices of 64 × 64: $W_Q$, $W_K$, $W_V$ and $W_O$. A friend changes it from
+1 head to 8. On paper: how many numbers does it have to learn now?""",
         stub="parameters = ...  # a number", name="parameters",
         hints=(
-            "Do more heads need larger matrices?",
-            "Name the four matrices and write down the shape of each.",
-            "Four matrices of shape (64, 64).",
+            "What exactly is cut into slices? Does cutting add anything?",
+            "The matrices keep their size: a head gets 8 of the 64 columns.",
+            "Four times 64 times 64.",
         ),
-        answer=4 * 64 * 64, another=(16384, 16384.0), tolerance=0.5,
+        answer=16384, another=(4 * 64**2, 16384.0), tolerance=0.5,
         wrong=(
-            (4 * 64 * 64 * 8, "eight times too many: the heads share the matrices, each has 8 of the 64 columns"),
-            (3 * 64 * 64, "that leaves W_o out, the matrix after the heads"),
-            (64 * 64, "that is one matrix: there are W_q, W_k, W_v and W_o"),
-            (4 * 64 * 8, "that is what one head has: there are eight"),
-            (4 * 64 * 64 + 4 * 64, "that counts biases: this notebook's projections have none"),
+            (131072, "eight times too many: the heads share the columns, 8 each"),
+            (12288, "that leaves out W_O, the matrix after the heads"),
+            (4096, "that's one matrix: there are four"),
+            (2048, "that's one head's share: there are eight heads"),
+            (16640, "that counts biases: there are none here"),
         ),
-        right="four matrices of 64 · 64, however many heads they are cut into",
-    ),
-    Exercise(
-        id="01-stays", title="who notices?", minutes=6, difficulty=3,
-        task="""
-Five tokens, causal attention, no positions. The last two tokens (3 and 4) change places. On paper: which rows of the
-output are *surely* as before? (Without a mask the same rows stay, and rows 3 and 4 just change places. Here they do not: token
-4 used to see token 3, and no longer does. So masked attention is not equivariant.)""",
-        stub="stays = ...  # a list of row numbers, counted from 0", name="stays",
-        hints=(
-            "On which rows of the input does row t of the output depend?",
-            "Row t sees rows 0 … t. Ask for each t: has anything changed there?",
-            "Row 3 sees the token that has moved. Which rows see neither place 3 nor place 4?",
-        ),
-        check=_check_stays, answer=[0, 1, 2], another=(range(3), {2, 1, 0}),
-        wrong=(([0, 1, 2, 3, 4], "order never matters"), ([], "some do stay"), ([1, 2, 3], "counted from 0"),
-               ([0, 1, 2, 3], "holds another token"), ([0, 1], "some are missing"), ([3, 4], "those are the rows that change"),
-               (3, "a list of row numbers")),
-    ),
-    Exercise(
-        id="01-rope", title="turning by hand", minutes=5, difficulty=2,
-        task="""
-A head of two numbers turns its vectors by 30 degrees a position, from the first axis towards the second. Before turning, q is
-(1, 0) and k is (0, 1). On paper: what is the dot product of the
-*turned* two (not divided by a root) when q stands at position 7 and k at position 6?""",
-        stub="score = ...  # a number", name="score",
-        hints=(
-            "How far from the first axis do the two point after turning? q by 7 · 30°. And k?",
-            "k began 90° ahead. The dot product of two vectors of length 1 is the cosine of the angle between them.",
-            "q points at 7 · 30°, k at 90° + 6 · 30°. Take the cosine of the difference.",
-        ),
-        answer=0.5, another=(math.cos(math.pi / 3), 0.4999), tolerance=0.0051,
-        wrong=(
-            (-0.5, "the sign is turned round: q is turned one step *further* than k, so k is 90° − 30° ahead, not 90° + 30°"),
-            (0, "0 is the score without positions: 90° apart"),
-            (math.cos(math.radians(30)), "the two started 90° apart: 90° − 30° is left"),
-            (-math.cos(math.radians(30)), "only the offset counts, and the two started 90° apart"),
-            (math.cos(1), "that is cos of 1 radian: the angles are in degrees"),
-            (60, "60° is the angle between the two: the score is its cosine"),
-            (1, "1 would need both to point the same way"),
-        ),
-        right="cos 60°: positions 107 and 106 would score the same, 6 and 7 would not",
+        right="the same as with one head: slicing is free.",
     ),
 ]  # fmt: skip

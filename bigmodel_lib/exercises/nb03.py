@@ -1,21 +1,315 @@
-"""The exercises of 03_mlp_attention_numpy."""
-
-import math
+"""The exercises of 03_mlp_attention_numpy, and the small GPT-2 that their answers make up."""
 
 import numpy as np
 
-from bigmodel_lib.by_hand.model import attention, attention_layer, block, layer_norm, mlp, part
-from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.exercises.engine import Exercise, Wrong, close, diagnose, number
+from bigmodel_lib.by_hand.model import attention, causal_mask, gelu, layer_norm, merge_heads, part, softmax, split_heads
+from bigmodel_lib.exercises.engine import Exercise, Wrong, close
 
-SMALL = ModelConfig(vocab_size=9, context_length=8, d_model=8, n_layers=1, n_heads=2, d_ff=12)
+# What the notebook has, and what its reader builds
 
 
-def _weights(seed):
-    rng = np.random.default_rng(seed)
-    shapes = {f"attention.w_{letter}": (8, 8) for letter in "qkvo"} | {"attention.shift": (8,), "mlp.shift": (8,)}
-    shapes |= {"mlp.w_up": (8, 12), "mlp.w_down": (12, 8)}
-    return {name: rng.normal(size=shape) / 2 for name, shape in shapes.items()}
+def norm(x, p):
+    return layer_norm(x) * p["norm_gain"]
+
+
+def attention_layer(x, p, n_heads):
+    q, k, v = (split_heads(x @ p[name], n_heads) for name in ("w_q", "w_k", "w_v"))
+    return merge_heads(attention(q, k, v, causal_mask(len(x)))) @ p["w_o"]
+
+
+def mlp(x, p):
+    return gelu(x @ p["w_up"]) @ p["w_down"]
+
+
+def turn(pair, place, speed):
+    a, b = pair
+    angle = place * speed
+    return np.array([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)])
+
+
+def block(x, p, n_heads):
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    x = x + attention_layer(norm(x, gather), gather, n_heads)
+    return x + mlp(norm(x, think), think)
+
+
+def gpt2(tokens, parameters, n_layers, n_heads):
+    table = parameters["token_embedding"]
+    x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+    for layer in range(n_layers):
+        x = block(x, part(parameters, f"blocks.{layer}."), n_heads)
+    return norm(x, parameters) @ table.T
+
+
+def greedy(model, tokens, n_new, end):
+    tokens = list(tokens)
+    for _ in range(n_new):
+        logits = model(np.array(tokens))
+        tokens.append(int(logits[-1].argmax()))
+        if tokens[-1] == end:
+            break
+    return tokens
+
+
+# Other right answers
+
+
+def _turn_by_matrix(pair, place, speed):
+    c, s = np.cos(speed * place), np.sin(speed * place)
+    return np.array([[c, -s], [s, c]]) @ np.asarray(pair)
+
+
+def _turn_by_complex(pair, place, speed):
+    z = complex(*pair) * np.exp(1j * place * speed)
+    return np.array([z.real, z.imag])
+
+
+def _block_with_names(x, p, n_heads):
+    gathered = attention_layer(norm(x, part(p, "attention.")), part(p, "attention."), n_heads)
+    middle = np.add(x, gathered)
+    return middle + mlp(norm(middle, part(p, "mlp.")), part(p, "mlp."))
+
+
+def _block_unrolled(x, p, n_heads):
+    normed = layer_norm(x) * p["attention.norm_gain"]
+    x = x + attention_layer(normed, part(p, "attention."), n_heads)
+    normed = layer_norm(x) * p["mlp.norm_gain"]
+    return gelu(normed @ p["mlp.w_up"]) @ p["mlp.w_down"] + x
+
+
+def _model_by_lists(tokens, parameters, n_layers, n_heads):
+    rows = [parameters["token_embedding"][t] + parameters["position_embedding"][i] for i, t in enumerate(tokens)]
+    x = np.array(rows)
+    for layer in range(n_layers):
+        x = block(x, part(parameters, f"blocks.{layer}."), n_heads)
+    return np.einsum("td,vd->tv", norm(x, parameters), parameters["token_embedding"])
+
+
+def _model_by_places(tokens, parameters, n_layers, n_heads):
+    x = np.take(parameters["token_embedding"], tokens, axis=0)
+    x += parameters["position_embedding"][np.arange(len(tokens))]
+    layer = 0
+    while layer < n_layers:
+        x = block(x, part(parameters, "blocks." + str(layer) + "."), n_heads)
+        layer += 1
+    return norm(x, parameters).dot(parameters["token_embedding"].T)
+
+
+def _greedy_by_concatenation(model, tokens, n_new, end):
+    written = np.array(tokens)
+    while len(written) < len(tokens) + n_new and (len(written) == len(tokens) or written[-1] != end):
+        written = np.append(written, np.argmax(model(written)[-1]))
+    return [int(token) for token in written]
+
+
+def _greedy_by_recursion(model, tokens, n_new, end):
+    if n_new == 0:
+        return list(tokens)
+    best = int(np.argmax(model(np.array(tokens)), axis=-1)[-1])
+    longer = [*tokens, best]
+    return longer if best == end else _greedy_by_recursion(model, longer, n_new - 1, end)
+
+
+# Inputs, and typical mistakes
+
+
+def _pair(rng):
+    return rng.normal(size=2), int(rng.integers(1, 9)), float(rng.uniform(0.1, 1.5))
+
+
+def _block_weights(rng, D=4, F=6):
+    shapes = {f"attention.w_{letter}": (D, D) for letter in "qkvo"} | {"mlp.w_up": (D, F), "mlp.w_down": (F, D)}
+    p = {name: rng.normal(size=shape) / 2 for name, shape in shapes.items()}
+    return p | {f"{kind}.norm_gain": rng.uniform(0.5, 2.0, D) for kind in ("attention", "mlp")}
+
+
+def _block_inputs(rng):
+    return rng.normal(size=(int(rng.integers(2, 6)), 4)) * 2 + 0.5, _block_weights(rng), 2
+
+
+def _model_inputs(rng):
+    tables = {"token_embedding": rng.normal(size=(7, 4)), "position_embedding": rng.normal(size=(6, 4))}
+    blocks = {f"blocks.{i}.{name}": w for i in range(3) for name, w in _block_weights(rng).items()}
+    tokens = rng.integers(0, 7, size=int(rng.integers(2, 6)))
+    return tokens, tables | {"norm_gain": rng.uniform(0.5, 2.0, 4)} | blocks, 3, 2
+
+
+def _next_word_table(rng):
+    """A model in one line: the logits after each token hang on that token alone."""
+    table = rng.normal(size=(6, 6))
+    return lambda tokens: table[np.asarray(tokens)]
+
+
+def _greedy_inputs(rng):
+    return _next_word_table(rng), rng.integers(0, 6, size=int(rng.integers(2, 5))).tolist(), int(rng.integers(3, 9)), 5
+
+
+def _ends_at_once(tokens):
+    return np.eye(6)[np.full(len(tokens), 5)]
+
+
+def _counts_up(tokens):
+    return np.eye(6)[(np.asarray(tokens) + 1) % 6]
+
+
+def _wrong_block(norms=(True, True), keep=(True, True), from_old=False, swapped=False, missing=False, gains=True):
+    """A block with one thing wrong: whether each worker reads a norm, whether each keeps the stream, and so on."""
+
+    def wrong(x, p, n_heads):
+        gather, think = part(p, "attention."), part(p, "mlp.")
+
+        def hear(stream, weights, on):
+            heard = norm(stream, weights) if gains else layer_norm(stream)
+            return heard if on else stream
+
+        def first(stream):
+            return attention_layer(hear(stream, gather, norms[0]), gather, n_heads)
+
+        def second(stream):
+            return mlp(hear(stream, think, norms[1]), think)
+
+        one, two = (second, first) if swapped else (first, second)
+        after = keep[0] * x + one(x)
+        if missing:
+            return after
+        return keep[1] * after + two(x if from_old else after)
+
+    return wrong
+
+
+def _normed_stream(x, p, n_heads):
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    x = norm(x, gather)
+    x = x + attention_layer(x, gather, n_heads)
+    x = norm(x, think)
+    return x + mlp(x, think)
+
+
+def _norm_after(x, p, n_heads):
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    x = norm(x + attention_layer(x, gather, n_heads), gather)
+    return norm(x + mlp(x, think), think)
+
+
+def _wrong_model(places="right", last_norm=True, blocks="all", end="logits"):
+    """GPT-2 with one thing wrong."""
+
+    def wrong(tokens, parameters, n_layers, n_heads):
+        table, positions = parameters["token_embedding"], parameters["position_embedding"]
+        x = table[tokens]
+        if places == "right":
+            x = x + positions[: len(tokens)]
+        if places == "by token":
+            x = x + positions[np.minimum(tokens, len(positions) - 1)]
+        if places == "from 1":
+            x = x + positions[np.minimum(np.arange(1, len(tokens) + 1), len(positions) - 1)]
+        for layer in range(n_layers if blocks != "none" else 0):
+            number = 0 if blocks == "first" else layer
+            x = block(x, part(parameters, f"blocks.{number}."), n_heads)
+        x = norm(x, parameters) if last_norm else x
+        logits = x @ table.T
+        return {"logits": logits, "softmax": softmax(logits), "last": logits[-1], "stream": x}[end]
+
+    return wrong
+
+
+def _mirrored(pair, place, speed):
+    a, b = turn((pair[0], -pair[1]), place, speed)
+    return np.array([a, b])
+
+
+def _old_stream(x, p, n_heads, kept="x"):
+    """The second sum adds to the old x; attention's result reaches the MLP with or without x."""
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    gathered = attention_layer(norm(x, gather), gather, n_heads)
+    return x + mlp(norm(gathered + x if kept == "x" else gathered, think), think)
+
+
+def _one_gain(x, p, n_heads):
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    x = x + attention_layer(norm(x, gather), gather, n_heads)
+    return x + mlp(norm(x, gather), think)
+
+
+def _model_looping(step, gain=True, first=0):
+    """GPT-2 in which the loop or the last norm is wrong: step(x, layer's weights, all parameters, n_heads) -> x."""
+
+    def wrong(tokens, parameters, n_layers, n_heads):
+        table = parameters["token_embedding"]
+        x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+        for layer in range(first, n_layers):
+            x = step(x, part(parameters, f"blocks.{layer}."), parameters, n_heads)
+        return (norm(x, parameters) if gain else layer_norm(x)) @ table.T
+
+    return wrong
+
+
+def _only_last_block(tokens, parameters, n_layers, n_heads):
+    table = parameters["token_embedding"]
+    x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+    return norm(block(x, part(parameters, f"blocks.{n_layers - 1}."), n_heads), parameters) @ table.T
+
+
+def _normed_each_time(tokens, parameters, n_layers, n_heads):
+    table = parameters["token_embedding"]
+    x = table[tokens] + parameters["position_embedding"][: len(tokens)]
+    for layer in range(n_layers):
+        x = norm(block(x, part(parameters, f"blocks.{layer}."), n_heads), parameters)
+    return x @ table.T
+
+
+def _greedy_down_the_columns(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits.argmax(axis=0)[-1]), model, tokens, n_new, end)
+
+
+def _greedy_from_first(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits[0].argmax()), model, tokens, n_new, end)
+
+
+def _greedy_over_all(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits.argmax()), model, tokens, n_new, end)
+
+
+def _greedy_least(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits[-1].argmin()), model, tokens, n_new, end)
+
+
+def _greedy_with(choose, model, tokens, n_new, end):
+    tokens = list(tokens)
+    for _ in range(n_new):
+        tokens.append(choose(model(np.array(tokens))))
+        if tokens[-1] == end:
+            break
+    return tokens
+
+
+def _greedy_endless(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits[-1].argmax()), model, tokens, n_new, None)
+
+
+def _greedy_without_end(model, tokens, n_new, end):
+    written = greedy(model, tokens, n_new, end)
+    return written[:-1] if len(written) > len(tokens) and written[-1] == end else written
+
+
+def _greedy_new_only(model, tokens, n_new, end):
+    return greedy(model, tokens, n_new, end)[len(tokens) :]
+
+
+def _greedy_one_more(model, tokens, n_new, end):
+    return greedy(model, tokens, n_new + 1, end)
+
+
+def _greedy_forgets(model, tokens, n_new, end):
+    new, given = [], list(tokens)
+    for _ in range(n_new):
+        new.append(int(model(np.array(given))[-1].argmax()))
+        if new[-1] == end:
+            break
+    return given + new
+
+
+# Checks of what is no function
 
 
 def _check_xor(attempt):
@@ -26,13 +320,12 @@ def _check_xor(attempt):
     if given.shape != (2,):
         raise Wrong(f"two numbers were wanted, one for each hidden unit; {given.size} were given")
     wanted = [0, 1, 1, 0]
-    first, second = np.array([0, 1, 1, 2]), np.array([0, 0, 0, 1])
-    said = given[0] * first + given[1] * second
+    said = given[0] * np.array([0, 1, 1, 2]) + given[1] * np.array([0, 0, 0, 1])
     if close(said, wanted):
-        return "units (0, 0), (1, 0), (1, 0), (2, 1): one unit counts, the other takes the excess back twice"
-    words = ("bad", "good", "not-bad", "not-good")
-    wrong = [i for i in range(4) if abs(said[i] - wanted[i]) > 1e-6]
-    raise Wrong(f"“{words[wrong[0]]}” comes out as {said[wrong[0]]:g}, wanted {wanted[wrong[0]]}")
+        return "one unit counts, the other takes the excess back twice"
+    off = next(i for i in range(4) if abs(said[i] - wanted[i]) > 1e-6)
+    word = ("bad", "good", "not-bad", "not-good")[off]
+    raise Wrong(f"“{word}” comes out as {said[off]:g}, wanted {wanted[off]}")
 
 
 def _check_residual(attempt):
@@ -40,195 +333,96 @@ def _check_residual(attempt):
         raise Wrong('a dictionary with "w1", "b1" and "f" was wanted')
     rng = np.random.default_rng(0)
     x, w2 = rng.normal(size=(5, 4)), rng.normal(size=(4, 4))
-    z = x @ w2
-    f = attempt["f"]
+    added, f = attention(x @ w2, x @ w2, x @ w2), attempt["f"]
     if not callable(f):
-        raise Wrong("f is a function of an array: lambda x: … or one that you know")
+        raise Wrong("f is a function of an array: lambda z: … or one that you know")
     w1 = np.asarray(attempt["w1"], dtype=float)
     if w1.shape != (4, 4):
         raise Wrong(f"W1 has the shape {w1.shape}: (4, 4) was wanted, since 4 numbers go in and 4 come out")
     if not close(f(x), x):
-        raise Wrong("your f changes numbers: x + attention has no activation outside, so f must give back what it gets")
-    out = f(x @ w1 + attempt["b1"] * attention(z, z, z))
-    if close(out, x @ w1) and not close(out, x):
-        raise Wrong("with b1 = 0 the attention branch is shut, and W1 still changes x")
-    if close(out, x):
-        raise Wrong("with b1 = 0 the attention branch is shut: x comes out, and x + attention was wanted")
-    if not close(out, x + attention(z, z, z)):
-        if close(w1, np.eye(4)):
-            raise Wrong("x comes through as it is; now the gate: attention should be added once, as it is")
-        raise Wrong("x itself must come through the left branch: which matrix changes nothing?")
-    return "W1 = I, b1 = 1, f the identity: (4.1) is then x + attention, a residual block without a norm"
+        raise Wrong("your f changes numbers: in x + attention nothing is done to the sum, so f gives back what it gets")
+    out = f(x @ w1 + attempt["b1"] * added)
+    if close(out, x @ w1):
+        raise Wrong("with b1 = 0 the gate is shut: nothing of attention comes through")
+    if close(out, x + added):
+        return "W1 = I, b1 = 1, f the identity: (4.1) is then x + attention, a residual block without its norm"
+    if close(w1, np.eye(4)):
+        raise Wrong("x comes through as it is; now the gate: attention should be added once, as it is")
+    raise Wrong("x itself must come through the left branch: which matrix changes nothing?")
 
 
-def _check_block(attempt):
-    for seed in range(3):
-        p, x = _weights(seed), np.random.default_rng(seed + 10).normal(size=(2, 5, 8)) * 2 + 0.5
-        mask = np.triu(np.full((5, 5), -np.inf), k=1)
-        try:
-            got = attempt(x.copy(), dict(p), SMALL, None, mask)
-        except KeyError as error:
-            raise Wrong(f'no weight {error} is there: hand on part(p, "attention.") and part(p, "mlp.")') from None
-        if np.shape(got) != x.shape:
-            raise Wrong(f"{x.shape} goes in and the same shape must come out, yours gives {np.shape(got)}")
-        if close(got, block(x, p, SMALL, None, mask)):
-            continue
-
-        def a(y, p=p, mask=mask):
-            return attention_layer(y, part(p, "attention."), SMALL, None, mask)
-
-        def m(y, p=p):
-            return mlp(y, part(p, "mlp."), SMALL)
-
-        after, normed = x + a(layer_norm(x)), layer_norm(x)
-        first = x + m(normed)
-        replaced = a(normed)
-        for wrong, words in (
-            (m(layer_norm(replaced)), "both branches replace the stream: what they give is added to x"),
-            (layer_norm(after) + m(layer_norm(after)), "the MLP adds to a normalised copy: it reads one, and is added to x"),
-            (layer_norm(normed + a(normed)) + m(layer_norm(normed + a(normed))), "the stream itself is normalised, twice"),
-            (replaced + m(layer_norm(replaced)), "the attention's output replaces the stream: it is added to x"),
-            (m(layer_norm(after)), "the MLP's output replaces the stream: it is added to x"),
-            (after, "the MLP is missing"),
-            (x + a(x) + m(x + a(x)), "nobody normalises: each branch reads layer_norm(x)"),
-            (after + m(after), "the MLP reads the stream as it is: it reads layer_norm of it"),
-            (after + m(normed), "both branches read the old x: the MLP must see what attention has written"),
-            (first + a(layer_norm(first)), "the order is turned round: attention first, then the MLP"),
-            (normed + a(normed) + m(layer_norm(normed + a(normed))),
-             "the stream itself is normalised: only what a branch reads is, x goes on as it was"),
-            (layer_norm(layer_norm(x + a(x)) + m(layer_norm(x + a(x)))),
-             "that is the norm after each addition, as in 2017; here it stands before each branch"),
-            (x + attention_layer(normed, part(p, "attention."), SMALL, None, 0.0),
-             "the mask is not handed on, and the MLP is missing"),
-        ):  # fmt: skip
-            if close(got, wrong):
-                raise Wrong(words)
-        open_ = x + attention_layer(normed, part(p, "attention."), SMALL, None, 0.0)
-        if close(got, open_ + m(layer_norm(open_))):
-            raise Wrong("the mask is not handed on: tokens see the future")
-        raise Wrong(f"the values differ by up to {np.abs(got - block(x, p, SMALL, None, mask)).max():.3g}")
-    return "each branch reads a normalised copy and adds to the stream"
-
-
-def _check_count(attempt):
-    V, D, F, L = 500, 48, 96, 3
-    blocks = L * (4 * D * D + 2 * D * F)
-    diagnose(number(attempt), 2 * V * D + blocks, {
-        float(V * D + blocks): "the output matrix is missing: it is not tied to the embedding, so V D counts twice",
-        float(2 * V * D + blocks // L): "that is one block: there are three",
-        float(blocks): "those are the blocks: embedding and output matrix are missing",
-        float(2 * V * D + L * (4 * D * D + D * F)): "an MLP has two matrices, D F each",
-        float(2 * V * D + L * (3 * D * D + 2 * D * F)): "attention has four matrices: the output projection W_o is missing",
-        float(2 * V * D + L * (8 * 4 * D * D + 2 * D * F)): "the heads share D columns: more heads, no more parameters",
-        float(2 * V * D + blocks + L * (4 * D + F + D)): "there are no biases in this model",
-        float(2 * V * D + blocks + 4 * D * L + 2 * D): "the norms have no parameters here",
-        float(2 * V * D + L * (4 * D * 6 + 2 * D * F)): "the four projections map D to D, all heads together: 4 D²",
-        float(2 * V * D + blocks + 2 * D * L): "no token shifts were asked for",
-    }, tolerance=0.4)  # fmt: skip
-    return "2 V D + L (4 D² + 2 D F)"
-
-
-def _check_crossing(attempt):
-    diagnose(number(attempt), 2 * 64 + 256, {
-        64.0 + 128: "with all pairs (i, j) counted, attention costs 4 T² D a layer: two products, 2 T² D each",
-        4 * 64.0 + 2 * 256: "one product has 2 T² D, and there are two of them, q kᵀ and A v",
-        4 * 64.0 + 256: "an operation counts twice, once to multiply and once to add, on both sides",
-        2.0 * 64: "that leaves out the MLP, 4 T D F a layer",
-        256.0: "that leaves out the four projections, 8 T D² a layer",
-    }, tolerance=0.4)  # fmt: skip
-    return "4 T² D = 8 T D² + 4 T D F, so T = 2 D + F"
-
-
-def _check_loss(attempt):
-    wanted = math.log(200) + 0.5
-    diagnose(number(attempt), wanted, {
-        math.log(200): "that is the loss of equal logits, or of σ = 0",
-        math.log(200) + 1: "σ²/2, not σ²",
-        math.log(200) - 0.5: "logits that say something wrong cost more, not less",
-        math.log2(200) + 0.5: "ln, not log₂: the loss is in nats",
-        0.5: "ln V is missing",
-        200.0: "V itself is e^loss, the perplexity of equal logits",
-    }, tolerance=0.02)  # fmt: skip
-    return "ln 200 + 1/2: being sure at random costs half a nat"
-
-
-def _check_reach(attempt):
-    diagnose(number(attempt), 2, {
-        1.0: "one block reaches one token back; the second reads what the first has written at the token before",
-        3.0: "each block's MLP shifts by one token, and there are two blocks",
-        4.0: "W_o is zero, so what the attention's own shift sees is never written: only the MLPs' shifts count",
-        7.0: "attention could see them all, but with W_o = 0 it writes nothing",
-        0.0: "the MLP reads a token plus a share of the one before",
-    }, tolerance=0.4)  # fmt: skip
-    return "one token a block: what lies further back can only come by attention"
-
-
-def _block_in_one_line(x, p, config, rotation=None, mask=0.0):
-    stream = x + attention_layer(layer_norm(x), part(p, "attention."), config, rotation, mask)
-    update = mlp(layer_norm(stream), part(p, "mlp."), config)
-    return np.add(update, stream)
-
-
-def _a(x, p, config, rotation, mask):
-    return attention_layer(x, part(p, "attention."), config, rotation, mask)
-
-
-def _m(x, p, config):
-    return mlp(x, part(p, "mlp."), config)
-
-
-def _no_residual(x, p, config, rotation=None, mask=0.0):
-    x = _a(layer_norm(x), p, config, rotation, mask)
-    return x + _m(layer_norm(x), p, config)
-
-
-def _parallel(x, p, config, rotation=None, mask=0.0):
-    return x + _a(layer_norm(x), p, config, rotation, mask) + _m(layer_norm(x), p, config)
-
-
-def _no_norm(x, p, config, rotation=None, mask=0.0):
-    x = x + _a(x, p, config, rotation, mask)
-    return x + _m(x, p, config)
-
-
-def _no_mask(x, p, config, rotation=None, mask=0.0):
-    x = x + _a(layer_norm(x), p, config, rotation, 0.0)
-    return x + _m(layer_norm(x), p, config)
-
-
-def _normed_stream(x, p, config, rotation=None, mask=0.0):
-    x = layer_norm(x)
-    x = x + _a(x, p, config, rotation, mask)
-    return x + _m(layer_norm(x), p, config)
-
-
-def _replace_both(x, p, config, rotation=None, mask=0.0):
-    return _m(layer_norm(_a(layer_norm(x), p, config, rotation, mask)), p, config)
-
-
-def _only_attention(x, p, config, rotation=None, mask=0.0):
-    return x + _a(layer_norm(x), p, config, rotation, mask)
-
-
-def _block_by_steps(x, p, config, rotation=None, mask=0.0):
-    x = attention_layer(layer_norm(x), part(p, "attention."), config, rotation, mask) + x
-    return x + mlp(layer_norm(x), part(p, "mlp."), config)
+def _identity(z):
+    return z
 
 
 EXERCISES = [
     Exercise(
         "03-xor", "two hidden units", 4, 1,
-        "Each word has two features, (good, negated): bad (0, 0), good (1, 0), not-bad (0, 1), not-good (1, 1). An MLP has "
-        "the two hidden units $h_1 = \\max(0, \\text{good} + \\text{negated})$ and "
-        "$h_2 = \\max(0, \\text{good} + \\text{negated} - 1)$. Which weights `[u_1, u_2]` make $u_1 h_1 + u_2 h_2$ "
-        "equal 1 for “good” and “not-bad”, and 0 for “bad” and “not-good”?",
+        "The two hidden units are $h_1 = \\max(0, \\text{good} + \\text{negated})$ and "
+        "$h_2 = \\max(0, \\text{good} + \\text{negated} - 1)$; the words are bad (0, 0), good (1, 0), not-bad (0, 1), not-good (1, 1). "
+        "Which weights `[u_1, u_2]` make $u_1 h_1 + u_2 h_2$ equal 1 for good and not-bad, and 0 for bad and not-good?",
         "output_weights = ...  # a list of two numbers", "output_weights",
-        ("Write down both units for the four words.",
-         "Only “not-good” has h₂ = 1, and h₁ = 2 there: what must be taken away?",
-         "“good” wants u₁ · 1 + u₂ · 0 = 1, “not-good” wants u₁ · 2 + u₂ · 1 = 0."),
-        check=_check_xor, answer=[1, -2], another=((1.0, -2.0), np.array([1.0, -2.0]),),
-        wrong=(([1, 1], "“not-good” comes out as 3"), ([1, -1], "“not-good” comes out as 1"), ([0, 1], "“good” comes out as 0"),
-         ([1, -2, 0], "3 were given"), ("one", "a list of two numbers")),
+        ("Write down both units for each of the four words.",
+         "Good and not-bad have h₂ = 0, so they fix u₁ on their own. Then look at not-good.",
+         "For not-good h₁ is 2 and h₂ is 1, and 2 u₁ + 1 u₂ should be 0."),
+        answer=[1, -2], another=((1.0, -2.0), np.array([1, -2])), check=_check_xor,
+        wrong=(([1, 1], "“not-good” comes out as 3"), ([1, -1], "“not-good” comes out as 1"),
+               ([0, 1], "“good” comes out as 0"), ([1, -2, 0], "3 were given"), ("one", "a list of two numbers")),
+    ),
+    Exercise(
+        "03-turn", "turn the arrow", 6, 1,
+        "Write `turn(pair, place, speed)`: the pair (a, b) turned by `place * speed`, in radians. Give back an array of two "
+        "numbers. Place 0 changes nothing.",
+        "def turn(pair, place, speed):\n    a, b = pair\n    return ...  # np.array([…, …])", "turn",
+        ("How far does a token at this place turn? Then it's the formula above, twice.",
+         "First the angle, then two numbers that each mix a and b. Only one of the four products has a minus.",
+         "The first number is a * np.cos(angle) - b * np.sin(angle); the second has sin and cos the other way round, and a plus."),
+        answer=turn, another=(_turn_by_matrix, _turn_by_complex), inputs=_pair,
+        special=(("place 0", np.array([1.0, 2.0]), 0, 0.5), ("a quarter turn", np.array([1.0, 0.0]), 1, np.pi / 2)),
+        wrong=((lambda pair, place, speed: turn(pair, -place, speed), "yours turns the other way: check the signs of the two sines"),
+               (lambda pair, place, speed: turn(pair, 1, speed), "every place turns by the same angle: multiply speed by place"),
+               (lambda pair, place, speed: turn(pair, place, speed * np.pi / 180), "the angle is in radians already: no conversion from degrees"),
+               (lambda pair, place, speed: turn(pair, place, np.degrees(speed)), "np.cos and np.sin take radians: don't convert to degrees"),
+               (lambda pair, place, speed: turn(pair, place, 1.0), "the speed is missing: the angle is place times speed"),
+               (lambda pair, place, speed: np.array([pair[0] * np.cos(place * speed), pair[1] * np.sin(place * speed)]),
+                "that scales each number alone; a turn mixes them: each new number takes from a and from b"),
+               (lambda pair, place, speed: np.array([turn(pair, place, speed)[0], turn((turn(pair, place, speed)[0], pair[1]), place, speed)[1]]),
+                "the second number uses the a that the first line has changed already: it needs the old one"),
+               (lambda pair, place, speed: turn(pair, 1, place + speed), "the angle is place times speed, not place plus speed"),
+               (_mirrored, "the minus stands at the wrong product: it belongs to b * sin in the first number"),
+               (lambda pair, place, speed: turn(pair, place, speed)[::-1], "the two numbers are right, but in the wrong order")),
+        right="An arrow at place 0 stays; after that it turns by `speed` a place.",
+        ours="bigmodel_lib.exercises.nb03:turn",
+    ),
+    Exercise(
+        "03-block", "build the block", 8, 2,
+        "Put the block together. `x` has shape (T, D); `p` holds the block's weights, and the stub shows how to pick those of the two "
+        "workers. Attention reads `norm(x, gather)` and what it finds is *added* to x. Then the MLP reads the norm of the *new* x, and "
+        "is added too.\n\nYou have `norm(x, weights)`, `attention_layer(x, weights, n_heads)` and `mlp(x, weights)`.",
+        'def block(x, p, n_heads):\n    # gather, think = part(p, "attention."), part(p, "mlp.")\n    return ...', "block",
+        ("Say it in words first: read a normalised copy, compute, add. Twice.",
+         "Both lines have the form x + worker(norm(x, weights), …). Which x does the second worker read?",
+         "x = x + attention_layer(norm(x, gather), gather, n_heads) is the first line. The second is its twin, with mlp and think."),
+        answer=block, another=(_block_with_names, _block_unrolled), inputs=_block_inputs,
+        wrong=((_wrong_block(keep=(False, False)), "both workers replace the stream: what they find is added to x"),
+               (_wrong_block(keep=(False, True)), "attention's result replaces the stream: it is added to x"),
+               (_wrong_block(keep=(True, False)), "the MLP's result replaces the stream: it is added to x"),
+               (_wrong_block(from_old=True), "both workers read the old x: the MLP reads what attention has left behind"),
+               (_wrong_block(norms=(False, False)), "nobody reads through a norm: each worker gets norm(x, its weights)"),
+               (_wrong_block(norms=(True, False)), "the MLP reads the stream as it is: it gets norm(x, think)"),
+               (_wrong_block(norms=(False, True)), "attention reads the stream as it is: it gets norm(x, gather)"),
+               (_wrong_block(gains=False), "the norms' gains are missing: use norm(x, weights), not layer_norm(x)"),
+               (_wrong_block(missing=True), "the MLP is missing"),
+               (_wrong_block(swapped=True), "the order is turned round: attention first, then the MLP"),
+               (_old_stream, "the second sum adds to the old x, so what attention wrote is lost: add to the new one"),
+               (lambda x, p, n_heads: _old_stream(x, p, n_heads, kept=""), "attention's result is never added to x: the MLP reads it alone, and then it's gone"),
+               (_one_gain, "the MLP's norm takes attention's gain: norm(x, think)"),
+               (lambda x, p, n_heads: x + block(x, p, n_heads), "x is added once too often: the first sum has brought it along already"),
+               (_normed_stream, "the stream itself is normalised: only what a worker reads is, x goes on as it was"),
+               (_norm_after, "that's the norm after each sum, as in 2017; here it stands before each worker"),
+               (lambda x, p, n_heads: block(x, p, 1), "n_heads isn't handed on to attention_layer")),
+        right="Each worker reads a normalised copy and adds to the stream.",
+        ours="bigmodel_lib.exercises.nb03:block",
     ),
     Exercise(
         "03-residual", "when is (4.1) a residual block?", 4, 2,
@@ -236,79 +430,89 @@ EXERCISES = [
         "exactly `x + attention(z, z, z)` with $z = xW_2$, for every x.",
         'residual = ...  # {"w1": a matrix, "b1": a number, "f": a function}', "residual",
         ("Three things stand between x and the output: W₁, f, and what is added.",
-         "np.eye(4) is the matrix that changes nothing; lambda x: x the function.",
-         "W₁ and f change nothing, and the gate lets attention through as it is: `{\"w1\": np.eye(4), \"b1\": …, \"f\": lambda x: x}`."),
+         "Each of the three should do nothing: a matrix that changes nothing, a gate that is fully open, a function that gives back what it gets.",
+         "NumPy makes the matrix that changes nothing with np.eye; a function that gives back what it gets begins with lambda z:"),
+        answer={"w1": np.eye(4), "b1": 1.0, "f": _identity},
+        another=({"w1": np.diag([1.0] * 4), "b1": np.ones(4), "f": lambda z: z + 0}, {"w1": np.eye(4).tolist(), "b1": 1, "f": np.array}),
         check=_check_residual,
-        answer={"w1": np.eye(4), "b1": 1.0, "f": lambda x: x},
-        another=({"w1": np.diag([1.0] * 4), "b1": np.ones(4), "f": lambda x: x + 0}, {"w1": np.identity(4), "b1": 1, "f": np.asarray},),
-        wrong=(({"w1": np.eye(4), "b1": 0.0, "f": lambda x: x}, "x comes out"),
-         ({"w1": np.eye(4), "b1": 1.0, "f": lambda x: np.maximum(x, 0)}, "your f changes numbers"),
-         ({"w1": np.zeros((4, 4)), "b1": 1.0, "f": lambda x: x}, "which matrix changes nothing"),
-         ({"w1": np.eye(4), "b1": 0.5, "f": lambda x: x}, "now the gate"),
-         ({"w1": 1.0, "b1": 1.0, "f": lambda x: x}, "has the shape ()"),
-         ({"w1": np.eye(4), "b1": 1.0}, 'with "w1", "b1" and "f"')),
+        wrong=(({"w1": np.eye(4), "b1": 0.0, "f": _identity}, "the gate is shut"),
+               ({"w1": np.eye(4), "b1": 1.0, "f": lambda z: np.maximum(z, 0)}, "your f changes numbers"),
+               ({"w1": np.zeros((4, 4)), "b1": 1.0, "f": _identity}, "which matrix changes nothing"),
+               ({"w1": np.ones((4, 4)), "b1": 1.0, "f": _identity}, "which matrix changes nothing"),
+               ({"w1": np.eye(4), "b1": 0.5, "f": _identity}, "now the gate"),
+               ({"w1": 1.0, "b1": 1.0, "f": _identity}, "has the shape ()"),
+               ({"w1": np.eye(4), "b1": 1.0}, 'with "w1", "b1" and "f"')),
     ),
     Exercise(
-        "03-block", "build the block", 8, 2,
-        "Put the parts together. Attention reads `layer_norm(x)` and its output is *added* to x; then the MLP reads "
-        "`layer_norm` of the new x and is added too.\n\n`x` has the shape (B, T, D); `p` holds all the block's weights, so "
-        '`part(p, "attention.")` and `part(p, "mlp.")` are the two parts\'. Call '
-        "`attention_layer(…, weights, config, rotation, mask)` and `mlp(…, weights, config)`. Give back (B, T, D).",
-        "def block(x, p, config, rotation=None, mask=0.0):\n    return ...", "block",
-        ("Two lines of the form x = x + branch(layer_norm(x)).",
-         "The second line uses the x that the first one made.",
-         "`x = x + attention_layer(layer_norm(x), part(p, \"attention.\"), config, rotation, mask)`, and the same with `mlp`."),
-        check=_check_block, answer=block, another=(_block_in_one_line, _block_by_steps,),
-        wrong=((_no_residual, "the attention's output replaces the stream"), (_parallel, "both branches read the old x"),
-         (_no_norm, "nobody normalises"), (_replace_both, "both branches replace"), (_no_mask, "tokens see the future"),
-         (_normed_stream, "the stream itself is normalised"), (_only_attention, "the MLP is missing"),
-         (lambda x, p, c, r, m: x[0], "the same shape must come out")),
-        ours="bigmodel_lib.by_hand.model:block",
+        "03-model", "build the model", 8, 2,
+        "Write `gpt2(tokens, parameters, n_layers, n_heads)`: from T token ids (an array) to logits of shape (T, V). The weights are "
+        'called `"token_embedding"` (V, D), `"position_embedding"` (one row a place, more than you need) and '
+        '`"blocks.0.…"`, `"blocks.1.…"`, …; `part(parameters, "blocks.0.")` picks a block\'s. The last norm\'s gain is in '
+        "`parameters` itself, so `norm(x, parameters)` finds it.",
+        "def gpt2(tokens, parameters, n_layers, n_heads):\n    # 1. x = a row for each token + a row for each place\n"
+        "    # 2. for each layer, x = block(x, …)\n    # 3. norm and compare\n    return ...", "gpt2",
+        ("Three lines, one for each line of the plan: rows, blocks, logits.",
+         "table[tokens] picks one row for each token, (T, D). The places are 0, 1, …, T − 1. At the end (T, D) meets (V, D) and gives (T, V).",
+         'The rows: table[tokens] + parameters["position_embedding"][:len(tokens)]. In the loop, f"blocks.{layer}." names a block. '
+         "The last line: norm(…) @ table.T"),
+        answer=gpt2, another=(_model_by_lists, _model_by_places), inputs=_model_inputs,
+        wrong=((_wrong_model(places="none"), "the positions are missing: add a row for each place to the tokens' rows"),
+               (_wrong_model(places="by token"), "the rows of position_embedding are picked by token: they go by place, 0, 1, 2, …"),
+               (_wrong_model(places="from 1"), "the places start at 0, yours start at 1"),
+               (_wrong_model(last_norm=False), "the last norm is missing: norm(x, parameters) before the logits"),
+               (_wrong_model(blocks="first"), "every round uses block 0: put the layer's number into the name"),
+               (_only_last_block, "only the last block counts: each one has to read what the one before it gave, so x = block(x, …)"),
+               (_normed_each_time, "the last norm runs after every block: it stands once, after the loop"),
+               (_model_looping(lambda x, p, _, n_heads: x + block(x, p, n_heads)), "x is added once too often: the block adds to the stream itself, so x = block(x, …)"),
+               (_model_looping(lambda x, p, _, n_heads: block(x, p, n_heads), first=1), "block 0 is left out: layers count from 0"),
+               (_model_looping(lambda x, p, _, n_heads: block(x, p, n_heads), gain=False), "the last norm has a gain, too: norm(x, parameters), not layer_norm(x)"),
+               (_wrong_model(blocks="none"), "no block has run: does the loop change x?"),
+               (_wrong_model(end="softmax"), "those are probabilities: the model gives logits, before softmax"),
+               (_wrong_model(end="last"), "those are the last token's logits alone: give a row for each token, (T, V)"),
+               (_wrong_model(end="stream"), "that's the stream, (T, D): compare it with every word's row, @ table.T")),
+        right="That's the whole model, in one screen.",
+        ours="bigmodel_lib.exercises.nb03:gpt2",
     ),
     Exercise(
-        "03-reach", "how far back without attention?", 4, 2,
-        "A decoder has two blocks with token shift in both branches, but every attention's $W_O$ is zero, so attention writes nothing. "
-        "On how many *earlier* tokens can the logits at the 8th token depend?",
-        "tokens_back = ...  # a number", "tokens_back",
-        ("What does a block's MLP read, besides its own token?",
-         "The second block shifts what the first has written, and that holds the token before already.",
-         "Block 1 writes the token before into each place; block 2 shifts that by one more."),
-        check=_check_reach, answer=2, another=(2.0, 2.00,),
-        wrong=((1, "one block reaches one token back"), (4, "only the MLPs' shifts count"), (7, "with W_o = 0 it writes nothing"),
-         (0, "a share of the one before"), (3, "there are two blocks"), ("two", "a number was wanted")),
+        "03-write", "let it write", 6, 2,
+        "Write `greedy(model, tokens, n_new, end)`. `model(tokens)` takes an array of T ids and gives logits (T, V). Append the likeliest "
+        "next token, up to `n_new` times; if it is `end`, append it and stop. Give back a list of all tokens, old and new. Leave "
+        "the list that came in as it was.",
+        "def greedy(model, tokens, n_new, end):\n    tokens = list(tokens)  # a copy\n    return ...", "greedy",
+        ("The model gives a row of logits for each token. Which row speaks of the next one?",
+         "Four steps in the loop: logits, the place of the largest in the last row, append, look whether it was the end.",
+         "model(np.array(tokens))[-1].argmax() is the next token, as a NumPy number: int(…) makes it a plain one. `break` leaves the loop."),
+        answer=greedy, another=(_greedy_by_concatenation, _greedy_by_recursion), inputs=_greedy_inputs,
+        special=(("a model that ends at once", _ends_at_once, [1, 2], 5, 5), ("a model that counts up", _counts_up, [0, 1], 9, 5),
+                 ("nothing to write", _counts_up, [3], 0, 5)),
+        wrong=((lambda model, tokens, n_new, end: list(tokens), "nothing was appended: yours gives back what came in"),
+               (_greedy_from_first, "you take the first row of the logits: the last row speaks of the next token"),
+               (_greedy_over_all, "argmax runs over all rows together: take the last row first"),
+               (_greedy_down_the_columns, "argmax runs down the columns: take the last row first, then its largest"),
+               (_greedy_least, "you append the unlikeliest token: argmax, not argmin"),
+               (_greedy_endless, "it goes on after `end`: stop there"),
+               (_greedy_without_end, "`end` itself is missing: append it, then stop"),
+               (_greedy_new_only, "those are the new tokens alone: old and new were wanted"),
+               (_greedy_one_more, "one token too many: n_new is how many you may append"),
+               (_greedy_forgets, "the model always reads the same tokens: append each new one to what it reads")),
+        right="Ask, append, ask again.",
+        ours="bigmodel_lib.exercises.nb03:greedy",
     ),
     Exercise(
-        "03-loss", "the price of random confidence", 3, 1,
-        "A model that has learned nothing has random logits with mean 0 and standard deviation 1 over a vocabulary of 200 "
-        "words. About how large is its loss, in nats per token? (To 0.02.)",
-        "loss_at_random = ...  # a number; `math` is there", "loss_at_random",
-        ("Equal logits cost ln V.", "And a spread of σ adds σ²/2.",
-         "ln 200 + 1²/2."),
-        check=_check_loss, answer=math.log(200) + 0.5, another=(5.8, 5.798,),
-        wrong=((math.log(200), "loss of equal logits"), (math.log(200) + 1, "not σ²"), (math.log(200) - 0.5, "cost more, not less"),
-         (math.log2(200) + 0.5, "not log₂"), (3.0, "too small")),
-    ),
-    Exercise(
-        "03-count", "count blind", 5, 2,
-        "On paper: how many parameters has a decoder with vocabulary 500, d_model 48, d_ff 96, 3 layers of 8 heads, RoPE, no "
-        "token shift, and an output matrix of its own?",
-        "n_parameters = ...  # a number", "n_parameters",
-        ("RoPE and the norms have none. Count one block first.",
-         "A block has 4 D² + 2 D F; the two ends V D each.",
-         "2 · 500 · 48 for the two ends, plus 3 blocks of 4 · 48² + 2 · 48 · 96."),
-        check=_check_count, answer=2 * 500 * 48 + 3 * (4 * 48 * 48 + 2 * 48 * 96), another=(103296.0, 103_296,),
-        wrong=((79296, "V D counts twice"), (66432, "that is one block"), (55296, "those are the blocks"),
-         (89472, "two matrices, D F each"), (96384, "W_o is missing"), (104304, "no biases")),
-    ),
-    Exercise(
-        "03-crossing", "where attention gets expensive", 5, 3,
-        "In one block, the four projections and the MLP cost $8TD^2 + 4TDF$ operations for T tokens, and attention's two "
-        "products, all pairs counted, $4T^2D$. At which T do the two cost the same, for $D = 64$ and $F = 256$?",
-        "crossing = ...  # a number", "crossing",
-        ("Set the two equal and divide by 4 T D.", "Divided by 4 T D, projections and MLP leave 2 D + F. What does attention leave?",
-         "T = 2 D + F, with D = 64 and F = 256."),
-        check=_check_crossing, answer=384, another=(384.0, 2 * 64 + 256,),
-        wrong=((192, "two products, 2 T² D each"), (768, "there are two of them"), (128, "leaves out the MLP"),
-         (256, "leaves out the four projections"), (1000, "too large")),
+        "03-count", "count GPT-2", 6, 2,
+        "On paper (or with Python as a calculator): how many million parameters has the smallest GPT-2? Vocabulary "
+        "50,257, context 1,024, D = 768, F = 3,072, 12 blocks of 12 heads. One table serves both ends; leave out biases and gains. (To half a million.)",
+        "millions = ...  # a number", "millions",
+        ("Two tables, and twelve blocks that are all alike. How many matrices has a block, and of what shapes?",
+         "Attention has four matrices D × D, however many heads share them. The MLP has two.",
+         "A block has 4 D² + 2 D F parameters. Twelve of those, then one row of D numbers for each word and for each place."),
+        answer=124.3, another=(124, 124.318464), tolerance=0.5,
+        wrong=((162.9, "the output has no table of its own: it uses the embedding's"),
+               (46.5, "that's one block: there are twelve"), (84.9, "those are the blocks: the tables are missing"),
+               (117.2, "attention has four matrices: W_O is missing"), (96.0, "an MLP has two matrices"),
+               (123.5, "the table of places is missing"), (124318464, "in millions, please"),
+               (38.6, "that's the table of words alone"), (39.4, "those are the two tables: the blocks are missing"),
+               (435.8, "the heads share D columns: more heads, no more parameters")),
+        right="124 million. OpenAI's own count, biases and gains included, is 124.4.",
     ),
 ]  # fmt: skip

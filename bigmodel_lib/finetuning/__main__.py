@@ -1,6 +1,6 @@
 """The first edition's command; it names the one of today."""
 
-from bigmodel_lib.cli.program import moved
+from bigmodel_lib.cli.main import moved
 
 if __name__ == "__main__":
     moved("finetuning", "finetune")

@@ -1,8 +1,8 @@
-"""Rivals: the source text's network, and the linear model that every classifier should have to beat."""
+"""The rival of every classifier here: the source text's network, words through an LSTM to one logit."""
 
 import collections
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,6 @@ from torch import Generator, Tensor, nn
 from bigmodel_lib.model.devices import device_of, to_device
 
 WORDS = 10_000  # rows of the source text's embedding; row 0 is padding
-Mask = Tensor | float
-AfterEpoch = Callable[[int], bool | None] | None
 
 
 class WordIndex:
@@ -38,9 +36,7 @@ class WordIndex:
         return x
 
 
-def lstm_steps(
-    x: Tensor, w_in: Tensor, w_hidden: Tensor, bias: Tensor, mask_in: Mask = 1.0, mask_hidden: Mask = 1.0
-) -> Tensor:
+def lstm_steps(x: Tensor, w_in: Tensor, w_hidden: Tensor, bias: Tensor, mask_x: Any = 1.0, mask_h: Any = 1.0) -> Tensor:
     """The LSTM, one word after the other: the last hidden state.
 
     i, f, g, o = (x_t ⊙ m_x) W + (h ⊙ m_h) U + b;  c ← σ(f) c + σ(i) tanh(g);  h ← σ(o) tanh(c).
@@ -49,7 +45,7 @@ def lstm_steps(
     """
     hidden = cell = x.new_zeros(len(x), w_hidden.shape[0])
     for x_t in x.unbind(dim=1):
-        gates = (x_t * mask_in) @ w_in + (hidden * mask_hidden) @ w_hidden + bias
+        gates = (x_t * mask_x) @ w_in + (hidden * mask_h) @ w_hidden + bias
         i, f, g, o = gates.chunk(4, dim=-1)
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         hidden = o.sigmoid() * cell.tanh()
@@ -57,16 +53,13 @@ def lstm_steps(
 
 
 class LSTMClassifier(nn.Module):
-    """The source text's network: Embedding(10000, 32) → LSTM(128) → one logit, and its sigmoid is the probability.
+    """Embedding(10000, 32) → LSTM(128) → one logit, whose sigmoid is the probability. Shapes: x (B, T) -> (B,).
 
     402,561 parameters learn, as in the source text's framework, and start as there: PyTorch's second bias stays at 0.
-    variational: the share of each text's embedding and hidden state that `lstm_steps` drops for all of its words;
-    dropout: the share of the last hidden state. Shapes: x (B, T) -> (B,).
     """
 
-    def __init__(self, dropout: float = 0.0, variational: float = 0.0, generator: Generator | None = None):
+    def __init__(self, generator: Generator | None = None):
         super().__init__()
-        self.dropout, self.variational, self.generator = dropout, variational, generator
         self.embedding = nn.Embedding(WORDS, 32)
         self.lstm = nn.LSTM(32, 128, batch_first=True)
         self.dense = nn.Linear(128, 1)
@@ -80,28 +73,14 @@ class LSTMClassifier(nn.Module):
             nn.init.xavier_uniform_(self.dense.weight, generator=generator)
             self.dense.bias.zero_()
 
-    def _mask(self, x: Tensor, share: float) -> Tensor:
-        return (torch.rand(x.shape, generator=self.generator) >= share).to(x) / (1.0 - share)  # drawn on the CPU
-
     def forward(self, x: Tensor) -> Tensor:
-        x = self.embedding(x)
-        lstm: Any = self.lstm
-        if self.training and self.variational:
-            masks = [self._mask(x.new_empty(len(x), width), self.variational) for width in (32, 128)]
-            last = lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)
-        else:
-            last = lstm(x)[1][0][0]
-        if self.training and self.dropout:
-            last = last * self._mask(last, self.dropout)
-        return self.dense(last)[:, 0]
+        _, (last, _) = self.lstm(self.embedding(x))
+        return self.dense(last[0])[:, 0]
 
 
-def fit_lstm(
-    model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0, after_epoch: AfterEpoch = None
-) -> None:
-    """Train on x (N, T) and y (N,) as the source text does, 10 epochs; after_epoch(epoch) may return True to stop."""
-    learning = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=1e-3, eps=1e-7, weight_decay=weight_decay)
+def fit_lstm(model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0) -> Iterator[int]:
+    """Train on x (N, T) and y (N,) as the source text does, 10 epochs; gives the number of each that is done."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-7, weight_decay=weight_decay)
     device, rng = device_of(model), np.random.default_rng(seed)
     inputs, targets = to_device(x, device), to_device(y, device).float()
     for epoch in range(1, 11):
@@ -112,8 +91,7 @@ def fit_lstm(
             loss.backward()
             optimizer.step()
         model.eval()
-        if after_epoch is not None and after_epoch(epoch):
-            break
+        yield epoch
 
 
 @torch.no_grad()
@@ -121,13 +99,3 @@ def lstm_log_probs(model: nn.Module, x: ndarray) -> ndarray:
     """ln p of both labels for every row of x. Shapes: (N, T) -> (N, 2)."""
     z = model.eval()(to_device(x, device_of(model)))
     return nn.functional.logsigmoid(torch.stack([-z, z], dim=1)).cpu().numpy()
-
-
-def linear_model() -> Any:
-    """TF-IDF (Spärck Jones 1972) of words and pairs, and logistic regression (Cox 1958): `fit`, `predict_log_proba`."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
-    return make_pipeline(words, LogisticRegression(C=10.0, max_iter=2000))

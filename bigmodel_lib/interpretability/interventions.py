@@ -8,7 +8,7 @@ from torch import Tensor
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.model.devices import evaluating
-from bigmodel_lib.model.layers import Hooks, cross_entropy
+from bigmodel_lib.model.layers import Hooks
 from bigmodel_lib.model.transformer import LanguageModel
 
 HOW = ("zero", "mean", "resample")
@@ -67,9 +67,8 @@ def ablate(
 ) -> Tensor:
     """The logits without what some heads bring. heads: pairs (layer, head).
 
-    how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what the head
-    brings at the same place of `reference`, tokens of the same shape. Raises CourseError for another how, or without
-    a reference where one is needed.
+    how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what it
+    brings at the same place of `reference`, (B, T) like `tokens`. Raises CourseError for another how or no reference.
     """
     if how not in HOW or (how != "zero" and reference is None):
         raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")
@@ -78,17 +77,6 @@ def ablate(
     instead = {"zero": torch.zeros_like(mean), "mean": mean, "resample": outputs}[how]
     with evaluating(model):
         return model(tokens, hooks=replacing(heads, instead))
-
-
-def head_effects(
-    model: LanguageModel, tokens: Tensor, targets: Tensor, how: str = "zero", reference: Tensor | None = None
-) -> Tensor:
-    """How many nats more the targets cost without each head, one at a time; targets (B, T), -1 where none -> (L, H)."""
-    config = model.config
-    heads = [(layer, head) for layer in range(config.n_layers) for head in range(config.n_heads)]
-    whole = cross_entropy(ablate(model, tokens, []), targets)
-    costs = [cross_entropy(ablate(model, tokens, [one], how, reference), targets) - whole for one in heads]
-    return torch.stack(costs).view(config.n_layers, config.n_heads).float().cpu()
 
 
 def putting(layer: int, foreign: Tensor) -> Hooks:

@@ -1,7 +1,6 @@
-"""What a model looked at: attention maps and how to read them, rollout, gradients, and the stream read early.
+"""What a model looked at: its attention maps and other values of a run, rollout, and gradients.
 
-Shapes: B (batch), T (tokens), D (d_model), L (layers), H (heads), K (width of a head), V (vocabulary). A map's row is
-the token that looks (query), its column the token that is looked at (key).
+Shapes: B (batch), T (tokens), D (d_model), L (layers), H (heads). A map's row is the query, its column the key.
 """
 
 import torch
@@ -26,45 +25,6 @@ def record(model: LanguageModel, tokens: Tensor, name: str) -> Tensor:
     with evaluating(model):
         model(tokens, hooks={name: keep})
     return torch.stack(kept)
-
-
-def entropy_of_rows(maps: Tensor) -> Tensor:
-    """How spread each row is, in nats: -Σ_j A_ij ln A_ij. Shapes: (..., T, T) -> (..., T). Source: Shannon 1948."""
-    return torch.special.entr(maps).sum(dim=-1)
-
-
-def mean_distance(maps: Tensor) -> Tensor:
-    """How far back or ahead each row looks, in tokens: Σ_j A_ij |i - j|. Shapes: (..., T, T) -> (..., T)."""
-    place = torch.arange(maps.shape[-1], dtype=maps.dtype, device=maps.device)
-    return (maps * (place[:, None] - place).abs()).sum(dim=-1)
-
-
-def habit_squares(tokens: Tensor) -> dict[str, Tensor]:
-    """Where in a map a known habit would show: {habit: (T, T), True there}.
-
-    "first": token 0. "previous": the token before. "same": earlier copies of this token. "induction": the tokens that
-    followed those copies (Olsson et al. 2022). Shape: tokens (T,).
-    """
-    place = torch.arange(len(tokens), device=tokens.device)
-    earlier = place[None, :] < place[:, None]
-    same = (tokens[:, None] == tokens[None, :]) & earlier
-    after_same = torch.zeros_like(same)
-    after_same[:, 1:] = same[:, :-1]
-    return {
-        "first": earlier & (place == 0),
-        "previous": place[None, :] == place[:, None] - 1,
-        "same": same,
-        "induction": after_same,
-    }
-
-
-def pattern_scores(maps: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-    """How much each head has of each habit: the mean weight on its squares, over the rows that have one.
-
-    NaN for "same" and "induction" where no token comes twice. Shapes: maps (L, H, T, T), tokens (T,) -> four of (L, H).
-    """
-    kinds = habit_squares(tokens)
-    return {kind: (maps * on).sum(dim=-1)[..., on.any(dim=-1)].mean(dim=-1) for kind, on in kinds.items()}
 
 
 def rollout(maps: Tensor) -> Tensor:
@@ -101,12 +61,3 @@ def gradient_times_input(model: LanguageModel, tokens: Tensor, places: Tensor, t
         lead = logits.gather(1, targets[:, None]).sum() - logits.mean(dim=-1).sum()
         (gradient,) = torch.autograd.grad(lead, embedded)
     return (gradient * embedded[0]).sum(dim=-1).detach()
-
-
-@torch.no_grad()
-def logit_lens(model: LanguageModel, tokens: Tensor) -> Tensor:
-    """What the stream would say if the model ended there: log-probabilities after 0, 1, … L layers.
-
-    ln p_l = ln softmax(norm(x_l) W_out). Shapes: (B, T) -> (L + 1, B, T, V). Source: nostalgebraist 2020.
-    """
-    return model.unembed(model.norm(record(model, tokens, "stream"))).log_softmax(dim=-1)

@@ -1,5 +1,6 @@
 """Which token does a method point at, and is it one that carries the answer? Scores against known truth."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -58,27 +59,24 @@ def turned(story: Story, question: Question) -> Turned | None:
     kinds = (story.world.places, story.world.people, story.world.things)
     peers = next((names for names in kinds if before.target in names), ())
     others = [token for token in dict.fromkeys(story.tokens) if token in peers and token != before.target]
-    for place in sorted(question.support, reverse=True):
-        if story.tokens[place] != before.target:
+    places = [place for place in sorted(question.support, reverse=True) if story.tokens[place] == before.target]
+    for place, other in itertools.product(places, others):
+        try:
+            new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), before.target, other)
+        except CourseError:
             continue
-        for other in others:
-            try:
-                new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), before.target, other)
-            except CourseError:
-                continue
-            same = [q for q in new.questions() if (q.kind, q.text) == (question.kind, question.text)]
-            if same and same[0].answer != question.answer:
-                after = asked(new, same[0])
-                differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=False)) if a != b}
-                alike = len(before.tokens) == len(after.tokens)
-                return Turned(before, after, frozenset(differ if alike else {place + 1}))
+        same = [q for q in new.questions() if (q.kind, q.text) == (question.kind, question.text)]
+        if same and same[0].answer != question.answer:
+            after = asked(new, same[0])
+            differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=False)) if a != b}
+            alike = len(before.tokens) == len(after.tokens)
+            return Turned(before, after, frozenset(differ if alike else {place + 1}))
     return None
 
 
 def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor:
     """The tokens of a case as ids, (T,)."""
-    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
-    return torch.tensor([ids[word] for word in case.tokens], device=device)
+    return torch.tensor(tokenizer.encode(" ".join(case.tokens)).tolist(), device=device)
 
 
 @torch.no_grad()
@@ -109,20 +107,19 @@ def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others
         strange = ids_of(other, tokenizer, model.device)[None]
         places = torch.arange(n, device=model.device) % strange.shape[1]
         foreign = maps.record(model, strange, "stream")[1:-1, 0, places]
-        hooks = [interventions.putting(layer, one) for layer, one in enumerate(foreign, start=1)]
-        scores[name] = torch.stack([costs(hook) for hook in hooks])
+        scores[name] = torch.stack([costs(interventions.putting(*pair)) for pair in enumerate(foreign, start=1)])
     return scores
 
 
 def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> Tensor:
     """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
-    effects = []
-    for case in cases:
-        tokens = ids_of(case, tokenizer, model.device)[None]
-        targets = torch.full_like(tokens, -1)
-        targets[0, -1] = tokenizer.vocabulary.index(case.target)
-        effects.append(interventions.head_effects(model, tokens, targets))
-    return torch.stack(effects).mean(dim=0)
+    L, H = model.config.n_layers, model.config.n_heads
+    costs = torch.zeros(len(cases), 1 + L * H)
+    for row, case in zip(costs, cases, strict=True):
+        tokens, target = ids_of(case, tokenizer, model.device)[None], tokenizer.vocabulary.index(case.target)
+        for i, heads in enumerate([[], *([pair] for pair in np.ndindex(L, H))]):
+            row[i] = -interventions.ablate(model, tokens, heads)[0, -1].log_softmax(dim=-1)[target]
+    return (costs[:, 1:] - costs[:, :1]).mean(dim=0).view(L, H)
 
 
 def share_of_hits(tops: Sequence[int], cases: Sequence[Case]) -> np.ndarray:
@@ -148,8 +145,8 @@ def points(
     def best(method, choices):
         return max(choices, key=lambda one: share_of_hits(tops(method, one, slice(half)), cases[:half]).mean())
 
-    heads = [(layer, head) for layer in range(model.config.n_layers) for head in range(model.config.n_heads)]
     effects = effects_of_heads(model, tokenizer, cases[:half])
+    heads = list(np.ndindex(*effects.shape))
     chosen = {"best head": best("attention", heads), "head that matters": max(heads, key=lambda pair: effects[pair])}
     places = {
         "first token": [0] * (len(cases) - half),

@@ -1,7 +1,6 @@
 """The bill: what a model of given sizes needs, by formula; and the clocks and scales that hold a formula to account."""
 
 import itertools
-import os
 import pathlib
 import platform
 import re
@@ -13,13 +12,13 @@ import torch
 from bigmodel_lib.config import ModelConfig
 
 Device = str | torch.device
+Bill = dict[str, int]  # {part: how much}
 
 
 def block_matrices(config: ModelConfig) -> tuple[int, int]:
     """How many numbers the matrices of one block hold: (attention's, the MLP's).
 
-    Queries and output 2 D², keys and values 2 D H_kv K (with as many heads of them as of queries 2 D², too); the MLP
-    2 D F, and with SwiGLU's third matrix 3 D F.
+    Queries and output 2 D², keys and values 2 D H_kv K; the MLP 2 D F, and with SwiGLU's third matrix 3 D F.
     """
     D, F = config.d_model, config.d_ff
     attention = 2 * D * D + 2 * D * config.n_key_heads * config.d_head
@@ -30,8 +29,7 @@ def block_matrices(config: ModelConfig) -> tuple[int, int]:
 def parameter_formula(config: ModelConfig) -> int:
     """The matrices of L blocks, and rows of D numbers: V for the embedding, V for the output unless tied, and the rest.
 
-    The rest: T for learned positions, 16381 for n-grams of each length from 2, 2 L for token shifts, 2 L + 1 for the
-    gains of norms.
+    The rest: T for learned positions, 16381 for n-grams of each length from 2, 2 L for token shifts, 2 L + 1 for gains.
     """
     V, D, L, T = config.vocab_size, config.d_model, config.n_layers, config.context_length
     tables = V * (1 if config.tied else 2) + T * (config.positions == "learned") + (config.ngrams - 1) * 16381
@@ -39,12 +37,11 @@ def parameter_formula(config: ModelConfig) -> int:
     return L * sum(block_matrices(config)) + (tables + vectors) * D
 
 
-def flops_formula(config: ModelConfig, n_tokens: int) -> dict[str, int]:
+def flops_formula(config: ModelConfig, n_tokens: int) -> Bill:
     """Multiplications and additions of the forward pass over one sequence, by part; only matrix products are counted.
 
-    A product (n, m) @ (m, p) costs 2 n m p: each token meets each number of a matrix once. Attention costs 2 T² L 2D
-    (all pairs, the masked half too), whatever the number of heads; looking up an embedding costs nothing. The backward
-    pass costs twice as much. Source: Kaplan et al. 2020, table 1.
+    A product (n, m) @ (m, p) costs 2 n m p; attention 2 T² L 2D (all pairs, the masked half too), with any number of
+    heads; the backward pass twice as much. Source: Kaplan et al. 2020, table 1.
     """
     V, D, L, T = config.vocab_size, config.d_model, config.n_layers, n_tokens
     attention, mlp = block_matrices(config)
@@ -56,15 +53,12 @@ def flops_formula(config: ModelConfig, n_tokens: int) -> dict[str, int]:
     }
 
 
-def memory_formula(
-    config: ModelConfig, batch_size: int, n_tokens: int, fused: bool = True, width: int = 4
-) -> dict[str, int]:
+def memory_formula(config: ModelConfig, batch_size: int, n_tokens: int, fused: bool = True, width: int = 4) -> Bill:
     """Bytes to train with AdamW, by part, for numbers of `width` bytes.
 
     With P parameters and N = batch_size · n_tokens tokens: parameters P, gradients P, optimizer 2 P, and activations
-    N (L (8 D + 2 F) + 2 D + V), what the way back needs of the way there. Token shift adds 2 N L D, QK-norm
-    N L (D + H_kv K), norms' gains N (2 L + 1) D, SwiGLU 2 N L F, and attention that is not fused N L H T for its
-    weights. Left out, up to a tenth: each norm's mean and scale, and a copy of the heads that fused attention may make.
+    N (L (8 D + 2 F) + 2 D + V). Token shift adds 2 N L D, QK-norm N L (D + H_kv K), norms' gains N (2 L + 1) D, SwiGLU
+    2 N L F, and attention that is not fused N L H T. Left out: norms' means and scales, up to a tenth.
     """
     V, D, F, L = config.vocab_size, config.d_model, config.d_ff, config.n_layers
     in_block = 8 * D + (4 if config.activation == "swiglu" else 2) * F
@@ -93,31 +87,6 @@ def seconds_of(functions: dict[str, Callable], device: Device = "cpu", repeats: 
         wait_for(device)
         found[name].append(time.perf_counter() - start)
     return {name: seconds[1:] for name, seconds in found.items()}
-
-
-def peak_bytes(function: Callable, device: Device = "cpu") -> int:
-    """The most bytes of tensors that a call holds at one time, beyond those that were there before.
-
-    Counted by PyTorch's allocators: CUDA's own peak there, and on the CPU the sum over the profiler's memory events.
-    """
-    if torch.device(device).type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        function()
-        return torch.cuda.max_memory_allocated() - before
-    os.putenv("KINETO_LOG_LEVEL", "99")  # or the profiler would report its own start and end
-    with torch.autograd.profiler.profile(profile_memory=True) as profile:
-        function()
-    events = sorted(profile.kineto_results.events(), key=lambda event: event.start_ns())
-    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
-    return max(itertools.accumulate(changes, initial=0))
-
-
-def measured_peak(device: Device = "cpu") -> float:
-    """Operations a second in a product of two large float32 matrices: 2 n³ over the shortest time of ten."""
-    n = 1024
-    a, b = torch.ones(2, n, n, device=device)
-    return 2 * n**3 / min(seconds_of({"product": lambda: a @ b}, device, repeats=10)["product"])
 
 
 def hardware(device: Device = "cpu") -> str:

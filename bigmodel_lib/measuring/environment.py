@@ -18,5 +18,4 @@ def check_environment() -> list[tuple[str, str, bool]]:
             advice = "missing: close Lab, run `make lab` in the course's folder and open this page again"
             rows.append((name, advice, False))
     own = pathlib.Path(sys.prefix).resolve() == VENV
-    rows.append(("kernel", "the environment's own" if own else f"{sys.prefix}, not the course's .venv", True))
-    return rows
+    return [*rows, ("kernel", "the environment's own" if own else f"{sys.prefix}, not the course's .venv", True)]

@@ -13,17 +13,17 @@ from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.batches import all_windows, mask_tokens, pad_windows
 
+BATCH_SIZE = 64  # windows, or texts, that are read together
+
 
 @torch.no_grad()
-def evaluate(
-    model: LanguageModel, tokens: ndarray, batch_size: int = 64, precision: str = "auto", mask_rate: float = 0.15
-) -> float:
+def evaluate(model: LanguageModel, tokens: ndarray, precision: str = "auto", mask_rate: float = 0.15) -> float:
     """Mean loss in nats per target over all of `tokens`, in windows of the model's context that do not overlap.
 
     An encoder's last token id stands for a hidden token; the places that are hidden are the same each time.
     """
     sums, count, rng = [], 0, np.random.default_rng(0)
-    for x, y in all_windows(tokens, batch_size, model.config.context_length):
+    for x, y in all_windows(tokens, BATCH_SIZE, model.config.context_length):
         if not model.config.causal:
             x, y = mask_tokens(x, model.config.vocab_size - 1, rng, mask_rate)
         with evaluating(model), autocast(model.device, precision):
@@ -35,12 +35,12 @@ def evaluate(
 
 
 @torch.no_grad()
-def label_log_probs(classifier: Classifier, documents: Sequence[ndarray], batch_size: int = 64) -> ndarray:
+def label_log_probs(classifier: Classifier, documents: Sequence[ndarray]) -> ndarray:
     """ln p of every label for every text: (N, C). Texts of about the same length are read together."""
     device = device_of(classifier)
     order = np.argsort([len(document) for document in documents], kind="stable")
     parts = []
-    for rows in np.split(order, range(batch_size, len(order), batch_size)):
+    for rows in np.split(order, range(BATCH_SIZE, len(order), BATCH_SIZE)):
         x = pad_windows([documents[i] for i in rows], classifier.config.context_length)
         with evaluating(classifier), autocast(device, "auto"):
             parts.append(classifier(to_device(x, device))[:, 0].float().log_softmax(dim=-1))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-
-from bigmodel_lib.errors import CourseError
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from bigmodel_lib.model.transformer import LanguageModel
@@ -25,32 +23,25 @@ class KVCache:
         ring = (batch_size, c.n_key_heads, c.context_length, c.d_head)
         self.keys = [like.new_empty(ring) for _ in range(c.n_layers)]
         self.values = [like.new_empty(ring) for _ in range(c.n_layers)]
-        branches = [(kind, layer) for kind in ("attention", "mlp") for layer in range(c.n_layers) if c.token_shift]
+        branches = [branch for block in model.blocks for branch in (block.attention, block.mlp) if c.token_shift]
         self.last = {branch: like.new_zeros(batch_size, 1, c.d_model) for branch in branches}
         self.tokens = torch.zeros(batch_size, c.ngrams - 1, dtype=torch.long, device=like.device)
         self.position = 0  # how many tokens have been read
-        self.context_length, self.learned = c.context_length, c.positions == "learned"
-
-    def check_room(self, n: int) -> None:
-        """Raises CourseError for what cannot be read: beyond T, several at once, or any with learned positions."""
-        if self.position + n > self.context_length and (self.learned or n > 1):
-            advice = "start a new cache with the last tokens" if self.learned else "give those beyond it one by one"
-            given = f"{n} tokens were given after {self.position} others"
-            raise CourseError(f"{given}, and the context holds {self.context_length}: {advice}")
+        self.context_length = c.context_length
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keep the keys and values of n new tokens, (B, H, n, K); returns all that the last of them may look at."""
         n, full = k.shape[-2], min(self.position + k.shape[-2], self.context_length)
         slot = self.position % self.context_length
         keys, values = self.keys[layer], self.values[layer]
-        keys[..., slot : slot + n, :] = k
-        values[..., slot : slot + n, :] = v
-        return keys[..., :full, :], values[..., :full, :]
+        keys.narrow(2, slot, n).copy_(k)
+        values.narrow(2, slot, n).copy_(v)
+        return keys.narrow(2, 0, full), values.narrow(2, 0, full)
 
-    def previous(self, branch: tuple[str, int], x: Tensor) -> Tensor:
+    def previous(self, branch: nn.Module, x: Tensor) -> Tensor:
         """The state before the first of x (B, n, D) in a branch, (B, 1, D), 0 at the start; x's last one is kept."""
         before = self.last[branch]
-        self.last[branch] = x[:, -1:]
+        self.last[branch] = x if x.shape[1] == 1 else x[:, -1:]
         return before
 
     def run_of(self, tokens: Tensor) -> Tensor:
@@ -65,7 +56,3 @@ class KVCache:
         self.values = [values[rows] for values in self.values]
         self.last = {branch: state[rows] for branch, state in self.last.items()}
         self.tokens = self.tokens[rows]
-
-    def count_numbers(self) -> int:
-        """How many numbers the cache holds."""
-        return sum(part.numel() for part in (*self.keys, *self.values, *self.last.values()))

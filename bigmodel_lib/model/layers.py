@@ -17,7 +17,8 @@ from bigmodel_lib.model.cache import KVCache
 
 NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
 Tables = tuple[Tensor, Tensor]  # RoPE's cosine and sine, (T, K) each
-Hooks = Mapping[str, Callable[[int, Tensor], Tensor]]
+Turn = Tables | None  # None where positions are not rotated
+Hooks = Mapping[str, Callable[[int, Tensor], Tensor]] | None  # what looks at named values, or replaces them
 
 
 def layer_norm(x: Tensor) -> Tensor:
@@ -58,20 +59,14 @@ def relu_squared(x: Tensor) -> Tensor:
     return _ReluSquared.apply(x) if torch.is_grad_enabled() else relu_squared_plain(x)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """x·Φ(x), with Φ the normal distribution function. Source: Hendrycks & Gimpel 2016, section 2."""
-    return functional.gelu(x)
-
-
 Activation = Callable[[Tensor], Tensor]
-ACTIVATIONS: dict[str, Activation] = {"relu_squared": relu_squared, "gelu": gelu, "swiglu": functional.silu}
+ACTIVATIONS: dict[str, Activation] = {"relu_squared": relu_squared, "gelu": functional.gelu, "swiglu": functional.silu}
 
 
 def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> Tensor:
     """Add to each token a learned multiple, s, of the one before it: y_t = x_t + s ⊙ x_(t-1).
 
-    before: x_(-1), (B, 1, D), or None for 0. Shapes: x (B, T, D), strength s (D,) -> (B, T, D).
-    Source: Peng et al. 2023 (RWKV), section 3.1, as an added term.
+    before: x_(-1), (B, 1, D), or None for 0. Shapes: x (B, T, D), strength (D,). Source: Peng et al. 2023, section 3.1.
     """
     if before is None:
         return x + strength * functional.pad(x, (0, 0, 1, -1))
@@ -80,10 +75,9 @@ def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> T
 
 
 def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int = 0) -> Tables:
-    """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`.
+    """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`: two of (T, K).
 
-    angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated.
-    Shapes: two of (T, K). Source: Su et al. 2021 (RoFormer), eq. 15, in halves rather than neighbours.
+    angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Source: Su et al. 2021, eq. 15.
     """
     exponents = torch.arange(0, d_head, 2, device=device) / d_head
     angles = torch.arange(start, start + n_tokens, device=device)[:, None] * base**-exponents
@@ -92,18 +86,13 @@ def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | 
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle.
-
-    y_i = x_i cos - x_(i+K/2) sin,  y_(i+K/2) = x_(i+K/2) cos + x_i sin, so the score of two rotated vectors depends
-    on their distance alone. Shapes: x (B, H, T, K), cosine and sine (T, K) -> (B, H, T, K). Source: Su et al. 2021.
-    """
+    """Turn the pair (x_i, x_(i+K/2)) of each token by its position's angle. Shapes: x (B, H, T, K), tables (T, K)."""
     return x * cosine + x.roll(x.shape[-1] // 2, dims=-1) * sine
 
 
 def attention_scores(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
-    """How well each query fits each key, before the softmax: q kᵀ / √K + mask.
+    """How well each query fits each key: q kᵀ / √K, and -∞ for later keys if causal; the last query is at the last key.
 
-    mask: -∞ for later keys if causal, else 0; the last query stands at the last key.
     Shapes: q (B, H, n, K), k (B, H, T, K) -> (B, H, n, T). Source: Vaswani et al. 2017, section 3.2.3.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -112,14 +101,9 @@ def attention_scores(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
     return scores.masked_fill(future, -math.inf) if causal else scores
 
 
-def attention_weights(q: Tensor, k: Tensor, causal: bool = True) -> Tensor:
-    """How much each query looks at each key: the softmax of `attention_scores`, rows that sum to 1."""
-    return attention_scores(q, k, causal).softmax(dim=-1)
-
-
 def attention_plain(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
     """softmax(q kᵀ / √K + mask) v, step by step. Shapes: q (B, H, n, K), k and v (B, H, T, K) -> (B, H, n, K)."""
-    return attention_weights(q, k, causal) @ v
+    return attention_scores(q, k, causal).softmax(dim=-1) @ v
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
@@ -162,26 +146,17 @@ def ngram_rows(tokens: Tensor, vocab_size: int, longest: int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """The loss: mean of -log softmax(logits)[target] over the targets that are not -1, in nats per token.
-
-    Shapes: logits (B, T, V), targets (B, T) -> (). Source: Shannon 1948, of the model's code for the text.
-    """
+    """Mean of -ln softmax(logits)[target] over the targets that are not -1, in nats: (B, T, V), (B, T) -> ()."""
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
 
 
-def hooked(hooks: Hooks | None, name: str, layer: int, value: Tensor) -> Tensor:
+def hooked(hooks: Hooks, name: str, layer: int, value: Tensor) -> Tensor:
     """The value, or what the hook of that name makes of it."""
     return value if hooks is None or name not in hooks else hooks[name](layer, value)
 
 
 class Branch(nn.Module):
     """What both branches of a block begin with: a learned gain for the norm before them, and token shift."""
-
-    kind = ""
-
-    def __init__(self, config: ModelConfig, layer: int):
-        super().__init__()
-        self.layer = layer
 
     def add_small_parameters(self, config: ModelConfig) -> None:
         """The vectors (D,) that are there if the configuration asks for them; they come after the matrices."""
@@ -194,26 +169,23 @@ class Branch(nn.Module):
             x = x * self.norm_gain
         if self.shift is None:
             return x
-        before = None if cache is None else cache.previous((self.kind, self.layer), x)
-        return shift_tokens(x, self.shift, before)
+        return shift_tokens(x, self.shift, None if cache is None else cache.previous(self, x))
 
 
 class Attention(Branch):
     """Multi-head self-attention, causal or not: three projections in, one out."""
 
-    kind = "attention"
-
     def __init__(self, config: ModelConfig, layer: int):
-        super().__init__(config, layer)
+        super().__init__()
+        self.layer, self.causal = layer, config.causal
         self.n_heads, self.n_key_heads = config.n_heads, config.n_key_heads
         self.norm = NORMS[config.norm] if config.qk_norm else None
-        self.causal = config.causal
         D, narrow = config.d_model, config.n_key_heads * config.d_head
         sizes = ((D, D), (D, narrow), (D, narrow), (D, D))
         self.w_q, self.w_k, self.w_v, self.w_o = (nn.Parameter(torch.empty(size)) for size in sizes)
         self.add_small_parameters(config)
 
-    def queries_and_keys(self, x: Tensor, rotation: Tables | None) -> tuple[Tensor, Tensor]:
+    def queries_and_keys(self, x: Tensor, rotation: Turn) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> two of (B, H, T, K), normalised and rotated as the configuration says."""
         q, k = split_heads(x @ self.w_q, self.n_heads), split_heads(x @ self.w_k, self.n_key_heads)
         if self.norm is not None:
@@ -222,9 +194,7 @@ class Attention(Branch):
             q, k = rotate(q, *rotation), rotate(k, *rotation)
         return q, k
 
-    def forward(
-        self, x: Tensor, rotation: Tables | None = None, cache: KVCache | None = None, hooks: Hooks | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotation: Turn = None, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         x = self.enter(x, cache)
         q, k = self.queries_and_keys(x, rotation)
         v = split_heads(x @ self.w_v, self.n_key_heads)
@@ -234,7 +204,7 @@ class Attention(Branch):
         heads = self.attend(q, share_heads(k, self.n_heads), share_heads(v, self.n_heads), hooks)
         return merge_heads(hooked(hooks, "heads", self.layer, heads)) @ self.w_o
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, hooks: Hooks | None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, hooks: Hooks) -> Tensor:
         """What each head brings: fused, or step by step where a hook wants to see the steps."""
         if hooks is None or not hooks.keys() & {"scores", "weights"}:
             return attention(q, k, v) if self.causal else attention(q, k, v, causal=False)
@@ -245,18 +215,16 @@ class Attention(Branch):
 class MLP(Branch):
     """activation(x @ w_up) @ w_down, or SwiGLU: (silu(x @ w_gate) ⊙ (x @ w_up)) @ w_down (Shazeer 2020, eq. 6)."""
 
-    kind = "mlp"
-
     def __init__(self, config: ModelConfig, layer: int):
-        super().__init__(config, layer)
-        self.activation = ACTIVATIONS[config.activation]
+        super().__init__()
+        self.layer, self.activation = layer, ACTIVATIONS[config.activation]
         gated = config.activation == "swiglu"
         self.w_up = nn.Parameter(torch.empty(config.d_model, config.d_ff))
         self.w_gate = nn.Parameter(torch.empty(config.d_model, config.d_ff)) if gated else None
         self.w_down = nn.Parameter(torch.empty(config.d_ff, config.d_model))
         self.add_small_parameters(config)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
+    def forward(self, x: Tensor, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         x = self.enter(x, cache)
         if self.w_gate is None:
             inside = self.activation(x @ self.w_up)

@@ -1,7 +1,6 @@
 """Attention block by block: the softmax of a whole row, without the row ever standing in memory."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,8 +26,7 @@ def partial_softmax(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = Non
 def merge_softmax(first: Partial, second: Partial) -> Partial:
     """Two partial softmaxes over different keys as one: each (m, s, y) is brought to the common maximum, then added.
 
-    m = max(m₁, m₂);  s = s₁ e^(m₁-m) + s₂ e^(m₂-m);  y = y₁ e^(m₁-m) + y₂ e^(m₂-m).
-    Source: Milakov & Gimelshein 2018, section 3.1; Rabe & Staats 2021.
+    m = max(m₁, m₂), s = s₁ e^(m₁-m) + s₂ e^(m₂-m), y = y₁ e^(m₁-m) + y₂ e^(m₂-m). Source: Milakov & Gimelshein 2018.
     """
     (m1, s1, y1), (m2, s2, y2) = first, second
     highest = torch.maximum(m1, m2)
@@ -36,9 +34,7 @@ def merge_softmax(first: Partial, second: Partial) -> Partial:
     return highest, share1 * s1 + share2 * s2, share1 * y1 + share2 * y2
 
 
-def streaming_forward(
-    q: Tensor, k: Tensor, v: Tensor, block_size: int, merge: Callable[[Partial, Partial], Partial] = merge_softmax
-) -> tuple[Tensor, Tensor]:
+def streaming_forward(q: Tensor, k: Tensor, v: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
     """Causal attention over blocks of keys, with no more than block_size² weights of a head in memory at once.
 
     Shapes: q, k, v (..., T, K) -> out (..., T, K) and log Σ e^score (..., T, 1), all that the way back needs.
@@ -51,7 +47,7 @@ def streaming_forward(
         n = q[..., rows, :].shape[-2]
         state = partial_softmax(q[..., rows, :], k[..., rows, :], v[..., rows, :], future[:n, :n])
         for keys in blocks[:i]:
-            state = merge(state, partial_softmax(q[..., rows, :], k[..., keys, :], v[..., keys, :]))
+            state = merge_softmax(state, partial_softmax(q[..., rows, :], k[..., keys, :], v[..., keys, :]))
         highest, total, weighted = state
         out[..., rows, :] = weighted / total
         log_sums[..., rows, :] = highest + total.log()
@@ -63,8 +59,7 @@ def streaming_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v; each block of weights is computed again as e^(score - log Σ e^score).
 
-    dS = A ⊙ (dout vᵀ - Σ dout ⊙ out) / √K, since Σ_j A_ij dA_ij = dout_i · out_i.
-    Source: Dao et al. 2022, algorithm 4.
+    dS = A ⊙ (dout vᵀ - Σ dout ⊙ out) / √K, as Σ_j A_ij dA_ij = dout_i · out_i. Source: Dao et al. 2022, algorithm 4.
     """
     dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
     means, scale = (dout * out).sum(dim=-1, keepdim=True), math.sqrt(q.shape[-1])

@@ -1,7 +1,5 @@
 """The language model: blocks on one residual stream, from tokens to logits. There is one walk through it, `forward`."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,7 +8,7 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.cache import KVCache
-from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Tables, hooked, rope_tables
+from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Turn, hooked, rope_tables
 
 HOOKS = {  # what a hook sees, in the order of the walk
     "stream": "the residual stream before each block and, with layer = L, after the last: (B, T, D)",
@@ -37,9 +35,7 @@ class Block(nn.Module):
         self.attention, self.mlp = Attention(config, layer), MLP(config, layer)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()  # while training
 
-    def forward(
-        self, x: Tensor, rotation: Tables | None = None, cache: KVCache | None = None, hooks: Hooks | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotation: Turn = None, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         added = self.dropout(self.attention(self.norm(x), rotation, cache, hooks))
         x = hooked(hooks, "middle", self.layer, x + hooked(hooks, "attention", self.layer, added))
         added = self.dropout(self.mlp(self.norm(x), cache, hooks))
@@ -65,8 +61,8 @@ class LanguageModel(nn.Module):
         V, D, T = config.vocab_size, config.d_model, config.context_length
         self.token_embedding = nn.Parameter(torch.empty(V, D))
         self.position_embedding = nn.Parameter(torch.empty(T, D)) if config.positions == "learned" else None
-        rows = (config.ngrams - 1) * layers.NGRAM_ROWS, D
-        self.ngram_embedding = nn.Parameter(torch.empty(rows)) if config.ngrams > 1 else None
+        n_rows = (config.ngrams - 1) * layers.NGRAM_ROWS
+        self.ngram_embedding = nn.Parameter(torch.empty(n_rows, D)) if n_rows else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.w_out = None if config.tied else nn.Parameter(torch.empty(D, V))
         self.norm_gain = nn.Parameter(torch.empty(D)) if config.norm_gain else None
@@ -79,7 +75,7 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         return self.token_embedding.device
 
-    def rotation(self, n_tokens: int, start: int = 0) -> Tables | None:
+    def rotation(self, n_tokens: int, start: int = 0) -> Turn:
         """RoPE's two tables (T, K) from a position on, or None where positions are learned or absent."""
         config, end = self.config, start + n_tokens
         if config.positions != "rope":
@@ -109,7 +105,7 @@ class LanguageModel(nn.Module):
         """The logits that the output matrix reads from a normalised stream. Shapes: (..., D) -> (..., V)."""
         return states @ (self.token_embedding.T if self.w_out is None else self.w_out)
 
-    def states(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
+    def states(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         """(B, T) -> (B, T, D): the stream after the last block, normalised, which the output matrix reads."""
         self._check(tokens.shape[1], cache, hooks)
         T, start, L = tokens.shape[1], 0 if cache is None else cache.position, len(self.blocks)
@@ -120,63 +116,32 @@ class LanguageModel(nn.Module):
             cache.position += T
         return self.norm(hooked(hooks, "stream", L, x))
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks = None) -> Tensor:
         logits = self.unembed(self.states(tokens, cache, hooks))
         return hooked(hooks, "logits", len(self.blocks), logits)
 
-    def _check(self, T: int, cache: KVCache | None, hooks: Hooks | None) -> None:
-        if cache is not None:
-            cache.check_room(T)
-        elif T > self.config.context_length:
-            raise CourseError(f"{T} tokens do not fit a context of {self.config.context_length}: give the last ones")
+    def _check(self, T: int, cache: KVCache | None, hooks: Hooks) -> None:
+        before, room = 0 if cache is None else cache.position, self.config.context_length
+        endless = cache is not None and self.config.positions != "learned"  # the oldest keys make room, token by token
+        if before + T > room and not (endless and T == 1):
+            given = f"{T} tokens after {before} others" if before else f"{T} tokens"
+            advice = "give those beyond it one by one" if endless else "start again with the last ones"
+            raise CourseError(f"{given} do not fit a context of {room}: {advice}")
         if unknown := [name for name in hooks or () if name not in HOOKS]:
             raise CourseError(f"no hook is named {unknown[0]!r}: choose one of {', '.join(HOOKS)}")
 
 
-class ValueResiduals(LanguageModel):
-    """A decoder whose blocks add the first one's values: v ← v + λ v₁, λ learned, from 0. Source: Zhou et al. 2024."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__(config)
-        self.value_shares = nn.Parameter(torch.empty(config.n_layers))
-
-    def states(self, tokens: Tensor, cache: KVCache | None = None, hooks: Hooks | None = None) -> Tensor:
-        first = []
-
-        def add_first(layer, v):
-            first.append(v)
-            v = v + self.value_shares[layer] * first[0] if layer else v
-            return hooked(hooks, "v", layer, v)
-
-        return super().states(tokens, cache, {**(hooks or {}), "v": add_first})
-
-
 @torch.no_grad()
 def initialise(model: LanguageModel, generator: torch.Generator | None = None) -> LanguageModel:
-    """Fill the parameters from a generator and return the model.
-
-    init "zero": matrices uniform with standard deviation 0.5/√in, embedding normal with 0.5, and zero for what
-    a branch or the model ends in (w_o, w_down, w_out), for shifts and n-grams: the first logits are all equal.
-    init "gpt2": normal with 0.02, and 0.02/√(2·n_layers) for w_o and w_down (Radford et al. 2019, section 2.3).
-    Gains of norms begin at 1.
-    """
-    config = model.config
-    zero = {"shift", "ngram_embedding", "value_shares"}
-    zero |= {"w_o", "w_down", "w_out"} if config.init == "zero" else set()
+    """Fill the parameters, each as `ModelConfig.start_of` says, and return the model."""
     for name, parameter in model.named_parameters():
-        last = name.split(".")[-1]
-        if last in zero:
-            parameter.zero_()
-        elif last == "norm_gain":
-            parameter.fill_(1.0)
-        elif config.init == "gpt2":
-            deep = last in ("w_o", "w_down")
-            parameter.normal_(0.0, 0.02 / math.sqrt(2 * config.n_layers) if deep else 0.02, generator=generator)
-        elif last.endswith("embedding"):
-            parameter.normal_(0.0, 0.5, generator=generator)
+        kind, size = model.config.start_of(name.split(".")[-1], parameter.shape)
+        if kind == "constant":
+            parameter.fill_(size)
+        elif kind == "normal":
+            parameter.normal_(0.0, size, generator=generator)
         else:
-            bound = math.sqrt(3) * 0.5 / math.sqrt(parameter.shape[0])
-            parameter.uniform_(-bound, bound, generator=generator)
+            parameter.uniform_(-size, size, generator=generator)
     return model
 
 

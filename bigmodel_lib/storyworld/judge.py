@@ -2,11 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import SLOT, Construction
 from bigmodel_lib.storyworld.story import END, START, Text, words_of
 from bigmodel_lib.storyworld.world import NotInLanguage, StoryWorld
 
@@ -20,32 +18,16 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def words_for(world: StoryWorld, slot: str) -> Iterable[str]:
-    """What may stand in a slot: people in A, B, C, things in T, U, places in x, y, z, a look in L, a feeling in F."""
-    kinds = {"ABC": world.people, "TU": world.things, "xyz": world.places, "L": said.LOOKS, "F": said.FEELINGS}
-    return tuple(next(words for slots, words in kinds.items() if slot in slots))
-
-
-def reads_as(world: StoryWorld, construction: Construction, sentence: list[str]) -> bool:
-    """Whether a sentence (its tokens) is a construction with words that agree in all their places, as “Anna … she”."""
-    if not construction.fits(sentence):
-        return False
-    possible: dict[str, set[str]] = {}
-    position = 0
-    for part in construction.english.split():
-        slot = SLOT.fullmatch(part)
-        n = 2 if slot and slot[2] == "a" else 1
-        given, position = " ".join(sentence[position : position + n]), position + n
-        if slot:
-            forms = [slot[2], "He"] if position == 1 and construction.subject is not None else [slot[2]]
-            agree = {w for w in words_for(world, slot[1]) for form in forms if said.ENGLISH[w][form] == given}
-            possible[slot[1]] = possible.get(slot[1], agree) & agree
-    return all(possible.values())
-
-
 def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
-    """Whether a sentence (its tokens) can be said in this world, in some scene."""
-    return any(reads_as(world, construction, sentence) for construction in world.constructions)
+    """Whether a sentence (its tokens) can be said in this world, in some scene: a construction with some filling."""
+    here = [word for word, forms in said.ENGLISH.items() if any(form in sentence for form in forms.values())]
+    for c in world.constructions:
+        if c.fits(sentence):
+            words = [[word for word in said.words_for(world, slot) if word in here] for slot in c.slots]
+            ways = (False, True) if c.subject is not None else (False,)
+            if any(c.tell(filling, way).split() == sentence for filling in itertools.product(*words) for way in ways):
+                return True
+    return False
 
 
 def judge(world: StoryWorld, text: Text) -> Verdict:

@@ -1,6 +1,6 @@
 """One sentence made ready to tell, and the scene that sentences change."""
 
-import re
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,40 +9,37 @@ from bigmodel_lib.storyworld import sentences as said
 if TYPE_CHECKING:
     from bigmodel_lib.storyworld.world import StoryWorld
 
-SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")
+Filling = tuple[str, ...]  # a word for each slot of a construction
 
 
+@dataclasses.dataclass(eq=False)
 class Construction:
     """One row of a table in `sentences`, made ready to tell and to recognise."""
 
-    def __init__(
-        self,
-        index: int,
-        weight: float,
-        slots: str,
-        english: str,
-        chinese: str,
-        when: Callable[["Scene"], list[tuple[str, ...]]],
-        then: Callable[..., object],
-    ):
-        self.index, self.weight, self.slots = index, weight, slots
-        self.english, self.chinese = english, chinese
-        self.when, self.then = when, then
-        found = [(slots.index(slot), form) for slot, form in SLOT.findall(english)]
-        self.fillers = [(place, {word: forms[form] for word, forms in said.ENGLISH.items() if form in forms})
-                        for place, form in found]  # fmt: skip
-        self.pattern = SLOT.sub("%s", english)
-        self.subject = slots.index("A") if english.startswith("{A} ") else None
-        self.length = 0
+    weight: float
+    slots: str
+    english: str
+    chinese: str
+    when: Callable[["Scene"], list[Filling]]
+    then: Callable[..., object]
+
+    def __post_init__(self) -> None:
+        self.fillers = []  # (slot, {word: its form there})
         self.marks = []  # (position, slot)
         self.literals = []  # (position, fixed word)
-        for part in english.split():
-            slot = SLOT.fullmatch(part)
-            self.length += 2 if slot and slot[2] == "a" else 1
-            if slot and slot[2] not in ("was", "is"):
-                self.marks.append((self.length - 1, slots.index(slot[1])))
-            if not slot:
+        self.length = 0
+        self.pattern = said.SLOT.sub("%s", self.english)
+        self.subject = self.slots.index("A") if self.english.startswith("{A} ") else None
+        for part in self.english.split():
+            self.length += 1
+            if not (found := said.SLOT.fullmatch(part)):
                 self.literals.append((self.length - 1, part))
+                continue
+            slot, form = self.slots.index(found[1]), found[2]
+            self.length += form == "a"  # "a lamp": the word comes after its article
+            self.fillers.append((slot, {word: forms[form] for word, forms in said.ENGLISH.items() if form in forms}))
+            if form not in ("was", "is"):
+                self.marks.append((self.length - 1, slot))
 
     def tell(self, filling: Sequence[str], pronoun: bool = False) -> str:
         """The sentence in English, its tokens separated by blanks."""
@@ -58,7 +55,7 @@ class Construction:
             forms = said.CHINESE[filling[self.slots.index(slot[1])]]
             return forms["he"] if pronoun and slot[1] == "A" and not slot[2] else forms[slot[2]]
 
-        return SLOT.sub(word, self.chinese)
+        return said.SLOT.sub(word, self.chinese)
 
     def fits(self, tokens: Sequence[str]) -> bool:
         """Whether a sentence could be this construction's, by its length and its fixed words."""
@@ -82,15 +79,15 @@ class Scene:
         self.topic: str | None = None  # whom a pronoun would mean
         self.moved: tuple[str, str | None, str] | None = None  # who went from where to where in the last sentence
         self.asked: tuple[str, ...] | None = None  # the question that waits for an answer
-        self.recent: tuple[int, ...] = ()  # the last four constructions
+        self.recent: tuple[Construction, ...] = ()  # the last four constructions
         self.sentences = 0
         self.tokens = 0
         self.over = False
-        self.seen: int | None = None  # how many sentences had been told when `look_around` looked
+        self.look_around()
 
     def look_around(self) -> None:
         """Set down who is with whom and what is in view, which most constructions ask for."""
-        place, at, self.seen = self.place, self.at, self.sentences
+        place, at = self.place, self.at
         self.people = list(place)
         self.together = [(a, b) for a in place for b in place if a != b and place[a] == place[b]]
         self.company = dict.fromkeys(place, 0)
@@ -99,11 +96,6 @@ class Scene:
         self.has = [(where, t) for t, where in at.items() if where in place]
         self.sees = [(a, t) for t, where in at.items() if where not in place for a in place
                      if place[a] == where and (t not in self.hidden or self.thinks.get((a, t)) == where)]  # fmt: skip
-
-    # what sentences do to the scene
-
-    def open(self, places: tuple[str, ...]) -> None:
-        self.places = places
 
     def move(self, person: str, place: str) -> None:
         """Go somewhere, see what lies there in view and who holds what, and be seen with what one holds."""
@@ -125,50 +117,25 @@ class Scene:
         self.hidden.discard(thing)
         self.see(thing, self.place.get(where, where))
 
-    def hide(self, person: str, thing: str) -> None:
-        """Hide a thing where one is; nobody else sees it."""
-        self.at[thing] = self.thinks[person, thing] = self.place[person]
-        self.hidden.add(thing)
-
-    def learn(self, person: str, thing: str, where: str) -> None:
-        self.thinks[person, thing] = where
-
-    def wish(self, person: str, thing: str) -> None:
-        self.wants[person] = thing
-
-    def describe(self, thing: str, look: str) -> None:
-        self.looks[thing] = look
-
-    def ask(self, *question: str) -> None:
-        self.asked = question
-
-    def feel(self, person: str, feeling: str, *why: str) -> None:
-        self.mood[person] = (feeling, why)
-
-    def calm(self, person: str) -> None:
-        self.mood.pop(person, None)
-
-    def close(self) -> None:
-        self.over = True
-
     def after(self, construction: Construction, filling: Sequence[str], pronoun: bool) -> None:
         """Let a sentence have been told."""
-        if self.seen != self.sentences:
-            self.look_around()
         question, self.moved = self.asked, None
         construction.then(self, *filling)
         if self.asked is question:  # an answer may look at what was asked; then it is answered
             self.asked = None
-        for person, thing in list(self.wants.items()):
-            if self.at[thing] == person:
-                del self.wants[person]
+        self.wants = {person: thing for person, thing in self.wants.items() if self.at[thing] != person}
         subject = filling[construction.subject] if construction.subject is not None else None
-        rivals = [w for w in filling if w in said.PEOPLE and w != subject]
-        same = [w for w in rivals if subject and said.PEOPLE[w][0] == said.PEOPLE[subject][0]]
-        self.topic = subject if not same else None
-        self.recent = (construction.index, *self.recent[:3])
+        pronouns = [said.PEOPLE[word][0] for word in {*filling} if word in said.PEOPLE]
+        self.topic = subject if subject and pronouns.count(said.PEOPLE[subject][0]) == 1 else None
+        self.recent = (construction, *self.recent[:3])
         self.sentences += 1
         self.tokens += construction.length
+        self.look_around()
+
+    def ways(self, construction: Construction, filling: Filling) -> tuple[bool, ...]:
+        """Whether to tell it with a pronoun: with or without one where it leaves no doubt, else without."""
+        subject = construction.subject
+        return (True, False) if subject is not None and filling[subject] == self.topic else (False,)
 
     def facts(self) -> dict[tuple[str, ...], Any]:
         """What is the case, {(kind, who or what): where or what}."""
@@ -176,7 +143,5 @@ class Scene:
             **{("person", a): x for a, x in self.place.items()},
             **{("thing", t): x for t, x in self.at.items()},
             **{("thinks", *key): x for key, x in self.thinks.items()},
-            **{("wants", a): t for a, t in self.wants.items()},
-            **{("feels", a): mood for a, mood in self.mood.items()},
-            **{("looks", t): w for t, w in self.looks.items()},
+            **{("feels", a): (feeling, *why) for a, (feeling, why) in self.mood.items()},
         }

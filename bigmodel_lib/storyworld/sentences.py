@@ -6,8 +6,10 @@ slots that the scene allows; `then(scene, *filling)` changes the scene. In a tem
 also be told as a pronoun, where the sentence before leaves no doubt who is meant.
 """
 
+import re
 from itertools import permutations
 
+SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")  # in a template: (slot, form)
 PEOPLE = {  # name: pronoun, Chinese
     "Anna": ("she", "安娜"), "Mei": ("she", "小梅"), "Lena": ("she", "莱娜"),
     "Sara": ("she", "萨拉"), "Yuki": ("she", "由纪"), "Lucia": ("she", "露西娅"),
@@ -80,6 +82,12 @@ CHINESE = {
 }
 
 
+def words_for(world, slot):
+    """What may stand in a slot: people in A, B, C, things in T, U, places in x, y, z, a look in L, a feeling in F."""
+    kinds = {"ABC": world.people, "TU": world.things, "xyz": world.places, "L": LOOKS, "F": FEELINGS}
+    return tuple(next(words for slots, words in kinds.items() if slot in slots))
+
+
 # What opens a story, one table for each moment
 
 
@@ -119,6 +127,10 @@ def thing_before(s):
     return [(a, t, s.place[a]) for a in s.people for t in new_things(s)]
 
 
+def open_rooms(s, *rooms):
+    s.places = rooms
+
+
 def arrive(s, *filling):
     *people, place = filling
     for person in people:
@@ -132,9 +144,7 @@ SETTING = (
     (1, "xyz", "This happened in {x.a} , {y.a} and {z.a} .", "这件事 发生 在 {x} 、 {y} 和 {z} 里 。"),
     (1, "xyz", "There were three rooms : {x.a} , {y.a} and {z.a} .", "有 三 个 房间 ： {x} 、 {y} 和 {z} 。"),
 )  # fmt: skip
-SETTING = tuple(
-    (*row, lambda s: list(permutations(s.world.places, 3)), lambda s, *rooms: s.open(rooms)) for row in SETTING
-)
+SETTING = tuple((*row, lambda s: list(permutations(s.world.places, 3)), open_rooms) for row in SETTING)
 
 FIRST_PERSON = (
     (3, "Ax", "{A} was in the {x} .", "{A} 在 {x} 里 。", lambda s: new_person(s, s.places), arrive),
@@ -221,30 +231,63 @@ def hide_in_front_of_one(s):
     return [(b, a, t) for a, t in s.has for p, b in s.together if p == a and s.company[a] == 1]
 
 
+def learn(s, person, thing, where):
+    s.thinks[person, thing] = where
+
+
+def wish(s, person, thing):
+    s.wants[person] = thing
+
+
+def describe(s, thing, look):
+    s.looks[thing] = look
+
+
+def ask(s, *question):
+    s.asked = question
+
+
+def feel(s, person, feeling, *why):
+    s.mood[person] = (feeling, why)
+
+
+def calm(s, person):
+    s.mood.pop(person, None)
+
+
+def close(s, *_):
+    s.over = True
+
+
+def hide(s, person, thing):
+    s.at[thing] = s.thinks[person, thing] = s.place[person]  # nobody else sees it
+    s.hidden.add(thing)
+
+
 def search(s, a, t, x):
-    s.thinks[a, t] = None
-    s.feel(a, "sad", "not found", t)
+    learn(s, a, t, None)
+    feel(s, a, "sad", "not found", t)
 
 
 def pick_up(s, a, t):
     if s.wants.get(a) == t:
-        s.feel(a, "happy", "found", t)
+        feel(s, a, "happy", "found", t)
     s.put(t, a)
 
 
 def find(s, a, t, x):
     s.put(t, a)
-    s.feel(a, "happy", "found", t)
+    feel(s, a, "happy", "found", t)
 
 
 def give(s, a, b, t):
     s.put(t, b)
-    s.feel(b, "happy", "given", a, t)
+    feel(s, b, "happy", "given", a, t)
 
 
 def snatch(s, b, t, a):
     s.put(t, b)
-    s.feel(a, "angry", "taken", b, t)
+    feel(s, a, "angry", "taken", b, t)
 
 
 def swap(s, a, b, t, u):
@@ -255,7 +298,7 @@ def swap(s, a, b, t, u):
 def noise(s, x):
     for person in s.place:
         if s.place[person] == x:
-            s.feel(person, "afraid", "noise", x)
+            feel(s, person, "afraid", "noise", x)
 
 
 def together_to(s, a, b, x):
@@ -303,7 +346,7 @@ FREE = (
                 if x not in (s.place[a], s.place[b])], lambda s, a, b, x: s.move(a, x)),
     (9, "Ax", "{A} ran to the {x} because {A.he} was afraid .", "{A} 跑 到 了 {x} ， 因为 {A.he} 很 害怕 。",
      lambda s: [(a, x) for a, _, _ in moods(s, "afraid") for x in s.places if x != s.place[a]],
-     lambda s, a, x: (s.move(a, x), s.calm(a))),
+     lambda s, a, x: (s.move(a, x), calm(s, a))),
     (2, "Cx", "Then {C} came into the {x} .", "然后 {C} 来到 了 {x} 。",
      lambda s: new_person(s, sorted(set(s.place.values()))) if len(s.place) < 3 else [], arrive),
     (2, "CAx", "{C} , a friend of {A} , came to the {x} .", "{A} 的 朋友 {C} 来到 了 {x} 。",
@@ -328,13 +371,13 @@ FREE = (
     (2, "BTA", "{B} took the {T} from {A} .", "{B} 从 {A} 那里 拿走 了 {T} 。",
      lambda s: [(b, t, a) for a, t in s.has for p, b in s.together if p == a], snatch),
     (3, "ATx", "{A} hid the {T} in the {x} .", "{A} 把 {T} 藏 在 了 {x} 里 。",
-     lambda s: [(a, t, s.place[a]) for a, t in s.has if not s.company[a]], lambda s, a, t, x: s.hide(a, t)),
+     lambda s: [(a, t, s.place[a]) for a, t in s.has if not s.company[a]], lambda s, a, t, x: hide(s, a, t)),
     (4, "BAT", "When {B} was not looking , {A} hid the {T} .", "趁 {B} 没 看见 ， {A} 把 {T} 藏 了 起来 。",
-     hide_in_front_of_one, lambda s, b, a, t: s.hide(a, t)),
+     hide_in_front_of_one, lambda s, b, a, t: hide(s, a, t)),
     (6, "ByATx", "While {B} was in the {y} , {A} took the {T} to the {x} .", "当 {B} 在 {y} 里 的 时候 ， {A} 把 {T} 带 到 了 {x} 。",
      lambda s: [(b, y, a, t, x) for b, y, a, t in away(s) for x in s.places if x not in (y, s.place[a])], take_along),
     (5, "BAT", "While {B} was away , {A} hid the {T} .", "{B} 不 在 的 时候 ， {A} 把 {T} 藏 了 起来 。",
-     lambda s: [(b, a, t) for b, _, a, t in away(s) if not s.company[a]], lambda s, b, a, t: s.hide(a, t)),
+     lambda s: [(b, a, t) for b, _, a, t in away(s) if not s.company[a]], lambda s, b, a, t: hide(s, a, t)),
     (5, "ABTU", "{A} and {B} swapped the {T} and the {U} .", "{A} 和 {B} 交换 了 {T} 和 {U} 。",
      lambda s: [(a, b, t, u) for a, t in s.has for b, u in s.has if a != b and s.place[a] == s.place[b]], swap),
     (2, "ATB", "{A} showed the {T} to {B} .", "{A} 给 {B} 看 了 {T} 。",
@@ -352,9 +395,9 @@ FREE = (
     # wishes, and what one knows
     (6, "AT", "{A} wanted the {T} .", "{A} 想 要 {T} 。",
      lambda s: [(a, t) for a in s.people if a not in s.wants for t in s.at if s.at[t] != a],
-     lambda s, a, t: s.wish(a, t)),
+     wish),
     (5, "AT", "{A} was looking for the {T} .", "{A} 正在 找 {T} 。",
-     lambda s: [(a, t) for a, t in unseen(s) if a not in s.wants], lambda s, a, t: s.wish(a, t)),
+     lambda s: [(a, t) for a, t in unseen(s) if a not in s.wants], wish),
     (9, "ATx", "{A} looked for the {T} in the {x} , but {T.they} {T.was} not there .", "{A} 在 {x} 里 找 {T} ， 但是 {T.it} 不 在 那里 。",
      lambda s: [(a, t, s.place[a]) for a, t in sought(s) if s.thinks.get((a, t)) in (None, s.place[a])
                 and s.at[t] != s.place[a]], search),
@@ -375,15 +418,15 @@ FREE = (
                 and s.at[t] == b], lambda s, a, b, t: None),
     # what people say to each other; the answers to questions stand below
     (3, "ABTx", "{A} told {B} that the {T} {T.was} in the {x} .", "{A} 告诉 {B} {T} 在 {x} 里 。",
-     can_tell, lambda s, a, b, t, x: s.learn(b, t, x)),
+     can_tell, lambda s, a, b, t, x: learn(s, b, t, x)),
     (16, "ABT", "{A} asked {B} where the {T} {T.was} .", "{A} 问 {B} {T} 在 哪里 。",
-     can_ask, lambda s, a, b, t: s.ask("where", a, b, t)),
+     can_ask, lambda s, a, b, t: ask(s, "where", a, b, t)),
     (12, "TA", "“ Where {T.is} the {T} ? ” asked {A} .", "“ {T} 在 哪里 ？ ” {A} 问 。",
      lambda s: [(t, a) for a, t in sought(s) if s.company[a] == 1],
-     lambda s, t, a: s.ask("where", a, next(b for p, b in s.together if p == a), t)),
+     lambda s, t, a: ask(s, "where", a, next(b for p, b in s.together if p == a), t)),
     (2, "TA", "“ Please give me the {T} , ” said {A} .", "“ 请 把 {T} 给 我 ， ” {A} 说 。",
-     lambda s: [(t, a) for a, b, t in can_beg(s)], lambda s, t, a: s.ask("give", a, s.at[t], t)),
-    (2, "ABT", "{A} asked {B} for the {T} .", "{A} 向 {B} 要 {T} 。", can_beg, lambda s, a, b, t: s.ask("give", a, b, t)),
+     lambda s: [(t, a) for a, b, t in can_beg(s)], lambda s, t, a: ask(s, "give", a, s.at[t], t)),
+    (2, "ABT", "{A} asked {B} for the {T} .", "{A} 向 {B} 要 {T} 。", can_beg, lambda s, a, b, t: ask(s, "give", a, b, t)),
     (5, "FA", "“ I am {F} , ” said {A} .", "“ 我 很 {F} ， ” {A} 说 。",
      lambda s: [(f, a) for a, f, _ in moods(s, *FEELINGS) if s.company[a]], lambda s, *_: None),
     (8, "AB", "{A} thanked {B} .", "{A} 感谢 了 {B} 。",
@@ -408,9 +451,9 @@ FREE = (
      lambda s, *_: None),
     (5, "BA", "{B} comforted {A} .", "{B} 安慰 了 {A} 。",
      lambda s: [(b, a) for a, _, _ in moods(s, "sad", "afraid") for p, b in s.together if p == a],
-     lambda s, b, a: s.calm(a)),
+     lambda s, b, a: calm(s, a)),
     (5, "BA", "{B} said sorry to {A} .", "{B} 向 {A} 道歉 。",
-     lambda s: [(why[1], a) for a, f, why in moods(s, "angry") if (a, why[1]) in s.together], lambda s, b, a: s.calm(a)),
+     lambda s: [(why[1], a) for a, f, why in moods(s, "angry") if (a, why[1]) in s.together], lambda s, b, a: calm(s, a)),
     (1, "x", "There was a loud noise in the {x} .", "{x} 里 传来 一 声 巨响 。",
      lambda s: [(x,) for x in sorted(set(s.place.values()))], noise),
     # how things stand
@@ -424,7 +467,7 @@ FREE = (
     (1, "ABx", "{A} and {B} were both in the {x} .", "{A} 和 {B} 都 在 {x} 里 。",
      lambda s: [(a, b, s.place[a]) for a, b in s.together], lambda s, *_: None),
     (3, "TL", "The {T} {T.was} {L} .", "{T} 是 {L} 的 。",
-     lambda s: [(t, w) for t in s.at if t not in s.looks for w in LOOKS], lambda s, t, w: s.describe(t, w)),
+     lambda s: [(t, w) for t in s.at if t not in s.looks for w in LOOKS], describe),
     (3, "ALT", "{A} looked at the {L} {T} .", "{A} 看 着 {L} 的 {T} 。",
      lambda s: [(a, s.looks[t], t) for a, t in s.has + s.sees if t in s.looks], lambda s, *_: None),
     (3, "ATL", "{A} liked the {T} because {T.they} {T.was} {L} .", "{A} 喜欢 {T} ， 因为 {T.it} 是 {L} 的 。",
@@ -455,7 +498,7 @@ def ignorant(s):
 
 
 def hears(s, b, t, x):
-    s.learn(s.asked[1], t, x)
+    learn(s, s.asked[1], t, x)
 
 
 def hands_over(s):
@@ -464,7 +507,7 @@ def hands_over(s):
 
 def refuses(s, b):
     _, a, b, t = s.asked
-    s.feel(a, "angry", "kept", b, t)
+    feel(s, a, "angry", "kept", b, t)
 
 
 ANSWERS = (
@@ -487,17 +530,37 @@ ANSWERS = (
 )  # fmt: skip
 
 ENDINGS = (
-    (3, "AT", "In the end {A} had the {T} .", "最后 {T} 在 {A} 手里 。", lambda s: s.has, lambda s, *_: s.close()),
+    (3, "AT", "In the end {A} had the {T} .", "最后 {T} 在 {A} 手里 。", lambda s: s.has, close),
     (3, "Tx", "In the end the {T} {T.was} in the {x} .", "最后 {T} 在 {x} 里 。",
-     lambda s: [(t, x) for t, x in s.at.items() if x in s.places], lambda s, *_: s.close()),
+     lambda s: [(t, x) for t, x in s.at.items() if x in s.places], close),
     (2, "Ax", "So {A} stayed in the {x} .", "于是 {A} 留 在 了 {x} 里 。",
-     lambda s: [(a, s.place[a]) for a in s.people], lambda s, *_: s.close()),
+     lambda s: [(a, s.place[a]) for a in s.people], close),
     (3, "AF", "That evening {A} was still {F} .", "那天 晚上 {A} 还是 很 {F} 。",
-     lambda s: [(a, f) for a, f, _ in moods(s, *FEELINGS)], lambda s, *_: s.close()),
-    (1, "", "Then it was time to sleep .", "然后 就 该 睡觉 了 。", lambda s: [()], lambda s: s.close()),
-    (1, "", "That was the end of the story .", "故事 到 这里 就 结束 了 。", lambda s: [()], lambda s: s.close()),
-    (2, "AT", "From that day on {A} kept the {T} .", "从 那天 起 {A} 一直 留 着 {T} 。", lambda s: s.has, lambda s, *_: s.close()),
+     lambda s: [(a, f) for a, f, _ in moods(s, *FEELINGS)], close),
+    (1, "", "Then it was time to sleep .", "然后 就 该 睡觉 了 。", lambda s: [()], close),
+    (1, "", "That was the end of the story .", "故事 到 这里 就 结束 了 。", lambda s: [()], close),
+    (2, "AT", "From that day on {A} kept the {T} .", "从 那天 起 {A} 一直 留 着 {T} 。", lambda s: s.has, close),
 )  # fmt: skip
+
+TABLES = {
+    "SETTING": SETTING, "FIRST_PERSON": FIRST_PERSON, "SECOND_PERSON": SECOND_PERSON, "FIRST_THING": FIRST_THING,
+    "FREE": FREE, "ANSWERS": ANSWERS, "ENDINGS": ENDINGS,
+}  # fmt: skip
+
+
+def table(s):
+    """Which table the next sentence comes from, if it is no ending."""
+    if not s.places:
+        return "SETTING"
+    if len(s.place) < 2:
+        return "SECOND_PERSON" if s.place else "FIRST_PERSON"
+    if not s.at:
+        return "FIRST_THING"
+    return "ANSWERS" if s.asked else "FREE"
+
+
+ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how an ending about facts begins
+HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so
 
 QUESTIONS = {  # kind: English question and answer, Chinese question and answer
     "thing": ("Where {T.is} the {T} ?", "in the {x}", "{T} 在 哪里 ？", "在 {x} 里"),

@@ -1,27 +1,26 @@
 """One story, and all that is known of it: its probability, its facts, questions with answers, its twin in Chinese."""
 
 import functools
+import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import SLOT, Construction, Scene
+from bigmodel_lib.storyworld.scene import Construction, Filling, Scene
 from bigmodel_lib.text.tokenizers import text_of
 
 if TYPE_CHECKING:
     from bigmodel_lib.storyworld.world import StoryWorld
 
-Filling = tuple[str, ...]  # a word for each slot of a construction
 Text = str | Sequence[str]  # a text, or its tokens
 Fact = tuple[str, ...]  # its kind, and who or what it is about
 
 START, END = "<story>", "<end>"
-HEARSAY = re.compile("thought|said|told|remembered|“")  # what these report need not be so
 
 
 class Step(NamedTuple):
@@ -49,9 +48,10 @@ def words_of(text: Text) -> list[str]:
     return re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
 
 
-def say(template: str, language: dict[str, dict[str, str]], words: dict[str, Any]) -> str:
-    """A template with its slots filled: words {slot: word}."""
-    return SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
+def say(template: str, language: dict[str, dict[str, str]], words: dict[str, str]) -> str:
+    """The text of a template with its slots filled; language: said.ENGLISH or said.CHINESE, words: {slot: word}."""
+    told = said.SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
+    return text_of(told.split()) if language is said.ENGLISH else told.replace(" ", "")
 
 
 class Story:
@@ -85,8 +85,6 @@ class Story:
     def chinese(self) -> str:
         return "".join(self.chinese_tokens)
 
-    # how probable it is
-
     def token_log_probs(self) -> np.ndarray:
         """ln p of each token given those before it, the mark of the end included; the sum is `log_prob`; (N + 1,)."""
         scene, found = Scene(self.world), []
@@ -100,16 +98,12 @@ class Story:
             scene.after(*step[:3])
         return np.array([*found, 0.0])
 
-    # what is the case
-
     @functools.cached_property
     def _history(self) -> list:
         """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
-        scene = Scene(self.world)
+        scene, history = Scene(self.world), []
         carried: dict[Fact, set[int]] = {}
-        history = []
-        start = 0
-        for step, sentence in zip(self.steps, self.sentences, strict=True):
+        for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
             before = scene.facts()
             scene.after(*step[:3])
             facts = scene.facts()
@@ -118,16 +112,16 @@ class Story:
                 here.setdefault(step.filling[slot], set()).add(start + position)
             kept = {}
             for fact, value in facts.items():
-                words = [w for w in _flat((fact[1:], value)) if w in said.ENGLISH and w not in said.FEELINGS]
+                about = (*fact[1:], *(value if fact[0] == "feels" else [value]))
+                words = [w for w in about if w in said.ENGLISH and w not in said.FEELINGS]
                 if fact not in before or before[fact] != value:
                     kept[fact] = set().union(*(here.get(w) or self._carriers(w, step, scene, carried) for w in words))
                 else:
                     kept[fact] = carried[fact]
-                    if all(w in here for w in words) and not HEARSAY.search(step.construction.english):
+                    if all(w in here for w in words) and not said.HEARSAY.search(step.construction.english):
                         kept[fact] = kept[fact].union(*(here[w] for w in words))
             carried = kept
             history.append((facts, carried))
-            start += len(sentence)
         return history
 
     @staticmethod
@@ -146,16 +140,13 @@ class Story:
     @functools.cached_property
     def antecedents(self) -> dict[int, int]:
         """{position of a pronoun at the start of a sentence: position of the name that it stands for}."""
-        found: dict[int, int] = {}
-        last: dict[str, int] = {}
-        start = 0
-        for step, sentence in zip(self.steps, self.sentences, strict=True):
+        found, last = {}, {}  # last: {name: where it was said last}
+        for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
             if step.pronoun:
                 found[start] = last[step.filling[step.construction.subject or 0]]
             for position, slot in step.construction.marks:
-                if sentence[position] == step.filling[slot]:
+                if self.tokens[start + position] == step.filling[slot]:
                     last[step.filling[slot]] = start + position
-            start += len(sentence)
         return found
 
     def questions(self, after: int | None = None) -> list[Question]:
@@ -163,48 +154,38 @@ class Story:
         facts, carried = self._history[-1 if after is None else after]
         found = []
         for (kind, *who), value in facts.items():
-            support = set(carried[kind, *who])
+            support = carried[kind, *who]
             if kind == "person":
-                found.append(self._question("person", {"A": who[0], "x": value}, support))
+                found.append(self._question(kind, {"A": who[0], "x": value}, support))
+            elif kind == "thing" and value in said.PEOPLE:
+                holder = ("person", value)
+                found.append(self._question("holder", {"T": who[0], "A": value}, support))
+                found.append(self._question(kind, {"T": who[0], "x": facts[holder]}, support | carried[holder]))
             elif kind == "thing":
-                holder = ("person", value) in facts
-                if holder:
-                    found.append(self._question("holder", {"T": who[0], "A": value}, support))
-                    support |= carried["person", value]
-                place = facts["person", value] if holder else value
-                found.append(self._question("thing", {"T": who[0], "x": place}, support))
-            elif kind == "thinks" and value is not None and ("person", value) not in facts:
-                found.append(self._question("thinks", {"A": who[0], "T": who[1], "x": value}, support))
+                found.append(self._question(kind, {"T": who[0], "x": value}, support))
+            elif kind == "thinks" and value in said.PLACES:
+                found.append(self._question(kind, {"A": who[0], "T": who[1], "x": value}, support))
             elif kind == "feels":
-                feeling, (reason, *others) = value
-                words = {"A": who[0], "F": feeling, "T": others[-1] if others else None, "B": (others or [None])[0]}
-                found.append(self._question("feels", words, support))
-                found.append(self._question(reason, words, support))
+                feeling, reason, *others = value
+                words = {"A": who[0], "F": feeling, "T": others[-1], "B": others[0]}
+                found += [self._question(asked, words, support) for asked in (kind, reason)]
         return found
 
-    def _question(self, kind: str, words: dict[str, Any], support: set) -> Question:
-        english, answer, chinese, chinese_answer = said.QUESTIONS[kind]
+    def _question(self, kind: str, words: dict[str, str], support: set[int]) -> Question:
+        languages = (said.ENGLISH, said.ENGLISH, said.CHINESE, said.CHINESE)
+        texts = zip(said.QUESTIONS[kind], languages, strict=True)
+        text, answer, chinese, chinese_answer = (say(template, language, words) for template, language in texts)
         sources = {self.antecedents[p] for p in support if p in self.antecedents}
-        return Question(
-            kind,
-            text_of(say(english, said.ENGLISH, words).split()),
-            say(answer, said.ENGLISH, words),
-            say(chinese, said.CHINESE, words).replace(" ", ""),
-            say(chinese_answer, said.CHINESE, words).replace(" ", ""),
-            tuple(sorted(support | sources)),
-        )
+        return Question(kind, text, answer, chinese, chinese_answer, tuple(sorted(support | sources)))
 
     def summary(self) -> tuple[str, str]:
         """(English, Chinese): one true sentence about what became of the story's first thing."""
-        thing = next(fact for facts in self.facts for fact in facts if fact[0] == "thing")
-        start = next(facts[thing] for facts in self.facts if thing in facts)
+        thing, start = next((fact, facts[fact]) for facts in self.facts for fact in facts if fact[0] == "thing")
         end = self.facts[-1][thing]
         kind = ("same " if start == end else "") + ("place" if end in said.PLACES else "person")
         english, chinese = said.SUMMARIES[kind]
         words = {"T": thing[1], "A": end, "x": end}
-        return text_of(say(english, said.ENGLISH, words).split()), say(chinese, said.CHINESE, words).replace(" ", "")
-
-    # what would have been
+        return say(english, said.ENGLISH, words), say(chinese, said.CHINESE, words)
 
     def counterfactual(self, sentence: int, old: str, new: str) -> "Story":
         """The story with one word of one sentence changed, and the rest retold as nearly the same as the change allows.
@@ -215,49 +196,43 @@ class Story:
         """
         world, scene, steps = self.world, Scene(self.world), []
 
-        def tell(step):
+        def tell(step: Step) -> None:
             steps.append(step)
             scene.after(*step[:3])
+
+        def tell_likeliest() -> None:
+            tell(max(world.sentences(scene).values(), key=lambda step: step.log_prob))
 
         for step in self.steps[:sentence]:
             tell(step)
         changed = self.steps[sentence]
-        possible = {(s.construction, s.filling, s.pronoun): s for s in world.sentences(scene).values()}
-        filling = tuple(new if word == old else word for word in changed.filling)
-        if filling == changed.filling or (changed.construction, filling, changed.pronoun) not in possible:
-            raise CourseError(
-                f"sentence {sentence} was {text_of(self.sentences[sentence])!r}: {old!r} cannot become {new!r} there"
-            )
-        tell(possible[changed.construction, filling, changed.pronoun])
+        wanted = changed._replace(filling=tuple(new if word == old else word for word in changed.filling))
+        possible = [step for step in world.sentences(scene).values() if step[:3] == wanted[:3]]
+        if wanted == changed or not possible:
+            given = f"sentence {sentence} was {text_of(self.sentences[sentence])!r}"
+            raise CourseError(f"{given}: {old!r} cannot become {new!r} there")
+        tell(possible[0])
         for step in self.steps[sentence + 1 :]:
             known = {*scene.places, *scene.place, *scene.at}
-            wanted = tuple(new if word == old and old not in known else word for word in step.filling)
-            retold = self._retold(scene, step, wanted)
-            while retold is None and scene.asked:
-                tell(max(world.sentences(scene).values(), key=lambda s: s.log_prob))
-                retold = self._retold(scene, step, wanted)
+            filling = tuple(new if word == old and old not in known else word for word in step.filling)
+            wanted = step._replace(filling=filling)
+            while (retold := _retold(scene, wanted)) is None and scene.asked:
+                tell_likeliest()
             if retold is not None:
                 tell(retold)
         while not scene.over:
-            tell(max(world.sentences(scene).values(), key=lambda s: s.log_prob))
+            tell_likeliest()
         return Story(world, steps)
 
-    def _retold(self, scene, step, wanted):
-        """The step that tells the same in another scene, or None."""
 
-        def deeds(filling):
-            return [word for word in filling if word in said.PEOPLE or word in said.THINGS]
+def _retold(scene: Scene, wanted: Step) -> Step | None:
+    """The step that tells the same in another scene, perhaps with another place."""
 
-        same = [s for s in self.world.sentences(scene).values()
-                if s.construction is step.construction and deeds(s.filling) == deeds(wanted)]  # fmt: skip
-        found = [s for s in same if s.filling == wanted] or (same if len({s.filling for s in same}) == 1 else [])
-        return next((s for s in found if s.pronoun == step.pronoun), found[0] if found else None)
+    def deeds(filling: Filling) -> list[str]:
+        return [word for word in filling if word in said.PEOPLE or word in said.THINGS]
 
-
-def _flat(value: Any) -> Iterator[str]:
-    """All strings in nested tuples."""
-    if isinstance(value, tuple):
-        for part in value:
-            yield from _flat(part)
-    elif isinstance(value, str):
-        yield value
+    same = [step for step in scene.world.sentences(scene).values()
+            if step.construction is wanted.construction and deeds(step.filling) == deeds(wanted.filling)]  # fmt: skip
+    exact = [step for step in same if step.filling == wanted.filling]
+    found = exact or (same if len({step.filling for step in same}) == 1 else [])
+    return next((step for step in found if step.pronoun == wanted.pronoun), found[0] if found else None)

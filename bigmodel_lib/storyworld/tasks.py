@@ -14,7 +14,6 @@ from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
 MARKS = (QUESTION, ANSWER, SUMMARY, CHINESE)
-ABOUT_FACTS = ("In the end", "So {A} stayed", "That evening", "From that day")  # how an ending about facts begins
 Pair = tuple[list[int], list[int]]  # (x, y) of one task
 
 
@@ -41,8 +40,7 @@ def tasks_of(story: Story, rng: np.random.Generator) -> list[Task]:
         Task("summary", [*told, SUMMARY], [*words_of(story.summary()[0]), END]),
         Task("chinese", [*told, CHINESE], [*story.chinese_tokens, END]),
     ]
-    questions = story.questions()
-    if questions:
+    if questions := story.questions():
         one = questions[int(rng.integers(len(questions)))]
         found.append(Task("question", [*told, QUESTION, *words_of(one.text), ANSWER], [*words_of(one.answer), END]))
     return found
@@ -61,26 +59,18 @@ def task_batch(tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[.
     return pad(x, 0), pad(y, -1)
 
 
-class Ending(NamedTuple):
-    """A story in English, its last sentence included, and whether that sentence is true of it."""
-
-    text: str
-    true: bool
-
-
-def ending_of(world: StoryWorld, rng: np.random.Generator) -> Ending:
-    """A new story that ends with a fact; in half of them one word of it is changed, so that no such story exists."""
+def ending_of(world: StoryWorld, rng: np.random.Generator) -> tuple[str, bool]:
+    """(text, true): a new story that ends with a fact. In half of them one word of it is changed: no story ends so."""
     while True:
         story = world.sample(rng)
         last = story.steps[-1]
-        if not last.construction.english.startswith(ABOUT_FACTS):
+        if not last.construction.english.startswith(said.ABOUT_FACTS):
             continue
         if rng.random() < 0.5:
-            return Ending(story.text, True)
-        false = _untrue(story)
-        if false:
+            return story.text, True
+        if false := _untrue(story):
             told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
-            return Ending(text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False)
+            return text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False
 
 
 def _untrue(story: Story) -> list[Filling]:

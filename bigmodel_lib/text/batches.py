@@ -1,8 +1,7 @@
 """How tokens are split, and how batches are cut from them: arrays of int64.
 
-A source of batches is a function `batches(rng)` that draws the next one, a tuple of arrays whose rows belong together.
-The last array holds -1 where nothing is to be predicted. A source that remembers something between two batches has
-`state_dict()` and `load_state_dict(state)`, in values that JSON can hold.
+A source of batches is a function `batches(rng)` that draws the next one, a tuple of arrays, with -1 in the last where
+nothing is to be predicted. One that remembers something has `state_dict()` and `load_state_dict(state)`, as JSON can.
 """
 
 import math
@@ -47,9 +46,8 @@ def causal_batches(tokens: ndarray, batch_size: int, context_length: int) -> Bat
 def mask_tokens(tokens: ndarray, mask_token: int, rng: Generator, mask_rate: float = 0.15) -> Arrays:
     """Hide some tokens and ask for them: targets are the hidden tokens, and -1 at all other places.
 
-    A place is chosen with probability mask_rate, and one place at least in each row. Of the chosen ones 80 % show
-    mask_token, 10 % any token below it, 10 % what stood there, so that the model has a reason to look at every place.
-    Shapes: tokens (B, T) -> two of (B, T). Source: Devlin et al. 2019 (BERT), section 3.1.
+    A place is chosen with probability mask_rate, and at least one in each row. Of those 80 % show mask_token, 10 % any
+    token below it, 10 % what stood there. Shapes: (B, T) -> two of (B, T). Source: Devlin et al. 2019, section 3.1.
     """
     rows = np.arange(len(tokens))
     chosen = rng.random(tokens.shape) < mask_rate
@@ -103,10 +101,9 @@ def document_batch(documents: Sequence[Ids], batch_size: int, rng: Generator, le
 def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups: Sequence | None = None) -> Arrays:
     """(train, test): row numbers, drawn at random so that every label has its share of both.
 
-    groups: (N,) as `read_labelled` gives them; the rows of a group, copies of one text, all go to one side.
-    Raises CourseError for a share that leaves either side with fewer texts than there are labels.
+    groups: (N,), all rows of a group go to one side. Raises CourseError for a share that leaves a side too few texts.
     """
-    from sklearn.model_selection import StratifiedShuffleSplit
+    from sklearn.model_selection import train_test_split
 
     kin = np.arange(len(labels)) if groups is None else np.asarray(groups)
     _, first, counts = np.unique(kin, return_index=True, return_counts=True)
@@ -118,22 +115,19 @@ def split_labelled(labels: Sequence, seed: int, test_share: float = 0.2, groups:
         least, most = math.ceil(100 * n_labels / n) / 100, math.floor(100 - 100 * n_labels / n) / 100
         found = f"a test share of {test_share} holds out {held_out} of {n} different texts"
         raise CourseError(f"{found}, {n_labels} are needed on each side: choose a share from {least} to {most}")
-    splitter = StratifiedShuffleSplit(1, test_size=test_share, random_state=seed)
-    train, test = next(splitter.split(np.zeros(n), kinds))
-    return np.concatenate([members[i] for i in train]), np.concatenate([members[i] for i in test])
+    train, test = train_test_split(members, test_size=test_share, random_state=seed, stratify=kinds)
+    return np.concatenate(train), np.concatenate(test)
 
 
 def encode_texts(texts: Iterable[str], tokenizer: Tokenizer, context_length: int) -> list[ndarray]:
     """The ids of each text, of a long one those of WINDOWS contexts. Raises CourseError that names the text."""
-    documents, longest = [], WINDOWS * context_length
-    for place, text in enumerate(texts):
+    documents, half = [], WINDOWS // 2 * context_length
+    for number, text in enumerate(texts, start=1):
         try:
             tokens = tokenizer.encode(text).astype(np.int64)
         except CourseError as error:
-            raise CourseError(f"text {place + 1}, {text[:30]!r}: {error}") from None
-        if len(tokens) > longest:
-            tokens = np.concatenate([tokens[: longest // 2], tokens[-(longest // 2) :]])
-        documents.append(tokens)
+            raise CourseError(f"text {number}, {text[:30]!r}: {error}") from None
+        documents.append(tokens if len(tokens) <= 2 * half else np.concatenate([tokens[:half], tokens[-half:]]))
     return documents
 
 

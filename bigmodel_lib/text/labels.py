@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.reader import Path, read_text
+from bigmodel_lib.text.sources import Path, read_text
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment")  # names in a header, the best first
 TEXT_COLUMNS = ("text", "texts", "sentence", "review", "message", "comment", "content")
@@ -28,13 +28,7 @@ class Labelled(NamedTuple):
     notes: tuple[str, ...]  # what was noticed and the user should know, a sentence each
 
 
-class Row(NamedTuple):
-    """A row of a table."""
-
-    number: int  # of its first line
-    cells: list[str]
-    lines: int = 1  # that it takes
-    literal: bool = False  # whether its quotation marks were taken for part of the text
+Row = tuple[int, list[str], bool]  # its first line, its cells, whether quotation marks were taken for part of the text
 
 
 class Columns(NamedTuple):
@@ -103,12 +97,12 @@ def _rows(lines: list[str], sign: str, begins_a_row: Callable[[str], bool] = lam
         own = itertools.chain([lines[at]], itertools.takewhile(lambda line: not begins_a_row(line), later))
         reader = csv.reader((line + "\n" for line in own), delimiter=sign, strict=True)
         try:
-            row = Row(at + 1, next(reader), reader.line_num)
+            cells, literal, end = next(reader), False, at + reader.line_num
         except csv.Error:  # a quotation mark that is not closed
-            row = Row(at + 1, lines[at].split(sign), literal=True)
-        if any(map(str.strip, row.cells)):
-            yield row
-        at += row.lines
+            cells, literal, end = lines[at].split(sign), True, at + 1
+        if any(map(str.strip, cells)):
+            yield at + 1, cells, literal
+        at = end
 
 
 def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str]], list[str]]:
@@ -116,7 +110,7 @@ def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str
     sign = _delimiter(lines)
     rows = list(_rows(lines, sign))
     columns = _columns(rows, sign, path)
-    labels = {_key(columns.label_and_text(row.cells)[0]) for row in rows if row.lines == 1}
+    labels = {_key(columns.label_and_text(cells)[0]) for _, cells, _ in rows}
 
     def begins_a_row(line: str) -> bool:
         cells = line.split(sign)
@@ -124,22 +118,22 @@ def _labels_and_texts(lines: list[str], path: Path) -> tuple[list[tuple[str, str
 
     rows = list(_rows(lines, sign, begins_a_row))
     headers, pairs = [], []
-    for row in rows:
-        label, text = columns.label_and_text(row.cells)
-        if _named_columns(row.cells, sign):
-            headers.append(row.number)
+    for number, cells, _ in rows:
+        label, text = columns.label_and_text(cells)
+        if _named_columns(cells, sign):
+            headers.append(number)
             named = f"labels are in column {label!r}, texts in {text!r}"
         elif label and text:
             pairs.append((label, text))
         else:
             wanted = f"a label, a {SIGNS[sign]} and a text were wanted; mend or delete it"
-            raise CourseError(f"line {row.number} of {path} is {sign.join(row.cells)[:40]!r}: {wanted}")
+            raise CourseError(f"line {number} of {path} is {sign.join(cells)[:40]!r}: {wanted}")
     notes = [f"its columns are separated by {SIGNS[sign]}s"] if sign != "\t" else []
     if headers:
         notes.append(f"{_lines(headers)}: a header; {named}")
     elif columns.label > columns.text:
         notes.append("labels are read from its second column, texts from its first")
-    if literal := [row.number for row in rows if row.literal]:
+    if literal := [number for number, _, taken in rows if taken]:
         notes.append(f"{_lines(literal)}: a quotation mark is not closed, so it is read as part of the text")
     return pairs, notes
 
@@ -151,17 +145,17 @@ def _lines(numbers: Collection[int]) -> str:
 
 def _columns(rows: list[Row], sign: str, path: Path) -> Columns:
     """The columns that header rows name; else label, text, or turned round where only that gives labels that repeat."""
-    headers = {row.number: named for row in rows if (named := _named_columns(row.cells, sign))}
+    headers = {number: named for number, cells, _ in rows if (named := _named_columns(cells, sign))}
     if len({*headers.values()}) > 1:
         raise CourseError(f"{path} has header rows that differ, {_lines(headers)}: split it, or make them alike")
     if headers:
         return next(iter(headers.values()))
 
     def repeats(place: int) -> bool:
-        counts = collections.Counter(_key(row.cells[place]) for row in rows)
+        counts = collections.Counter(_key(cells[place]) for _, cells, _ in rows)
         return len(counts) > 1 and min(counts.values()) >= 5
 
-    turned = all(len(row.cells) > 1 for row in rows) and repeats(-1) and not repeats(0)
+    turned = all(len(cells) > 1 for _, cells, _ in rows) and repeats(-1) and not repeats(0)
     return Columns(int(turned), int(not turned), 2, sign)
 
 

@@ -1,23 +1,28 @@
-"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in."""
+"""What a run reads: the Python manual, a file, a folder, or a public text by name. `open_text` is the one way in.
+
+Files are read block by block: UTF-8, with or without a byte-order mark, however their lines end.
+"""
 
 import hashlib
+import io
 import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.batches import split_tokens
-from bigmodel_lib.text.reader import Path, Progress, text_blocks, text_files, text_size
 from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict
 
+BLOCK = 1 << 20  # characters that are read at once
 IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, goes through the cache
-Report = Progress | None
-FORMAT = 3  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
+FORMAT = 4  # of a cache entry: one more whenever a tokenizer learns or gives other tokens, so that old entries rest
+Path = str | os.PathLike
+Progress = Callable[[int, int, str], None] | None  # called as (bytes done, bytes in all, what is being done)
 
 
 def data_path(name: str) -> pathlib.Path:
@@ -36,6 +41,77 @@ def python_manual() -> str:
         wanted = "install a complete Python, or name a text of your own with --text"
         raise CourseError(f"this Python lacks its manual (module pydoc_data): {wanted}") from None
     return "\n\n".join(topics[name] for name in sorted(topics))
+
+
+def text_files(source: Path) -> list[pathlib.Path]:
+    """One file, or all *.txt below a folder but hidden ones, sorted. Raises CourseError for what is no text file."""
+    source, files = pathlib.Path(source), [pathlib.Path(source)]
+    if source.is_dir():
+        files = []
+        for parent, folders, names in os.walk(source, onerror=_refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files += [pathlib.Path(parent, name) for name in names if name.endswith(".txt") and name[0] != "."]
+    if not files:
+        raise CourseError(f"the folder {source} has no *.txt in it: name a folder of texts, or one file")
+    for path in files:
+        if path.exists() and not path.is_file():
+            raise CourseError(f"{path} is no ordinary file and cannot be read twice: save its text as a file first")
+    return sorted(files, key=pathlib.Path.as_posix)
+
+
+def _refuse(error: OSError, path: Path | None = None) -> NoReturn:
+    reason = (error.strerror or "unknown").lower()
+    what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason})"
+    raise CourseError(f"the text file {error.filename or path} {what}: check its name, or name another") from None
+
+
+def text_size(files: Sequence[Path]) -> int:
+    """How many bytes the text of these files has at most."""
+    return sum(map(os.path.getsize, files)) + 2 * len(files)
+
+
+def text_blocks(files: Sequence[Path], progress: Progress = None, what: str = "reading") -> Iterator[str]:
+    """Yield the text of all files, with two line ends between two of them.
+
+    Byte-order marks are left out; all lines end in "\\n". Raises CourseError for files that are no text in UTF-8.
+    """
+    path, done, between = files[0], 0, ""
+    try:
+        total = sum(map(os.path.getsize, files))
+        for path in files:
+            with open(path, "rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig") as file:
+                before = between
+                while block := file.read(BLOCK):
+                    yield before + block
+                    before, between = "", "\n\n"
+                    if progress:
+                        progress(done + raw.tell(), total, what)
+                done += raw.tell()
+    except UnicodeDecodeError:
+        wanted = "save it as UTF-8, or convert it with iconv"
+        raise CourseError(f"the text file {path} is not UTF-8: {_first_bad_byte(path)}; {wanted}") from None
+    except OSError as error:
+        _refuse(error, path)
+    if not between:
+        raise CourseError(f"the text file {', '.join(map(str, files[:3]))} is empty: name a file with text in it")
+
+
+def _first_bad_byte(path: Path) -> str:
+    """Where a file leaves UTF-8, in words."""
+    before = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"byte {before + error.start} (line {number}) is 0x{line[error.start]:02x}"
+            before += len(line)
+    return "it changed while it was read"
+
+
+def read_text(path: Path) -> str:
+    """The whole text of one file, as `text_blocks` reads it."""
+    return "".join(text_blocks([path]))
 
 
 def fingerprint(blocks: Iterable[str]) -> str:
@@ -57,7 +133,7 @@ class Source(NamedTuple):
 
 
 def open_text(
-    text: Path | None, kind: str, context_length: int, tokenizer: Tokenizer | None = None, progress: Report = None
+    text: Path | None, kind: str, context_length: int, tokenizer: Tokenizer | None = None, progress: Progress = None
 ) -> Source:
     """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
@@ -84,7 +160,7 @@ class TokenisedText(NamedTuple):
     fingerprint: str
 
 
-def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Report = None) -> TokenisedText:
+def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Progress = None) -> TokenisedText:
     """The tokens of a file or folder, encoded once. Raises CourseError for what cannot be read, or kept in a cache."""
     import pooch
 
@@ -105,7 +181,7 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Repo
     return found
 
 
-def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Report) -> None:
+def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress) -> None:
     """Encode a text into the two files of a cache entry, which appear when both are on disk; none counts alone."""
     tokenizer = tokenizer_class(kind).train(text_blocks(files, progress, "learning tokens"), text_size(files))
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)

@@ -38,10 +38,6 @@ class Tokenizer(Protocol):
     def decode(self, tokens: Ids) -> str:
         """The text of ids. Raises CourseError for an id outside the vocabulary."""
 
-    def count_characters(self, tokens: Ids) -> int:
-        """How many characters begin in these tokens."""
-        return len(self.decode(tokens))
-
     def last_cut(self, text: str) -> int:
         """The last place where a text may be cut, whatever follows: piece by piece it has the same tokens."""
         return len(text)
@@ -59,8 +55,8 @@ class Tokenizer(Protocol):
         """(N,) int64. Raises CourseError for what is no id."""
         ids = np.asarray(tokens).reshape(-1)
         if ids.size and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= self.vocab_size):
-            wanted = f"token ids from 0 to {self.vocab_size - 1} were wanted"
-            raise CourseError(f"{wanted}, {ids.min()} … {ids.max()} were given")
+            given = f"{ids.min()} … {ids.max()} were given"
+            raise CourseError(f"token ids from 0 to {self.vocab_size - 1} were wanted, {given}")
         return ids.astype(np.int64)
 
 
@@ -89,18 +85,14 @@ class CharacterTokenizer(Tokenizer):
             raise CourseError("an alphabet was wanted, an empty text was given: give the text to be learned")
         self.alphabet = "".join(sorted(set(alphabet)))
         self.vocab_size = len(self.alphabet)
-        self._codes = self._code_points(self.alphabet)
+        self._codes = np.array([ord(character) for character in self.alphabet], dtype=np.uint32)
 
     @classmethod
     def train(cls, blocks: Iterable[str], size: int = 0) -> Self:
         return cls("".join(set(itertools.chain.from_iterable(blocks))))
 
-    @staticmethod
-    def _code_points(text: str) -> ndarray:
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-
     def encode(self, text: str) -> ndarray:
-        codes = self._code_points(text)
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         ids = np.searchsorted(self._codes, codes).clip(max=self.vocab_size - 1)
         unknown = np.flatnonzero(self._codes[ids] != codes)
         if unknown.size:
@@ -131,10 +123,6 @@ class ByteTokenizer(Tokenizer):
 
     def decode(self, tokens: Ids) -> str:
         return self.bytes_of(tokens).decode("utf-8", errors="replace")  # a model may well write what is not UTF-8
-
-    def count_characters(self, tokens: Ids) -> int:
-        codes = np.frombuffer(self.bytes_of(tokens), dtype=np.uint8)
-        return int(np.count_nonzero((codes & 0b1100_0000) != 0b1000_0000))  # bytes 10xxxxxx continue a character
 
     def bytes_of(self, tokens: Ids) -> bytes:
         """The bytes that tokens are made of."""
@@ -181,8 +169,7 @@ def train_bpe(text: str, vocab_size: int) -> dict[Pair, int]:
     """{pair: token} of the merges that a text asks for, in order: each time its most frequent pair.
 
     Of equally frequent pairs the one with the smaller ids is merged. It ends at vocab_size tokens, 256 of them bytes,
-    or where no pair is left twice. Only what a merge changes is counted again.
-    Raises CourseError for a vocab_size under 256 and for what is no Unicode.
+    or where no pair is left twice. Raises CourseError for a vocab_size under 256 and for what is no Unicode.
     """
     if vocab_size < 256:
         raise CourseError(f"vocab_size {vocab_size} was given: the 256 bytes are all in it, so choose 256 or more")
@@ -246,9 +233,8 @@ class BPETokenizer(ByteTokenizer):
                 self.names.append(self.names[left] + self.names[right])
         self.vocab_size = len(self.names)
         order = {pair: place for place, pair in enumerate(self.merges)}
-        self._encode_word = functools.lru_cache(maxsize=1 << 17)(
-            lambda word: encode_word(word.encode("utf-8"), self.merges, order)
-        )
+        remember = functools.lru_cache(maxsize=1 << 17)
+        self._encode_word = remember(lambda word: encode_word(word.encode("utf-8"), self.merges, order))
 
     @classmethod
     def train(cls, blocks: Iterable[str], size: int = 0) -> Self:
@@ -303,9 +289,8 @@ class WordTokenizer(Tokenizer):
             found = self._word.match(text, position)
             if found is None:
                 stranger = text[position:].split()[0][:20]
-                unknown = f"{stranger!r} at position {text.index(stranger, position)}"
-                known = f"the {self.vocab_size} words that this tokenizer knows"
-                raise CourseError(f"{unknown} is not among {known}: use bytes or bpe for a text of your own")
+                unknown = f"{stranger!r} at position {text.index(stranger, position)} is not among the words"
+                raise CourseError(f"{unknown} that this tokenizer knows: use bytes or bpe for a text of your own")
             ids.append(self._ids[found[1]])
             position = found.end()
         return np.array(ids, dtype=np.int32)
@@ -322,9 +307,7 @@ class WordTokenizer(Tokenizer):
 
 
 # By kind, those that learn from any text
-TOKENIZERS: dict[str, type[Tokenizer]] = {
-    tokenizer.kind: tokenizer for tokenizer in (CharacterTokenizer, ByteTokenizer, BPETokenizer)
-}
+TOKENIZERS: dict[str, type[Tokenizer]] = {each.kind: each for each in (CharacterTokenizer, ByteTokenizer, BPETokenizer)}
 
 
 def tokenizer_class(kind: str) -> type[Tokenizer]:
@@ -337,8 +320,7 @@ def tokenizer_class(kind: str) -> type[Tokenizer]:
 def tokenizer_from_dict(values: dict) -> Tokenizer:
     """The tokenizer that `to_dict` described. Raises CourseError for what describes none."""
     try:
-        kind = values["kind"]
-        return (WordTokenizer if kind == WordTokenizer.kind else tokenizer_class(kind)).from_dict(values)
+        return (TOKENIZERS | {WordTokenizer.kind: WordTokenizer})[values["kind"]].from_dict(values)
     except CourseError:
         raise
     except (KeyError, TypeError, ValueError):

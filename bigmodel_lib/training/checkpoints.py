@@ -22,11 +22,6 @@ from bigmodel_lib.text.tokenizers import Tokenizer, tokenizer_from_dict
 Path = str | os.PathLike
 
 
-def half_written(path: pathlib.Path) -> pathlib.Path:
-    """The name that a file or folder has until it is whole. What a kill leaves there is overwritten the next time."""
-    return path.with_name(f".{path.name}.half-written")
-
-
 def _rename(half: pathlib.Path, path: pathlib.Path) -> None:
     """Give the whole thing its name, and make that survive a power cut where a folder can be opened."""
     for pause in (0.1, 0.5, 2.0) if half.is_dir() else ():  # on Windows a virus scanner may still read a new folder
@@ -45,46 +40,42 @@ def _rename(half: pathlib.Path, path: pathlib.Path) -> None:
             os.close(handle)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file such that a reader sees the old one or the new one, never half.
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The passing name of a file or folder, to fill inside `with`: under its own it appears whole, or not at all.
 
     Raises CourseError where it cannot be written (no room, no permission); nothing is left behind then.
     """
-    path = pathlib.Path(path)
-    half = half_written(path)
+    half = path.with_name(f".{path.name}.half-written")  # what a kill leaves there is overwritten the next time
     try:
-        with half.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield half
         _rename(half, path)
     except OSError as error:
         reason = (error.strerror or "unknown").lower()
         raise CourseError(f"{path} cannot be written ({reason}): make room, or name another folder") from None
+    except CourseError as error:  # of a file in a folder
+        raise CourseError(str(error).replace(str(half), str(path))) from None
     finally:
+        shutil.rmtree(half, ignore_errors=True)
         with contextlib.suppress(OSError):
             half.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, `whole` or not at all."""
+    with whole(pathlib.Path(path)) as half, half.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
 def new_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Fill the folder of a new run inside `with`, under a passing name: it appears filled, or not at all.
-
-    Raises CourseError where it cannot be made; nothing is left behind then.
-    """
-    half = half_written(folder)
-    try:
+    """Make the folder of a new run, to fill inside `with`, `whole` or not at all."""
+    with whole(folder) as half:
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
         yield half
-        _rename(half, folder)
-    except OSError as error:
-        reason = (error.strerror or "unknown").lower()
-        raise CourseError(f"the folder {folder} cannot be made ({reason}): name another") from None
-    except CourseError as error:
-        raise CourseError(str(error).replace(str(half), str(folder))) from None
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
 
 
 def write_json(path: Path, values: dict) -> None:
@@ -123,18 +114,14 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise CourseError(f"{path} is cut short or damaged ({error}): copy it again, or make the run again") from None
 
 
-def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Copy named tensors into the model, whatever their precision. Raises CourseError for another shape."""
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    for name in [*wanted, *given]:
-        if wanted.get(name) != given.get(name):
-            raise CourseError(
-                f"{path} is of another shape: {name} is {given.get(name, 'absent')} in it and "
-                f"{wanted.get(name, 'absent')} in its config: put the config and the weights of one run together"
-            )
-    model.load_state_dict(tensors, strict=False)
-    return model
+def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy named tensors into the model, whatever their precision. Raises CourseError for other names or shapes."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        what = str(error).split("\n\t")[1][:200]
+        todo = "put the config and the weights of one run together"
+        raise CourseError(f"{path} is of another shape ({what}): {todo}") from None
 
 
 def save_model(folder: Path, model: nn.Module, tokenizer: Tokenizer, dtype: torch.dtype = torch.float32) -> None:
@@ -183,10 +170,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Langua
     config = ModelConfig.from_dict(read_json(folder / "config.json"))
     tokenizer = tokenizer_from_dict(read_json(folder / "tokenizer.json"))
     if tokenizer.vocab_size + (not config.causal) != config.vocab_size:  # an encoder has one more, for hidden tokens
-        raise CourseError(
-            f"{folder} is of another shape: its tokenizer has {tokenizer.vocab_size} tokens and its config "
-            f"{config.vocab_size}: put the files of one run together"
-        )
+        wrong = f"its tokenizer has {tokenizer.vocab_size} tokens and its config {config.vocab_size}"
+        raise CourseError(f"{folder} is of another shape: {wrong}: put the files of one run together")
     model = LanguageModel(config)
     fill(model, load_tensors(folder / "model.safetensors")[0], folder / "model.safetensors")
     return model.to(device).eval(), tokenizer

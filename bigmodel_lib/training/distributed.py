@@ -10,14 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Processes:
-    """The processes of one run, seen from one of them: `rank` counts from 0 to `size` - 1.
-
-    With one process every method gives back what it gets.
-    """
+    """One run's processes, seen from one: `rank` is 0 … `size` - 1. A single one gets back what it gives."""
 
     def __init__(self, rank: int = 0, size: int = 1):
-        self.rank = rank
-        self.size = size
+        self.rank, self.size = rank, size
 
     @property
     def is_main_process(self) -> bool:

@@ -66,11 +66,9 @@ class Trainer:
     batches    a source of batches, as bigmodel_lib.text.batches describes it; it draws with the trainer's generator
     loss_fn    (model, *tensors of a batch) -> the mean loss over the batch's targets, ()
     schedule   (fraction of the budget, step, warmup_steps) -> share of the peak rate; None: `lr_schedule`, as in config
-    optimizers what makes the steps; None: those of config
 
-    Time counts only inside the loop's steps, so whoever watches may evaluate, draw and sample at leisure. The model
-    must be initialised and on its device. Raises CourseError for a batch smaller than the number of processes, and
-    Diverged when a loss turns NaN.
+    Time counts only inside the loop's steps, so whoever watches may evaluate and draw at leisure. The model must be
+    initialised and on its device. Raises CourseError for a batch with fewer rows than processes, Diverged for NaN.
     """
 
     def __init__(
@@ -81,29 +79,20 @@ class Trainer:
         config: TrainConfig,
         *,
         schedule: Callable[[float, int, int], float] | None = None,
-        optimizers: Optimizers | None = None,
         processes: Processes | None = None,
-        clock: Callable[[], float] = time.perf_counter,
     ):
-        self.model = model
-        self.batches = batches
-        self.loss_fn = loss_fn
-        self.config = config
+        self.model, self.batches, self.loss_fn, self.config = model, batches, loss_fn, config
         self.schedule = schedule or functools.partial(lr_schedule, decay=config.decay, final_lr=config.final_lr)
-        self.optimizers = optimizers or Optimizers(model, config)
+        self.optimizers = Optimizers(model, config)
         self.processes = processes or Processes()
-        self.clock = clock
-        if config.batch_size < self.processes.size:
-            raise CourseError(
-                f"batch_size {config.batch_size} cannot be shared by {self.processes.size} processes: "
-                f"choose at least {self.processes.size}"
-            )
+        self.clock: Callable[[], float] = time.perf_counter
+        if config.batch_size < (size := self.processes.size):
+            wrong = f"batch_size {config.batch_size} cannot be shared by {size} processes"
+            raise CourseError(f"{wrong}: choose at least {size}")
         self.device = device_of(model)
         self.forward = self.processes.wrap(compiled(model) if config.compile else model)
         self.rng = np.random.default_rng(config.seed)
-        self.step = 0
-        self.tokens = 0
-        self.seconds = 0.0
+        self.step, self.tokens, self.seconds = 0, 0, 0.0
         self.curve: list[dict] = []
 
     def fraction(self, running: float = 0.0) -> float:
@@ -127,9 +116,7 @@ class Trainer:
             rows = slice(0, 1)  # a row of another process, at share 0: all have to take part in every step
         return tuple(to_device(array[rows], self.device) for array in arrays), share
 
-    def train_step(
-        self, *tensors: Tensor, lr: float, share: float = 1.0, measure: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
+    def train_step(self, *tensors: Tensor, lr: float, share: float = 1.0, measure: bool = False) -> tuple:
         """Forward, backward, clip, update -> (loss (), norm of the gradient () or None), both still on the device.
 
         lr: share of the peak rate. share: of the global batch's targets, in these tensors; the losses of all processes
@@ -158,8 +145,7 @@ class Trainer:
             yield progress
 
     def _steps_until_report(self) -> Progress:
-        losses: list[Tensor] = []
-        norms: list = []
+        losses, norms = [], []
         start = self.clock()
         self.model.train()
         while not losses or self.step % REPORT_EVERY:
@@ -184,7 +170,7 @@ class Trainer:
         """Write all that `load` needs to go on as if nothing had happened. Raises Diverged for broken weights."""
         if not torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()]).all():
             raise Diverged("weights", self.step)
-        tensors: dict[str, Tensor] = {f"model/{name}": parameter for name, parameter in self.model.named_parameters()}
+        tensors = {f"model/{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizers.state_tensors().items()}
         state = {name: getattr(self, name) for name in COUNTERS}
         state["rng"] = self.rng.bit_generator.state
@@ -195,12 +181,12 @@ class Trainer:
 
     def load(self, tensors: dict[str, Tensor], notes: dict, path: str | os.PathLike) -> None:
         """Put back what `save` wrote. Raises CourseError for weights of another shape."""
-
-        def part(kind: str) -> dict[str, Tensor]:
-            return {name.removeprefix(kind): tensor for name, tensor in tensors.items() if name.startswith(kind)}
-
-        checkpoints.fill(self.model, part("model/"), path)
-        self.optimizers.load_state_tensors(part("optimizer/"))
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+        for full_name, tensor in tensors.items():
+            part, _, name = full_name.partition("/")
+            parts[part][name] = tensor
+        checkpoints.fill(self.model, parts["model"], path)
+        self.optimizers.load_state_tensors(parts["optimizer"])
         state = notes["state"]
         for name in COUNTERS:
             setattr(self, name, state[name])

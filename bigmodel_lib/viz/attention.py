@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,9 +15,8 @@ from matplotlib.image import AxesImage
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import BLUE, GREY, RED, new_axes, readable
+from bigmodel_lib.viz.plots import RED, new_axes, readable
 
-Numbers = Mapping[str, Sequence[float]]  # by name
 QUERY, KEY = "query: the token that looks", "key: the token looked at"
 SCALE: dict[str, Any] = dict(cmap="cividis", vmin=0.0, vmax=1.0)
 CHINESE_FONTS = (
@@ -60,7 +59,9 @@ def draw_attention(weights: Any, tokens: Sequence[str], title: str | None = None
     heads of a layer, or (L, H, T, T) for all heads, each under its name "layer.head", with tokens at the bottom left.
     Raises CourseError for weights that do not fit the tokens, or are not between 0 and 1.
     """
-    weights, T = _as_array(weights), len(tokens)
+    if hasattr(weights, "detach"):
+        weights = weights.detach().cpu().double()
+    weights, T = np.asarray(weights, dtype=float), len(tokens)
     if weights.ndim not in (2, 3, 4) or weights.shape[-2:] != (T, T):
         raise CourseError(f"weights {weights.shape} do not fit {T} tokens: give (T, T), (H, T, T) or (L, H, T, T)")
     if not (weights.min() > -1e-4 and weights.max() < 1 + 1e-4):
@@ -73,13 +74,6 @@ def draw_attention(weights: Any, tokens: Sequence[str], title: str | None = None
     _label(ax, tokens)
     ax.figure.colorbar(image, ax=ax, label="weight, 0 to 1", shrink=0.8)
     return ax
-
-
-def _as_array(numbers: Any) -> ndarray:
-    """An array, or a tensor on any device, as an array."""
-    if hasattr(numbers, "detach"):
-        numbers = numbers.detach().cpu().double()
-    return np.asarray(numbers, dtype=float)
 
 
 def _label(ax: Axes, tokens: Sequence[str], step: int = 1) -> None:
@@ -121,13 +115,6 @@ def _thumbnails(figure: FigureBase, maps: ndarray) -> tuple[ndarray, AxesImage]:
     return grid, image
 
 
-def outline(ax: Axes, on: Any, colour: str = RED) -> Axes:
-    """A frame around the squares of a map where `on`, (T, T), is True."""
-    for query, key in np.argwhere(_as_array(on)):
-        ax.add_patch(plt.Rectangle((key - 0.5, query - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=0.8))
-    return ax
-
-
 def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: int, title: str) -> Figure:
     """The explorer as a still picture: all maps (rows, columns, T, T) small, one large (T, T), a row of it framed."""
     figure = plt.figure(figsize=(10.5, 5.5), layout="constrained")
@@ -138,34 +125,3 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
     big.set(xlabel=KEY, ylabel=QUERY)
     big.add_patch(plt.Rectangle((-0.5, query - 0.5), len(tokens), 1, fill=False, edgecolor=RED, linewidth=1.5))
     return figure
-
-
-def draw_shares(shares: Any, tokens: Sequence[str], title: str) -> Axes:
-    """Patching as a map: shares (L + 1, T), a row for each layer, a column for each token; 0 nothing, 1 all."""
-    shares = _as_array(shares)
-    ax = new_axes(title, "place that is patched", "before layer", max(5.0, 0.17 * len(tokens) + 2.0), 2.9)
-    image = ax.imshow(shares, aspect="auto", origin="lower", **SCALE)
-    words = [readable(token) for token in tokens]
-    ax.set_xticks(range(len(tokens)), words, rotation=90, fontsize=7.5, fontfamily=fonts_for(tokens))
-    ax.set_yticks(range(len(shares)), [*map(str, range(len(shares) - 1)), "output"])
-    ax.figure.colorbar(image, ax=ax, label="share that comes back")
-    return ax
-
-
-def draw_ranking(
-    rows: Numbers, ax: Axes | None = None, title: str = "", chance: Collection[str] = (), each: Numbers | None = None
-) -> Axes:
-    """Ranked points with their intervals. rows {name: (mean, half-width)} in any order; the best is on top.
-
-    chance: the names that are drawn in grey. each: {name: values} that get a stroke each, such as one for each model.
-    """
-    ranked = sorted(rows.items(), key=lambda row: row[1][0])
-    ax = ax or new_axes(title, "share of hits", "method", 8.0, 0.6 + 0.36 * len(rows))
-    for place, (name, (mean, half)) in enumerate(ranked):
-        ax.errorbar(mean, place, xerr=half, fmt="o", color=GREY if name in chance else BLUE, capsize=3)
-        values = (each or {}).get(name, ())
-        ax.plot(values, [place] * len(values), "|", color="black", markersize=9)
-    ax.set_yticks(range(len(ranked)), [name for name, _ in ranked])
-    ax.set_xlim(0, 1)
-    ax.grid(axis="x", alpha=0.3)
-    return ax

@@ -240,7 +240,7 @@ function render({ model, el }) {
   stories.onchange = () => choose("story", stories.selectedIndex);
   field.addEventListener("keydown", (event) => {
     event.stopPropagation(); // the notebook has shortcuts of its own
-    if (event.key === "Enter") choose("text", field.value);
+    if (event.key === "Enter" && field.value.trim()) choose("text", field.value);
   });
 
   // what the kernel changes

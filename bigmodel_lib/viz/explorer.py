@@ -12,7 +12,6 @@ from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability import interventions, maps
-from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import token_labels
 from bigmodel_lib.viz.attention import draw_explorer
@@ -21,42 +20,29 @@ from bigmodel_lib.viz.widgets import display_with_twin
 
 CAPTION = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
-FOLDER = pathlib.Path(__file__).resolve().parent
-
-
-@torch.no_grad()
-def _targets(model: LanguageModel, tokens: Tensor) -> Tensor:
-    """What the model is asked for at each place, (T,): the next token, after the last its best; or the token itself."""
-    if not model.config.causal:
-        return tokens
-    with evaluating(model):
-        best = model(tokens[None])[0, -1].argmax()
-    return torch.cat([tokens[1:], best[None]])
 
 
 def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
-    """What a method says about every pair of tokens: (rows, columns, T, T), each from 0 to 1, queries × keys.
+    """What one of METHODS says about each pair of tokens (T,): (rows, columns, T, T), each from 0 to 1, queries × keys.
 
     "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient × input": (1, 1), each row's
     absolute shares. "ablation": (L, H), how many nats the token after each query (for an encoder: the query itself)
     costs more without what this head brings from that key, cut off at 0 and 1.
-    tokens: (T,), on any device; the maps are on the model's. Raises CourseError for another method.
     """
-    if method not in METHODS:
-        raise CourseError(f"method {method!r} was given: choose one of {', '.join(METHODS)}")
-    tokens = tokens.to(model.device)
+    tokens = targets = tokens.to(model.device)
     if method in ("weights", "rollout"):
         weights = maps.record(model, tokens[None], "weights")[:, 0]
         return weights if method == "weights" else maps.rollout(weights)[:, None]
+    if model.config.causal:  # what comes next is asked for, after the last token the model's own guess
+        best = maps.record(model, tokens[None], "logits")[-1, :, -1].argmax(dim=-1)
+        targets = torch.cat([tokens[1:], best])
     L, H, T = model.config.n_layers, model.config.n_heads, len(tokens)
-    targets = _targets(model, tokens)
     if method == "gradient × input":
         places = torch.arange(T, device=model.device)
         given = maps.gradient_times_input(model, tokens.expand(T, T), places, targets).abs()
         return (given / given.sum(dim=-1, keepdim=True).clamp(min=1e-12))[None, None]
-    heads = [(layer, head) for layer in range(L) for head in range(H)]
-    effects = torch.stack([interventions.knockout_effects(model, tokens, targets, {pair}) for pair in heads])
-    return effects.clamp(0, 1).view(L, H, T, T)
+    effects = [interventions.knockout_effects(model, tokens, targets, {head}) for head in np.ndindex(L, H)]
+    return torch.stack(effects).clamp(0, 1).view(L, H, T, T)
 
 
 class AttentionExplorer(anywidget.AnyWidget):
@@ -65,8 +51,8 @@ class AttentionExplorer(anywidget.AnyWidget):
     What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`.
     """
 
-    _esm = (FOLDER / "explorer.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "explorer.css").read_text(encoding="utf-8")
+    _esm = pathlib.Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    _css = pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     titles = traitlets.List(traitlets.Unicode()).tag(sync=True)
     tokens = traitlets.List(traitlets.Unicode()).tag(sync=True)
     grid = traitlets.List(traitlets.Int(), [1, 1]).tag(sync=True)  # rows and columns of maps
@@ -83,18 +69,11 @@ class AttentionExplorer(anywidget.AnyWidget):
         self.model, self.tokenizer, self.texts = model, tokenizer, dict(texts)
         super().__init__(titles=list(self.texts))
         self.read(next(iter(self.texts.values())))
-        self.observe(self._story, "story")
-        self.observe(self._text, "text")
+        self.observe(lambda change: self.read(list(self.texts.values())[change["new"]]), "story")
+        self.observe(lambda change: self.read(change["new"]), "text")
         self.observe(self._draw, "method")
         for name, value in chosen.items():
             setattr(self, name, value)
-
-    def _story(self, change):
-        self.read(list(self.texts.values())[min(change["new"], len(self.texts) - 1)])
-
-    def _text(self, change):
-        if change["new"].strip():
-            self.read(change["new"])
 
     def read(self, text: str) -> None:
         """Show another text. One that the tokenizer or the context cannot hold leaves a message and the old text."""

@@ -3,15 +3,11 @@
 import base64
 import io
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
-
-from bigmodel_lib.config import ModelConfig
 
 # Okabe & Ito's colours, told apart by readers with any colour vision.
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666"
@@ -148,86 +144,3 @@ def draw_pipeline() -> Axes:
     words = "the model's weights: the same numbers, changed by training, then kept still"
     ax.text(2.42, 0.35, words, fontsize=9, color=RED)
     return ax
-
-
-def draw_residual_stream(config: ModelConfig, n_tokens: int) -> Axes:
-    """The decoder as one stream that branches read and add to, with shapes; of its blocks the first and the last."""
-    T, D, V = n_tokens, config.d_model, config.vocab_size
-    ax = _canvas(f"The residual stream of a decoder with {config.n_layers} blocks", 10.0, 4.6)
-    _arrow(ax, (1.25, 1.1), (8.78, 1.1), BLUE, 5)
-    ax.text(5.1, 0.68, f"the stream x: ({T}, {D}), one row of {D} numbers a token", ha="center", color=BLUE)
-    _box(ax, (0.65, 1.1), f"embedding\n{V} × {D}", GREY)
-    _box(ax, (9.4, 1.1), f"norm, output\n{D} × {V}", GREY)
-    ax.text(0.65, 0.45, f"tokens ({T},)", ha="center", fontsize=9)
-    ax.text(9.4, 0.45, f"logits ({T}, {V})", ha="center", fontsize=9)
-    shift = "shift, " if config.token_shift else ""
-    for number, middle in [(0, 3.15), (config.n_layers - 1, 6.85)][: config.n_layers]:
-        ax.text(middle, 4.1, f"block {number}", ha="center", weight="bold")
-        _branch(ax, middle - 0.85, shift + "attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})")
-        _branch(ax, middle + 0.85, shift + "MLP", GREEN, f"inside ({T}, {config.d_ff})")
-    if config.n_layers > 2:
-        ax.text(5.0, 2.2, "…", ha="center", fontsize=18)
-    return ax
-
-
-def _branch(ax: Axes, middle: float, name: str, colour: str, inside: str) -> None:
-    """What reads from the stream on the left, computes, and adds to the stream on the right."""
-    left, right = middle - 0.45, middle + 0.45
-    _arrow(ax, (left, 1.15), (left, 1.92), colour)
-    _box(ax, (left, 2.15), "norm", GREY, 0.6, 0.42)
-    _arrow(ax, (left, 2.38), (left, 2.87), colour)
-    _box(ax, (middle, 3.2), name, colour)
-    ax.text(middle, 3.65, inside, ha="center", fontsize=8.5, color=DARK)
-    _arrow(ax, (right, 2.87), (right, 1.17), colour)
-    ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white", zorder=5)
-
-
-def draw_graph(node: Any, names: dict[str, Any]) -> Axes:
-    """PyTorch's record of a computation, from a result's `grad_fn` down; names {name: tensor} label the leaves."""
-    places = _places_below(node)
-    across, down = zip(*places.values(), strict=True)
-    ax = _canvas("What autograd has recorded, from the result down to the leaves", 8.4, 0.85 * (2 - min(down)))
-    ax.set(xlim=(min(across) - 1.4, max(across) + 1.4), ylim=(min(down) - 0.6, 0.6))
-    for parent, (x, y) in places.items():
-        words, colour = _words_of(parent, names)
-        box = dict(boxstyle="round", facecolor=colour, edgecolor=GREY)
-        ax.text(x, y, words, ha="center", va="center", fontsize=8.5, bbox=box)
-        for child in _children(parent):
-            _arrow(ax, (x, y - 0.26), (places[child][0], places[child][1] + 0.26), RED)
-    return ax
-
-
-def _children(node: Any) -> list:
-    return [child for child, _ in node.next_functions if child is not None]
-
-
-def _places_below(root: Any) -> dict[Any, tuple[float, float]]:
-    """{node: (x, y)}: each a level below all that call it, near the middle below them, and clear of its neighbour."""
-    depth, queue = {root: 0}, [root]
-    for parent in queue:  # grows on the way
-        for child in _children(parent):
-            if depth.get(child, 0) <= depth[parent]:
-                depth[child] = depth[parent] + 1
-                queue.append(child)
-    places: dict[Any, tuple[float, float]] = {}
-    wanted: dict[Any, list[float]] = {root: [0.0]}
-    for level in range(max(depth.values()) + 1):
-        edge = -math.inf
-        for node in sorted((n for n in depth if depth[n] == level), key=lambda n: np.mean(wanted[n])):
-            edge = max(edge + 2.1, float(np.mean(wanted[node])))
-            places[node] = edge, -float(level)
-            children = _children(node)
-            for i, child in enumerate(children):
-                wanted.setdefault(child, []).append(edge + 2.4 * (i - (len(children) - 1) / 2))
-    return places
-
-
-def _words_of(node: Any, names: dict[str, Any]) -> tuple[str, str]:
-    """(what a node's box says, its colour): a leaf's name, or an operation and the shapes that it has kept."""
-    for name, tensor in names.items():
-        if getattr(node, "variable", None) is tensor:
-            return name, "#BFE5DA"
-    kept = [getattr(node, attribute) for attribute in dir(node) if attribute.startswith("_saved_")]
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in kept if getattr(tensor, "ndim", 0))
-    operation = node.name().replace("Backward0", "")
-    return (f"{operation}\nkeeps {shapes}", "#F9E3B4") if shapes else (operation, "white")

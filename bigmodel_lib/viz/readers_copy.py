@@ -1,7 +1,4 @@
-"""The reader's copies of the notebooks: without outputs when new, and with pictures for widgets when saved.
-
-Standard library only: the commands use this before anything is installed. Jupyter Server loads it as an extension.
-"""
+"""Pictures for widgets in the reader's copies of the notebooks when they are saved: an extension of Jupyter Server."""
 
 from collections.abc import Collection
 
@@ -9,14 +6,6 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 PICTURE_NOTE = "*This is a picture of the widget. Run the cell to use it.*"
 WIDGET_NOTE = "*A widget was shown here. Run the cell to get it back.*"
-
-
-def clear_outputs(notebook: dict) -> None:
-    """Take the outputs and execution counts out of a notebook; everything else stays as it is."""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"] = []
-            cell["execution_count"] = None
 
 
 def _note(text: str) -> dict:

@@ -7,13 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import numpy as np
 from IPython.utils.capture import capture_output
 from matplotlib.axes import Axes
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.storyworld import StoryWorld, text_of
-from bigmodel_lib.viz.plots import BLUE, bundle, display_bundle, draw_bars, new_axes, readable
+from bigmodel_lib.viz.plots import bundle, display_bundle, draw_bars, new_axes, readable
 
 if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
     from torch import Tensor
@@ -39,10 +37,8 @@ def interact(draw: Callable[..., None], **controls: Any) -> None:
     display_with_twin(widget, picture.data, picture.metadata, caption)
 
 
-def _bar(p: float) -> str:
-    """A probability in HTML: a bar and the number."""
-    style = f"display:inline-block;height:0.7em;background:{BLUE};width:{12 * p:.2f}em"
-    return f'<span style="{style}"></span> {p:.2f}'
+def _bar(words: str = "", p: float = 0.0) -> Any:
+    return ipywidgets.FloatProgress(p, max=1.0, description=words, style={"description_width": "9em"})
 
 
 def _button(name: str, *actions: Callable[[], Any]) -> Any:
@@ -51,82 +47,6 @@ def _button(name: str, *actions: Callable[[], Any]) -> Any:
     for action in actions:
         button.on_click(lambda _, action=action: action())
     return button
-
-
-class GuessTheNextWord:
-    """A game on the story world: the reader guesses the next word, beside one who knows the exact distribution.
-
-    The first sentence, and words that can only be one, are told without asking. Source: Shannon 1951, with English.
-    """
-
-    def __init__(self, world: StoryWorld, seed: int = 0):
-        self.world, self.story = world, world.sample(np.random.default_rng(seed))
-        self.position = len(self.story.sentences[0])
-        self.turns = self.hits = self.best_hits = 0
-        self.nats = 0.0
-        self._skip()
-
-    def _skip(self) -> None:
-        """Go on to the next word that could be another one."""
-        self.probs: dict[str, float] = {}
-        while not self.over:
-            self.probs = self.world.next_token_probs(self.story.tokens[: self.position])
-            if len(self.probs) > 1:
-                break
-            self.position += 1
-
-    @property
-    def over(self) -> bool:
-        return self.position >= len(self.story.tokens)
-
-    def told(self) -> str:
-        """The story so far."""
-        return text_of(self.story.tokens[: self.position])
-
-    def guess(self, word: str) -> str:
-        """Play one turn: what came, how probable it was, and the score so far."""
-        if self.over:
-            return "The story is over: start another with another seed."
-        word, came = word.strip(), self.story.tokens[self.position]
-        best, p = max(self.probs, key=self.probs.__getitem__), self.probs[came]
-        self.turns += 1
-        self.hits += word == came
-        self.best_hits += best == came
-        self.nats -= math.log(p)
-        possible = "" if word in self.probs else f"“{word}” could not have come here. "
-        self.position += 1
-        self._skip()
-        return (
-            f"{possible}It was “{came}”, with probability {p:.2f}; the likeliest was “{best}”. "
-            f"Right so far: you {self.hits}, the likeliest word {self.best_hits}, of {self.turns}. "
-            f"Surprise on average: {self.nats / self.turns:.2f} nats."
-        )
-
-    def _ipython_display_(self) -> None:
-        twin = {"text/markdown": f"{self.told()} **…?**", "text/plain": f"{self.told()} …?"}
-        display_with_twin(_game_panel(self), twin)
-
-
-def _game_panel(game: GuessTheNextWord) -> Any:
-    """The game as a field and a button."""
-    text, answer = ipywidgets.HTML(), ipywidgets.HTML()
-    words = sorted(set(game.world.tokenizer().vocabulary))
-    field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
-
-    def play() -> None:
-        if field.value.strip() and not game.over:
-            rows = sorted(game.probs.items(), key=lambda row: -row[1])[:6]
-            word = '<span style="display:inline-block;width:6em">{}</span>'
-            bars = [f"<div>{word.format(html.escape(name))}{_bar(p)}</div>" for name, p in rows]
-            said = html.escape(game.guess(field.value))
-            answer.value = f"<p>{said}</p><div>What could have come:</div>{''.join(bars)}"
-        text.value = f"<p>{html.escape(game.told())} <b>{'' if game.over else '…?'}</b></p>"
-        field.value = ""
-        button.disabled = game.over
-
-    button = _button("guess", play)
-    play()
-    return ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer])
 
 
 class WriteWithMe:
@@ -138,11 +58,11 @@ class WriteWithMe:
     def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, seed: int = 0, shown: int = 8):
         import torch
 
-        from bigmodel_lib.generation import check_settings
+        from bigmodel_lib.generation import Sampling, check_settings
 
         self.model, self.tokenizer, self.shown = model, tokenizer, shown
         self.start = tokenizer.encode(prompt).tolist()
-        check_settings(model, self.start, 1)
+        check_settings(model, self.start, 1, Sampling())
         self.generator = torch.Generator().manual_seed(seed)
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
         self.written: list[int] = []
@@ -194,11 +114,10 @@ class WriteWithMe:
         """Take the last token back, if there is one."""
         self.written, self.prices = self.written[:-1], self.prices[:-1]
 
-    def draw_on(self, ax: Axes | None = None) -> Axes:
+    def draw_on(self) -> Axes:
         """The candidates as bars, with the end of the text so far as title."""
         end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
-        title = end.replace("\n", "⏎") + " …?"
-        ax = ax or new_axes(title, "probability", "next token (␣ blank, ⏎ line end)", height=3)
+        ax = new_axes(end.replace("\n", "⏎") + " …?", "probability", "next token (␣ blank, ⏎ line end)", height=3)
         shown = self.candidates()
         return draw_bars([f"“{readable(text)}”" for _, text, _ in shown], [p for _, _, p in shown], ax)
 
@@ -219,20 +138,20 @@ def _writing_panel(pen: WriteWithMe) -> Any:
             word, p = shown[place][1:] if place < len(shown) else ("", 0.0)
             button.description = readable(word)
             button.disabled = p == 0
-            bar.value = _bar(p) if p else ""
+            bar.value, bar.description = p, f"{p:.2f}" if p else ""
 
     def set_and_show(temperature: float = pen.temperature, top_k: int = pen.top_k, top_p: float = pen.top_p) -> None:
         pen.temperature, pen.top_k, pen.top_p = temperature, top_k, top_p
         show()
 
     text = ipywidgets.HTML()
-    rows = [(_button("", partial(pen.choose, place), show), ipywidgets.HTML()) for place in range(pen.shown)]
-    actions = [_button(f"draw {n}", partial(pen.draw, n), show) for n in (1, 20)]
-    actions.append(_button("undo", pen.undo, show))
+    rows = [(_button("", partial(pen.choose, place), show), _bar()) for place in range(pen.shown)]
+    actions: dict[str, Callable[[], Any]] = {"draw 1": pen.draw, "draw 20": partial(pen.draw, 20), "undo": pen.undo}
+    buttons = [_button(name, action, show) for name, action in actions.items()]
     sliders = ipywidgets.interactive(
         set_and_show,
         temperature=(0.0, max(2.0, pen.temperature), 0.1),
         top_k=(0, max(50, pen.top_k)),
         top_p=(min(0.05, pen.top_p), 1.0, 0.05),
     )
-    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(actions), sliders])
+    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(buttons), sliders])

@@ -9,16 +9,11 @@ import time
 
 import numpy as np
 import torch
+from rivals import linear_model
 from stories import exact, gap, task_batches, world_and_tokenizer
 
 from bigmodel_lib.config import TrainConfig
-from bigmodel_lib.finetuning.baselines import (
-    LSTMClassifier,
-    WordIndex,
-    fit_lstm,
-    linear_model,
-    lstm_log_probs,
-)
+from bigmodel_lib.finetuning.baselines import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs
 from bigmodel_lib.finetuning.classification import classifier_run
 from bigmodel_lib.finetuning.lora import add_lora, count_trainable
 from bigmodel_lib.measuring.costs import hardware
@@ -41,8 +36,8 @@ class Endings:
         world, rng = world_and_tokenizer()[0], np.random.default_rng(100 + seed)
         endings = [ending_of(world, rng) for _ in range(max(STEPS) + TESTED)]
         self.model, tokenizer = checkpoints.load_model(data_path("storyteller"))
-        self.texts = [ending.text for ending in endings]
-        self.labels = np.array([int(ending.true) for ending in endings])
+        self.texts = [text for text, _ in endings]
+        self.labels = np.array([int(true) for _, true in endings])
         self.documents = encode_texts([f"{START} {text}" for text in self.texts], tokenizer, 160)
         full_stop = tokenizer.encode(".")[0]
         self.starts = [np.flatnonzero(document == full_stop)[-2] + 1 for document in self.documents]
@@ -61,7 +56,8 @@ def lstm(data, train, seed, steps):
     index = WordIndex(data.texts_of(train))
     x = index.encode(data.texts, 80)
     model = LSTMClassifier(generator=torch.Generator().manual_seed(seed))
-    fit_lstm(model, x[train], data.labels[train], seed)
+    for _ in fit_lstm(model, x[train], data.labels[train], seed):
+        pass
     return lambda rows: lstm_log_probs(model, x[rows])
 
 

@@ -3,6 +3,7 @@
 It reads the Python manual of the Python that runs this, as bytes, so another Python gives a slightly different model.
 """
 
+import base64
 import pathlib
 import platform
 import sys
@@ -28,7 +29,8 @@ def draw_map() -> None:
     weights = record(model, torch.tensor([tokens]), "weights")[LAYER, 0, HEAD]
     labels = [tokenizer.decode([token]) for token in tokens]
     ax = attention.draw_attention(weights, labels, title=f"Where the first model looks (layer {LAYER}, head {HEAD})")
-    checkpoints.write_whole(DATA / "attention_map.png", plots.png(ax.figure))
+    picture, _ = plots.bundle(ax.figure, "an attention map")
+    checkpoints.write_whole(DATA / "attention_map.png", base64.b64decode(picture["image/png"]))
 
 
 def main() -> int:

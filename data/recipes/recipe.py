@@ -90,9 +90,11 @@ def build(without, rate: float, steps: int, seed: int, vocab_size: int, train) -
         optimizer="adamw" if optimizer in ("adamw", "sgd") else "muon",
     )  # fmt: skip
     model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(seed))
-    with_sgd = WithSgd(model, config, rate, muon=optimizer != "sgd") if optimizer.endswith("sgd") else None
     source = batches.causal_batches(train, config.batch_size, model_config.context_length)
-    return Trainer(model, source, next_token_loss, config, optimizers=with_sgd)
+    trainer = Trainer(model, source, next_token_loss, config)
+    if optimizer.endswith("sgd"):
+        trainer.optimizers = WithSgd(model, config, rate, muon=optimizer != "sgd")
+    return trainer
 
 
 def one_run(without, rate: float, steps: int, seed: int, vocab_size: int, train, held_out) -> float:

@@ -13,13 +13,7 @@ import numpy as np
 import torch
 
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.finetuning.baselines import (
-    LSTMClassifier,
-    WordIndex,
-    fit_lstm,
-    linear_model,
-    lstm_log_probs,
-)
+from bigmodel_lib.finetuning.baselines import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs, lstm_steps
 from bigmodel_lib.finetuning.classification import classifier_run
 from bigmodel_lib.finetuning.lora import count_trainable
 from bigmodel_lib.measuring.costs import hardware
@@ -54,6 +48,16 @@ class Reviews:
         return [self.texts[i] for i in rows], self.labels[rows]
 
 
+def linear_model():
+    """TF-IDF (Spärck Jones 1972) of words and pairs, and logistic regression (Cox 1958)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
+    return make_pipeline(words, LogisticRegression(C=10.0, max_iter=2000))
+
+
 def linear(data, train, test, seed):
     """TF-IDF and logistic regression."""
     model = linear_model().fit(*data.of(train))
@@ -61,19 +65,41 @@ def linear(data, train, test, seed):
     return *parts, model[0].vocabulary_.__len__() + 1
 
 
+class DroppingLSTM(LSTMClassifier):
+    """The source text's network, which in training leaves out a share of numbers and scales up the others.
+
+    dropout: of the last hidden state. variational: of each text's embedding and hidden state, the same at all words.
+    """
+
+    def __init__(self, dropout=0.0, variational=0.0, generator=None):
+        super().__init__(generator)
+        self.dropout, self.variational, self.generator = dropout, variational, generator
+
+    def mask(self, n_texts, width, share):
+        return (torch.rand(n_texts, width, generator=self.generator) >= share).float() / (1.0 - share)
+
+    def forward(self, x):
+        x, lstm = self.embedding(x), self.lstm
+        if self.training and self.variational:
+            masks = [self.mask(len(x), width, self.variational) for width in (32, 128)]
+            last = lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)
+        else:
+            last = lstm(x)[1][0][0]
+        if self.training and self.dropout:
+            last = last * self.mask(len(x), 128, self.dropout)
+        return self.dense(last)[:, 0]
+
+
 def lstm(data, train, test, seed, early=False, weight_decay=0.0, **dropout):
     """The source text's network, as printed or with something against overfitting."""
     index = WordIndex(data.of(train)[0])
     x = index.encode(data.texts, max(len(index.words(text)) for text in data.of(train)[0]))
-    model = LSTMClassifier(generator=torch.Generator().manual_seed(seed), **dropout)
+    model = DroppingLSTM(**dropout, generator=torch.Generator().manual_seed(seed))
     fitted, held = split_labelled_rows(data, train, seed) if early else (train, train)
     losses, kept = [], []
-
-    def after_epoch(epoch):
+    for _ in fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay):
         losses.append(label_metrics(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
         kept.append({name: value.clone() for name, value in model.state_dict().items()})
-
-    fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay=weight_decay, after_epoch=after_epoch)
     if early:
         model.load_state_dict(kept[int(np.argmin(losses))])
     return *(

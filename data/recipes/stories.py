@@ -72,7 +72,7 @@ def train(model, config, batches) -> Trainer:
     return run
 
 
-def keep(name: str, run: Trainer, tokenizer, measure) -> None:
+def keep(name: str, run: Trainer, tokenizer, measure, made_by: str = "stories") -> None:
     """Write a model, rounded, and what `measure` finds of what was written."""
     folder = DATA / name
     folder.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def keep(name: str, run: Trainer, tokenizer, measure) -> None:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     curve = [row for row in run.curve if row["step"] % 100 == 0]
     metrics = dict(measured, parameters=count_parameters(run.model), steps=run.step, train_seconds=run.seconds,
-                   made_by="data/recipes/stories.py", hardware=hardware(), versions=versions,
+                   made_by=f"data/recipes/{made_by}.py", hardware=hardware(), versions=versions,
                    train_config=run.config.to_dict(), curve=curve)  # fmt: skip
     checkpoints.write_json(folder / "metrics.json", metrics)
     print(name, measured)

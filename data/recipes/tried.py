@@ -21,8 +21,8 @@ from torch import nn
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model import layers
-from bigmodel_lib.model.layers import layer_norm
-from bigmodel_lib.model.transformer import LanguageModel, ValueResiduals, count_parameters, initialise
+from bigmodel_lib.model.layers import hooked, layer_norm
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
@@ -66,6 +66,24 @@ class Tried(LanguageModel):
             x = block(x, rotation)
         logits = layer_norm(x) @ self.w_out
         return 15 * torch.tanh(logits / 15) if self.trick == "softcap" else logits
+
+
+class ValueResiduals(LanguageModel):
+    """A decoder whose blocks add the first one's values: v ← v + λ v₁, λ learned, from 0. Source: Zhou et al. 2024."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.value_shares = nn.Parameter(torch.empty(config.n_layers))
+
+    def states(self, tokens, cache=None, hooks=None):
+        first = []
+
+        def add_first(layer, v):
+            first.append(v)
+            v = v + self.value_shares[layer] * first[0] if layer else v
+            return hooked(hooks, "v", layer, v)
+
+        return super().states(tokens, cache, {**(hooks or {}), "v": add_first})
 
 
 def texts():

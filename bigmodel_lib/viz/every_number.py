@@ -1,0 +1,227 @@
+"""One tiny transformer with every number in sight: point at a number, and the numbers that it was made of light up."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, NamedTuple
+
+import anywidget
+import matplotlib.pyplot as plt
+import numpy as np
+import traitlets
+from matplotlib.axes import Axes
+from numpy import ndarray
+
+from bigmodel_lib.by_hand.model import causal_mask, layer_norm, softmax
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED, bundle
+from bigmodel_lib.viz.widgets import display_with_twin
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+WORDS = ["not", "very", "good", "bad", "smiles", "sighs"]
+FEATURES = ["good", "negated", "is not", "adjective", "balance"]  # what the columns of the stream mean
+TINY = {  # set by hand; the last column of the stream balances the others, so that a norm only rescales
+    "E": np.array([[0, 0, 1, 0, -1], [0, 0, 0, -1, 1], [1, 0, 0, 1, -2], [-1, 0, 0, 1, 0], [0] * 5, [0] * 5]),
+    "P": np.zeros((3, 5), dtype=int),
+    "W_Q": np.array([[0, 0], [0, 0], [0, 0], [2, -1], [0, 0]]),
+    "W_K": np.array([[0, 0], [0, 0], [2, 0], [0, 1], [0, 0]]),
+    "W_V": np.array([[0, 0], [0, 0], [1, -1], [0, 0], [0, 0]]),
+    "W_O": np.array([[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]),
+    "W_up": np.array([[1, -1, 1, -1], [2, 2, -1, -1], [0] * 4, [-2, -2, 0, 0], [0] * 4]),
+    "W_down": np.array([[-2, 0, 0, 0, 2], [2, 0, 0, 0, -2], [1, 0, 0, 0, -1], [-1, 0, 0, 0, 1]]),
+    "W_out": np.array([[0, 0, 0, 0, 2, -2], [0] * 6, [0, 2, 1, 1, 0, 0], [-2, -2, -2, -2, 3, 3], [0] * 6]),
+}
+
+
+class Step(NamedTuple):
+    """One matrix of the computation: what it is made of, how, and on which line of the poster it stands."""
+
+    name: str
+    how: str  # "given", or one of OPERATIONS
+    inputs: tuple[str, ...]
+    label: str
+    line: int
+
+
+STEPS = [
+    Step("E", "given", (), "E · a row for each word", 0),
+    Step("P", "given", (), "P · a row for each place", 0),
+    Step("x₀", "embed", ("E", "P"), "x₀ = E[word] + P", 0),
+    Step("n₁", "norm", ("x₀",), "n₁ = norm(x₀)", 1),
+    Step("W_Q", "given", (), "W_Q", 1),
+    Step("Q", "matmul", ("n₁", "W_Q"), "Q = n₁ W_Q", 1),
+    Step("W_K", "given", (), "W_K", 2),
+    Step("K", "matmul", ("n₁", "W_K"), "K = n₁ W_K", 2),
+    Step("W_V", "given", (), "W_V", 2),
+    Step("V", "matmul", ("n₁", "W_V"), "V = n₁ W_V", 2),
+    Step("S", "scores", ("Q", "K"), "scores = Q Kᵀ/√2", 3),
+    Step("A", "softmax", ("S",), "weights = softmax", 3),
+    Step("H", "matmul", ("A", "V"), "head = weights V", 3),
+    Step("W_O", "given", (), "W_O", 3),
+    Step("a", "matmul", ("H", "W_O"), "a = head W_O", 4),
+    Step("x₁", "add", ("x₀", "a"), "x₁ = x₀ + a", 4),
+    Step("n₂", "norm", ("x₁",), "n₂ = norm(x₁)", 4),
+    Step("W_up", "given", (), "W_up", 5),
+    Step("h", "matmul", ("n₂", "W_up"), "h = n₂ W_up", 5),
+    Step("r", "relu", ("h",), "r = max(0, h)", 5),
+    Step("W_down", "given", (), "W_down", 6),
+    Step("m", "matmul", ("r", "W_down"), "m = r W_down", 6),
+    Step("x₂", "add", ("x₁", "m"), "x₂ = x₁ + m", 6),
+    Step("n₃", "norm", ("x₂",), "n₃ = norm(x₂)", 7),
+    Step("W_out", "given", (), "W_out", 7),
+    Step("logits", "matmul", ("n₃", "W_out"), "logits = n₃ W_out", 8),
+    Step("p", "softmax", ("logits",), "p = softmax(logits)", 8),
+]
+OPERATIONS: dict[str, Any] = {
+    "norm": layer_norm,
+    "matmul": np.matmul,
+    "add": np.add,
+    "relu": lambda x: np.maximum(0, x),
+    "softmax": softmax,
+    "scores": lambda q, k: q @ k.T / q.shape[1] ** 0.5 + causal_mask(len(q)),
+}
+
+
+def trace(sentence: str, weights: Mapping[str, ndarray] = TINY) -> dict[str, ndarray]:
+    """Every matrix of the tiny transformer on a sentence of three of WORDS, {name in STEPS: matrix}.
+
+    weights: TINY, or a copy in which something was changed. Raises CourseError for another sentence.
+    """
+    words = sentence.split()
+    if len(words) != 3 or not set(words) <= set(WORDS):
+        raise CourseError(f"three words from {', '.join(WORDS)} were wanted, {sentence!r} was given")
+    found: dict[str, ndarray] = dict(weights)
+    for step in STEPS:
+        if step.how == "embed":
+            found[step.name] = found["E"][[WORDS.index(word) for word in words]] + found["P"]
+        elif step.how != "given":
+            found[step.name] = OPERATIONS[step.how](*(found[name] for name in step.inputs))
+    return found
+
+
+def poster_data(weights: Mapping[str, ndarray] = TINY) -> dict:
+    """What the widget draws, ready for JSON; -∞ is null.
+
+    words, features; steps: [{name, how, inputs, label, line}]; given: {name: matrix}, the weights;
+    layers: {"values": {sentence: {name: matrix}}} for all sentences of the first four words. Another layer, such as
+    the gradients of the same matrices, is one more entry of the same form.
+    """
+
+    def rounded(matrix: ndarray) -> list:
+        return [[None if np.isinf(v) else round(float(v), 4) for v in row] for row in matrix]
+
+    computed = [step.name for step in STEPS if step.how != "given"]
+    values = {}
+    for words in product(WORDS[:4], repeat=3):
+        found = trace(" ".join(words), weights)
+        values[" ".join(words)] = {name: rounded(found[name]) for name in computed}
+    return {
+        "words": WORDS,
+        "features": FEATURES,
+        "steps": [step._asdict() for step in STEPS],
+        "given": {name: rounded(matrix) for name, matrix in weights.items()},
+        "layers": {"values": values},
+    }
+
+
+def row_names(name: str, words: list[str]) -> list[str]:
+    """What the rows of a matrix of the tiny transformer stand for."""
+    if name == "E":
+        return WORDS
+    if name in ("W_Q", "W_K", "W_V", "W_up", "W_out"):
+        return FEATURES
+    return ["1", "2", "3", "4"] if name in ("W_O", "W_down") else words
+
+
+COLOURS = {"Q": RED, "W_Q": RED, "K": BLUE, "W_K": BLUE, "V": GREEN, "W_V": GREEN}
+CELL_WIDTH, CELL_HEIGHT, MARGIN = 0.46, 0.23, 0.82  # inches; the margin holds the names of the rows
+STAGES = {
+    0: "words become vectors",
+    1: "attention gathers",
+    4: "back to the stream",
+    5: "the MLP thinks",
+    7: "the model guesses",
+}
+
+
+def _number(v: float, given: bool) -> str:
+    """A number as the poster shows it: a zero is a dot."""
+    if np.isinf(v):
+        return "−∞"
+    if round(float(v), 2) == 0:
+        return "·" if v == 0 else "0.00"
+    return (f"{v:.3g}" if given else f"{v:.2f}").replace("-", "−")
+
+
+def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndarray, rows: list[str]) -> None:
+    """A matrix as a table of numbers below its label, shaded by size."""
+    x, y = corner
+    given = step.how == "given"
+    colour = COLOURS.get(step.name, GREY if given else "black")
+    ax.text(x, y + 0.08, step.label, fontsize=10, color=colour, weight="normal" if given else "bold")
+    for i, row in enumerate(matrix):
+        middle = y - (i + 0.5) * CELL_HEIGHT
+        ax.text(x - 0.06, middle, rows[i], ha="right", va="center", fontsize=9, color=DARK)
+        for j, v in enumerate(row):
+            left, shade = x + j * CELL_WIDTH, 0.0 if np.isinf(v) else min(abs(v) / 4, 0.6)
+            box = ((left, middle - CELL_HEIGHT / 2), CELL_WIDTH, CELL_HEIGHT)
+            ax.add_patch(plt.Rectangle(*box, facecolor=RED if v < 0 else BLUE, alpha=shade * 0.6, linewidth=0))
+            ax.text(left + CELL_WIDTH / 2, middle, _number(v, given), ha="center", va="center", fontsize=9)
+    size = matrix.shape[1] * CELL_WIDTH, len(matrix) * CELL_HEIGHT
+    thick = 2.2 if step.name.startswith("x") else 0.8
+    ax.add_patch(plt.Rectangle((x, y - size[1]), *size, facecolor="none", edgecolor=colour, linewidth=thick))
+
+
+def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
+    """Every number of the tiny transformer on one sentence, as a poster that can be printed."""
+    found, words = trace(sentence, weights), sentence.split()
+    lines: list[list[Step]] = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
+    heights = [max(len(found[step.name]) for step in line) * CELL_HEIGHT + 0.55 for line in lines]
+    figure = plt.figure(figsize=(9.8, sum(heights) + 0.7))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set(xlim=(0, 9.8), ylim=(-sum(heights), 0.7))
+    best = WORDS[int(found["p"][-1].argmax())]
+    ax.set_title(
+        f"“{sentence}” → “{best}” ({found['p'][-1].max():.0%}), in every number", loc="left", fontsize=13, y=0.97
+    )
+    ax.text(0.1, 0.1, f"five columns in the stream: {', '.join(FEATURES)}", fontsize=10, color=DARK)
+    y = -0.3
+    for n, (line, height) in enumerate(zip(lines, heights, strict=True)):
+        ax.text(0.1, y + 0.08, STAGES.get(n, ""), fontsize=9, color=DARK, rotation=90, va="top", style="italic")
+        x = 0.25
+        for step in line:
+            if step.name == "p":
+                for j, word in enumerate(WORDS):
+                    middle = x + MARGIN + (j + 0.5) * CELL_WIDTH
+                    ax.text(middle, y - 3 * CELL_HEIGHT - 0.06, word, ha="center", va="top", fontsize=9, color=DARK)
+            _draw_matrix(ax, (x + MARGIN, y), step, found[step.name], row_names(step.name, words))
+            x += MARGIN + found[step.name].shape[1] * CELL_WIDTH
+        y -= height
+    return ax
+
+
+class EveryNumber(anywidget.AnyWidget):
+    """The tiny transformer to play with: `EveryNumber("not very good")`, or with other weights.
+
+    `sentence`: three of the first four WORDS, can be set; `chosen`: [matrix, row, column] that is pinned, or [].
+    """
+
+    _esm = (FOLDER / "every_number.js").read_text(encoding="utf-8")
+    _css = (FOLDER / "every_number.css").read_text(encoding="utf-8")
+    data = traitlets.Unicode().tag(sync=True)
+    sentence = traitlets.Unicode().tag(sync=True)
+    chosen = traitlets.List([]).tag(sync=True)
+
+    def __init__(self, sentence: str = "not very good", weights: Mapping[str, ndarray] = TINY):
+        trace(sentence, weights)  # refuses other words at once
+        self.weights = weights
+        super().__init__(data=json.dumps(poster_data(weights)), sentence=sentence)
+
+    def _ipython_display_(self) -> None:
+        p = trace(self.sentence, self.weights)["p"][-1]
+        alt = f"Poster of every matrix of a tiny transformer on “{self.sentence}”; the last row of p says "
+        alt += f"“{WORDS[int(p.argmax())]}” with {p.max():.2f}."
+        caption = "Point at a number to see what it was made of; click to keep it; choose other words above."
+        display_with_twin(self, *bundle(draw_poster(self.sentence, self.weights).figure, alt), caption)

@@ -1,0 +1,105 @@
+"""Step through a model's writing token by token, and watch the next-token probabilities. Its script is beside it."""
+
+import math
+import pathlib
+from typing import Any
+
+import anywidget
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import traitlets
+
+from bigmodel_lib.generation import Sampling, check_settings, generate, sampling_distribution
+from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
+from bigmodel_lib.viz.plots import bundle, draw_bars, readable
+from bigmodel_lib.viz.widgets import display_with_twin
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+CAPTION = "In JupyterLab: press play, or click a letter of the text; click a bar to let the story go that way instead."
+SHOWN = 8  # candidates
+
+
+class TokenStepper(anywidget.AnyWidget):
+    """What a model wrote after a prompt, with the candidates at each token: `TokenStepper(model, tokenizer, "The ")`.
+
+    `position` is the token being chosen; choosing another candidate there makes the model write on from it.
+    Raises CourseError where prompt and tokens together exceed the context, and for an empty prompt.
+    """
+
+    _esm = (FOLDER / "stepper.js").read_text(encoding="utf-8")
+    _css = (FOLDER / "stepper.css").read_text(encoding="utf-8")
+    prompt = traitlets.Unicode().tag(sync=True)
+    steps = traitlets.List().tag(sync=True)  # one a token: {text, p, names, ps}
+    position = traitlets.Int(0, min=0).tag(sync=True)
+    choice = traitlets.List(traitlets.Int()).tag(sync=True)  # [position, candidate]
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        prompt: str,
+        n_tokens: int = 60,
+        temperature: float = 0.8,
+        seed: int = 0,
+        position: int = 0,
+    ):
+        self.model, self.tokenizer, self.temperature, self.seed = model, tokenizer, temperature, seed
+        self.start = tokenizer.encode(prompt).tolist()
+        self.n_tokens = min(n_tokens, model.config.context_length - len(self.start))
+        check_settings(model, self.start, self.n_tokens, Sampling(temperature))
+        super().__init__(prompt=prompt, position=position)
+        self.written: list[int] = []
+        self.write_on()
+        self.observe(self._choose, "choice")
+
+    @torch.inference_mode()
+    def write_on(self) -> None:
+        """Let the model write what is missing, and look up what it could have written at each place."""
+        known = [*self.start, *self.written]
+        missing = self.n_tokens - len(self.written)
+        self.written += list(generate(self.model, known, missing, self.seed, temperature=self.temperature))
+        tokens = torch.tensor([[*self.start, *self.written]], device=self.model.device)
+        with evaluating(self.model):
+            logits = self.model(tokens[:, :-1])[0, len(self.start) - 1 :].float().cpu()
+        chances = sampling_distribution(logits, self.temperature)
+        best = chances.topk(min(SHOWN, chances.shape[1]))
+        self.candidates = best.indices.tolist()
+        labels = token_labels(self.tokenizer, self.written)
+        self.steps = [
+            {"text": label, "p": float(row[token]), "names": self._names(ids), "ps": np.round(ps, 4).tolist()}
+            for label, token, row, ids, ps in zip(
+                labels, self.written, chances, self.candidates, best.values.numpy(), strict=True
+            )
+        ]
+
+    def _names(self, tokens: list[int]) -> list[str]:
+        return [self.tokenizer.decode([token]) for token in tokens]
+
+    def _choose(self, change: Any) -> None:
+        position, candidate = change["new"]
+        self.written = [*self.written[:position], self.candidates[position][candidate]]
+        self.write_on()
+
+    @property
+    def text(self) -> str:
+        """What the model wrote, without the prompt."""
+        return self.tokenizer.decode(self.written)
+
+    def _ipython_display_(self) -> None:
+        step, columns = self.steps[self.position], 50
+        letters = [readable(step["text"]) for step in self.steps]
+        surprise = np.zeros(-(-len(letters) // columns) * columns)
+        surprise[: len(letters)] = [-math.log2(step["p"]) for step in self.steps]
+        figure, (text, bars) = plt.subplots(2, figsize=(8, 4.4), height_ratios=(1, 2), layout="constrained")
+        text.imshow(surprise.reshape(-1, columns), cmap="Oranges", vmin=0, vmax=10, aspect="auto")
+        for place, letter in enumerate(letters):
+            text.text(place % columns, place // columns, letter, ha="center", va="center", family="monospace")
+        text.set_axis_off()
+        text.set_title(f"After “{self.prompt}”: the darker, the more it surprised the model", loc="left", fontsize=12)
+        bars.set(xlabel="probability", ylabel=f"token {self.position + 1}")
+        draw_bars([readable(name) for name in step["names"]], step["ps"], bars)
+        alt = "A text, shaded where it surprised the model; below it bars, the likeliest tokens at one of its places."
+        display_with_twin(self, *bundle(figure, alt), CAPTION)
