@@ -662,6 +662,10 @@ def test_a_place_that_cannot_be_written_to_is_no_error(remembered, capsys):
 # In a kernel
 
 
+def test_a_set_where_order_counts_is_told_so():
+    assert judge("04-embedding", {11, 22}) == ("not yet", "a set keeps no order: a list of 2 was wanted")
+
+
 def said_in_a_kernel(*sources) -> list[str]:
     """What the cells of a notebook print."""
     notebook = notebook_of("from bigmodel_lib.exercises import check, progress, yours_or_ours", *sources)
