@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.viz.widgets import GuessTheNextWord
+from bigmodel_lib.viz.widgets import GuessTheNextWord, switches
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 CELLS = [
@@ -73,3 +73,21 @@ def test_the_game_has_its_story_beside_it(monkeypatch):
     (data,) = shown
     assert data["text/markdown"] == f"{game.told()} **…?**" and game.told() in data["text/plain"]
     assert game.told() in ipywidgets.widgets.widget._instances[data[VIEW]["model_id"]].children[0].value
+
+
+def test_switches_say_what_is_off_and_write_anew(monkeypatch):
+    shown, asked = [], []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
+
+    def write(off):
+        asked.append(off)
+        return f"a < b without {'+'.join(off)}"
+
+    switches(write, [["MLP 0", "MLP 1"], ["positions"]], [[], ["MLP 1"]])
+    table, panel = shown[0]["text/markdown"], ipywidgets.widgets.widget._instances[shown[0][VIEW]["model_id"]]
+    assert "| nothing | a < b without  |" in table and "| MLP 1 | a < b without MLP 1 |" in table
+    first, second, text = panel.children
+    second.children[0].value = first.children[0].value = False
+    assert asked[-1] == ["MLP 0", "positions"] and "a &lt; b without MLP 0+positions" in text.value
+    second.children[0].value = True
+    assert asked[-1] == ["MLP 0"] and [button.icon for button in first.children] == ["times", "check"]
