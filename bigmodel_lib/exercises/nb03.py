@@ -411,6 +411,16 @@ def _greedy_append_gives_none(model, tokens, n_new, end):
     return tokens
 
 
+def _greedy_append_gives_none_later(model, tokens, n_new, end):
+    tokens = list(tokens)
+    for _ in range(n_new):
+        best = int(model(np.array(tokens))[-1].argmax())
+        tokens = tokens.append(best)
+        if best == end:
+            break
+    return tokens
+
+
 def _greedy_new_only(model, tokens, n_new, end):
     return greedy(model, tokens, n_new, end)[len(tokens) :]
 
@@ -434,13 +444,13 @@ def _greedy_forgets(model, tokens, n_new, end):
 def _check_smile(attempt):
     from bigmodel_lib.viz.every_number import WORDS, trace
 
-    words = attempt.split() if isinstance(attempt, str) else []
+    words = attempt.lower().strip(" .").split() if isinstance(attempt, str) else []
     if len(words) != 3 or words[2] != "bad":
         raise Wrong(f'three words were wanted, the last one bad, in quotes: "… … bad"; {attempt!r} was given')
     strange = [word for word in words if word not in WORDS[:4]]
     if strange:
         raise Wrong(f"the toy doesn't know “{strange[0]}”: its words are {', '.join(WORDS[:4])}")
-    smiles, sighs = trace(attempt)["p"][-1, -2:]
+    smiles, sighs = trace(" ".join(words))["p"][-1, -2:]
     if smiles < sighs:
         raise Wrong(f"it sighs, with {sighs:.2f}: what would make *bad* something nice?")
     return f"it smiles, with {smiles:.2f}"
@@ -614,6 +624,7 @@ EXERCISES = [
                (_greedy_up_to_n_new, "you stop at n_new tokens in all: n_new counts the new ones alone"),
                (_greedy_only_one, "it stops after one new token: is the `return` inside the loop?"),
                (_greedy_append_gives_none, "append changes the list and gives back None: no `tokens =` in front of it"),
+               (_greedy_append_gives_none_later, "append changes the list and gives back None: no `tokens =` in front of it"),
                (_greedy_endless, "it goes on after `end`: stop there"),
                (_greedy_without_end, "`end` itself is missing: append it, then stop"),
                (_greedy_new_only, "those are the new tokens alone: old and new were wanted"),
