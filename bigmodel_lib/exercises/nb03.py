@@ -624,7 +624,7 @@ EXERCISES = [
                (_greedy_up_to_n_new, "you stop at n_new tokens in all: n_new counts the new ones alone"),
                (_greedy_only_one, "it stops after one new token: is the `return` inside the loop?"),
                (_greedy_append_gives_none, "append changes the list and gives back None: no `tokens =` in front of it"),
-               (_greedy_append_gives_none_later, "append changes the list and gives back None: no `tokens =` in front of it"),
+               (_greedy_append_gives_none_later, "after tokens = tokens.append(…) there is no list any more, but None: leave out `tokens =`"),
                (_greedy_endless, "it goes on after `end`: stop there"),
                (_greedy_without_end, "`end` itself is missing: append it, then stop"),
                (_greedy_new_only, "those are the new tokens alone: old and new were wanted"),
