@@ -48,7 +48,8 @@ def switches(write: Callable[[list[str]], str], rows: Sequence[Sequence[str]], t
     def again(change: Any = None) -> None:
         if change:
             change.owner.icon = "check" if change.new else "times"
-        text.value = f"<p>{html.escape(write([name for name in names if not buttons[name].value]))}</p>"
+        story = write([name for name in names if not buttons[name].value])
+        text.value = f"<p style='font-size: 120%'>{html.escape(story)}</p>"
 
     for button in buttons.values():
         button.observe(again, "value")
