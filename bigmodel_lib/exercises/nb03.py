@@ -477,7 +477,7 @@ EXERCISES = [
     Exercise(
         "03-smile", "make it smile", 2, 1,
         "Which two words in front of *bad* make the toy smile? Choose among *not*, *very*, *good* and *bad*. There's more than one way.",
-        'sentence = ...  # "… … bad"', "sentence",
+        'smiling = ...  # "… … bad"', "smiling",
         ("What do people do when something turns out not to be bad?",
          "One word turns the mood round. Where it is among the first two makes little difference: attention finds it.",
          "Put *not* in one of the two places, and *very* in the other."),
