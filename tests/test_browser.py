@@ -361,6 +361,21 @@ def longest_blank(frame):
     return longest / len(rows)
 
 
+def test_a_part_that_is_switched_off_changes_the_story(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "03_mlp_attention_numpy.ipynb")
+    positions = page.get_by_role("button", name="positions")
+    positions.scroll_into_view_if_needed()
+    cell = page.locator(".jp-CodeCell", has=positions)
+    cell.get_by_text("That evening Ben was still sad.").wait_for()
+    positions.click()
+    cell.get_by_text("Anna put down the hall.").wait_for()
+    page.screenshot(path=browsers.SHOTS / "03_surgery.png")
+    positions.click()
+    cell.get_by_text("That evening Ben was still sad.").wait_for()
+    assert watch.errors == watch.strangers == []
+    page.context.close()
+
+
 def test_the_longest_notebook_scrolls_without_blank_stretches(chromium, lab):
     cells = {name: len(browsers.saved_cells(lab[0], name)) for name in NAMES}
     page, _ = browsers.open_notebook(chromium, lab[0], max(cells, key=cells.get))

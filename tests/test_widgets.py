@@ -1,8 +1,12 @@
 """What stands for a widget where no kernel runs. What the widgets do is tested with what they show."""
 
+import IPython.display
+import ipywidgets
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from bigmodel_lib.viz.widgets import switches
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 CELLS = [
@@ -58,3 +62,21 @@ def test_a_slider_that_is_moved_draws_anew_and_leaves_no_figure_open(outputs):
 def test_sliders_without_a_picture_are_refused(outputs):
     assert outputs[2][-1]["ename"] == "CourseError"
     assert outputs[2][-1]["evalue"] == "nothing shows no picture: let it call plots.show"
+
+
+def test_switches_say_what_is_off_and_write_anew(monkeypatch):
+    shown, asked = [], []
+    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
+
+    def write(off):
+        asked.append(off)
+        return f"a < b without {'+'.join(off)}"
+
+    switches(write, [["MLP 0", "MLP 1"], ["positions"]], [[], ["MLP 1"]])
+    table, panel = shown[0]["text/markdown"], ipywidgets.widgets.widget._instances[shown[0][VIEW]["model_id"]]
+    assert "| nothing | a < b without  |" in table and "| MLP 1 | a < b without MLP 1 |" in table
+    first, second, text = panel.children
+    second.children[0].value = first.children[0].value = False
+    assert asked[-1] == ["MLP 0", "positions"] and "a &lt; b without MLP 0+positions" in text.value
+    second.children[0].value = True
+    assert asked[-1] == ["MLP 0"] and [button.icon for button in first.children] == ["times", "check"]

@@ -134,15 +134,16 @@ def _model_inputs(rng):
     return tokens, tables | {"norm_gain": rng.uniform(0.5, 2.0, 4)} | blocks, 3, 2
 
 
-def _next_word_table(rng):
-    """A model in one line: the logits after each token hang on that token alone."""
-    table = rng.normal(size=(6, 6))
-    return lambda tokens: table[np.asarray(tokens)]
-
-
 def _greedy_inputs(rng):
-    tokens = rng.integers(0, 6, size=int(rng.integers(2, 5))).tolist()
-    return _next_word_table(rng), tokens, int(rng.integers(3, 9)), int(rng.integers(6))
+    """Half of the models hear only the last token, half everything before it."""
+    table = rng.normal(size=(6, 6))
+    models = (lambda tokens: table[np.asarray(tokens)], lambda tokens: np.cumsum(table[np.asarray(tokens)], axis=0))
+    return (
+        models[rng.integers(2)],
+        rng.integers(0, 6, size=int(rng.integers(2, 5))).tolist(),
+        int(rng.integers(3, 9)),
+        int(rng.integers(6)),
+    )
 
 
 def _ends_at_once(tokens):
@@ -219,6 +220,78 @@ def _mirrored(pair, place, speed):
     return np.array([a, b])
 
 
+def _turn_with(first, second):
+    """The formula with signs of its own."""
+
+    def wrong(pair, place, speed):
+        (a, b), c, s = pair, np.cos(place * speed), np.sin(place * speed)
+        return np.array([a * c + first * b * s, a * s + second * b * c])
+
+    return wrong
+
+
+def _sines_for_cosines(pair, place, speed):
+    (a, b), c, s = pair, np.cos(place * speed), np.sin(place * speed)
+    return np.array([a * s - b * c, a * c + b * s])
+
+
+def _of_workers(steps):
+    """A block from steps(x, attention's weights, the MLP's weights, attention, the MLP)."""
+
+    def wrong(x, p, n_heads):
+        gather, think = part(p, "attention."), part(p, "mlp.")
+        return steps(x, gather, think, lambda x: attention_layer(x, gather, n_heads), lambda x: mlp(x, think))
+
+    return wrong
+
+
+@_of_workers
+def _copy_used_twice(x, gather, think, attend, reflect):
+    normed = norm(x, gather)
+    x = x + attend(normed)
+    return x + reflect(normed)
+
+
+@_of_workers
+def _norm_on_what_is_said(x, gather, think, attend, reflect):
+    x = x + norm(attend(x), gather)
+    return x + norm(reflect(x), think)
+
+
+@_of_workers
+def _gains_crossed(x, gather, think, attend, reflect):
+    x = x + attend(norm(x, think))
+    return x + reflect(norm(x, gather))
+
+
+@_of_workers
+def _normed_twice(x, gather, think, attend, reflect):
+    x = x + attend(norm(norm(x, gather), gather))
+    return x + reflect(norm(norm(x, think), think))
+
+
+@_of_workers
+def _normed_at_the_end(x, gather, think, attend, reflect):
+    x = x + attend(norm(x, gather))
+    return norm(x + reflect(norm(x, think)), think)
+
+
+@_of_workers
+def _first_result_dropped(x, gather, think, attend, reflect):
+    return x + reflect(norm(x, think))
+
+
+def _whole_p(x, p, n_heads):
+    x = x + attention_layer(norm(x, p), p, n_heads)
+    return x + mlp(norm(x, p), p)
+
+
+def _whole_p_for_workers(x, p, n_heads):
+    gather, think = part(p, "attention."), part(p, "mlp.")
+    x = x + attention_layer(norm(x, gather), p, n_heads)
+    return x + mlp(norm(x, think), p)
+
+
 def _old_stream(x, p, n_heads, kept="x"):
     """The second sum adds to the old x; attention's result reaches the MLP with or without x."""
     gather, think = part(p, "attention."), part(p, "mlp.")
@@ -249,6 +322,30 @@ def _only_last_block(tokens, parameters, n_layers, n_heads):
     table = parameters["token_embedding"]
     x = table[tokens] + parameters["position_embedding"][: len(tokens)]
     return norm(block(x, part(parameters, f"blocks.{n_layers - 1}."), n_heads), parameters) @ table.T
+
+
+def _wrong_rows(change, reverse=False, early=False, normed=False):
+    """GPT-2 in which the rows that enter the first block are wrong, or the blocks are run in another way."""
+
+    def wrong(tokens, parameters, n_layers, n_heads):
+        table, places = parameters["token_embedding"], parameters["position_embedding"][: len(tokens)]
+        x = change(table[tokens], places)
+        x = norm(x, parameters) if normed else x
+        for layer in list(range(n_layers))[:: -1 if reverse else 1]:
+            x = block(x, part(parameters, f"blocks.{layer}."), n_heads)
+            if early:
+                break
+        return norm(x, parameters) @ table.T
+
+    return wrong
+
+
+def _places_in_every_block(tokens, parameters, n_layers, n_heads):
+    table, places = parameters["token_embedding"], parameters["position_embedding"][: len(tokens)]
+    x = table[tokens]
+    for layer in range(n_layers):
+        x = block(x + places, part(parameters, f"blocks.{layer}."), n_heads)
+    return norm(x, parameters) @ table.T
 
 
 def _normed_each_time(tokens, parameters, n_layers, n_heads):
@@ -293,6 +390,37 @@ def _greedy_without_end(model, tokens, n_new, end):
     return written[:-1] if len(written) > len(tokens) and written[-1] == end else written
 
 
+def _greedy_by_the_last_token(model, tokens, n_new, end):
+    return _greedy_with(lambda logits: int(logits[-1].argmax()), lambda tokens: model(tokens[-1:]), tokens, n_new, end)
+
+
+def _greedy_up_to_n_new(model, tokens, n_new, end):
+    return greedy(model, tokens, max(0, n_new - len(tokens)), end)
+
+
+def _greedy_only_one(model, tokens, n_new, end):
+    return greedy(model, tokens, min(n_new, 1), end)
+
+
+def _greedy_append_gives_none(model, tokens, n_new, end):
+    tokens = list(tokens)
+    for _ in range(n_new):
+        tokens = tokens.append(int(model(np.array(tokens))[-1].argmax()))
+        if tokens[-1] == end:
+            break
+    return tokens
+
+
+def _greedy_append_gives_none_later(model, tokens, n_new, end):
+    tokens = list(tokens)
+    for _ in range(n_new):
+        best = int(model(np.array(tokens))[-1].argmax())
+        tokens = tokens.append(best)
+        if best == end:
+            break
+    return tokens
+
+
 def _greedy_new_only(model, tokens, n_new, end):
     return greedy(model, tokens, n_new, end)[len(tokens) :]
 
@@ -313,62 +441,63 @@ def _greedy_forgets(model, tokens, n_new, end):
 # Checks of what is no function
 
 
+def _check_smile(attempt):
+    from bigmodel_lib.viz.every_number import WORDS, trace
+
+    words = attempt.lower().strip(" .").split() if isinstance(attempt, str) else []
+    if len(words) != 3 or words[2] != "bad":
+        raise Wrong(f'three words were wanted, the last one bad, in quotes: "… … bad"; {attempt!r} was given')
+    strange = [word for word in words if word not in WORDS[:4]]
+    if strange:
+        raise Wrong(f"the toy doesn't know “{strange[0]}”: its words are {', '.join(WORDS[:4])}")
+    smiles, sighs = trace(" ".join(words))["p"][-1, -2:]
+    if smiles < sighs:
+        raise Wrong(f"it sighs, with {sighs:.2f}: what would make *bad* something nice?")
+    return f"it smiles, with {smiles:.2f}"
+
+
 def _check_xor(attempt):
     try:
         given = np.asarray(attempt, dtype=float).ravel()
     except (TypeError, ValueError):
         raise Wrong(f"a list of two numbers was wanted, {attempt!r} was given") from None
     if given.shape != (2,):
-        raise Wrong(f"two numbers were wanted, one for each hidden unit; {given.size} were given")
-    wanted = [0, 1, 1, 0]
-    said = given[0] * np.array([0, 1, 1, 2]) + given[1] * np.array([0, 0, 0, 1])
-    if close(said, wanted):
-        return "one unit counts, the other takes the excess back twice"
-    off = next(i for i in range(4) if abs(said[i] - wanted[i]) > 1e-6)
+        raise Wrong(f"two numbers were wanted, one for good and one for negated; {given.size} were given")
+    if not np.isfinite(given).all():
+        raise Wrong(f"two ordinary numbers were wanted, {attempt!r} was given")
+    unit = np.maximum(0, [0, given[0], given[1], given.sum()])
+    if close(unit, [0, 0, 1, 0]):
+        return "one unit for each nice word, and W_down adds them up: 1, 1"
+    off = next(i for i in range(4) if abs(unit[i] - (i == 2)) > 1e-6)
     word = ("bad", "good", "not-bad", "not-good")[off]
-    raise Wrong(f"“{word}” comes out as {said[off]:g}, wanted {wanted[off]}")
-
-
-def _check_residual(attempt):
-    if not hasattr(attempt, "keys") or set(attempt) != {"w1", "b1", "f"}:
-        raise Wrong('a dictionary with "w1", "b1" and "f" was wanted')
-    rng = np.random.default_rng(0)
-    x, w2 = rng.normal(size=(5, 4)), rng.normal(size=(4, 4))
-    added, f = attention(x @ w2, x @ w2, x @ w2), attempt["f"]
-    if not callable(f):
-        raise Wrong("f is a function of an array: lambda z: … or one that you know")
-    w1 = np.asarray(attempt["w1"], dtype=float)
-    if w1.shape != (4, 4):
-        raise Wrong(f"W1 has the shape {w1.shape}: (4, 4) was wanted, since 4 numbers go in and 4 come out")
-    if not close(f(x), x):
-        raise Wrong("your f changes numbers: in x + attention nothing is done to the sum, so f gives back what it gets")
-    out = f(x @ w1 + attempt["b1"] * added)
-    if close(out, x @ w1):
-        raise Wrong("with b1 = 0 the gate is shut: nothing of attention comes through")
-    if close(out, x + added):
-        return "W1 = I, b1 = 1, f the identity: (4.1) is then x + attention, a residual block without its norm"
-    if close(w1, np.eye(4)):
-        raise Wrong("x comes through as it is; now the gate: attention should be added once, as it is")
-    raise Wrong("x itself must come through the left branch: which matrix changes nothing?")
-
-
-def _identity(z):
-    return z
+    raise Wrong(f"for “{word}” your unit says {unit[off]:g}, wanted {int(off == 2)}")
 
 
 EXERCISES = [
     Exercise(
-        "03-xor", "two hidden units", 4, 1,
-        "The two hidden units are $h_1 = \\max(0, \\text{good} + \\text{negated})$ and "
-        "$h_2 = \\max(0, \\text{good} + \\text{negated} - 1)$; the words are bad (0, 0), good (1, 0), not-bad (0, 1), not-good (1, 1). "
-        "Which weights `[u_1, u_2]` make $u_1 h_1 + u_2 h_2$ equal 1 for good and not-bad, and 0 for bad and not-good?",
-        "output_weights = ...  # a list of two numbers", "output_weights",
-        ("Write down both units for each of the four words.",
-         "Good and not-bad have h₂ = 0, so they fix u₁ on their own. Then look at not-good.",
-         "For not-good h₁ is 2 and h₂ is 1, and 2 u₁ + 1 u₂ should be 0."),
-        answer=[1, -2], another=((1.0, -2.0), np.array([1, -2])), check=_check_xor,
-        wrong=(([1, 1], "“not-good” comes out as 3"), ([1, -1], "“not-good” comes out as 1"),
-               ([0, 1], "“good” comes out as 0"), ([1, -2, 0], "3 were given"), ("one", "a list of two numbers")),
+        "03-smile", "make it smile", 2, 1,
+        "Which two words in front of *bad* make the toy smile? Choose among *not*, *very*, *good* and *bad*. There's more than one way.",
+        'smiling = ...  # "… … bad"', "smiling",
+        ("What do people do when something turns out not to be bad?",
+         "One word turns the mood round. Where it is among the first two makes little difference: attention finds it.",
+         "Put *not* in one of the two places, and *very* in the other."),
+        answer="not very bad", another=("very not bad", "not not bad"), check=_check_smile,
+        wrong=(("very very bad", "it sighs"), ("not very good", "the last one bad"), ("never very bad", "doesn't know “never”"),
+               ("not bad", "three words"), (["not", "very", "bad"], "in quotes")),
+    ),
+    Exercise(
+        "03-xor", "the second unit", 4, 1,
+        "The first hidden unit is max(0, 1 · good − 1 · negated), and it fires for *good* alone. Now the second, "
+        "max(0, a · good + b · negated): it should be 1 for *not-bad* (0, 1), and 0 for *bad* (0, 0), *good* (1, 0) and "
+        "*not-good* (1, 1). The mood is then the sum of both. Which weights `[a, b]`?",
+        "second_unit = ...  # a list of two numbers", "second_unit",
+        ("Write down what the unit says for each of the four words, before the bend.",
+         "Not-bad fixes one of the two weights on its own. For not-good the sum must not come out above zero.",
+         "For not-bad the sum is b, and it should be 1. For not-good it's a + b, and the bend turns everything up to 0 into 0."),
+        answer=[-1, 1], another=((-1.0, 1.0), np.array([-2, 1])), check=_check_xor,
+        wrong=(([1, -1], "for “good” your unit says 1"), ([0, 1], "for “not-good” your unit says 1"),
+               ([-1, 2], "for “not-bad” your unit says 2"), ([-0.5, 1], "for “not-good” your unit says 0.5"),
+               ([-1, 1, 0], "3 were given"), ("one", "a list of two numbers"), ([float("nan"), 1], "ordinary numbers")),
     ),
     Exercise(
         "03-turn", "turn the arrow", 6, 1,
@@ -390,7 +519,12 @@ EXERCISES = [
                (lambda pair, place, speed: np.array([turn(pair, place, speed)[0], turn((turn(pair, place, speed)[0], pair[1]), place, speed)[1]]),
                 "the second number uses the a that the first line has changed already: it needs the old one"),
                (lambda pair, place, speed: turn(pair, 1, place + speed), "the angle is place times speed, not place plus speed"),
-               (_mirrored, "the minus stands at the wrong product: it belongs to b * sin in the first number"),
+               (lambda pair, place, speed: turn(pair, place, 1 / speed), "the angle is place times speed, not place over speed"),
+               (lambda pair, place, speed: turn(pair, place + 1, speed), "places count from 0: the angle is place * speed, with nothing added"),
+               (_turn_with(+1, +1), "you have two pluses: the first number has a minus, before b * sin"),
+               (_turn_with(-1, -1), "you have two minuses: the second number has a plus"),
+               (_sines_for_cosines, "sine and cosine are swapped: at place 0, where the sine is 0, nothing should change"),
+               (_mirrored, "the minus is at the wrong product: it belongs to b * sin in the first number"),
                (lambda pair, place, speed: turn(pair, place, speed)[::-1], "the two numbers are right, but in the wrong order")),
         right="An arrow at place 0 stays; after that it turns by `speed` a place.",
         ours="bigmodel_lib.exercises.nb03:turn",
@@ -399,10 +533,10 @@ EXERCISES = [
         "03-block", "build the block", 8, 2,
         "Put the block together. `x` has shape (T, D); `p` holds the block's weights, and the stub shows how to pick those of the two "
         "workers. Attention reads `norm(x, gather)` and what it finds is *added* to x. Then the MLP reads the norm of the *new* x, and "
-        "is added too.\n\nYou have `norm(x, weights)`, `attention_layer(x, weights, n_heads)` and `mlp(x, weights)`.",
+        "is added too. (Write `x = x + …`, since `x += …` would change the caller's array.)\n\nYou have `norm(x, weights)`, `attention_layer(x, weights, n_heads)` and `mlp(x, weights)`.",
         'def block(x, p, n_heads):\n    # gather, think = part(p, "attention."), part(p, "mlp.")\n    return ...', "block",
         ("Say it in words first: read a normalised copy, compute, add. Twice.",
-         "Both lines have the form x + worker(norm(x, weights), …). Which x does the second worker read?",
+         "Look at the map: where does each arrow leave the stream, and where does it come back? The second one leaves after the first plus.",
          "x = x + attention_layer(norm(x, gather), gather, n_heads) is the first line. The second is its twin, with mlp and think."),
         answer=block, another=(_block_with_names, _block_unrolled), inputs=_block_inputs,
         wrong=((_wrong_block(keep=(False, False)), "both workers replace the stream: what they find is added to x"),
@@ -419,30 +553,19 @@ EXERCISES = [
                (lambda x, p, n_heads: _old_stream(x, p, n_heads, kept=""), "attention's result is never added to x: the MLP reads it alone, and then it's gone"),
                (_one_gain, "the MLP's norm takes attention's gain: norm(x, think)"),
                (lambda x, p, n_heads: x + block(x, p, n_heads), "x is added once too often: the first sum has brought it along already"),
+               (_copy_used_twice, "the MLP reads attention's normalised copy again: it needs a new one, of the new x, with its own gain"),
+               (_norm_on_what_is_said, "the norm is on what the workers say: it belongs on what they read"),
+               (_gains_crossed, "the gains are crossed: attention reads norm(x, gather), the MLP norm(x, think)"),
+               (_normed_twice, "each worker reads a copy that went through the norm twice: once is enough"),
+               (_normed_at_the_end, "there's one norm too many, at the end: the stream goes on as it is"),
+               (_first_result_dropped, "what attention found gets lost: is there an `x =` in front of the first line?"),
+               (_whole_p, "each worker gets its own weights, not the whole p: part(p, \"attention.\") and part(p, \"mlp.\")"),
+               (_whole_p_for_workers, "the norms are right; the workers get their own weights, too, not the whole p"),
                (_normed_stream, "the stream itself is normalised: only what a worker reads is, x goes on as it was"),
-               (_norm_after, "that's the norm after each sum, as in 2017; here it stands before each worker"),
+               (_norm_after, "that's the norm after each sum, as in 2017; here it comes before each worker"),
                (lambda x, p, n_heads: block(x, p, 1), "n_heads isn't handed on to attention_layer")),
         right="Each worker reads a normalised copy and adds to the stream.",
         ours="bigmodel_lib.exercises.nb03:block",
-    ),
-    Exercise(
-        "03-residual", "when is (4.1) a residual block?", 4, 2,
-        "Choose $W_1$ (here 4 × 4), the gate $b_1$ and the activation $f$ so that `formula_4_1(x, w1, b1, w2, 0, f)` is "
-        "exactly `x + attention(z, z, z)` with $z = xW_2$, for every x.",
-        'residual = ...  # {"w1": a matrix, "b1": a number, "f": a function}', "residual",
-        ("Three things stand between x and the output: W₁, f, and what is added.",
-         "Each of the three should do nothing: a matrix that changes nothing, a gate that is fully open, a function that gives back what it gets.",
-         "NumPy makes the matrix that changes nothing with np.eye; a function that gives back what it gets begins with lambda z:"),
-        answer={"w1": np.eye(4), "b1": 1.0, "f": _identity},
-        another=({"w1": np.diag([1.0] * 4), "b1": np.ones(4), "f": lambda z: z + 0}, {"w1": np.eye(4).tolist(), "b1": 1, "f": np.array}),
-        check=_check_residual,
-        wrong=(({"w1": np.eye(4), "b1": 0.0, "f": _identity}, "the gate is shut"),
-               ({"w1": np.eye(4), "b1": 1.0, "f": lambda z: np.maximum(z, 0)}, "your f changes numbers"),
-               ({"w1": np.zeros((4, 4)), "b1": 1.0, "f": _identity}, "which matrix changes nothing"),
-               ({"w1": np.ones((4, 4)), "b1": 1.0, "f": _identity}, "which matrix changes nothing"),
-               ({"w1": np.eye(4), "b1": 0.5, "f": _identity}, "now the gate"),
-               ({"w1": 1.0, "b1": 1.0, "f": _identity}, "has the shape ()"),
-               ({"w1": np.eye(4), "b1": 1.0}, 'with "w1", "b1" and "f"')),
     ),
     Exercise(
         "03-model", "build the model", 8, 2,
@@ -463,10 +586,16 @@ EXERCISES = [
                (_wrong_model(last_norm=False), "the last norm is missing: norm(x, parameters) before the logits"),
                (_wrong_model(blocks="first"), "every round uses block 0: put the layer's number into the name"),
                (_only_last_block, "only the last block counts: each one has to read what the one before it gave, so x = block(x, …)"),
-               (_normed_each_time, "the last norm runs after every block: it stands once, after the loop"),
+               (_normed_each_time, "the last norm runs after every block: it comes once, after the loop"),
                (_model_looping(lambda x, p, _, n_heads: x + block(x, p, n_heads)), "x is added once too often: the block adds to the stream itself, so x = block(x, …)"),
                (_model_looping(lambda x, p, _, n_heads: block(x, p, n_heads), first=1), "block 0 is left out: layers count from 0"),
                (_model_looping(lambda x, p, _, n_heads: block(x, p, n_heads), gain=False), "the last norm has a gain, too: norm(x, parameters), not layer_norm(x)"),
+               (_wrong_rows(np.add, early=True), "only the first block runs: is the `return` inside the loop?"),
+               (_wrong_rows(np.add, reverse=True), "the blocks run backwards: block 0 comes first"),
+               (_wrong_rows(np.add, normed=True), "there's a norm before the blocks: the only norm outside them comes after the loop"),
+               (_wrong_rows(lambda x, places: x + places[len(places) - 1]), "every token gets the row of the last place: one row each, position_embedding[:len(tokens)]"),
+               (_wrong_rows(lambda x, places: x + places[0]), "every token gets the row of place 0: one row each, position_embedding[:len(tokens)]"),
+               (_places_in_every_block, "the positions are added in every block: once, before the first, is enough"),
                (_wrong_model(blocks="none"), "no block has run: does the loop change x?"),
                (_wrong_model(end="softmax"), "those are probabilities: the model gives logits, before softmax"),
                (_wrong_model(end="last"), "those are the last token's logits alone: give a row for each token, (T, V)"),
@@ -491,6 +620,11 @@ EXERCISES = [
                (_greedy_over_all, "argmax runs over all rows together: take the last row first"),
                (_greedy_down_the_columns, "argmax runs down the columns: take the last row first, then its largest"),
                (_greedy_least, "you append the unlikeliest token: argmax, not argmin"),
+               (_greedy_by_the_last_token, "the model sees only the last token: give it all of them, old and new"),
+               (_greedy_up_to_n_new, "you stop at n_new tokens in all: n_new counts the new ones alone"),
+               (_greedy_only_one, "it stops after one new token: is the `return` inside the loop?"),
+               (_greedy_append_gives_none, "append changes the list and gives back None: no `tokens =` in front of it"),
+               (_greedy_append_gives_none_later, "after tokens = tokens.append(…) there is no list any more, but None: leave out `tokens =`"),
                (_greedy_endless, "it goes on after `end`: stop there"),
                (_greedy_without_end, "`end` itself is missing: append it, then stop"),
                (_greedy_new_only, "those are the new tokens alone: old and new were wanted"),
@@ -510,7 +644,7 @@ EXERCISES = [
         answer=124.3, another=(124, 124.318464), tolerance=0.5,
         wrong=((162.9, "the output has no table of its own: it uses the embedding's"),
                (46.5, "that's one block: there are twelve"), (84.9, "those are the blocks: the tables are missing"),
-               (117.2, "attention has four matrices: W_O is missing"), (96.0, "an MLP has two matrices"),
+               (117.2, "attention has four matrices: W_O is missing"), (96.0, "28.3 million are missing: attention has four matrices D × D, and the MLP has two of D × F"),
                (123.5, "the table of places is missing"), (124318464, "in millions, please"),
                (38.6, "that's the table of words alone"), (39.4, "those are the two tables: the blocks are missing"),
                (435.8, "the heads share D columns: more heads, no more parameters")),

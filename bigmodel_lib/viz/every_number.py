@@ -19,60 +19,24 @@ from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED, bundle
 from bigmodel_lib.viz.widgets import display_with_twin
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-WORDS = ["not", "very", "good", "bad", "smiles", "sighs"]
-FEATURES = ["good", "negated", "is not", "adjective", "balance"]  # what the columns of the stream mean
-TINY = {  # set by hand; the last column of the stream balances the others, so that a norm only rescales
-    "E": np.array([[0, 0, 1, 0, -1], [0, 0, 0, -1, 1], [1, 0, 0, 1, -2], [-1, 0, 0, 1, 0], [0] * 5, [0] * 5]),
-    "P": np.zeros((3, 5), dtype=int),
-    "W_Q": np.array([[0, 0], [0, 0], [0, 0], [2, -1], [0, 0]]),
-    "W_K": np.array([[0, 0], [0, 0], [2, 0], [0, 1], [0, 0]]),
-    "W_V": np.array([[0, 0], [0, 0], [1, -1], [0, 0], [0, 0]]),
-    "W_O": np.array([[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]]),
-    "W_up": np.array([[1, -1, 1, -1], [2, 2, -1, -1], [0] * 4, [-2, -2, 0, 0], [0] * 4]),
-    "W_down": np.array([[-2, 0, 0, 0, 2], [2, 0, 0, 0, -2], [1, 0, 0, 0, -1], [-1, 0, 0, 0, 1]]),
-    "W_out": np.array([[0, 0, 0, 0, 2, -2], [0] * 6, [0, 2, 1, 1, 0, 0], [-2, -2, -2, -2, 3, 3], [0] * 6]),
-}
+TOY = json.loads((FOLDER / "every_number.json").read_text(encoding="utf-8"))
+WORDS = TOY["words"]
+FEATURES = TOY["features"]  # what the columns of the stream mean
+# Set by hand. The last column of the stream balances the others, so that a norm only rescales.
+TINY = {name: np.array(matrix) for name, matrix in TOY["given"].items()}
 
 
 class Step(NamedTuple):
-    """One matrix of the computation: what it is made of, how, and on which line of the poster it stands."""
+    """One matrix of the computation: what it is made of, how, and on which line of the poster it is."""
 
     name: str
     how: str  # "given", or one of OPERATIONS
-    inputs: tuple[str, ...]
+    inputs: list[str]
     label: str
     line: int
 
 
-STEPS = [
-    Step("E", "given", (), "E · a row for each word", 0),
-    Step("P", "given", (), "P · a row for each place", 0),
-    Step("x₀", "embed", ("E", "P"), "x₀ = E[word] + P", 0),
-    Step("n₁", "norm", ("x₀",), "n₁ = norm(x₀)", 1),
-    Step("W_Q", "given", (), "W_Q", 1),
-    Step("Q", "matmul", ("n₁", "W_Q"), "Q = n₁ W_Q", 1),
-    Step("W_K", "given", (), "W_K", 2),
-    Step("K", "matmul", ("n₁", "W_K"), "K = n₁ W_K", 2),
-    Step("W_V", "given", (), "W_V", 2),
-    Step("V", "matmul", ("n₁", "W_V"), "V = n₁ W_V", 2),
-    Step("S", "scores", ("Q", "K"), "scores = Q Kᵀ/√2", 3),
-    Step("A", "softmax", ("S",), "weights = softmax", 3),
-    Step("H", "matmul", ("A", "V"), "head = weights V", 3),
-    Step("W_O", "given", (), "W_O", 3),
-    Step("a", "matmul", ("H", "W_O"), "a = head W_O", 4),
-    Step("x₁", "add", ("x₀", "a"), "x₁ = x₀ + a", 4),
-    Step("n₂", "norm", ("x₁",), "n₂ = norm(x₁)", 4),
-    Step("W_up", "given", (), "W_up", 5),
-    Step("h", "matmul", ("n₂", "W_up"), "h = n₂ W_up", 5),
-    Step("r", "relu", ("h",), "r = max(0, h)", 5),
-    Step("W_down", "given", (), "W_down", 6),
-    Step("m", "matmul", ("r", "W_down"), "m = r W_down", 6),
-    Step("x₂", "add", ("x₁", "m"), "x₂ = x₁ + m", 6),
-    Step("n₃", "norm", ("x₂",), "n₃ = norm(x₂)", 7),
-    Step("W_out", "given", (), "W_out", 7),
-    Step("logits", "matmul", ("n₃", "W_out"), "logits = n₃ W_out", 8),
-    Step("p", "softmax", ("logits",), "p = softmax(logits)", 8),
-]
+STEPS = [Step(**step) for step in TOY["steps"]]
 OPERATIONS: dict[str, Any] = {
     "norm": layer_norm,
     "matmul": np.matmul,
@@ -136,13 +100,6 @@ def row_names(name: str, words: list[str]) -> list[str]:
 
 COLOURS = {"Q": RED, "W_Q": RED, "K": BLUE, "W_K": BLUE, "V": GREEN, "W_V": GREEN}
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 0.46, 0.23, 0.82  # inches; the margin holds the names of the rows
-STAGES = {
-    0: "words become vectors",
-    1: "attention gathers",
-    4: "back to the stream",
-    5: "the MLP thinks",
-    7: "the model guesses",
-}
 
 
 def _number(v: float, given: bool) -> str:
@@ -159,15 +116,15 @@ def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndar
     x, y = corner
     given = step.how == "given"
     colour = COLOURS.get(step.name, GREY if given else "black")
-    ax.text(x, y + 0.08, step.label, fontsize=10, color=colour, weight="normal" if given else "bold")
+    ax.text(x, y + 0.08, step.label, fontsize=11, color=colour, weight="normal" if given else "bold")
     for i, row in enumerate(matrix):
         middle = y - (i + 0.5) * CELL_HEIGHT
-        ax.text(x - 0.06, middle, rows[i], ha="right", va="center", fontsize=9, color=DARK)
+        ax.text(x - 0.06, middle, rows[i], ha="right", va="center", fontsize=10, color=DARK)
         for j, v in enumerate(row):
             left, shade = x + j * CELL_WIDTH, 0.0 if np.isinf(v) else min(abs(v) / 4, 0.6)
             box = ((left, middle - CELL_HEIGHT / 2), CELL_WIDTH, CELL_HEIGHT)
             ax.add_patch(plt.Rectangle(*box, facecolor=RED if v < 0 else BLUE, alpha=shade * 0.6, linewidth=0))
-            ax.text(left + CELL_WIDTH / 2, middle, _number(v, given), ha="center", va="center", fontsize=9)
+            ax.text(left + CELL_WIDTH / 2, middle, _number(v, given), ha="center", va="center", fontsize=10)
     size = matrix.shape[1] * CELL_WIDTH, len(matrix) * CELL_HEIGHT
     thick = 2.2 if step.name.startswith("x") else 0.8
     ax.add_patch(plt.Rectangle((x, y - size[1]), *size, facecolor="none", edgecolor=colour, linewidth=thick))
@@ -189,13 +146,15 @@ def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
     ax.text(0.1, 0.1, f"five columns in the stream: {', '.join(FEATURES)}", fontsize=10, color=DARK)
     y = -0.3
     for n, (line, height) in enumerate(zip(lines, heights, strict=True)):
-        ax.text(0.1, y + 0.08, STAGES.get(n, ""), fontsize=9, color=DARK, rotation=90, va="top", style="italic")
+        ax.text(
+            0.1, y + 0.08, TOY["stages"].get(str(n), ""), fontsize=10, color=DARK, rotation=90, va="top", style="italic"
+        )
         x = 0.25
         for step in line:
             if step.name == "p":
                 for j, word in enumerate(WORDS):
                     middle = x + MARGIN + (j + 0.5) * CELL_WIDTH
-                    ax.text(middle, y - 3 * CELL_HEIGHT - 0.06, word, ha="center", va="top", fontsize=9, color=DARK)
+                    ax.text(middle, y - 3 * CELL_HEIGHT - 0.06, word, ha="center", va="top", fontsize=10, color=DARK)
             _draw_matrix(ax, (x + MARGIN, y), step, found[step.name], row_names(step.name, words))
             x += MARGIN + found[step.name].shape[1] * CELL_WIDTH
         y -= height

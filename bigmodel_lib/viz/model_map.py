@@ -24,7 +24,7 @@ def draw_model_map(title: str, lit: Collection[str] = tuple(PARTS)) -> Axes:
     ax.set(xlim=(0, 9.4), ylim=(-0.25, 2.65))
     ax.set_title(title, loc="left", fontsize=12, y=0.9, x=0.01)
     colour = {part: shade if part in lit else OFF for part, shade in PARTS.items()}
-    ax.annotate("", (7.72, 0.55), (1.9, 0.55), arrowprops=dict(arrowstyle="-|>", color=colour["stream"], linewidth=5))
+    ax.annotate("", (7.68, 0.55), (1.9, 0.55), arrowprops=dict(arrowstyle="-|>", color=colour["stream"], linewidth=5))
     ax.text(4.85, 0.14, "residual stream: one row of numbers a token", ha="center", fontsize=9.5, color=DARK)
     ax.add_patch(
         plt.Rectangle((2.3, -0.02), 5.0, 2.12, facecolor="none", edgecolor=DARK, linestyle="--", linewidth=0.9)
@@ -32,13 +32,16 @@ def draw_model_map(title: str, lit: Collection[str] = tuple(PARTS)) -> Axes:
     ax.text(7.2, 1.9, "a block, × L", ha="right", fontsize=9.5, color=DARK)
     ax.text(0.42, 0.55, "tokens", ha="center", va="center", fontsize=10)
     _part(ax, 1.35, 0.55, "embedding\nrow", colour["embedding"], 1.0)
-    ax.plot([1.35, 1.35], [0.8, 1.2], color=colour["positions"], linewidth=1.8, zorder=2)
+    arrow = dict(arrowstyle="-|>", linewidth=1.8, shrinkA=0, shrinkB=0)
+    ax.annotate("", (1.35, 0.86), (1.35, 1.15), arrowprops={**arrow, "color": colour["positions"]})
+    ax.annotate("", (0.85, 0.55), (0.68, 0.55), arrowprops={**arrow, "color": colour["stream"]})
+    ax.annotate("", (8.46, 0.55), (8.28, 0.55), arrowprops={**arrow, "color": colour["stream"]})
     _part(ax, 1.35, 1.35, "+ position", colour["positions"], 1.0, 0.4)
     for left, name in ((2.5, "attention"), (4.9, "mlp")):
         _branch(ax, left, name, colour)
-    _part(ax, 8.02, 0.55, "norm", colour["norm"], 0.6, 0.45)
-    _part(ax, 8.84, 0.55, "output\n+ softmax", colour["output"], 0.86)
-    ax.text(8.84, 0.02, "next token", ha="center", fontsize=10)
+    _part(ax, 7.98, 0.55, "norm", colour["norm"], 0.6, 0.45)
+    _part(ax, 8.9, 0.55, "output\n+ softmax", colour["output"], 0.88)
+    ax.text(8.9, 0.02, "next token", ha="center", fontsize=10)
     return ax
 
 

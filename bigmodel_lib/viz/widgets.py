@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,28 @@ def interact(draw: Callable[..., None], **controls: Any) -> None:
         raise CourseError(f"{draw.__name__} shows no picture: let it call plots.show")
     caption = f"In JupyterLab, change {', '.join(controls)}, and the picture follows."
     display_with_twin(widget, picture.data, picture.metadata, caption)
+
+
+def switches(write: Callable[[list[str]], str], rows: Sequence[Sequence[str]], tried: Sequence[list[str]]) -> None:
+    """A switch for each name in rows, and what `write(names that are off)` says; its twin, a table of those `tried`."""
+    names = [name for row in rows for name in row]
+    buttons = {name: ipywidgets.ToggleButton(True, description=name, icon="check") for name in names}
+    text = ipywidgets.HTML()
+
+    def again(change: Any = None) -> None:
+        if change:
+            change.owner.icon = "check" if change.new else "times"
+        story = write([name for name in names if not buttons[name].value])
+        text.value = f"<p style='font-size: 120%'>{html.escape(story)}</p>"
+
+    for button in buttons.values():
+        button.observe(again, "value")
+    again()
+    lines = [f"| {', '.join(off) or 'nothing'} | {write(off)} |" for off in tried]
+    table = "\n".join(["| switched off | what it writes |", "| --- | --- |", *lines])
+    panel = ipywidgets.VBox([*(ipywidgets.HBox([buttons[name] for name in row]) for row in rows), text])
+    caption = "In JupyterLab, click on what you want to switch off or on, and the story is written anew."
+    display_with_twin(panel, {"text/markdown": table, "text/plain": table}, caption=caption)
 
 
 def _bar(words: str = "", p: float = 0.0) -> Any:
