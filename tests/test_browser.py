@@ -260,7 +260,7 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopbac
     assert page.locator(".jp-OutputArea-output img").count() >= 1
     if name.startswith("02"):  # its game is a field and a button
         assert page.locator(".jupyter-widgets input").count() == page.locator("button.jupyter-button").count() == 1
-    page.screenshot(path=browsers.SHOTS / f"{name[:2]}_light.png")
+    page.screenshot(path=browsers.SHOTS / f"{name.split('_')[0]}_light.png")
     page.context.close()
 
 
