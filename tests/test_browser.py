@@ -348,6 +348,28 @@ def test_pointing_at_a_number_lights_what_it_was_made_of(chromium, lab):
     page.context.close()
 
 
+def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "04_backprop_numpy.ipynb")
+    says, canvas = page.locator(".bm-valley-says"), page.locator(".bm-valley-map")
+    says.scroll_into_view_if_needed()
+    settled = "(start) => document.querySelector('.bm-valley-says').textContent.startsWith(start)"
+    page.wait_for_function(settled, arg="After 40 steps")
+    ends = browsers.ask_kernel(lab[1], "[float(height(*p[-1])) for p in valley.paths().values()]")
+    found = [float(number) for number in re.findall(r"(?:descent|momentum|Adam) ([\d.e-]+)", says.inner_text())]
+    assert found == [pytest.approx(end, rel=0.05) for end in ends]
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.7, "y": box["height"] * 0.25})
+    page.wait_for_function(settled, arg="After 40 steps")
+    assert browsers.ask_kernel(lab[1], "valley.start") == [pytest.approx(2.0, abs=0.05), pytest.approx(1.6, abs=0.05)]
+    page.get_by_label("learning rate", exact=True).press("End")
+    page.wait_for_function("document.querySelector('.bm-valley-says').textContent.includes('descent has left the map')")
+    page.get_by_label("the valley’s tilt").press("Home")
+    assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0]
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "04_valley.png")
+    page.context.close()
+
+
 def longest_blank(frame):
     """The longest run of rows without anything on them, as a share of the notebook's height on the screen."""
     rows = frame[120:-40, 420:-60]

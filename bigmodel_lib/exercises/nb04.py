@@ -331,6 +331,10 @@ def linear_backward(dy, cache):
             (_mean_over_rows, "dw is averaged over the rows: each row's share counts in full, so add them"),
             (_first_text_only, "dw hears the first text of the batch only: w served all of them"),
             (_swapped, "dx comes first, then dw"),
+            (
+                lambda dy, cache: (dy @ cache[1].T, cache[0].T @ dy),
+                "x.T turns all axes round, those of texts as well: make plain rows of x and dy first, with reshape",
+            ),
             (_not_summed, "dw has one matrix for each text: they share one w, so add them up"),
             (
                 _summed_over_texts,
@@ -422,6 +426,10 @@ def cross_entropy_backward(dloss, cache):
                 "the sign is the wrong way round: what it said minus what came",
             ),
             (lambda dloss, cache: _loss(1.0, cache), "dloss isn't used: multiply by it"),
+            (
+                lambda dloss, cache: cache[0] - np.eye(cache[0].shape[-1])[cache[1]],
+                "p minus what came is right for one place; mind the mean, the places that don't count, and dloss",
+            ),
             (_one_less_everywhere, "you subtract 1 everywhere: only at the target"),
             (_minus_the_id, "you subtract the target's id: 1 at that place of the vocabulary was wanted"),
             (

@@ -70,6 +70,11 @@ def _norm_sum(dy, cache):
     return (dy - dy.sum(axis=-1, keepdims=True) - y * (dy * y).sum(axis=-1, keepdims=True)) / sigma
 
 
+def _dy_for_y(dy, cache):
+    y, sigma, _ = cache
+    return (dy - dy.mean(axis=-1, keepdims=True) - dy * (dy * y).mean(axis=-1, keepdims=True)) / sigma
+
+
 def _no_y(dy, cache):
     y, sigma, _ = cache
     return (dy - dy.mean(axis=-1, keepdims=True) - (dy * y).mean(axis=-1, keepdims=True)) / sigma
@@ -212,6 +217,7 @@ def norm_backward(dy, cache):
             (_both_held, "that holds the mean and σ still, but both depend on x: two terms are missing"),
             (_norm_of_all, "your means run over everything: each token has its own, axis=-1 with keepdims=True"),
             (_norm_sum, "those are sums: means were wanted, over the D numbers"),
+            (_dy_for_y, "the last term is y times mean(dy · y): yours has dy in front"),
             (_no_y, "the factor y in front of mean(dy · y) is missing"),
             (_plus, "the two means are subtracted: yours are added"),
             (_norm_over_tokens, "your means run over axis 0: each token has its own, axis=-1 with keepdims=True"),
@@ -292,8 +298,7 @@ leading axes for texts and heads, so transpose with `swapaxes(-2, -1)`.
 def attention_backward(dy, cache):
     q, k, v, weights = cache
     dv = ...
-    dweights = ...
-    dscores = ...  # softmax_backward(dp, p) is there for you
+    # on the way to dq and dk: dweights, then dscores by softmax_backward(dp, p), which is there for you
     dq = ...
     dk = ...
     return dq, dk, dv
