@@ -1,5 +1,7 @@
 """What breaks model answers, on a small one; the mutants of all answers are for `make mutants ONLY=exercises`."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,15 @@ def test_each_change_comes_once_and_runs_where_the_answer_ran():
 def test_what_the_inputs_do_not_tell_apart_is_accepted():
     assert "return np.maximum(x * 2, 1)" in accepted(_entry(np.zeros(1)))
     assert not accepted(_entry(np.zeros(1), np.array([3.0, 7.0, -2.5, 0.125])))
+
+
+def test_an_answer_that_is_refused_itself_proves_nothing():
+    entry = dataclasses.replace(_entry(np.zeros(1)), right="", answer=_halved, seconds=1.0)
+    broken = dataclasses.replace(
+        entry, special=(("it", np.zeros(1)),), changes=(0,), view=lambda result, x: np.random.rand(1)
+    )
+    with pytest.raises(SystemExit, match="99-half does not take its own answer"):
+        answer_mutants.try_out(broken)
 
 
 def test_the_report_names_what_is_accepted_and_excuses_what_is_equivalent(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """How exercises are judged, whatever they ask: each fault that once slipped through, tried on small entries."""
 
+import contextlib
 import functools
 import math
 import time
@@ -13,6 +14,7 @@ from own_notebook import notebook_of
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.exercises import calls, engine, record
 from bigmodel_lib.exercises.engine import Exercise, Gives, Tolerance, judge
+from bigmodel_lib.exercises.watching import TooLong, within
 
 OUTSIDE = np.ones(3)
 
@@ -132,6 +134,7 @@ def test_nan_and_infinity_are_called_by_their_names(judged, value, word):
     verdict, words = judged(one(lambda x: 0.25, 1), lambda x: value)
     assert verdict == "not yet" and f"0.25 was wanted, yours gives {word}" in words
     assert judged(one(lambda x: value, 1), lambda x: value)[0] == "right"
+    assert f"{word} was wanted, yours gives 0.25" in judged(one(lambda x: value, 1), lambda x: 0.25)[1]
 
 
 # Inputs
@@ -167,7 +170,12 @@ def test_an_input_changed_in_place_is_noticed_and_the_next_call_gets_a_whole_one
     ids=["array in dict", "dict", "list in list", "set", "tensor"],
 )
 def test_every_kind_of_input_is_watched(judged, argument, spoil):
-    assert "in place" in judged(one(lambda x: 1, argument), lambda x: spoil(x) and 0 or 1)[1]
+    def spoils(x):
+        spoil(x)
+        return 1
+
+    verdict, words = judged(one(lambda x: 1, argument), spoils)
+    assert verdict == "not yet" and "changes `x` in place" in words
 
 
 def test_what_is_to_be_changed_in_place_is_compared(judged):
@@ -271,6 +279,8 @@ def test_an_entry_may_ask_for_less_or_more(judged):
     assert judged(whole, lambda x: np.int32(3))[0] == "right" and "a whole number" in judged(whole, lambda x: 3.0)[1]
     parts = one(lambda x: (1, 2, 3), 0, gives=Gives(parts=("m", "s", "y")))
     assert "m and y are right; s: 2 was wanted, yours gives 5" in judged(parts, lambda x: (1, 5, 3))[1]
+    pairs = one(lambda x: ((1, 2), (3, 4)), 0, gives=Gives(parts=("x", "y")))
+    assert "x is right; y: at place 1: 4 was wanted" in judged(pairs, lambda x: ((1, 2), (3, 5)))[1]
     assert "a tuple of 3 (m, s, y) was wanted" in judged(parts, lambda x: (1, 5))[1]
 
 
@@ -293,6 +303,14 @@ def test_a_right_value_of_the_wrong_kind_is_not_taken_for_a_mistake_of_another_k
     )
     assert judged(exercise, lambda x: sum(x).item()) == ("not yet", "that is a number")
     assert "your result has no gradient" in judged(exercise, lambda x: x.sum().detach())[1]
+
+
+def test_a_wrong_dtype_is_not_taken_for_a_mistake_with_the_right_values(judged):
+    exercise = an_exercise(
+        answer=_centred, inputs=_rows, gives=Gives(dtype=True), special=(("1000s", np.array([1000.0, 1001.0])),),
+        wrong=((lambda x: _centred(x) if x.max() < 100 else x, "it fails at 1000"),),
+    )  # fmt: skip
+    assert "the dtype float64 was wanted" in judged(exercise, lambda x: _centred(x).astype("f4"))[1]
 
 
 def test_an_error_that_is_wanted_must_be_that_error(judged):
@@ -352,6 +370,12 @@ def test_arithmetic_in_a_smaller_format_is_right(judged, dtype):
 
     wanted = _softmax if isinstance(dtype, str) else lambda x: torch.from_numpy(_softmax(x))
     assert judged(an_exercise(answer=wanted, inputs=_rows), in_that_format)[0] == "right"
+
+
+def test_a_number_of_a_smaller_format_may_be_off_by_more(judged):
+    assert judged(one(lambda x: 1.0, 0), lambda x: np.float32(1.0001))[0] == "right"
+    assert judged(one(lambda x: 1.0, 0), lambda x: 1.0001)[0] == "not yet"
+    assert judged(one(lambda x: np.float32(1), 0), lambda x: 1.001)[0] == "not yet"
 
 
 def test_small_values_are_not_swallowed(judged):
@@ -454,6 +478,12 @@ def test_an_own_check_is_watched_too(judged):
     assert "still running" in judged(exercise, endless)[1]
     assert "ZeroDivisionError" in judged(exercise, lambda x: 1 / 0)[1]
     assert judged(exercise, lambda x: x + ...)[0] == "not attempted"
+
+
+def test_the_watch_never_reaches_beyond_its_end():
+    for _ in range(2000):
+        with contextlib.suppress(TooLong):
+            within(1e-5, lambda: sum(range(100)))
 
 
 def test_nothing_is_left_of_the_watch(judged):
@@ -630,6 +660,10 @@ def test_a_place_that_cannot_be_written_to_is_no_error(remembered, capsys):
 
 
 # In a kernel
+
+
+def test_a_set_where_order_counts_is_told_so():
+    assert judge("04-embedding", {11, 22}) == ("not yet", "a set keeps no order: a list of 2 was wanted")
 
 
 def said_in_a_kernel(*sources) -> list[str]:

@@ -12,7 +12,6 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import END, NotInLanguage, StoryWorld, text_of, words_of
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
-from bigmodel_lib.viz.widgets import GuessTheNextWord
 
 WORLD = StoryWorld()
 # few enough constructions that every story can be told
@@ -417,23 +416,3 @@ def test_a_seed_tells_the_same_stories():
 def test_a_world_needs_known_names(names, words):
     with pytest.raises(CourseError, match=words):
         StoryWorld(**names)
-
-
-# the game
-
-
-def test_the_guessing_game_tells_the_story_and_keeps_the_score():
-    game, nats, turns, best = GuessTheNextWord(WORLD, seed=5), 0.0, 0, 0
-    tokens = game.story.tokens
-    assert game.told() == text_of(game.story.sentences[0])
-    while not game.over:
-        came, probs = tokens[game.position], dict(game.probs)
-        assert len(probs) > 1
-        best += probs[came] == max(probs.values()) and next(w for w in probs if probs[w] == probs[came]) == came
-        said = game.guess("dragon" if turns % 3 else f" {came} ")
-        nats, turns = nats - math.log(probs[came]), turns + 1
-        assert f"“{came}”, with probability {probs[came]:.2f}" in said and ("could not" in said) == (turns % 3 != 1)
-    assert game.turns == turns > 5 and game.hits == (turns + 2) // 3 and abs(game.nats - nats) < 1e-9
-    assert 0 < game.best_hits == best < turns
-    assert game.told() == game.story.text and "over" in game.guess("x")
-    assert abs(nats + game.story.token_log_probs()[len(game.story.sentences[0]) :].sum()) < 1e-9

@@ -1,13 +1,8 @@
 """What stands for a widget where no kernel runs. What the widgets do is tested with what they show."""
 
-import IPython.display
-import ipywidgets
 import nbformat
 import pytest
 from nbclient import NotebookClient
-
-from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.viz.widgets import GuessTheNextWord
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 CELLS = [
@@ -63,13 +58,3 @@ def test_a_slider_that_is_moved_draws_anew_and_leaves_no_figure_open(outputs):
 def test_sliders_without_a_picture_are_refused(outputs):
     assert outputs[2][-1]["ename"] == "CourseError"
     assert outputs[2][-1]["evalue"] == "nothing shows no picture: let it call plots.show"
-
-
-def test_the_game_has_its_story_beside_it(monkeypatch):
-    shown = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
-    game = GuessTheNextWord(StoryWorld(), seed=3)
-    game._ipython_display_()
-    (data,) = shown
-    assert data["text/markdown"] == f"{game.told()} **…?**" and game.told() in data["text/plain"]
-    assert game.told() in ipywidgets.widgets.widget._instances[data[VIEW]["model_id"]].children[0].value

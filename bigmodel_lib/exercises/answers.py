@@ -152,6 +152,8 @@ def _first_off(attempt: Any, wanted: Any, tolerance: float | Tolerance | None) -
     )
     if its is None:
         return f"{shortened(repr(attempt))} is not right"
+    if kind(attempt) == "set" and not unordered:
+        return f"a set keeps no order: a list of {len(its)} was wanted"
     if mine is None or np.shape(its) and len(mine) != len(its) and not unordered:
         return f"a list of {len(its)} was wanted, {shortened(repr(attempt))} was given"
     if unordered:

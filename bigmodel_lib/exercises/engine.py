@@ -21,7 +21,7 @@ from bigmodel_lib.exercises.functions import judge_function
 from bigmodel_lib.exercises.predictions import compare, predict
 from bigmodel_lib.exercises.reading import blank_line
 from bigmodel_lib.exercises.values import Gives, Tolerance, close
-from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, time_limit
+from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, within
 
 __all__ = [
     "Exercise", "Gives", "Tolerance", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
@@ -127,8 +127,9 @@ def judge_entry(exercise: Exercise, attempt: Any) -> tuple[str, str]:
 def _by_own_check(exercise: Exercise, attempt: Any) -> tuple[str, str]:
     """An entry's own check, under the same watch: copies go in, `...` and endless loops are noticed."""
     try:
-        with time_limit(exercise.seconds), silence():
-            return "right", exercise.check(_guarded(attempt, exercise.changes))  # type: ignore[misc]
+        with silence():
+            guarded = _guarded(attempt, exercise.changes)
+            return "right", within(exercise.seconds, lambda: exercise.check(guarded))  # type: ignore[misc]
     except Wrong:
         left = blank_line(attempt) if callable(attempt) else ""
         if left:

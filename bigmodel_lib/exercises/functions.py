@@ -24,7 +24,7 @@ from bigmodel_lib.exercises.values import (
     short,
     tolerance_for,
 )
-from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, time_limit
+from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, within
 
 if TYPE_CHECKING:
     from bigmodel_lib.exercises.engine import Exercise
@@ -196,9 +196,7 @@ def judge_function(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
     outside = arrays_outside(attempt)
     given: list[Outcome] = []
     try:
-        with time_limit(exercise.seconds):
-            for case in cases:
-                given.append(call(attempt, case, exercise.changes))
+        within(exercise.seconds, lambda: given.extend(call(attempt, case, exercise.changes) for case in cases))
     except TooLong as error:
         return "not yet", _endless(exercise, attempt, cases[min(len(given), len(cases) - 1)], error)
     found = [what_differs(given[i], wanted[i], case, exercise) for i, case in enumerate(cases)]

@@ -2,7 +2,7 @@
 
 from bigmodel_lib.exercises.engine import Exercise
 
-WORDS = ("anna ", "had ", "a ", "lamp ", "the ", "in ", "hall ", "ann ", "aa", "lam", ". ")
+WORDS = ("Anna ", "anna ", "The ", "had ", "a ", "lamp ", "the ", "in ", "hall ", "ann ", "aa", "lam", ". ")
 
 
 def longest_copy(text: str, source: str) -> str:
@@ -63,6 +63,18 @@ def _one_letter(text, source):
     return next((letter for letter in text if letter in source), "")
 
 
+def _one_step_each(text, source):
+    best = ""
+    for start in range(len(text)):
+        longer = text[start : start + len(best) + 1]
+        best = longer if longer in source else best
+    return best
+
+
+def _lowered(text, source):
+    return longest_copy(text.lower(), source.lower())
+
+
 def _length(text, source):
     return len(longest_copy(text, source))
 
@@ -87,22 +99,22 @@ two share nothing, return `""`.
 def longest_copy(text, source):
     best = ""
     for start in range(len(text)):
-        longer = text[start : start + len(best) + 1]
-        best = ... if longer in source else best  # this takes one step: go on for as long as it grows
+        end = start + ...  # how long is the copy that begins here?
+        best = max(best, text[start:end], key=len)
     return best
 """,
         name="longest_copy",
         hints=(
-            'Python answers `"saw" in source` with True or False. At one starting place, which runs do you have to ask about?',
-            "You only care about runs that are longer than `best`. So at each `start`, ask about the one that is one character longer "
-            "than `best`, and keep asking while the answer is yes and the text hasn't ended.",
-            "A `while` loop under the `for`: its run is `text[start : start + len(best) + 1]`; if that's in `source`, it is the new "
-            "`best`. Stop when `start + len(best)` reaches `len(text)`.",
+            'Python answers `"saw" in source` with True or False. If the letters from start to end occur in the source, might one '
+            "letter more occur, too?",
+            "Begin with an empty run, `end = start`, and move `end` to the right step by step. There are two reasons to stop.",
+            "`end = start`, then `while end < len(text) and text[start : end + 1] in source:` with `end += 1` in it.",
         ),
         answer=longest_copy,
         another=(_all_runs, _longest_first),
         inputs=_texts,
         special=(
+            ("the example", "Anna saw a lamp", "Ben saw a cat"),
             ("nothing in common", "xyz", "anna"),
             ("an empty text", "", "anna"),
             ("a run that ends the text", "xx lamp", "the lamp was lit"),
@@ -115,6 +127,11 @@ def longest_copy(text, source):
             (_last_of_several, "of several equally long runs you return a later one: the first was wanted"),
             (_whole_words, "a run may begin and end in the middle of a word, and blanks count too"),
             (_one_letter, "that's one character: go on while the longer run occurs too"),
+            (
+                _one_step_each,
+                "from each start you go one character further at most: go on for as long as the run occurs",
+            ),
+            (_lowered, "capitals matter: compare the characters as they are"),
             (_length, "that's the length of the run: return the run itself"),
         ),
         right="and it stops at the first run of the greatest length",

@@ -1,8 +1,11 @@
 """The exercises of 02_data_input."""
 
+import collections
+import itertools
 import math
 
-from bigmodel_lib.exercises.engine import Exercise, Wrong, choose_letter, diagnose, number, number_given
+from bigmodel_lib.exercises.engine import Exercise
+from bigmodel_lib.text.tokenizers import merge_pair
 
 
 def kl_divergence(p, q):
@@ -16,116 +19,62 @@ def kl_divergence(p, q):
     return sum(p[word] * math.log(p[word] / q[word]) for word in p if p[word] > 0)
 
 
-def _check_utf8(attempt):
-    diagnose(number(attempt), 13, {
-        5.0: "5 is the number of characters: only the first 128 of Unicode, letters without accents among them, take one byte",
-        10.0: "10 would be two bytes each: Chinese characters take three, emoji four",
-        12.0: "one short: é takes two bytes, or the emoji takes four",
-        14.0: "one too many: n takes one byte, Chinese characters three",
-        20.0: "20 would be four bytes each",
-    })  # fmt: skip
-    return "1 + 2 + 3 + 3 + 4: one character, one to four bytes"
+def count_pairs(words):
+    """How often each pair of neighbours occurs in words {tuple of ids: how often}. Built by the reader in 02_data_input."""
+    pairs = collections.Counter()
+    for word, times in words.items():
+        for pair in itertools.pairwise(word):
+            pairs[pair] += times
+    return pairs
 
 
-def _check_merges(attempt):
-    if isinstance(attempt, str) or not hasattr(attempt, "__len__") or len(attempt) != 2:
-        raise Wrong(f"a list of two pieces was wanted, {attempt!r} was given")
-    first, second = (str(piece).strip() for piece in attempt)
-    if first == "ba":
-        raise Wrong("“ba” stands there 3 times, once in each word; another pair stands twice in “banana”")
-    if first == "na":
-        raise Wrong("“na” stands there 4 times; “an” stands in “band” too, so 5 times")
-    if first != "an":
-        raise Wrong(f"{first!r} is not the most frequent pair of neighbours: count them all, in all three words")
-    if second == "na":
-        raise Wrong("after the first merge no n stands alone: write the words again with “an” as one piece, then count")
-    if second == "anan":
-        raise Wrong("“an”+“an” stands there twice, once in each “banana”; something stands there three times")
-    if second == "ana":
-        raise Wrong("“an”+“a” stands there twice; something stands there three times")
-    if second != "ban":
-        raise Wrong(f"{second!r} is not the most frequent pair after the first merge")
-    return "“an” 5 times, then “b”+“an” 3 times"
+def learn_bpe(words, n_merges):
+    """{pair: token} of the merges of words {tuple of ids: how often}, in order; new tokens from 256 on.
+
+    Of equally frequent pairs the smaller is merged. Source: Sennrich et al. 2016. Built by the reader in 02_data_input.
+    """
+    merges = {}
+    for token in range(256, 256 + n_merges):
+        pairs = count_pairs(words)
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges[best] = token
+        words = {merge_pair(word, best, token): times for word, times in words.items()}
+    return merges
 
 
-def _check_windows(attempt):
-    diagnose(number(attempt), 936, {
-        937.0: "937 windows of 64 fit, but the last of them has no next token to be the target",
-        935.0: "one too few: a window may start at 0, and the last at 935",
-        15.0: "15 is how many fit side by side: windows may overlap",
-        1000.0: "a window that starts near the end would run over it",
-        16.0: "16 is 1000/64 rounded: windows may overlap",
-    }, tolerance=0.4)  # fmt: skip
-    return "starts 0 … 935: 64 tokens of input and one more as the last target"
+# Inputs
 
 
-def _check_overlap(attempt):
-    diagnose(number(attempt), 0.25, {
-        0.6: "3/5 counts pairs: a trigram is three words in a row",
-        5 / 6: "5/6 counts single words",
-        1 / 6: "six words hold four trigrams: divide by 4",
-        0.5: "one too many: “the cat ran”, “mat the cat” and “the mat the” are not in the training text",
-        0.0: "“on the mat” stands in both",
-        1 / 3: "one of four, not of three: count the trigrams again",
-        25.0: "a share from 0 to 1 was wanted, not per cent",
-        1.0: "one is shared: divide by how many there are",
-    }, tolerance=0.0051)  # fmt: skip
-    return "“on the mat”, one of four"
+def _two_bets(rng):
+    names = [f"w{i}" for i in range(rng.integers(2, 7))]
+    p, q = (rng.dirichlet([1.0] * len(names)) for _ in range(2))
+    bets = dict(zip(names, q.tolist(), strict=True))
+    return dict(zip(names, p.tolist(), strict=True)), {name: bets[name] for name in rng.permutation(names).tolist()}
 
 
-def _check_surprise(attempt):
-    diagnose(number(attempt), math.log(48), {
-        48.0: "48 is one over the probability: take its logarithm",
-        1 / 48: "1/48 is the probability: take minus its logarithm",
-        math.log2(48): "that is in bits: the natural logarithm gives nats",
-        -math.log(48): "the logarithm of a probability is negative, and surprise is minus that",
-        math.log(24): "the pronoun is a choice too: once more 1/2",
-        math.log(4) + math.log(6): "the pronoun is a choice too: once more 1/2",
-        math.log(12): "that is ln 12: either 4 + 6 + 2 was added (choices multiply), or the construction's 1/4 is missing",
-        math.log(8): "the filling is a choice too: once more 1/6",
-    }, tolerance=0.0051)  # fmt: skip
-    return "ln 4 + ln 6 + ln 2: surprises add where probabilities multiply"
+def _word(rng, letters="abc", longest=8):
+    return tuple(ord(letter) for letter in rng.choice(list(letters), size=rng.integers(1, longest + 1)))
 
 
-def _check_kl(attempt):
-    def at(p, q):
-        return number_given(attempt(dict(p), dict(q)))
-
-    p, q = {"lamp": 0.5, "book": 0.25, "cup": 0.25}, {"lamp": 0.25, "book": 0.25, "cup": 0.5}
-    wanted = 0.25 * math.log(2)
-    got = at(p, q)
-    skewed, other = {"a": 0.9, "b": 0.1}, {"a": 0.5, "b": 0.5}
-    there, back = kl_divergence(skewed, other), kl_divergence(other, skewed)
-    if abs(at(skewed, other) - back) < 1e-9:
-        raise Wrong("the two are turned round: the average is taken over what is true, p, not over q")
-    if abs(at(skewed, other) + there) < 1e-9:
-        raise Wrong("yours is negative: it is the logarithm of p over q, not of q over p")
-    if abs(got - wanted / math.log(2)) < 1e-9:
-        raise Wrong("yours is in bits: math.log, the natural logarithm, gives nats")
-    if abs(at(skewed, other) - (there + 0.9 * -math.log(0.9) + 0.1 * -math.log(0.1))) < 1e-9:
-        raise Wrong("that is the cross-entropy, -Σ p ln q: take away the entropy of p, which nobody can save")
-    if abs(at(skewed, other) - (math.log(0.9 / 0.5) + math.log(0.1 / 0.5))) < 1e-9:
-        raise Wrong("each logarithm must be weighted by p(word) before you add them up")
-    if abs(got - wanted) > 1e-9 or abs(at(skewed, other) - there) > 1e-9:
-        raise Wrong(f"for p = {p} and q = {q} it is {wanted:.4f}, yours gives {got:.4f}")
-    nothing = "a word with p = 0 must add nothing: leave it out, 0 · ln 0 counts as 0"
-    try:
-        if abs(at({"a": 1.0, "b": 0.0}, {"a": 0.5, "b": 0.5}) - math.log(2)) > 1e-9:
-            raise Wrong(nothing)
-    except ValueError:
-        raise Wrong(nothing) from None
-    try:
-        missing = at({"a": 0.5, "b": 0.5}, {"a": 1.0})
-    except (KeyError, ZeroDivisionError) as error:
-        raise Wrong(f"a word that q leaves out ends in {type(error).__name__}: return math.inf there") from None
-    if at({"a": 0.0, "b": 1.0}, {"b": 1.0}) != 0:
-        raise Wrong("a word that cannot come (p = 0) costs nothing, even if q leaves it out too")
-    if missing != math.inf:
-        raise Wrong("a word that can come and that q rules out costs infinitely much: return math.inf")
-    return "0 where q is right, infinite where q rules out what comes, and never negative"
+def _words(rng):
+    return ({_word(rng): int(rng.integers(1, 9)) for _ in range(rng.integers(1, 6))},)
 
 
-def _another_kl(p, q):
+def _word_and_pair(rng):
+    word = _word(rng, "ab")
+    return word, (int(rng.choice([97, 98])), int(rng.choice([97, 98]))), 256
+
+
+def _words_and_number(rng):
+    return {_word(rng, "abcde", 6): int(rng.integers(1, 9)) for _ in range(rng.integers(1, 6))}, int(rng.integers(1, 5))
+
+
+# Other right answers
+
+
+def _kl_by_loop(p, q):
     total = 0.0
     for word, chance in p.items():
         if chance > 0:
@@ -133,97 +82,256 @@ def _another_kl(p, q):
     return total
 
 
-def _plain(p, q):
+def _kl_as_difference(p, q):
+    seen = [word for word in p if p[word]]
+    try:
+        return math.fsum(-p[w] * math.log(q.get(w, 0)) for w in seen) - math.fsum(-p[w] * math.log(p[w]) for w in seen)
+    except ValueError:
+        return math.inf
+
+
+def _count_by_places(words):
+    pairs = {}
+    for word in words:
+        for i in range(len(word) - 1):
+            pairs[word[i], word[i + 1]] = pairs.get((word[i], word[i + 1]), 0) + words[word]
+    return pairs
+
+
+def _count_by_zip(words):
+    return collections.Counter(
+        p for word, times in words.items() for p in list(zip(word, word[1:], strict=False)) * times
+    )
+
+
+def _merge_by_recursion(word, pair, token):
+    if len(word) < 2:
+        return word
+    if word[:2] == pair:
+        return (token, *_merge_by_recursion(word[2:], pair, token))
+    return (word[0], *_merge_by_recursion(word[1:], pair, token))
+
+
+def _merge_by_deleting(word, pair, token):
+    word, i = list(word), 0
+    while i < len(word):
+        if tuple(word[i : i + 2]) == pair:
+            word[i : i + 2] = [token]
+        i += 1
+    return tuple(word)
+
+
+def _bpe_by_sorting(words, n_merges):
+    words, merges = dict(words), {}
+    while len(merges) < n_merges:
+        ranked = sorted(_count_by_places(words).items(), key=lambda row: (-row[1], row[0]))
+        if not ranked:
+            return merges
+        pair = ranked[0][0]
+        merges[pair] = 256 + len(merges)
+        words = {_merge_by_deleting(word, pair, merges[pair]): times for word, times in words.items()}
+    return merges
+
+
+def _bpe_by_rows(words, n_merges):
+    rows, merges, token = [(word, times) for word, times in words.items()], {}, 256
+    for _ in range(n_merges):
+        pairs = count_pairs(dict(rows))
+        most = max(pairs.values(), default=0)
+        if most == 0:
+            break
+        pair = min(p for p in pairs if pairs[p] == most)
+        merges[pair], rows = token, [(merge_pair(word, pair, token), times) for word, times in rows]
+        token += 1
+    return merges
+
+
+# Typical mistakes
+
+
+def _kl_plain(p, q):
     return sum(p[w] * math.log(p[w] / q[w]) for w in p)
 
 
-def _skips_missing(p, q):
+def _kl_skips_missing(p, q):
     return sum(p[w] * math.log(p[w] / q[w]) for w in p if p[w] > 0 and q.get(w, 0) > 0)
 
 
-def _check_below(attempt):
-    choose_letter(attempt, "b", {
-        "a": "no model beats the truth on average: the cross-entropy is the entropy plus a KL that is never negative",
-        "c": "a different seed gives other fresh stories, but the same floor on average",
-        "d": "a larger model can come closer to the floor, not below it",
-        "e": "no 5-gram model is in it: every -ln p is computed exactly from the world's own choices; only their mean over some stories is off a little, by the interval",
-    })  # fmt: skip
-    return "below the floor on fresh stories is impossible on average: look for the leak"
+def _kl_strict(p, q):
+    return math.inf if any(q.get(w, 0) == 0 for w in p) else kl_divergence(p, q)
 
 
-def _kl_as_a_difference(p, q):
-    possible = [word for word in p if p[word]]
-    if not all(q.get(word) for word in possible):
-        return float("inf")
-    return sum(p[word] * -math.log(q[word]) for word in possible) - sum(
-        p[word] * -math.log(p[word]) for word in possible
-    )
+def _cross_entropy(p, q):
+    return -sum(p[w] * math.log(q[w]) if q.get(w) else -math.inf for w in p if p[w] > 0)
+
+
+def _unweighted(p, q):
+    return sum(math.log(p[w] / q[w]) if q.get(w) else math.inf for w in p if p[w] > 0)
+
+
+def _by_position(p, q):
+    pairs = zip(p.values(), q.values(), strict=False)
+    return sum(a * math.log(a / b) if b else math.inf for a, b in pairs if a > 0)
+
+
+def _terms(p, q):
+    return [p[w] * math.log(p[w] / q[w]) if q.get(w) else math.inf for w in p if p[w] > 0]
+
+
+def _each_word_once(words):
+    return collections.Counter(pair for word in words for pair in itertools.pairwise(word))
+
+
+def _overwritten(words):
+    return {pair: times for word, times in words.items() for pair in itertools.pairwise(word)}
+
+
+def _once_a_word(words):
+    pairs = collections.Counter()
+    for word, times in words.items():
+        for pair in set(itertools.pairwise(word)):
+            pairs[pair] += times
+    return pairs
+
+
+def _side_by_side(words):
+    pairs = collections.Counter()
+    for word, times in words.items():
+        for pair in zip(word[::2], word[1::2], strict=False):
+            pairs[pair] += times
+    return pairs
+
+
+def _single_tokens(words):
+    tokens = collections.Counter()
+    for word, times in words.items():
+        for token in word:
+            tokens[token] += times
+    return tokens
+
+
+def _across_words(words):
+    return collections.Counter(itertools.pairwise([token for word, times in words.items() for token in word * times]))
+
+
+def _first_only(word, pair, token):
+    for i in range(len(word) - 1):
+        if word[i : i + 2] == pair:
+            return (*word[:i], token, *word[i + 2 :])
+    return word
+
+
+def _keeps_the_second(word, pair, token):
+    return tuple(token if word[i : i + 2] == pair else word[i] for i in range(len(word)))
+
+
+def _loses_the_last(word, pair, token):
+    merged, i = [], 0
+    while i < len(word) - 1:
+        merged.append(token if word[i : i + 2] == pair else word[i])
+        i += 2 if word[i : i + 2] == pair else 1
+    return tuple(merged)
+
+
+def _for_loop(word, pair, token):
+    return tuple(token if word[i : i + 2] == pair else word[i] for i in range(len(word) - 1))
+
+
+def _from_the_right(word, pair, token):
+    return merge_pair(word[::-1], pair[::-1], token)[::-1]
+
+
+def _either_order(word, pair, token):
+    merged, i = [], 0
+    while i < len(word):
+        both = word[i : i + 2] in (pair, pair[::-1])
+        merged.append(token if both else word[i])
+        i += 2 if both else 1
+    return tuple(merged)
+
+
+def _bpe_by(choose, start=256, replace=True):
+    """A loop that goes wrong in one way."""
+
+    def loop(words, n_merges):
+        merges = {}
+        for token in range(start, start + n_merges):
+            pairs = count_pairs(words)
+            if not pairs:
+                break
+            best = choose(pairs)
+            merges[best] = token
+            if replace:
+                words = {merge_pair(word, best, token): times for word, times in words.items()}
+        return merges
+
+    return loop
+
+
+def _right_choice(pairs):
+    return min(pairs, key=lambda pair: (-pairs[pair], pair))
+
+
+def _counted_once(words, n_merges):
+    ranked = sorted(count_pairs(words).items(), key=lambda row: (-row[1], row[0]))
+    return {pair: 256 + i for i, (pair, _) in enumerate(ranked[:n_merges])}
+
+
+def _other_way_round(words, n_merges):
+    return {token: pair for pair, token in learn_bpe(words, n_merges).items()}
+
+
+def _without_times(words, n_merges):
+    merges = {}
+    for token in range(256, 256 + n_merges):
+        pairs = count_pairs(words)
+        if not pairs:
+            break
+        merges[_right_choice(pairs)] = token
+        words = dict.fromkeys((merge_pair(word, _right_choice(pairs), token) for word in words), 1)
+    return merges
+
+
+def _no_stop(words, n_merges):
+    merges = {}
+    for token in range(256, 256 + n_merges):
+        pairs = count_pairs(words)
+        best = _right_choice(pairs)
+        merges[best] = token
+        words = {merge_pair(word, best, token): times for word, times in words.items()}
+    return merges
 
 
 EXERCISES = [
     Exercise(
-        id="02-utf8", title="bytes of a word", minutes=3, difficulty=1,
-        task="On paper: how many bytes does UTF-8 take for `né编程😀`?",
-        stub="n_bytes = ...  # a number", name="n_bytes",
-        hints=("The first 128 characters take one byte. Is é among them?", "Accented letters take two, Chinese three, emoji four.",
-         "1 for n, 2 for é, then two Chinese characters and an emoji."),
-        check=_check_utf8, answer=13, another=(len("né编程😀".encode()), 13.0,),
-        wrong=((5, "number of characters"), (10, "two bytes each"), (12, "one short"), (14, "one too many"), (20, "four bytes each")),
-    ),
-    Exercise(
-        id="02-merges", title="two merges by hand", minutes=6, difficulty=2,
+        id="02-surprise", title="one sentence's surprise", minutes=4, difficulty=1,
         task="""
-A text consists of the words `banana`, `banana`, `band` (merges do not cross blanks, and the blanks do not count). On paper:
-which two pieces does byte-pair encoding learn first? Give them as text, in order.""",
-        stub='pieces = ...  # a list of two texts, like ["xy", "xyz"]', name="pieces",
-        hints=("Count every pair of neighbours in all three words.", "Write the words again with the first merge as one piece, and count again.",
-         "With “an” as one piece the words are b·an·an·a, twice, and b·an·d. Count the pairs again."),
-        check=_check_merges, answer=["an", "ban"], another=(("an", "ban"), [" an", "ban "],),
-        wrong=((["ba", "an"], "once in each word"), (["na", "an"], "4 times"), (["an", "na"], "no n stands alone"),
-               (["an", "anan"], "stands there twice"), (["an", "ana"], "“an”+“a”"), ("an", "a list of two"), (["an", "nd"], "is not the most")),
-    ),
-    Exercise(
-        id="02-windows", title="how many windows?", minutes=3, difficulty=1,
-        task="""
-A text has 1000 tokens, and the context is T = 64. On paper: at how many places can a random window start, if each of its 64
-inputs needs a target?""",
-        stub="starts = ...  # a number", name="starts",
-        hints=("How many tokens does a window with its targets take?", "65 tokens must fit: what is the last start?",
-         "The last window takes the tokens 935 … 999, its last target included. How many starts is that, from 0?"),
-        check=_check_windows, answer=936, another=(1000 - 64, 936.0,),
-        wrong=((937, "no next token"), (935, "one too few"), (15, "side by side"), (1000, "run over it"), (16, "rounded")),
-    ),
-    Exercise(
-        id="02-overlap", title="what is shared?", minutes=4, difficulty=1,
-        task="""
-Training: *the cat sat on the mat*. Validation: *on the mat the cat ran*. On paper: which share of the trigrams (three words
-in a row) of the validation text stands in the training text too?""",
-        stub="share = ...  # a number from 0 to 1", name="share",
-        hints=("Six words hold four trigrams. Write them down.", "“on the mat” is the first. Which of the other three stand in the training text?",
-         "The four: on the mat, the mat the, mat the cat, the cat ran. Only one of them is in the training text."),
-        check=_check_overlap, answer=0.25, another=(1 / 4, 0.25000,),
-        wrong=((0.6, "counts pairs"), (0.8333, "single words"), (0.1667, "divide by 4"), (0.5, "one too many"),
-               (0, "stands in both"), (1, "one is shared")),
-    ),
-    Exercise(
-        id="02-surprise", title="one sentence's surprise", minutes=5, difficulty=2,
-        task="""
-A world draws its next sentence so: the construction “{A} picked up the {T} .” has probability 1/4; six pairs of person and
-thing are allowed, all equally probable, and only one of them is a woman with the lamp; and a pronoun stands for the name in
-half of the cases. The sentence “She picked up the lamp.” has come. On paper: how many nats is its surprise, −ln p?""",
+The next sentence is drawn in three steps. Its kind, “somebody picked up something”, has probability 1/4. There are six equally
+likely ways to fill in who and what. And a coin decides between the name and a pronoun. Out comes *She picked up the lamp.* On
+paper: how many bits of surprise is that, to two digits after the point?""",
         stub="surprise = ...  # a number", name="surprise",
-        hints=("Three choices, one after the other: their probabilities multiply.", "One over p is 4 times 6 times something.",
-         "One over p is 4 · 6 · 2. Take its natural logarithm."),
-        check=_check_surprise, answer=3.871, another=(math.log(4 * 6 * 2), 3.87,),
-        wrong=((48, "one over the probability"), (1 / 48, "is the probability"), (5.585, "in bits"), (-3.871, "is negative"),
-               (3.178, "the pronoun"), (2.485, "construction's 1/4"), (2.079, "the filling is a choice")),
+        hints=(
+            "Three choices, one after the other. What happens to their probabilities?",
+            "One over the probability is a product of three whole numbers. The surprise is its logarithm, to base 2.",
+            "log₂ of 4 · 6 · 2, which is log₂ 4 + log₂ 6 + log₂ 2.",
+        ),
+        answer=math.log2(48), another=(5.58, 5.585), tolerance=0.0051,
+        wrong=(
+            (48, "48 is one over the probability: take its logarithm to base 2"),
+            (1 / 48, "1/48 is the probability: take minus its logarithm to base 2"),
+            (math.log(48), "that is in nats: bits take the logarithm to base 2"),
+            (-math.log2(48), "the logarithm of a probability is negative, and surprise is minus that"),
+            (math.log2(24), "the coin is a choice too: once more 1/2, one more bit"),
+            (math.log2(12), "that is log₂ 12: the three numbers multiply, 4 · 6 · 2, and none is left out"),
+            (math.log2(8), "who and what is a choice too: once more 1/6"),
+        ),
+        right="2 + 2.58 + 1 bits: surprises add where probabilities multiply",
     ),
     Exercise(
-        id="02-kl", title="build the gap", minutes=10, difficulty=2,
+        id="02-kl", title="build the gap", minutes=8, difficulty=2,
         task="""
-Build one: `kl_divergence(p, q)` returns $\\sum_w p(w) \\ln \\frac{p(w)}{q(w)}$ in nats. p and q are dictionaries {word:
-probability}. A word with p = 0 adds nothing; a word with p > 0 that q lacks, or gives 0, makes it `math.inf`. The notebook
-goes on with yours if it passes, with ours if not.""",
+Write `kl_divergence(p, q)`, the gap $\\sum_w p(w) \\ln \\frac{p(w)}{q(w)}$ in nats. p and q are dictionaries {word: probability}. A word
+with p = 0 costs nothing, whatever q says. A word that can come (p > 0) and that q leaves out, or gives 0, costs `math.inf`.""",
         stub="""
 def kl_divergence(p, q):
     # p, q {word: probability} -> a number, at least 0
@@ -231,31 +339,184 @@ def kl_divergence(p, q):
 """,
         name="kl_divergence",
         hints=(
-            "Go over the words of p; leave out those with p = 0.",
-            "`q.get(word, 0)` is 0 for a word that q lacks: return `math.inf` before you divide by it.",
-         "`sum(p[w] * math.log(p[w] / q[w]) for w in p if p[w] > 0)`, after the question whether any of these has no q.",
+            "Whose words do you go over, and which of them can you skip?",
+            "What happens at a word that q leaves out? `q.get(word, 0)` doesn't stop there; a division would.",
+            "If any word has p > 0 and `q.get(word, 0) == 0`, return `math.inf`. Otherwise sum p[w] · math.log(p[w] / q[w]) over the words with p > 0.",
         ),
-        check=_check_kl, answer=kl_divergence, another=(_another_kl, _kl_as_a_difference,),
+        answer=kl_divergence, another=(_kl_by_loop, _kl_as_difference),
+        inputs=_two_bets,
+        special=(
+            ("two numbers by hand", {"lamp": 0.75, "book": 0.25}, {"lamp": 0.5, "book": 0.5}),
+            ("a word with p = 0", {"lamp": 1.0, "book": 0.0}, {"lamp": 0.5, "book": 0.5}),
+            ("a word that q leaves out", {"lamp": 0.5, "book": 0.5}, {"lamp": 1.0}),
+            ("a word that q gives 0", {"lamp": 0.5, "book": 0.5}, {"lamp": 1.0, "book": 0.0}),
+            ("a word that cannot come and that q leaves out", {"lamp": 1.0, "book": 0.0}, {"lamp": 1.0}),
+        ),
+        partial=(
+            (_kl_plain, "where p and q are above 0 it is right; p = 0 costs nothing (skip it), and q = 0 costs `math.inf`"),
+            (_kl_skips_missing, "right, but a word that can come and that q rules out costs infinitely much: return math.inf"),
+            (_kl_strict, "right, but a word that cannot come (p = 0) costs nothing, even if q leaves it out"),
+        ),
         wrong=(
-            (lambda p, q: kl_divergence(q, p), "turned round"), (lambda p, q: -kl_divergence(p, q), "yours is negative"),
-            (lambda p, q: kl_divergence(p, q) / math.log(2), "in bits"),
-            (lambda p, q: -sum(p[w] * math.log(q[w]) for w in p), "that is the cross-entropy"),
-            (lambda p, q: sum(math.log(p[w] / q[w]) for w in p), "weighted by p"),
-            (_plain, "must add nothing"), (_skips_missing, "costs infinitely much"),
-            (lambda p, q: math.inf if any(q.get(w, 0) == 0 for w in p) else kl_divergence(p, q), "costs nothing, even"), (lambda p, q: "0", "a number was wanted"),
+            (lambda p, q: kl_divergence(q, p), "p and q have changed places: the average is over what is true, p"),
+            (lambda p, q: -kl_divergence(p, q), "yours is negative: the logarithm of p over q, not of q over p"),
+            (lambda p, q: kl_divergence(p, q) / math.log(2), "yours is in bits: `math.log` gives nats"),
+            (_cross_entropy, "that is the cross-entropy, −Σ p ln q: the entropy of p, which nobody can save, is still in it"),
+            (_by_position, "the two dictionaries may list their words in different orders: look each word up, q[word]"),
+            (_terms, "these are the terms, one for each word: add them up"),
+            (_unweighted, "each logarithm must be weighted by p(w) before you add them up"),
         ),
+        right="0 where q is right, infinite where q rules out what comes, never negative",
         ours="bigmodel_lib.exercises.nb02:kl_divergence",
     ),
     Exercise(
-        id="02-below", title="too good to be true", minutes=4, difficulty=3,
+        id="02-count-pairs", title="step 1: count the pairs", minutes=6, difficulty=1,
         task="""
-Someone reports a model with a loss clearly below the floor, on ten thousand fresh stories. What is the likeliest reason?
-**a** the model is better than the world · **b** some targets are seen, or other tokens are scored than the floor counts ·
-**c** another seed · **d** the model is very large · **e** the floor is only the loss of a model that counts which word follows which""",
+Write `count_pairs(words)`. `words` is a dictionary {tuple of ids: how often that word occurs}. Return a dictionary {(left, right): how often
+these two are neighbours in the text}. Pairs don't cross from one word to the next.""",
+        stub="""
+def count_pairs(words):
+    # words {tuple of ids: how often} -> {(left, right): how often}
+    return ...
+""",
+        name="count_pairs",
+        hints=(
+            "The word *lamp* has three pairs of neighbours. If it occurs four times, how often does each of them occur?",
+            "Two loops: over `words.items()`, and in each word over its neighbours. `itertools.pairwise(word)` yields those.",
+            "Start with `pairs = collections.Counter()`; inside both loops, `pairs[pair] += times`.",
+        ),
+        answer=count_pairs, another=(_count_by_places, _count_by_zip),
+        inputs=_words,
+        special=(
+            ("a word of one token", {(97,): 3}),
+            ("the same pair twice in a word", {(97, 98, 97, 98): 2}),
+            ("three equal tokens", {(97, 97, 97): 1}),
+        ),
+        wrong=(
+            (_each_word_once, "each word was counted once: a pair counts as often as its word occurs"),
+            (_overwritten, "a pair that occurs in two words keeps only the last count: add with +="),
+            (_once_a_word, "a pair that occurs twice in one word counts twice"),
+            (_side_by_side, "pairs overlap: in *lamp* they are la, am and mp, not la and mp"),
+            (_single_tokens, "these are single tokens: count neighbours, (left, right)"),
+            (_across_words, "the end of one word and the start of the next became a pair: stay inside each word"),
+        ),
+        right="that is step one of three",
+        ours="bigmodel_lib.exercises.nb02:count_pairs",
+    ),
+    Exercise(
+        id="02-merge-pair", title="step 2: merge one pair", minutes=8, difficulty=2,
+        task="""
+Write `merge_pair(word, pair, token)`: the same word, a tuple, in which `token` replaces each occurrence of `pair`, found from left to right.""",
+        stub="""
+def merge_pair(word, pair, token):
+    # word (tuple of ids), pair (left, right), token (int) -> tuple of ids
+    return ...
+""",
+        name="merge_pair",
+        hints=(
+            "Walk through the word from the left. How far do you step after a merge, and how far otherwise?",
+            "`word[i : i + 2] == pair` compares two neighbours at once, and is False at the last place. A `while` loop lets you choose the step.",
+            "Start with `merged, i = [], 0`. On a match append `token` and add 2 to i; otherwise append `word[i]` and add 1. Return `tuple(merged)`.",
+        ),
+        answer=merge_pair, another=(_merge_by_recursion, _merge_by_deleting),
+        inputs=_word_and_pair,
+        special=(
+            ("three equal tokens", (97, 97, 97), (97, 97), 256),
+            ("a word of one token", (97,), (97, 98), 256),
+            ("a word without the pair", (98, 97), (97, 98), 256),
+        ),
+        wrong=(
+            (_first_only, "only the first occurrence is merged: go on to the end of the word"),
+            (_keeps_the_second, "the pair's second token is still there: after a merge, step over two"),
+            (_loses_the_last, "the last token gets lost: the walk must reach it even if it starts no pair"),
+            (_for_loop, "the last token gets lost, and a merged pair's second token stays: a `for` can't step by one or two, a `while` can"),
+            (_from_the_right, "three equal tokens: merge from left to right, so aaa becomes (aa) a"),
+            (_either_order, "the order matters: (b, a) is another pair than (a, b)"),
+            (lambda word, pair, token: tuple(token if t in pair else t for t in word), "both tokens must stand side by side, in that order, to be merged"),
+        ),
+        right="and from left to right, also in aaa",
+        ours="bigmodel_lib.text.tokenizers:merge_pair",
+    ),
+    Exercise(
+        id="02-bpe-loop", title="step 3: the loop", minutes=10, difficulty=3,
+        task="""
+Write `learn_bpe(words, n_merges)`. Do this `n_merges` times: count the pairs, take the most frequent (on a tie the smaller pair, compared as
+tuples), give it the next free token, 256 first, and merge it in every word. Return {pair: token} in the order of merging. Stop early
+if no pair is left. `count_pairs` and `merge_pair` are yours to use.""",
+        stub="""
+def learn_bpe(words, n_merges):
+    # words {tuple of ids: how often}, n_merges (int) -> {pair: token}
+    return ...
+""",
+        name="learn_bpe",
+        hints=(
+            "What has to be done anew in each round, because the last merge changed it?",
+            "`min` with a key that is a tuple handles ties: it compares the first entries, and only on a tie the second ones.",
+            "`best = min(pairs, key=lambda pair: (-pairs[pair], pair))`, then `merges[best] = token`, then `words = {merge_pair(word, best, token): times for …}`.",
+        ),
+        answer=learn_bpe, another=(_bpe_by_sorting, _bpe_by_rows),
+        inputs=_words_and_number,
+        special=(
+            ("the words of this page", {tuple(b"lamp"): 4, tuple(b"lamps"): 2, tuple(b"damp"): 2, tuple(b"camp"): 1}, 3),
+            ("a tie", {(100, 99): 1, (97, 98): 1}, 1),
+            ("more merges than pairs", {(97, 98): 2}, 5),
+        ),
+        partial=((_no_stop, "right, as long as there are pairs: stop where `count_pairs` finds none"),),
+        wrong=(
+            (_bpe_by(lambda pairs: max(pairs, key=pairs.get)), "a tie goes wrong: of equally frequent pairs take the smaller, not the one met first"),
+            (_bpe_by(lambda pairs: max(pairs, key=lambda pair: (pairs[pair], pair))), "a tie goes wrong: of equally frequent pairs take the smaller, not the larger"),
+            (_bpe_by(_right_choice, start=257), "the first new token is 256: the bytes are 0 to 255"),
+            (_bpe_by(_right_choice, start=0), "0 to 255 are the bytes: new tokens begin at 256"),
+            (_bpe_by(_right_choice, replace=False), "the words never change, so the same pair wins every round: merge it in all words"),
+            (_counted_once, "the pairs were counted once, at the start: each merge changes the counts, so count again in each round"),
+            (_bpe_by(lambda pairs: min(pairs, key=lambda pair: (pairs[pair], pair))), "the rarest pair was merged: the most frequent was wanted"),
+            (_without_times, "after the first merge the words' counts are lost: a merged word occurs as often as before"),
+            (_other_way_round, "the dictionary is turned round: {pair: token} was wanted"),
+            (lambda words, n_merges: learn_bpe(words, n_merges - 1), "one merge is missing: n_merges of them were wanted"),
+        ),
+        right="you have built byte-pair encoding",
+        ours="bigmodel_lib.exercises.nb02:learn_bpe",
+    ),
+    Exercise(
+        id="02-windows", title="how many windows?", minutes=3, difficulty=1,
+        task="""
+A text has 1000 tokens, and a window takes T = 64 of them as input. On paper: at how many places can a window start, if each of its 64
+inputs needs a target?""",
+        stub="starts = ...  # a number", name="starts",
+        hints=(
+            "How many tokens does a window take, together with its targets?",
+            "65 tokens in a row must fit. Which is the last place where they do?",
+            "The first start is 0 and the last is 1000 − 65. How many numbers is that?",
+        ),
+        answer=936, another=(1000 - 64, 936.0), tolerance=0.4,
+        wrong=(
+            (937, "937 windows of 64 fit, but the last of them has no next token to be the target"),
+            (935, "one too few: a window may start at 0, and the last at 935"),
+            (15, "15 is how many fit side by side: windows may overlap"),
+            (1000, "a window that starts near the end would run over it"),
+            (16, "16 is 1000/64 rounded: windows may overlap"),
+        ),
+        right="starts 0 … 935: 64 tokens of input and one more as the last target",
+    ),
+    Exercise(
+        id="02-below", title="too good to be true", minutes=4, difficulty=2,
+        task="""
+Someone reports a model whose loss is clearly *below* the floor, on ten thousand fresh stories. What's the likeliest reason?
+**a** it is better than the world · **b** it sees some of its targets, or other tokens are scored than the floor counts ·
+**c** a lucky seed · **d** it is very large · **e** the floor is only the loss of a counting model""",
         stub='reason = ...  # one letter, like "a"', name="reason",
-        hints=("By how much can KL(p‖q) be below 0?", "What would a model need to know to pay less than −ln p on average?",
-         "KL is never below 0, so on fresh text no model beats the floor. Then the text was not fresh, or not scored alike."),
-        check=_check_below, answer="b", another=(" B ", "(b)",),
-        wrong=(("a", "beats the truth"), ("c", "different seed"), ("d", "larger model"), ("e", "no 5-gram model"), ("z", "one letter from a to e")),
+        hints=(
+            "By how much can KL divergence be below zero?",
+            "Ten bets can be lucky. Can half a million?",
+            "To pay less than −ln p on average, a model must know something that isn't in the text before the word.",
+        ),
+        answer="b", another=(" B ", "(b)"),
+        wrong=(
+            ("a", "nobody beats the truth on average: cross-entropy is entropy plus a KL that is never negative"),
+            ("c", "ten thousand stories are too many for luck: the mean moves by less than a hundredth"),
+            ("d", "a larger model can come closer to the floor, not below it"),
+            ("e", "no counting is in it: every −ln p comes exactly from the world's own dice"),
+        ),
+        right="look for the leak",
     ),
 ]  # fmt: skip

@@ -141,7 +141,8 @@ def _next_word_table(rng):
 
 
 def _greedy_inputs(rng):
-    return _next_word_table(rng), rng.integers(0, 6, size=int(rng.integers(2, 5))).tolist(), int(rng.integers(3, 9)), 5
+    tokens = rng.integers(0, 6, size=int(rng.integers(2, 5))).tolist()
+    return _next_word_table(rng), tokens, int(rng.integers(3, 9)), int(rng.integers(6))
 
 
 def _ends_at_once(tokens):

@@ -6,8 +6,10 @@ import io
 import linecache
 import threading
 import types
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class TooLong(BaseException):
@@ -19,35 +21,45 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
 
 
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooLong in this thread after some seconds, and again and again where it is swallowed.
+def within(seconds: float, work: Callable[[], Result]) -> Result:
+    """What `work()` gives; raises TooLong in it after some seconds, and again and again where that is swallowed.
 
     A thread of its own watches the clock: signals would do that only on Linux and macOS. A single call into C (one
     huge matrix product) is not interrupted, a loop is.
     """
     thread = threading.get_ident()
-    lock = threading.Lock()
-    ended, raised = threading.Event(), threading.Event()
+    lock, ended = threading.Lock(), threading.Event()
+    over = raised = False
 
     def watch() -> None:
+        nonlocal raised
         wait = seconds
         while not ended.wait(wait):
             with lock:
-                if not ended.is_set():
-                    raised.set()
-                    _raise_in(thread, TooLong)
+                if over:
+                    return
+                raised = True
+                _raise_in(thread, TooLong)
             wait = 0.05
 
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
+    def call_off() -> None:
+        nonlocal over
         with lock:
-            ended.set()
+            over = True
             _raise_in(thread, None)
-    if raised.is_set():  # somebody's `except:` has swallowed it
+        ended.set()
+
+    try:
+        threading.Thread(target=watch, daemon=True).start()
+        result = work()
+    finally:
+        try:
+            call_off()
+        except TooLong:  # its time was up at this very moment
+            call_off()
+    if raised:  # and somebody's `except:` has swallowed it
         raise TooLong
+    return result
 
 
 @contextlib.contextmanager

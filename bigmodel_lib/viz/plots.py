@@ -9,8 +9,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from bigmodel_lib.config import ModelConfig
-
 # Okabe & Ito's colours, told apart by readers with any colour vision.
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666"
 DARK = "#444444"  # small print
@@ -146,35 +144,3 @@ def draw_pipeline() -> Axes:
     words = "the model's weights: the same numbers, changed by training, then kept still"
     ax.text(2.42, 0.35, words, fontsize=9, color=RED)
     return ax
-
-
-def draw_residual_stream(config: ModelConfig, n_tokens: int) -> Axes:
-    """The decoder as one stream that branches read and add to, with shapes; of its blocks the first and the last."""
-    T, D, V = n_tokens, config.d_model, config.vocab_size
-    ax = _canvas(f"The residual stream of a decoder with {config.n_layers} blocks", 10.0, 4.6)
-    _arrow(ax, (1.25, 1.1), (8.78, 1.1), BLUE, 5)
-    ax.text(5.1, 0.68, f"the stream x: ({T}, {D}), one row of {D} numbers a token", ha="center", color=BLUE)
-    _box(ax, (0.65, 1.1), f"embedding\n{V} × {D}", GREY)
-    _box(ax, (9.4, 1.1), f"norm, output\n{D} × {V}", GREY)
-    ax.text(0.65, 0.45, f"tokens ({T},)", ha="center", fontsize=9)
-    ax.text(9.4, 0.45, f"logits ({T}, {V})", ha="center", fontsize=9)
-    shift = "shift, " if config.token_shift else ""
-    for number, middle in [(0, 3.15), (config.n_layers - 1, 6.85)][: config.n_layers]:
-        ax.text(middle, 4.1, f"block {number}", ha="center", weight="bold")
-        _branch(ax, middle - 0.85, shift + "attention", ORANGE, f"weights ({config.n_heads}, {T}, {T})")
-        _branch(ax, middle + 0.85, shift + "MLP", GREEN, f"inside ({T}, {config.d_ff})")
-    if config.n_layers > 2:
-        ax.text(5.0, 2.2, "…", ha="center", fontsize=18)
-    return ax
-
-
-def _branch(ax: Axes, middle: float, name: str, colour: str, inside: str) -> None:
-    """What reads from the stream on the left, computes, and adds to the stream on the right."""
-    left, right = middle - 0.45, middle + 0.45
-    _arrow(ax, (left, 1.15), (left, 1.92), colour)
-    _box(ax, (left, 2.15), "norm", GREY, 0.6, 0.42)
-    _arrow(ax, (left, 2.38), (left, 2.87), colour)
-    _box(ax, (middle, 3.2), name, colour)
-    ax.text(middle, 3.65, inside, ha="center", fontsize=8.5, color=DARK)
-    _arrow(ax, (right, 2.87), (right, 1.17), colour)
-    ax.text(right, 1.1, "+", ha="center", va="center", fontsize=12, weight="bold", color="white", zorder=5)

@@ -1,9 +1,11 @@
 """Step through a model's writing token by token, and watch the next-token probabilities. Its script is beside it."""
 
+import math
 import pathlib
 from typing import Any
 
 import anywidget
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import traitlets
@@ -12,7 +14,7 @@ from bigmodel_lib.generation import Sampling, check_settings, generate, sampling
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
-from bigmodel_lib.viz.plots import BLUE, GREY, RED, bundle, draw_bars, new_axes, readable
+from bigmodel_lib.viz.plots import bundle, draw_bars, readable
 from bigmodel_lib.viz.widgets import display_with_twin
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -87,11 +89,17 @@ class TokenStepper(anywidget.AnyWidget):
         return self.tokenizer.decode(self.written)
 
     def _ipython_display_(self) -> None:
-        step = self.steps[self.position]
-        before = "".join(step["text"] for step in self.steps[: self.position])
-        ax = new_axes(f"“{(self.prompt + before)[-50:]}…” What comes next?", "probability", "next token", height=2.8)
-        draw_bars([readable(name) for name in step["names"]], step["ps"], ax, GREY)
-        for bar, name in zip(ax.patches, step["names"], strict=True):
-            bar.set_color(RED if name == step["text"] else BLUE)
-        alt = "Bar chart of the likeliest tokens after the text in the title; the one that was drawn is in red."
-        display_with_twin(self, *bundle(ax.figure, alt), CAPTION)
+        step, columns = self.steps[self.position], 50
+        letters = [readable(step["text"]) for step in self.steps]
+        surprise = np.zeros(-(-len(letters) // columns) * columns)
+        surprise[: len(letters)] = [-math.log2(step["p"]) for step in self.steps]
+        figure, (text, bars) = plt.subplots(2, figsize=(8, 4.4), height_ratios=(1, 2), layout="constrained")
+        text.imshow(surprise.reshape(-1, columns), cmap="Oranges", vmin=0, vmax=10, aspect="auto")
+        for place, letter in enumerate(letters):
+            text.text(place % columns, place // columns, letter, ha="center", va="center", family="monospace")
+        text.set_axis_off()
+        text.set_title(f"After “{self.prompt}”: the darker, the more it surprised the model", loc="left", fontsize=12)
+        bars.set(xlabel="probability", ylabel=f"token {self.position + 1}")
+        draw_bars([readable(name) for name in step["names"]], step["ps"], bars)
+        alt = "A text, shaded where it surprised the model; below it bars, the likeliest tokens at one of its places."
+        display_with_twin(self, *bundle(figure, alt), CAPTION)

@@ -7,12 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import numpy as np
 from IPython.utils.capture import capture_output
 from matplotlib.axes import Axes
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.storyworld import StoryWorld, text_of
 from bigmodel_lib.viz.plots import bundle, display_bundle, draw_bars, new_axes, readable
 
 if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
@@ -49,80 +47,6 @@ def _button(name: str, *actions: Callable[[], Any]) -> Any:
     for action in actions:
         button.on_click(lambda _, action=action: action())
     return button
-
-
-class GuessTheNextWord:
-    """A game on the story world: the reader guesses the next word, beside one who knows the exact distribution.
-
-    The first sentence, and words that can only be one, are told without asking. Source: Shannon 1951, with English.
-    """
-
-    def __init__(self, world: StoryWorld, seed: int = 0):
-        self.world, self.story = world, world.sample(np.random.default_rng(seed))
-        self.position = len(self.story.sentences[0])
-        self.turns = self.hits = self.best_hits = 0
-        self.nats = 0.0
-        self._skip()
-
-    def _skip(self) -> None:
-        """Go on to the next word that could be another one."""
-        self.probs: dict[str, float] = {}
-        while not self.over:
-            self.probs = self.world.next_token_probs(self.story.tokens[: self.position])
-            if len(self.probs) > 1:
-                break
-            self.position += 1
-
-    @property
-    def over(self) -> bool:
-        return self.position >= len(self.story.tokens)
-
-    def told(self) -> str:
-        """The story so far."""
-        return text_of(self.story.tokens[: self.position])
-
-    def guess(self, word: str) -> str:
-        """Play one turn: what came, how probable it was, and the score so far."""
-        if self.over:
-            return "The story is over: start another with another seed."
-        word, came = word.strip(), self.story.tokens[self.position]
-        best, p = max(self.probs, key=self.probs.__getitem__), self.probs[came]
-        self.turns += 1
-        self.hits += word == came
-        self.best_hits += best == came
-        self.nats -= math.log(p)
-        possible = "" if word in self.probs else f"“{word}” could not have come here. "
-        self.position += 1
-        self._skip()
-        return (
-            f"{possible}It was “{came}”, with probability {p:.2f}; the likeliest was “{best}”. "
-            f"Right so far: you {self.hits}, the likeliest word {self.best_hits}, of {self.turns}. "
-            f"Surprise on average: {self.nats / self.turns:.2f} nats."
-        )
-
-    def _ipython_display_(self) -> None:
-        twin = {"text/markdown": f"{self.told()} **…?**", "text/plain": f"{self.told()} …?"}
-        display_with_twin(_game_panel(self), twin)
-
-
-def _game_panel(game: GuessTheNextWord) -> Any:
-    """The game as a field and a button."""
-    text, answer = ipywidgets.HTML(), ipywidgets.VBox()
-    words = sorted(set(game.world.tokenizer().vocabulary))
-    field = ipywidgets.Combobox(options=words, placeholder="your word", description="next word")
-
-    def play() -> None:
-        if field.value.strip():
-            rows = sorted(game.probs.items(), key=lambda row: -row[1])[:6]
-            said = ipywidgets.HTML(f"<p>{html.escape(game.guess(field.value))}</p><p>What could have come:</p>")
-            answer.children = [said, *(_bar(f"{word} {p:.2f}", p) for word, p in rows)]
-        text.value = f"<p>{html.escape(game.told())} <b>{'' if game.over else '…?'}</b></p>"
-        field.value = ""
-        button.disabled = game.over
-
-    button = _button("guess", play)
-    play()
-    return ipywidgets.VBox([text, ipywidgets.HBox([field, button]), answer])
 
 
 class WriteWithMe:
