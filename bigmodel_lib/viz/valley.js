@@ -64,7 +64,7 @@ function render({ model, el }) {
   const root = make("div", { class: "bm-valley" }, canvas, says, sliders, again);
   el.append(root);
 
-    function draw() {
+  function draw() {
     const width = root.clientWidth ? Math.min(root.clientWidth - 30, 700) : 640, ratio = window.devicePixelRatio || 1, tall = (width * HIGH) / WIDE;
     canvas.width = width * ratio;
     canvas.height = tall * ratio;
@@ -90,9 +90,10 @@ function render({ model, el }) {
       const colour = dark ? onDark : light, now = Math.min(shown, path.length - 1);
       pen.strokeStyle = pen.fillStyle = colour;
       pen.beginPath();
-      path.slice(0, now + 1).forEach((place) => pen.lineTo(...at(place)));
+      const gone = path.findIndex(([x, y]) => !(Math.hypot(x, y) < 3 * WIDE)), drawn = path.slice(0, 1 + (gone < 0 ? now : Math.min(now, gone)));
+      drawn.forEach((place) => pen.lineTo(...at(place)));
       pen.stroke();
-      path.slice(0, now + 1).forEach((place) => { pen.beginPath(); pen.arc(...at(place), 2.6, 0, 7); pen.fill(); });
+      drawn.forEach((place) => { pen.beginPath(); pen.arc(...at(place), 2.6, 0, 7); pen.fill(); });
       words.push(`${kind} ${off(path[now]) ? "has left the map" : height(path[now], tilt).toPrecision(2)}`);
     }
     const [x, y] = at([0, 0]);
