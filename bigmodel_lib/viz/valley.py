@@ -37,7 +37,7 @@ def walk(kind: str, start: tuple[float, float], lr: float, beta: float, steps: i
     place, m, s = np.array(start, float), np.zeros(2), np.zeros(2)
     places = [place.copy()]
     for n in range(1, steps + 1):
-        g = slope(*place, tilt)
+        g = slope(place[0], place[1], tilt)
         if kind == "gradient descent":
             place -= lr * g
         elif kind == "momentum":
