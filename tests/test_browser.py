@@ -263,7 +263,7 @@ def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopbac
         page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
         page.locator(".bm-game .bm-go").click()
         wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "game.bets", [[0, 0, [0] * 8]])
-    page.screenshot(path=browsers.SHOTS / f"{name[:2]}_light.png")
+    page.screenshot(path=browsers.SHOTS / f"{name.split('_')[0]}_light.png")
     page.context.close()
 
 
@@ -348,6 +348,28 @@ def test_pointing_at_a_number_lights_what_it_was_made_of(chromium, lab):
     assert "column “good”" in says.inner_text()
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "03_every_number.png")
+    page.context.close()
+
+
+def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "04_backprop_numpy.ipynb")
+    says, canvas = page.locator(".bm-valley-says"), page.locator(".bm-valley-map")
+    says.scroll_into_view_if_needed()
+    settled = "(start) => document.querySelector('.bm-valley-says').textContent.startsWith(start)"
+    page.wait_for_function(settled, arg="After 40 steps")
+    ends = browsers.ask_kernel(lab[1], "[float(height(*p[-1])) for p in valley.paths().values()]")
+    found = [float(number) for number in re.findall(r"(?:descent|momentum|Adam) ([\d.e-]+)", says.inner_text())]
+    assert found == [pytest.approx(end, rel=0.05) for end in ends]
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 0.7, "y": box["height"] * 0.25})
+    page.wait_for_function(settled, arg="After 40 steps")
+    assert browsers.ask_kernel(lab[1], "valley.start") == [pytest.approx(2.0, abs=0.05), pytest.approx(1.6, abs=0.05)]
+    page.get_by_label("learning rate", exact=True).press("End")
+    page.wait_for_function("document.querySelector('.bm-valley-says').textContent.includes('descent has left the map')")
+    page.get_by_label("the valley’s tilt").press("Home")
+    assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0]
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "04_valley.png")
     page.context.close()
 
 

@@ -82,7 +82,7 @@ def test_every_picture_has_alt_text_and_a_caption(path):
 
 @each_notebook
 def test_every_exercise_is_there_in_order_and_in_step_with_its_entry(path):
-    wanted = exercises.entries(path.name[:2])
+    wanted = exercises.entries(path.name.split("_")[0])
     parts: dict = {}
     for cell in nbformat.read(path, as_version=4).cells:
         if "exercise" in cell["metadata"]:
@@ -117,7 +117,7 @@ def test_what_the_library_keeps_is_not_copied_by_hand(path):
 
 def built(path) -> dict:
     """{what the reader builds, by its name in the library: the id of its exercise} of a notebook."""
-    ours = {entry.ours: entry.id for entry in exercises.entries(path.name[:2]).values() if entry.ours}
+    ours = {entry.ours: entry.id for entry in exercises.entries(path.name.split("_")[0]).values() if entry.ours}
     return {name.removeprefix("bigmodel_lib.").replace(":", "."): entry for name, entry in ours.items()}
 
 

@@ -383,9 +383,9 @@ def lab(*options):
 
 def fresh(number=None):
     """Put the course's version of one notebook into my_notebooks/; the reader's own is kept beside it."""
-    names = [name for name in notebook_names() if number and name.startswith(str(number))]
+    names = [name for name in notebook_names() if number and name.split("_")[0] == str(number)]
     if len(names) != 1:
-        numbers = ", ".join(name[:2] for name in notebook_names())
+        numbers = ", ".join(name.split("_")[0] for name in notebook_names())
         raise Trouble(f"NB={number or ''} does not name one notebook: choose one of {numbers}, as in make fresh NB=00")
     fill_my_notebooks()
     mine, ours = ROOT / "my_notebooks" / names[0], as_handed_out(names[0])

@@ -1,9 +1,9 @@
-"""The exercises of 04_backprop_numpy, and the two suspects that it opens with."""
+"""The exercises of 04_backprop_numpy, and the run that it opens with."""
 
 import numpy as np
 
 from bigmodel_lib.by_hand import backprop
-from bigmodel_lib.by_hand.model import causal_mask, softmax
+from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.exercises.engine import Exercise
 
 
@@ -19,7 +19,7 @@ def _block_backward_without_a_plus(dy, cache):
     return dx + dbranch, gradients
 
 
-SUSPECTS = {"A": (backprop.block_forward, _block_backward_without_a_plus), "B": backprop.BLOCK}
+PATIENT: backprop.Pair = (backprop.block_forward, _block_backward_without_a_plus)  # 04 opens with its training run
 
 
 # 04-paths
@@ -101,11 +101,29 @@ def _adds_along_a_road(graph):
     return slopes
 
 
+def _times_what_it_has(graph):
+    slopes = [0.0] * len(graph)
+    slopes[-1] = 1.0
+    for place in reversed(range(len(graph))):
+        for source, slope in graph[place]:
+            slopes[source] += slope * slopes[source]
+    return slopes
+
+
+def _sets_the_link(graph):
+    slopes = [0.0] * len(graph)
+    slopes[-1] = 1.0
+    for place in reversed(range(len(graph))):
+        for source, slope in graph[place]:
+            slopes[source] = slope
+    return slopes
+
+
 def _graphs(rng):
     length = int(rng.integers(1, 7))
     graph = [[]]
     for place in range(1, length):
-        sources = rng.integers(place, size=rng.integers(1, 3))
+        sources = rng.choice(place, size=min(place, rng.integers(1, 3)), replace=False)
         graph.append([(int(source), float(rng.integers(-3, 4))) for source in sources])
     return (graph,)
 
@@ -144,137 +162,18 @@ def _first_text_only(dy, cache):
     return dy @ w.T, x[0].reshape(-1, w.shape[0]).T @ dy[0].reshape(-1, w.shape[1])
 
 
+def _not_summed(dy, cache):
+    x, w = cache
+    return dy @ w.T, x.swapaxes(-2, -1) @ dy if x.ndim > 1 else np.outer(x, dy)
+
+
+def _summed_over_texts(dy, cache):
+    dx, dw = _not_summed(dy, cache)
+    return dx, dw.sum(axis=0)
+
+
 def _swapped(dy, cache):
     return backprop.linear_backward(dy, cache)[::-1]
-
-
-# 04-norm
-
-
-def _normed(rng):
-    shape = ((4,), (3, 5), (2, 3, 8), (2, 2, 1, 4))[rng.integers(4)]
-    x = rng.normal(size=shape) * rng.choice([0.3, 1.0, 5.0]) + rng.normal()
-    return rng.normal(size=shape), backprop.norm_forward(x)[1]
-
-
-def _norm_by_jacobian(dy, cache):
-    y, sigma, _ = cache
-    D = y.shape[-1]
-    jacobian = (np.eye(D) - 1 / D - y[..., :, None] * y[..., None, :] / D) / sigma[..., None]
-    return (jacobian @ dy[..., None])[..., 0]
-
-
-def _norm_by_sums(dy, cache):
-    y, sigma, _ = cache
-    D = y.shape[-1]
-    return (D * dy - dy.sum(axis=-1, keepdims=True) - y * (dy * y).sum(axis=-1, keepdims=True)) / (D * sigma)
-
-
-def _sigma_held(dy, cache):
-    y, sigma, _ = cache
-    return (dy - dy.mean(axis=-1, keepdims=True)) / sigma
-
-
-def _mean_held(dy, cache):
-    y, sigma, _ = cache
-    return (dy - y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
-
-
-def _both_held(dy, cache):
-    return dy / cache[1]
-
-
-def _norm_of_all(dy, cache):
-    y, sigma, _ = cache
-    return (dy - dy.mean() - y * (dy * y).mean()) / sigma
-
-
-def _norm_sum(dy, cache):
-    y, sigma, _ = cache
-    return (dy - dy.sum(axis=-1, keepdims=True) - y * (dy * y).sum(axis=-1, keepdims=True)) / sigma
-
-
-def _times_sigma(dy, cache):
-    return backprop.norm_backward(dy, cache) * cache[1] ** 2
-
-
-# 04-softmax
-
-
-def _weights(rng):
-    shape = ((4,), (3, 5), (2, 2, 3, 4), (2, 1))[rng.integers(4)]
-    return rng.normal(size=shape), softmax(rng.normal(size=shape) * rng.choice([0.5, 1.0, 4.0]))
-
-
-def _softmax_by_jacobian(dp, p):
-    jacobian = p[..., :, None] * np.eye(p.shape[-1]) - p[..., :, None] * p[..., None, :]
-    return (jacobian @ dp[..., None])[..., 0]
-
-
-def _softmax_in_two_parts(dp, p):
-    blame = p * dp
-    return blame - p * np.sum(blame, axis=-1)[..., None]
-
-
-# 04-attention
-
-
-def _looks(rng):
-    heads = ((), (2,), (2, 2))[rng.integers(3)]
-    T, K = int(rng.integers(1, 5)), int(rng.choice([2, 3, 8]))
-    q, k, v = rng.normal(size=(3, *heads, T, K))
-    mask = causal_mask(T) if rng.integers(2) else 0.0
-    y, cache = backprop.attention_forward(q, k, v, mask)
-    return rng.normal(size=y.shape), cache
-
-
-def _attention_by_einsum(dy, cache):
-    q, k, v, weights = cache
-    dweights = np.einsum("...td,...sd->...ts", dy, v)
-    dscores = weights * (dweights - (weights * dweights).sum(-1, keepdims=True)) / np.sqrt(q.shape[-1])
-    return (
-        np.einsum("...ts,...sd->...td", dscores, k),
-        np.einsum("...ts,...td->...sd", dscores, q),
-        np.einsum("...ts,...td->...sd", weights, dy),
-    )
-
-
-def _attention_by_differences(dy, cache):
-    q, k, v, weights = cache
-    scale = q.shape[-1] ** -0.5
-    dweights = dy @ np.swapaxes(v, -1, -2)
-    centred = dweights - np.sum(dweights * weights, axis=-1)[..., None]
-    return (
-        (weights * centred) @ (scale * k),
-        np.swapaxes(weights * centred, -1, -2) @ (scale * q),
-        np.swapaxes(weights, -1, -2) @ dy,
-    )
-
-
-def _with(scale=True, softmax_part=True, transpose_v=True, transpose_k=True):
-    """attention_backward with one thing left out."""
-
-    def wrong(dy, cache):
-        q, k, v, weights = cache
-        dscores = dy @ v.swapaxes(-2, -1)
-        dscores = backprop.softmax_backward(dscores, weights) if softmax_part else dscores
-        dscores = dscores / q.shape[-1] ** 0.5 if scale else dscores
-        dk = (dscores.swapaxes(-2, -1) if transpose_k else dscores) @ q
-        return dscores @ k, dk, (weights.swapaxes(-2, -1) if transpose_v else weights) @ dy
-
-    return wrong
-
-
-def _q_for_k(dy, cache):
-    q, k, v, weights = cache
-    dscores = backprop.softmax_backward(dy @ v.swapaxes(-2, -1), weights) / q.shape[-1] ** 0.5
-    return dscores @ q, dscores.swapaxes(-2, -1) @ k, weights.swapaxes(-2, -1) @ dy
-
-
-def _by_k(dy, cache):
-    q, k, v, weights = cache
-    dscores = backprop.softmax_backward(dy @ v.swapaxes(-2, -1), weights) / q.shape[-1]
-    return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
 
 
 # 04-loss
@@ -304,6 +203,23 @@ def _loss_by_where(dloss, cache):
     return each * (dloss / np.count_nonzero(targets >= 0))
 
 
+def _one_less_everywhere(dloss, cache):
+    p, targets = cache
+    counted = targets >= 0
+    return dloss * (p - 1) * counted[..., None] / counted.sum()
+
+
+def _minus_the_id(dloss, cache):
+    p, targets = cache
+    counted = targets >= 0
+    return dloss * (p - targets[..., None]) * counted[..., None] / counted.sum()
+
+
+def _last_word_where_none_counts(dloss, cache):
+    p, targets = cache
+    return dloss * (p - np.eye(p.shape[-1])[targets]) / (targets >= 0).sum()
+
+
 def _loss(dloss, cache, count="counted", drop=True, hit=True, sign=1.0):
     p, targets = cache
     counted = targets >= 0
@@ -312,7 +228,7 @@ def _loss(dloss, cache, count="counted", drop=True, hit=True, sign=1.0):
         dlogits = dlogits - (np.arange(p.shape[-1]) == targets[..., None])
     if drop:
         dlogits = dlogits * counted[..., None]
-    n = {"counted": counted.sum(), "all": targets.size, "none": 1}[count]
+    n = {"counted": counted.sum(), "all": targets.size, "none": 1, "numbers": p.size, "texts": len(targets)}[count]
     return sign * dloss * dlogits / n
 
 
@@ -362,9 +278,11 @@ def backpropagate(graph):
                 _forgets_what_came_later,
                 "each link's own slope is added, without the slope of what comes after it: multiply by it",
             ),
+            (_times_what_it_has, "you multiply by slopes[source], which isn't finished yet: the slope of place is"),
+            (_sets_the_link, "each value gets its link's own slope: multiply by the slope of place, and add"),
             (
                 _in_forward_order,
-                "you go through the graph from the front, when the slopes that you multiply by aren't known yet",
+                "only the loss hands anything back: do you go from the front, or does return stand inside the loop?",
             ),
             (_no_start, "all slopes are 0: begin with 1 for the loss itself"),
             (_adds_along_a_road, "along a road slopes are multiplied; yours adds them"),
@@ -379,8 +297,8 @@ def backpropagate(graph):
         difficulty=2,
         task="""
 Write `linear_backward(dy, cache)`. The forward pass was `y = x @ w` and kept `x, w = cache`. Return the two gradients `dx` and `dw`, in
-this order, in the shapes of `x` and `w`. Careful: `x` and `dy` may have leading axes, such as (B, T, n_in). Then `w` served all those
-rows.
+this order, in the shapes of `x` and `w`. Careful: `x` and `dy` may have leading axes, such as (B, T, n_in). All those rows share one `w`,
+so add up their shares.
 """,
         stub="""
 def linear_backward(dy, cache):
@@ -391,8 +309,8 @@ def linear_backward(dy, cache):
 """,
         name="linear_backward",
         hints=(
-            "Look at the shapes: dw must be (n_in, n_out), and the only things you have are x, w and dy. Which product fits?",
-            "For dw, first turn x and dy into plain tables, one row for each token of each text, with `reshape(-1, …)`. dx needs no reshape.",
+            "Which numbers of y does one weight move, and by how much? And one number of x?",
+            "Look at the shapes: dw is (n_in, n_out) however many axes x has. Something has to turn all leading axes into one.",
             "`dy @ w.T` is dx. For dw it's x's table, transposed, times dy's table: `x.reshape(-1, n_in).T @ …`.",
         ),
         answer=backprop.linear_backward,
@@ -413,6 +331,15 @@ def linear_backward(dy, cache):
             (_mean_over_rows, "dw is averaged over the rows: each row's share counts in full, so add them"),
             (_first_text_only, "dw hears the first text of the batch only: w served all of them"),
             (_swapped, "dx comes first, then dw"),
+            (
+                lambda dy, cache: (dy @ cache[1].T, cache[0].T @ dy),
+                "x.T turns all axes round, those of texts as well: make plain rows of x and dy first, with reshape",
+            ),
+            (_not_summed, "dw has one matrix for each text: they share one w, so add them up"),
+            (
+                _summed_over_texts,
+                "dw is summed over axis 0 alone: x may have more leading axes, or none. Reshape to rows first",
+            ),
             (
                 lambda dy, cache: (
                     dy @ cache[1].T,
@@ -445,6 +372,7 @@ is the gradient of the table's row 5?
         wrong=(
             ([1, 2], "that's the first place alone: token 5 also stands third"),
             ([10, 20], "that's the last place alone: it doesn't replace the first, it adds to it"),
+            ([1, 2, 10, 20], "that joins the two lists: add them number by number"),
             ([5.5, 11], "that's the mean: the loss feels both places in full"),
             ([100, 200], "that's the gradient of row 2"),
             ([111, 222], "that's the sum over all places: only those of token 5 count"),
@@ -452,160 +380,25 @@ is the gradient of the table's row 5?
         right="(1, 2) + (10, 20): two roads again",
     ),
     Exercise(
-        id="04-norm",
-        title="back through a norm",
-        minutes=10,
-        difficulty=3,
-        task=r"""
-Write `norm_backward(dy, cache)` from
-
-$$dx = \frac{1}{\sigma}\Big(dy - \operatorname{mean}(dy) - y\cdot\operatorname{mean}(dy\cdot y)\Big)$$
-
-The cache holds `y`, `sigma` and the kind of norm, which you can ignore. Means run over the last axis, for each token by itself; `sigma`
-has that axis with length 1.
-""",
-        stub="""
-def norm_backward(dy, cache):
-    y, sigma, kind = cache
-    return ...
-""",
-        name="norm_backward",
-        hints=(
-            "Three terms, and the formula names them all. Which axis do the two means run over, and which shape must they have to be subtracted?",
-            "`axis=-1, keepdims=True` keeps a mean beside its own token.",
-            "`dy.mean(axis=-1, keepdims=True)` is one; the other is the same of `dy * y`, times y. Subtract both from dy, then divide.",
-        ),
-        answer=backprop.norm_backward,
-        another=(_norm_by_jacobian, _norm_by_sums),
-        inputs=_normed,
-        special=(
-            ("dy the same everywhere", np.ones((2, 4)), backprop.norm_forward(np.arange(8.0).reshape(2, 4) ** 2)[1]),
-        ),
-        partial=(
-            (_sigma_held, "the road through the mean is right; the road through σ, y · mean(dy · y), is missing"),
-            (_mean_held, "the road through σ is right; the road through the mean, mean(dy), is missing"),
-        ),
-        wrong=(
-            (_both_held, "that holds the mean and σ still, but both depend on x: two terms are missing"),
-            (_norm_of_all, "your means run over everything: each token has its own, axis=-1 with keepdims=True"),
-            (_norm_sum, "those are sums: means were wanted, over the D numbers"),
-            (_times_sigma, "divide by σ: you multiply"),
-        ),
-        right="three roads from x to y, three terms",
-        ours="bigmodel_lib.by_hand.backprop:norm_backward",
-    ),
-    Exercise(
-        id="04-softmax",
-        title="back through softmax",
-        minutes=8,
-        difficulty=3,
-        task=r"""
-Write `softmax_backward(dp, p)`. Softmax ran over the last axis and gave `p`; `dp` is the loss's gradient with respect to p. Return the
-gradient with respect to the scores, in the same shape (..., T). From notebook 01: $\partial p_i/\partial s_j = p_i(\delta_{ij} - p_j)$,
-where $\delta_{ij}$ is 1 if $i = j$, else 0. You don't need the T × T matrix.
-""",
-        stub="""
-def softmax_backward(dp, p):
-    return ...
-""",
-        name="softmax_backward",
-        hints=(
-            "Score j moves every weight of its row. So its slope is a sum over i of dp_i times ∂p_i/∂s_j. Take that sum apart.",
-            "One part is p_j dp_j. The other is p_j times a number that's the same for all j of a row: which?",
-            "That number is the average of dp, weighted by p: `(p * dp).sum(axis=-1, keepdims=True)`. Subtract it from dp before you "
-            "multiply by p.",
-        ),
-        answer=backprop.softmax_backward,
-        another=(_softmax_by_jacobian, _softmax_in_two_parts),
-        inputs=_weights,
-        special=(("dp the same everywhere", np.ones((2, 3)), softmax(np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]))),),
-        wrong=(
-            (lambda dp, p: p * dp, "p · dp forgets that raising one score lowers all the other weights"),
-            (
-                lambda dp, p: p * (dp - dp.mean(axis=-1, keepdims=True)),
-                "the average that you subtract must be weighted by p",
-            ),
-            (
-                lambda dp, p: p * (dp - dp.sum(axis=-1, keepdims=True)),
-                "that subtracts the sum of dp: its average, weighted by p, was wanted",
-            ),
-            (lambda dp, p: dp - (p * dp).sum(axis=-1, keepdims=True), "the factor p in front is missing"),
-            (
-                lambda dp, p: p * (dp - (p * dp).sum()),
-                "your sum runs over all rows: each row by itself, axis=-1 with keepdims=True",
-            ),
-            (lambda dp, p: p * (1 - p) * dp, "that's what each score does to its own weight; it moves the others too"),
-            (lambda dp, p: -backprop.softmax_backward(dp, p), "the sign is the wrong way round"),
-        ),
-        right="a score is paid for how much better its word is than the average",
-        ours="bigmodel_lib.by_hand.backprop:softmax_backward",
-    ),
-    Exercise(
-        id="04-attention",
-        title="back through attention",
-        minutes=12,
-        difficulty=3,
-        task=r"""
-Write `attention_backward(dy, cache)`. The forward pass computed $S = QK^\top/\sqrt{d_k}$, then $A = \operatorname{softmax}(S)$ (with a
-mask, perhaps), then $y = AV$, and kept `q, k, v, weights`. Return `dq, dk, dv`, in this order. All have the shape (..., T, d_k), with
-leading axes for texts and heads, so transpose with `swapaxes(-2, -1)`.
-""",
-        stub="""
-def attention_backward(dy, cache):
-    q, k, v, weights = cache
-    dv = ...
-    dweights = ...
-    dscores = ...  # softmax_backward(dp, p) is there for you
-    dq = ...
-    dk = ...
-    return dq, dk, dv
-""",
-        name="attention_backward",
-        hints=(
-            "Go backwards, one step at a time: first through y = A V, then softmax, then Q Kᵀ. Each product is a linear layer whose two "
-            "sides both get a gradient.",
-            "For a product Y = M N: dM = dY Nᵀ and dN = Mᵀ dY. Don't forget that the scores were divided by something.",
-            "dv is `weights` transposed times dy; dweights is dy times v transposed. With dscores divided by √d_k, dq is dscores times k, "
-            "and dk is dscores transposed times q.",
-        ),
-        answer=backprop.attention_backward,
-        another=(_attention_by_einsum, _attention_by_differences),
-        inputs=_looks,
-        partial=(
-            (_with(scale=False), "all the products are right; dq and dk aren't divided by √d_k yet"),
-            (_with(transpose_k=False), "dq and dv are right; dk needs dscores transposed"),
-            (_with(transpose_v=False), "dq and dk are right; dv needs the weights transposed"),
-        ),
-        wrong=(
-            (_with(softmax_part=False), "softmax's backward pass is missing between dweights and dq, dk"),
-            (_q_for_k, "dq needs k and dk needs q: yours are swapped"),
-            (_by_k, "dq and dk are divided by d_k: its root was wanted"),
-            (lambda dy, cache: backprop.attention_backward(dy, cache)[::-1], "the order is dq, dk, dv"),
-        ),
-        right="two products and a softmax, walked backwards",
-        ours="bigmodel_lib.by_hand.backprop:attention_backward",
-    ),
-    Exercise(
         id="04-loss",
         title="what it said minus what came",
         minutes=6,
         difficulty=2,
-        task="""
-Write `cross_entropy_backward(dloss, cache)`. The cache holds `p` (..., V), the probabilities, and `targets` (...), the tokens that
-came. Return the gradient with respect to the logits: at each place p, minus 1 at the target, divided by the number of places that
-count, times `dloss`. A target of -1 marks a place that doesn't count: its gradient is 0.
+        task=r"""
+Write `cross_entropy_backward(dloss, cache)`. The cache holds `p` (..., V), the probabilities, and `targets` (...), the ids of the tokens
+that came. The loss was the *mean* of $-\ln p$ of what came, over the places that count; a target of -1 marks a place that doesn't.
+Return the gradient with respect to the logits, in p's shape. `dloss` is the gradient that arrives from above, a number.
 """,
         stub="""
 def cross_entropy_backward(dloss, cache):
     p, targets = cache
-    counted = targets >= 0
     return ...
 """,
         name="cross_entropy_backward",
         hints=(
-            "You need an array of p's shape that is 1 at each target and 0 elsewhere. How can you make it without a loop?",
-            "`np.arange(V) == targets[..., None]` is such an array. Then: which places must become 0, and how many are left?",
-            "(p − that array), times `counted[..., None]`, over `counted.sum()`, times dloss.",
+            "What it said is p. What came is 1 at the target and 0 elsewhere. And what does the mean do to each place's share?",
+            "Comparing `np.arange(V)` with the targets can give you ones and zeros in p's shape. Mind the axes. And 0 where nothing counts.",
+            "`hit = np.arange(V) == targets[..., None]`; then (p − hit), times `counted[..., None]`, over `counted.sum()`, times dloss.",
         ),
         answer=backprop.cross_entropy_backward,
         another=(_loss_by_one_hot, _loss_by_where),
@@ -633,8 +426,26 @@ def cross_entropy_backward(dloss, cache):
                 "the sign is the wrong way round: what it said minus what came",
             ),
             (lambda dloss, cache: _loss(1.0, cache), "dloss isn't used: multiply by it"),
+            (
+                lambda dloss, cache: cache[0] - np.eye(cache[0].shape[-1])[cache[1]],
+                "p minus what came is right for one place; mind the mean, the places that don't count, and dloss",
+            ),
+            (_one_less_everywhere, "you subtract 1 everywhere: only at the target"),
+            (_minus_the_id, "you subtract the target's id: 1 at that place of the vocabulary was wanted"),
+            (
+                _last_word_where_none_counts,
+                "index -1 is the last word of the vocabulary: where nothing counts, the gradient is 0",
+            ),
+            (
+                lambda dloss, cache: _loss(dloss, cache, count="numbers"),
+                "you divide by p.size: the mean is over places",
+            ),
+            (
+                lambda dloss, cache: _loss(dloss, cache, count="texts"),
+                "you divide by len(targets): count the places of all texts",
+            ),
         ),
-        right="the gradient of the loss is simply the surprise, spread over the vocabulary",
+        right="what it said minus what came: the numbers of each place add up to 0",
         ours="bigmodel_lib.by_hand.backprop:cross_entropy_backward",
     ),
 ]
