@@ -39,6 +39,7 @@ class Tolerance:
 
 
 def is_tensor(value: object) -> bool:
+    """Whether it is PyTorch's, without importing PyTorch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
@@ -85,6 +86,7 @@ def in_words(value: Any) -> str:
 
 
 def shortened(text: str, longest: int = 60) -> str:
+    """The text, cut where it is too long for a message."""
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
