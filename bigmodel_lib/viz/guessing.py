@@ -5,7 +5,6 @@ import itertools
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import anywidget
 import numpy as np
@@ -16,7 +15,6 @@ from bigmodel_lib.storyworld.story import Story
 from bigmodel_lib.viz.plots import ORANGE, bundle, draw_bars, new_axes
 from bigmodel_lib.viz.widgets import display_with_twin
 
-FOLDER = pathlib.Path(__file__).resolve().parent
 OFFERED = 8  # words to bet on
 APART = 3  # tokens from one bet to the next, at least; the first comes after two sentences
 
@@ -39,13 +37,12 @@ def turns_of(story: Story, after: Mapping[str, collections.Counter], rng: np.ran
         p = story.world.next_token_probs(before)
         sounds = [word for word, _ in after[before[-1]].most_common() if word not in p]
         others = [word for word in [*p, *sounds[: max(0, OFFERED - len(p))]] if word != came]
-        place += 1
-        if len(others) >= OFFERED - 1:
-            words = sorted([came, *rng.choice(others, OFFERED - 1, replace=False).tolist()])
-            yield dict(
-                before=text_of(before), place=place - 1, words=words, came=words.index(came), p=offered(p, words)
-            )
-            place += APART - 1
+        if len(others) < OFFERED - 1:
+            place += 1
+            continue
+        words = sorted([came, *rng.choice(others, OFFERED - 1, replace=False).tolist()])
+        yield dict(before=text_of(before), place=place, words=words, came=words.index(came), p=offered(p, words))
+        place += APART
 
 
 class GuessingGame(anywidget.AnyWidget):
@@ -55,13 +52,13 @@ class GuessingGame(anywidget.AnyWidget):
     Sources: Shannon 1951 (guesses of letters); Cover & King 1978 (bets).
     """
 
-    _esm = (FOLDER / "guessing.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "guessing.css").read_text(encoding="utf-8")
+    _esm = pathlib.Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    _css = pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     stories = traitlets.List().tag(sync=True)
     bets = traitlets.List().tag(sync=True)
 
     def __init__(self, world: StoryWorld, seeds: Sequence[int]):
-        after: Any = collections.defaultdict(collections.Counter)
+        after: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
         rng = np.random.default_rng(0)
         for word, following in itertools.chain(*(itertools.pairwise(world.sample(rng).tokens) for _ in range(150))):
             after[word][following] += 1
@@ -76,10 +73,9 @@ class GuessingGame(anywidget.AnyWidget):
 
     def yours(self, story: int) -> dict[int, float]:
         """{turn: the reader's own surprise in bits} of the bets on a story so far."""
-        found = {}
-        for _, turn, clicks in sorted(bet for bet in self.bets if bet[0] == story):
-            found[turn] = math.log2(np.exp2(clicks).sum()) - clicks[self.stories[story]["turns"][turn]["came"]]
-        return found
+        came = [turn["came"] for turn in self.stories[story]["turns"]]
+        bets = sorted((turn, clicks) for number, turn, clicks in self.bets if number == story)
+        return {turn: math.log2(np.exp2(clicks).sum()) - clicks[came[turn]] for turn, clicks in bets}
 
     def _ipython_display_(self) -> None:
         now = self.stories[0]["turns"][0]
@@ -87,7 +83,4 @@ class GuessingGame(anywidget.AnyWidget):
         ax = new_axes(title, "your probability before you click", "next word", height=3.0)
         draw_bars(now["words"], [1 / OFFERED] * OFFERED, ax, ORANGE)
         picture = bundle(ax.figure, "A betting game: eight words that may come next, with equal bars before a click.")
-        caption = (
-            "In JupyterLab, click a word to double its odds, then reveal what came. Your score reaches the kernel."
-        )
-        display_with_twin(self, *picture, caption)
+        display_with_twin(self, *picture, "In JupyterLab, click a word to double its odds, then reveal what came.")

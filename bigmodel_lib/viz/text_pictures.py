@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 
 from bigmodel_lib.storyworld.story import Story
@@ -42,7 +41,7 @@ def draw_token_map(title: str, cuts: Mapping[str, Sequence[bytes]]) -> Axes:
 def _draw_pieces(ax: Axes, pieces: Sequence[bytes], row: float) -> float:
     """One text, broken at line ends and after WIDTH columns, its tokens shaded in turn; returns the row below it."""
     text = b"".join(pieces).decode("utf-8")
-    owners = iter(np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces]))  # the token of each byte
+    colours = iter([FILLS[i % len(FILLS)] for i, piece in enumerate(pieces) for _ in piece])  # of each byte
     fonts = ["DejaVu Sans Mono", *fonts_for([text])]
     column = 0
     for character in text:
@@ -50,10 +49,9 @@ def _draw_pieces(ax: Axes, pieces: Sequence[bytes], row: float) -> float:
         if column + size > WIDTH:
             row, column = row + 1, 0
         for part in range(n_bytes):
-            colour = FILLS[next(owners) % len(FILLS)]
-            _box(ax, column + part * size / n_bytes, row + 0.06, size / n_bytes, 0.88, colour)
-        middle = column + size / 2, row + 0.5
-        ax.text(*middle, character.replace("\n", "⏎"), ha="center", va="center", family=fonts, fontsize=10.5)
+            _box(ax, column + part * size / n_bytes, row + 0.06, size / n_bytes, 0.88, next(colours))
+        middle, shown = (column + size / 2, row + 0.5), character.replace("\n", "⏎")
+        ax.text(*middle, shown, ha="center", va="center", family=fonts, fontsize=10.5)
         row, column = (row + 1, 0) if character == "\n" else (row, column + size)
     return row + 1
 
@@ -84,15 +82,13 @@ def draw_story(title: str, story: Story, told: Sequence[int]) -> Axes:
 
 
 def _draw_room(ax: Axes, x: float, y: float, room: str, places: Mapping[str, str]) -> None:
-    """A room: its people, beside each what they hold, and on the floor the things that nobody holds."""
+    """A room: its people, under each what they hold, and on the floor the things that nobody holds."""
     _box(ax, x, y, 1.0, 1.2, "#eeeeee", 1.0)
     ax.text(x + 0.5, y + 0.13, room, ha="center", va="center", fontsize=9, color=DARK)
-    row = y + 0.38
-    for name in (name for name, where in places.items() if where == room):
-        if name[0].islower():
-            ax.text(x + 0.05, y + 1.07, f"■ {name}", va="center", fontsize=9, color=RED, weight="bold")
-            continue
-        ax.text(x + 0.05, row, f"● {name}", va="center", fontsize=9, color=BLUE, weight="bold")
-        for thing in (thing for thing, where in places.items() if where == name):
-            ax.text(x + 0.5, row, f"■ {thing}", va="center", fontsize=9, color=RED, weight="bold")
-        row += 0.25
+    rows = []  # (words, colour, inches from the left)
+    for name in [name for name, where in places.items() if where == room and name[0].isupper()]:
+        rows.append((f"● {name}", BLUE, 0.05))
+        rows += [(f"■ {thing}", RED, 0.2) for thing, where in places.items() if where == name]
+    on_floor = [(f"■ {name}", RED, 0.05) for name, where in places.items() if where == room and name[0].islower()]
+    for row, (words, colour, left) in [*enumerate(rows), *zip((3.6, 2.9), on_floor, strict=False)]:
+        ax.text(x + left, y + 0.37 + 0.2 * row, words, va="center", fontsize=9, color=colour, weight="bold")
