@@ -64,7 +64,7 @@ def _words(rng):
 
 def _word_and_pair(rng):
     word = _word(rng, "ab")
-    return word, (int(rng.choice([97, 98])), int(rng.choice([97, 98]))), 256
+    return word, (int(rng.choice([97, 98])), int(rng.choice([97, 98]))), int(rng.integers(256, 300))
 
 
 def _words_and_number(rng):
