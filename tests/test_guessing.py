@@ -1,5 +1,6 @@
 """The guessing game: its scores by hand, its odds against the world's, and, in a browser, its clicks."""
 
+import collections
 import json
 import math
 import os
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 import run_browser as browsers
 
-from bigmodel_lib.storyworld import StoryWorld
+from bigmodel_lib.storyworld import StoryWorld, text_of
 from bigmodel_lib.viz import guessing
-from bigmodel_lib.viz.guessing import OTHER, GuessingGame, Turn
+from bigmodel_lib.viz.guessing import GuessingGame, offered
 
 SEEDS = [111552, 1, 2]
 BROWSER = pytest.mark.skipif(
@@ -24,51 +25,60 @@ def game():
     return GuessingGame(StoryWorld(longest=40), SEEDS)
 
 
-def test_a_share_is_over_what_can_come_or_is_shown():
-    turn = Turn(["a"], {"x": 0.5, "y": 0.25, "z": 0.25}, ["x", "decoy", OTHER], 2)
-    assert turn.shares(turn.possible) == [0.5, 0.0, 0.5]
-    assert turn.shares({"x": 1, "decoy": 2, "z": 1, "elsewhere": 96}) == [0.25, 0.5, 0.25]
-    assert turn.surprise({"x": 1, "decoy": 2, "z": 1}) == 2 and turn.surprise({"x": 1}) == math.inf
-
-
-def test_the_odds_shown_are_the_worlds_and_what_came_is_on_offer(game):
-    assert len(game.turns[0]) == 10, "notebook 02 promises ten bets"
-    for story, turns, shown in zip(game.told, game.turns, game.stories, strict=True):
-        assert len(turns) >= 5
-        for turn, sent in zip(turns, shown["turns"], strict=True):
-            exact = game_world().next_token_probs(turn.before)
-            token = story.tokens[len(turn.before)]
-            assert sent["word"] == token and turn.words[turn.came] in (token, OTHER)
-            assert sent["p"] == pytest.approx([exact.get(w, 0.0) for w in turn.words[:-1]] + [sent["p"][-1]])
-            assert sum(sent["p"]) == pytest.approx(1) and sent["p"][turn.came] > 0
-            assert any(word not in exact for word in turn.words[:-1]) or len(exact) >= guessing.SHOWN
-
-
 def game_world():
     return StoryWorld(longest=40)
 
 
+def test_a_player_is_scored_on_the_words_on_offer_alone():
+    assert offered({"x": 0.5, "y": 0.25, "z": 0.25}, ["x", "decoy", "z"]) == pytest.approx([2 / 3, 0, 1 / 3])
+    assert offered({}, ["x", "y"]) == [0, 0]
+
+
+def test_the_odds_shown_are_the_worlds_and_what_came_is_on_offer(game):
+    assert len(game.stories[0]["turns"]) == 10, "notebook 02 promises ten bets"
+    for told, shown in zip(game.told, game.stories, strict=True):
+        assert len(shown["turns"]) >= 5 and shown["text"] == told.text
+        for turn in shown["turns"]:
+            words, before = turn["words"], told.tokens[: turn["place"]]
+            exact = game_world().next_token_probs(before)
+            assert words[turn["came"]] == told.tokens[turn["place"]] and turn["before"] == text_of(before)
+            assert len(set(words)) == guessing.OFFERED == len(words) and words == sorted(words)
+            assert turn["p"] == pytest.approx(
+                np.array([exact.get(w, 0) for w in words]) / sum(map(exact.get, set(words) & set(exact)))
+            )
+            assert len(exact) >= guessing.OFFERED or set(exact) <= set(words)
+
+
+def test_the_words_on_offer_give_nothing_away(game):
+    """Beside the word that came, each of the others that could come is offered equally often: 7 times in 13."""
+    possible = game_world().next_token_probs(game.told[0].tokens[: game.stories[0]["turns"][0]["place"]])
+    after, rng = collections.defaultdict(collections.Counter), np.random.default_rng(5)
+    offers = [next(guessing.turns_of(game.told[0], after, rng))["words"] for _ in range(300)]
+    times = collections.Counter(word for words in offers for word in words)
+    assert times.pop("Lena") == 300 and set(times) == set(possible) - {"Lena"} and len(times) == 13
+    share, sd = 7 / 13, (300 * 7 / 13 * 6 / 13) ** 0.5
+    assert all(abs(n - 300 * share) < 4 * sd for n in times.values())
+
+
 def test_your_score_is_what_the_clicks_say(game):
-    came = game.turns[1][2].came
-    clicks = [0] * len(game.turns[1][2].words)
+    turn = game.stories[1]["turns"][2]
+    clicks = [0] * len(turn["words"])
     game.bets = [[1, 2, clicks]]
-    assert game.yours() == [3.0] and game.yours(story=0) == []
-    clicks[came] = 3  # 8 to 7
+    assert game.yours(1) == {2: 3.0} and game.yours(0) == {}
+    clicks[turn["came"]] = 3  # 8 to 7
     game.bets = [[1, 2, clicks]]
-    assert game.yours(story=1) == pytest.approx([-math.log2(8 / 15)])
-    perfection = game_world().next_token_probs
-    assert game.score(perfection, story=None) == [game.turns[1][2].surprise(game.turns[1][2].possible)]
+    assert game.yours(1) == pytest.approx({2: -math.log2(8 / 15)})
     game.bets = []
-    assert game.yours() == []
+    assert game.score(game_world().next_token_probs, 1)[2] == -math.log2(turn["p"][turn["came"]])
 
 
 def test_on_many_bets_perfection_is_ahead_of_one_who_likes_all_words_alike(game):
     words = dict.fromkeys(game_world().tokenizer().vocabulary, 1.0)
-    perfection, alike = (
-        np.mean([bits for story in range(len(SEEDS)) for bits in game.score(player, story)])
-        for player in (game_world().next_token_probs, lambda before: words)
-    )
-    assert 0.3 < perfection < alike - 1 and game.score(lambda before: {})[0] == math.inf
+    perfection = [
+        bits for story in range(len(SEEDS)) for bits in game.score(game_world().next_token_probs, story).values()
+    ]
+    assert set(game.score(lambda before: words, 0).values()) == {3.0} and 0.3 < np.mean(perfection) < 2
+    assert game.score(lambda before: {}, 0)[0] == math.inf
 
 
 def test_its_first_turn_is_beside_it_where_no_kernel_runs(monkeypatch, game):
@@ -121,7 +131,7 @@ def test_it_plays_at_once_in_both_themes_and_at_400_pixels(chromium, game, theme
 @BROWSER
 def test_what_is_revealed_reaches_the_kernel_with_the_score_on_the_screen(chromium, game):
     page, watch = opened(chromium, game, browsers.LIGHT)
-    turns = len(game.turns[0])
+    turns = len(game.stories[0]["turns"])
     for turn in range(turns):
         page.locator(".bm-word").nth(turn % 8).focus()
         page.keyboard.press("Enter")
@@ -134,8 +144,14 @@ def test_what_is_revealed_reaches_the_kernel_with_the_score_on_the_screen(chromi
     assert [bet[:2] for bet in game.bets] == [[0, turn] for turn in range(turns)]
     assert all(sum(clicks) == 2 for _, _, clicks in game.bets)
     scores = [float(text) for text in page.locator(".bm-score b").all_inner_texts()]
-    perfection = np.mean(game.score(game_world().next_token_probs))
-    assert scores == pytest.approx([np.mean(game.yours()), perfection, 3.0], abs=0.006)
+    yours, best = game.yours(0), game.score(game_world().next_token_probs, 0)
+    assert scores == pytest.approx([np.mean([*yours.values()]), np.mean([*best.values()]), 3.0], abs=0.006)
+    receipt = [float(text.replace("−", "-")) for text in page.locator(".bm-paid small").all_inner_texts()]
+    assert receipt == pytest.approx([yours[turn] - best[turn] for turn in yours], abs=0.06)
+    told = page.locator(".bm-line").evaluate("""line => [...line.childNodes].map(
+      (n) => n.nodeType === 3 ? n.textContent : n.firstChild.textContent).join("")""")
+    assert told == game.told[0].text
+    page.screenshot(path=browsers.SHOTS / "guessing_receipt.png", full_page=True)
     assert page.locator(".bm-go").inner_text() == "another story"
     page.locator(".bm-go").click()
     assert page.locator(".bm-told").inner_text().startswith(game.stories[1]["turns"][0]["before"][:30])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.text.splits import ngrams, overlap, split_without_leaks
+from bigmodel_lib.text.batches import ngrams, overlap, split_without_leaks
 from bigmodel_lib.viz import text_pictures
 
 
@@ -20,7 +20,8 @@ def words_on(ax):
 
 
 def test_overlap_counts_every_run_of_the_held_out_text():
-    assert ngrams(["a", "b", "c", "d"], 3) == [("a", "b", "c"), ("b", "c", "d")] and ngrams(["a"], 2) == []
+    assert ngrams("a b c d", 3) == [("a", "b", "c"), ("b", "c", "d")] and ngrams("a", 2) == []
+    assert ngrams("a b\n\nc d e", 2) == [("a", "b"), ("c", "d"), ("d", "e")], "a run stays in its paragraph"
     assert overlap("the cat sat on the mat", "on the mat the cat ran", 3) == 0.25
     assert overlap("a b", "a b a b", 2) == pytest.approx(2 / 3) and overlap("a b", "c", 2) == 0
 
@@ -44,24 +45,29 @@ def test_a_token_map_colours_characters_by_their_tokens():
 
 
 def test_a_long_text_is_broken_at_line_ends_and_at_the_edge():
-    places = text_pictures._columns("ab\nc" + "d" * text_pictures.WIDTH)
-    assert places[:4] == [(0, 0, 1), (0, 1, 1), (0, 2, 1), (1, 0, 1)] and places[-1][0] == 2
+    ax = text_pictures.draw_token_map("map", {"long": [b"ab\nc", b"d" * text_pictures.WIDTH]})
+    places = [text.get_position() for text in ax.texts[1:]]
+    rows = [round(y - places[0][1]) for _, y in places]
+    assert rows[:5] == [0, 0, 0, 1, 1] and rows[-1] == 2 and words_on(ax)[3] == "⏎"
+    assert [x for x, _ in places[:4]] == [0.5, 1.5, 2.5, 0.5] and places[-1][0] == 0.5
 
 
-def test_targets_are_drawn_one_place_to_the_right_of_their_inputs():
-    ax = text_pictures.draw_windows(["a", "b", "c", "d"], starts=[1], length=2)
-    assert words_on(ax) == ["text", *"abcd", "x", "b", "c", "y", "c", "d"]
+def test_strips_put_each_token_in_its_place_and_leave_places_empty():
+    ax = text_pictures.draw_strips("strips", {"text": ["a", "b", "c"], "x 0": ["", "b"], "y 0": ["", "c"]})
+    places = [(text.get_text(), *text.get_position()) for text in ax.texts]
+    assert places[4:] == [("x 0", -0.1, 1.5), ("b", 1.5, 1.5), ("y 0", -0.1, 2.5), ("c", 1.5, 2.5)]
+    colours = [patch.get_facecolor() for patch in ax.patches]
+    assert len(colours) == 5 and len(set(colours)) == 3
 
 
-def test_a_story_is_drawn_with_who_is_where_and_what_they_hold():
+def test_a_story_is_drawn_with_who_is_where_what_they_hold_and_what_is_on_the_floor():
     story = StoryWorld(longest=40).sample(np.random.default_rng(111552))
-    first = text_pictures.draw_story(story, [3, 4, 5])
-    axes = [ax for ax in first.figure.axes if ax.get_visible()]
-    assert [ax.get_title(loc="left") for ax in axes] == [
+    ax = text_pictures.draw_story("story", story, [3, 4, 5])
+    words = words_on(ax)
+    assert [word for word in words if word.endswith(".")] == [
         "Anna was holding a lamp.", "Anna dropped the lamp.", "She took the lamp to the office."
     ]  # fmt: skip
-    assert words_on(axes[2]) == ["cellar", "Lena", "office", "Anna", "lamp", "kitchen"]
-    rooms = {text.get_text(): int(text.get_position()[0]) for text in axes[2].texts}
-    assert rooms["Anna"] == rooms["lamp"] == rooms["office"] and rooms["Lena"] == rooms["cellar"]
-    held, lying = ({t.get_text(): t.get_position()[0] for t in ax.texts}["lamp"] % 1 for ax in axes[:2])
-    assert held > lying  # what is held is set in below its holder
+    assert words[-5:] == ["● Lena", "office", "● Anna", "■ lamp", "kitchen"]
+    lamps, annas = ([t.get_position() for t in ax.texts if t.get_text() == name] for name in ("■ lamp", "● Anna"))
+    assert [x > anna for (x, _), (anna, _) in zip(lamps, annas, strict=True)] == [True, False, True]  # set in: held
+    assert lamps[1][1] > lamps[0][1] + 0.4 and lamps[0][1] == lamps[2][1]  # it falls to the floor

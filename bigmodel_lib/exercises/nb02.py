@@ -64,7 +64,7 @@ def _words(rng):
 
 def _word_and_pair(rng):
     word = _word(rng, "ab")
-    return word, (int(rng.choice([97, 98])), int(rng.choice([97, 98]))), int(rng.integers(256, 300))
+    return word, (int(rng.choice([97, 98])), int(rng.choice([97, 98]))), int(rng.integers(256, 999))
 
 
 def _words_and_number(rng):
@@ -169,6 +169,22 @@ def _unweighted(p, q):
     return sum(math.log(p[w] / q[w]) if q.get(w) else math.inf for w in p if p[w] > 0)
 
 
+def _weighted_by_q(p, q):
+    return sum(q[w] * math.log(p[w] / q[w]) if q.get(w) else math.inf for w in p if p[w] > 0)
+
+
+def _first_word_only(p, q):
+    for w in p:
+        if p[w] > 0:
+            return p[w] * math.log(p[w] / q[w]) if q.get(w) else math.inf
+
+
+def _ratio_of_logs(p, q):
+    if any(not q.get(w) for w in p if p[w] > 0):
+        return math.inf
+    return sum(p[w] * math.log(p[w]) / math.log(q[w]) if q[w] != 1 else 0 for w in p if p[w] > 0)
+
+
 def _by_position(p, q):
     pairs = zip(p.values(), q.values(), strict=False)
     return sum(a * math.log(a / b) if b else math.inf for a, b in pairs if a > 0)
@@ -214,6 +230,34 @@ def _across_words(words):
     return collections.Counter(itertools.pairwise([token for word, times in words.items() for token in word * times]))
 
 
+def _turned_round(words):
+    return {pair[::-1]: times for pair, times in count_pairs(words).items()}
+
+
+def _one_short(words):
+    pairs = collections.Counter()
+    for word, times in words.items():
+        for i in range(len(word) - 2):
+            pairs[word[i], word[i + 1]] += times
+    return pairs
+
+
+def _first_word(words):
+    pairs = collections.Counter()
+    for word, times in words.items():
+        for pair in itertools.pairwise(word):
+            pairs[pair] += times
+        return pairs
+
+
+def _into_a_plain_dict(words):
+    pairs = {}
+    for word, times in words.items():
+        for pair in itertools.pairwise(word):
+            pairs[pair] += times
+    return pairs
+
+
 def _first_only(word, pair, token):
     for i in range(len(word) - 1):
         if word[i : i + 2] == pair:
@@ -235,6 +279,34 @@ def _loses_the_last(word, pair, token):
 
 def _for_loop(word, pair, token):
     return tuple(token if word[i : i + 2] == pair else word[i] for i in range(len(word) - 1))
+
+
+def _compares_a_list(word, pair, token):
+    return tuple(word)
+
+
+def _last_once_more(word, pair, token):
+    merged, i = [], 0
+    while i < len(word) - 1:
+        merged.append(token if word[i : i + 2] == pair else word[i])
+        i += 2 if word[i : i + 2] == pair else 1
+    return (*merged, word[-1])
+
+
+def _steps_by_two(word, pair, token):
+    found = []
+    for i in range(0, len(word), 2):
+        found += [token] if word[i : i + 2] == pair else word[i : i + 2]
+    return tuple(found)
+
+
+def _no_bounds(word, pair, token):
+    merged, i = [], 0
+    while i < len(word):
+        both = word[i] == pair[0] and word[i + 1] == pair[1]
+        merged.append(token if both else word[i])
+        i += 2 if both else 1
+    return tuple(merged)
 
 
 def _from_the_right(word, pair, token):
@@ -302,6 +374,41 @@ def _no_stop(words, n_merges):
     return merges
 
 
+def _max_no_stop(words, n_merges):
+    merges = {}
+    for token in range(256, 256 + n_merges):
+        pairs = count_pairs(words)
+        best = max(pairs, key=pairs.get)
+        merges[best] = token
+        words = {merge_pair(word, best, token): times for word, times in words.items()}
+    return merges
+
+
+def _always_256(words, n_merges):
+    merges = {}
+    for _ in range(n_merges):
+        pairs = count_pairs(words)
+        if not pairs:
+            break
+        merges[_right_choice(pairs)] = 256
+        words = {merge_pair(word, _right_choice(pairs), 256): times for word, times in words.items()}
+    return merges
+
+
+def _gives_words(words, n_merges):
+    for pair, token in learn_bpe(words, n_merges).items():
+        words = {merge_pair(word, pair, token): times for word, times in words.items()}
+    return words
+
+
+def _stores_counts(words, n_merges):
+    found = {}
+    for pair, token in learn_bpe(words, n_merges).items():
+        found[pair] = count_pairs(words)[pair]
+        words = {merge_pair(word, pair, token): times for word, times in words.items()}
+    return found
+
+
 EXERCISES = [
     Exercise(
         id="02-surprise", title="one sentence's surprise", minutes=4, difficulty=1,
@@ -312,7 +419,7 @@ paper: how many bits of surprise is that, to two digits after the point?""",
         stub="surprise = ...  # a number", name="surprise",
         hints=(
             "Three choices, one after the other. What happens to their probabilities?",
-            "One over the probability is a product of three whole numbers. The surprise is its logarithm, to base 2.",
+            "What is the probability that all three come out just so? Surprise is a logarithm of it, and it has a sign and a base.",
             "log₂ of 4 · 6 · 2, which is log₂ 4 + log₂ 6 + log₂ 2.",
         ),
         answer=math.log2(48), another=(5.58, 5.585), tolerance=0.0051,
@@ -322,8 +429,12 @@ paper: how many bits of surprise is that, to two digits after the point?""",
             (math.log(48), "that is in nats: bits take the logarithm to base 2"),
             (-math.log2(48), "the logarithm of a probability is negative, and surprise is minus that"),
             (math.log2(24), "the coin is a choice too: once more 1/2, one more bit"),
-            (math.log2(12), "that is log₂ 12: the three numbers multiply, 4 · 6 · 2, and none is left out"),
+            (math.log2(12), "that is log₂ 12: one of the choices is left out, or two of them were added"),
             (math.log2(8), "who and what is a choice too: once more 1/6"),
+            (math.log2(96), "that is one bit too many: is a choice in there twice?"),
+            (12, "12 is the sum of the three numbers: chances of choices in a row multiply"),
+            (9, "the surprises of six ways and of a coin aren't 6 and 1: each is a logarithm"),
+            (math.log10(48), "that is the logarithm to base 10: bits take base 2"),
         ),
         right="2 + 2.58 + 1 bits: surprises add where probabilities multiply",
     ),
@@ -365,6 +476,9 @@ def kl_divergence(p, q):
             (_by_position, "the two dictionaries may list their words in different orders: look each word up, q[word]"),
             (_terms, "these are the terms, one for each word: add them up"),
             (_unweighted, "each logarithm must be weighted by p(w) before you add them up"),
+            (_weighted_by_q, "you weight by q: how often a word comes is the world's business, p(w)"),
+            (_first_word_only, "the return is inside the loop, so only the first word counts: move it out"),
+            (_ratio_of_logs, "the logarithm of a fraction is wanted, ln(p / q), not one logarithm divided by another"),
         ),
         right="0 where q is right, infinite where q rules out what comes, never negative",
         ours="bigmodel_lib.exercises.nb02:kl_divergence",
@@ -396,8 +510,12 @@ def count_pairs(words):
             (_each_word_once, "each word was counted once: a pair counts as often as its word occurs"),
             (_overwritten, "a pair that occurs in two words keeps only the last count: add with +="),
             (_once_a_word, "a pair that occurs twice in one word counts twice"),
-            (_side_by_side, "pairs overlap: in *lamp* they are la, am and mp, not la and mp"),
+            (_side_by_side, "pairs overlap: every token but the first and the last is in two of them"),
             (_single_tokens, "these are single tokens: count neighbours, (left, right)"),
+            (_turned_round, "your pairs are (right, left): the token on the left comes first"),
+            (_one_short, "the last pair of each word is missing: your range ends one too early"),
+            (_first_word, "only the first word was counted: the return is inside the loop"),
+            (_into_a_plain_dict, "a plain dictionary has no count to add to yet: start with a `collections.Counter()`"),
             (_across_words, "the end of one word and the start of the next became a pair: stay inside each word"),
         ),
         right="that is step one of three",
@@ -419,7 +537,7 @@ def merge_pair(word, pair, token):
             "Start with `merged, i = [], 0`. On a match append `token` and add 2 to i; otherwise append `word[i]` and add 1. Return `tuple(merged)`.",
         ),
         answer=merge_pair, another=(_merge_by_recursion, _merge_by_deleting),
-        inputs=_word_and_pair,
+        inputs=_word_and_pair, view=lambda result, *_: (type(result).__name__, tuple(result)),
         special=(
             ("three equal tokens", (97, 97, 97), (97, 97), 256),
             ("a word of one token", (97,), (97, 98), 256),
@@ -432,6 +550,12 @@ def merge_pair(word, pair, token):
             (_for_loop, "the last token gets lost, and a merged pair's second token stays: a `for` can't step by one or two, a `while` can"),
             (_from_the_right, "three equal tokens: merge from left to right, so aaa becomes (aa) a"),
             (_either_order, "the order matters: (b, a) is another pair than (a, b)"),
+            (lambda word, pair, token: merge_pair(word, pair, 256), "your new token is always 256: put `token` there"),
+            (lambda word, pair, token: [*merge_pair(word, pair, token)], "right, but it's a list, and words are tuples: return `tuple(…)`"),
+            (_compares_a_list, "nothing was merged: a list never equals a tuple, so compare `tuple(word[i : i + 2])` with the pair"),
+            (_last_once_more, "the last token was added again, even where it's already merged"),
+            (_steps_by_two, "you step by two each time, so pairs that start at an odd place are missed"),
+            (_no_bounds, "word[i + 1] isn't there at the last place: compare `word[i : i + 2]` with the pair"),
             (lambda word, pair, token: tuple(token if t in pair else t for t in word), "both tokens must stand side by side, in that order, to be merged"),
         ),
         right="and from left to right, also in aaa",
@@ -461,7 +585,8 @@ def learn_bpe(words, n_merges):
             ("a tie", {(100, 99): 1, (97, 98): 1}, 1),
             ("more merges than pairs", {(97, 98): 2}, 5),
         ),
-        partial=((_no_stop, "right, as long as there are pairs: stop where `count_pairs` finds none"),),
+        partial=((_max_no_stop, "right without ties and while there are pairs: of ties take the smaller, and break once `count_pairs` finds none"),
+                 (_no_stop, "right, as long as there are pairs: stop where `count_pairs` finds none"),),
         wrong=(
             (_bpe_by(lambda pairs: max(pairs, key=pairs.get)), "a tie goes wrong: of equally frequent pairs take the smaller, not the one met first"),
             (_bpe_by(lambda pairs: max(pairs, key=lambda pair: (pairs[pair], pair))), "a tie goes wrong: of equally frequent pairs take the smaller, not the larger"),
@@ -471,6 +596,10 @@ def learn_bpe(words, n_merges):
             (_counted_once, "the pairs were counted once, at the start: each merge changes the counts, so count again in each round"),
             (_bpe_by(lambda pairs: min(pairs, key=lambda pair: (pairs[pair], pair))), "the rarest pair was merged: the most frequent was wanted"),
             (_without_times, "after the first merge the words' counts are lost: a merged word occurs as often as before"),
+            (_always_256, "every merge gets the number 256: the second one is 257, and so on"),
+            (lambda words, n_merges: learn_bpe(words, max(0, n_merges - 256)), "range(256, n_merges) is empty: end it at 256 + n_merges"),
+            (_gives_words, "these are the words after the merges: return the merges, {pair: token}"),
+            (_stores_counts, "you stored how often each pair occurs: store its new token"),
             (_other_way_round, "the dictionary is turned round: {pair: token} was wanted"),
             (lambda words, n_merges: learn_bpe(words, n_merges - 1), "one merge is missing: n_merges of them were wanted"),
         ),
@@ -485,14 +614,17 @@ inputs needs a target?""",
         stub="starts = ...  # a number", name="starts",
         hints=(
             "How many tokens does a window take, together with its targets?",
-            "65 tokens in a row must fit. Which is the last place where they do?",
+            "So many tokens in a row must fit. Which is the last place where they do, and which is the first?",
             "The first start is 0 and the last is 1000 − 65. How many numbers is that?",
         ),
         answer=936, another=(1000 - 64, 936.0), tolerance=0.4,
         wrong=(
             (937, "937 windows of 64 fit, but the last of them has no next token to be the target"),
-            (935, "one too few: a window may start at 0, and the last at 935"),
+            (935, "one too few: the first place to start is 0, and it counts too"),
             (15, "15 is how many fit side by side: windows may overlap"),
+            (999, "999 tokens have a next one, but a window needs 64 of them in a row"),
+            (64, "64 is how long a window is: at how many places can one start?"),
+            (870, "that leaves out a window at both ends: only the end of the text is a limit"),
             (1000, "a window that starts near the end would run over it"),
             (16, "16 is 1000/64 rounded: windows may overlap"),
         ),
@@ -502,7 +634,7 @@ inputs needs a target?""",
         id="02-below", title="too good to be true", minutes=4, difficulty=2,
         task="""
 Someone reports a model whose loss is clearly *below* the floor, on ten thousand fresh stories. What's the likeliest reason?
-**a** it is better than the world · **b** it sees some of its targets, or other tokens are scored than the floor counts ·
+**a** it is better than the world · **b** it sees some of its targets, or its average is over other tokens ·
 **c** a lucky seed · **d** it is very large · **e** the floor is only the loss of a counting model""",
         stub='reason = ...  # one letter, like "a"', name="reason",
         hints=(

@@ -28,6 +28,30 @@ def split_tokens(tokens: ndarray, context_length: int) -> Arrays:
     return tokens[:-held_out], tokens[-held_out:]
 
 
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """All runs of n words inside the paragraphs of a text, in order."""
+    paragraphs = [paragraph.split() for paragraph in text.split("\n\n")]
+    return [tuple(words[i : i + n]) for words in paragraphs for i in range(len(words) - n + 1)]
+
+
+def overlap(train: str, held_out: str, n: int) -> float:
+    """The share of the held-out text's n-grams of words that the training text has too; 0 if there are none."""
+    known, found = set(ngrams(train, n)), ngrams(held_out, n)
+    return sum(gram in known for gram in found) / max(1, len(found))
+
+
+def split_without_leaks(text: str, n: int = 8) -> tuple[str, str]:
+    """(train, held out): the last tenth of the paragraphs, without those that share n words in a row with the rest.
+
+    Source: Brown et al. 2020, appendix C, with other n.
+    """
+    paragraphs = text.split("\n\n")
+    cut = len(paragraphs) - len(paragraphs) // 10
+    train = "\n\n".join(paragraphs[:cut])
+    known = set(ngrams(train, n))
+    return train, "\n\n".join(text for text in paragraphs[cut:] if known.isdisjoint(ngrams(text, n)))
+
+
 def random_windows(tokens: ndarray, batch_size: int, context_length: int, rng: Generator) -> Arrays:
     """A batch of windows that start anywhere, and the same windows one token later.
 

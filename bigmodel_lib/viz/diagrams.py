@@ -45,10 +45,10 @@ def _matrix(
 
 
 def draw_map(lit: str) -> Axes:
-    """The model as a strip of parts with one of `PARTS` lit: where the reader is."""
+    """The model as a strip of parts with some of `PARTS` lit, such as "tokens, logits": where the reader is."""
     ax = _canvas(f"You are here: {lit}", 9.4, 1.2)
     for place, name in enumerate(PARTS):
-        x, on = 0.05 + 1.35 * place, name == lit
+        x, on = 0.05 + 1.35 * place, name in lit.split(", ")
         face, edge = (to_rgba(RED, 0.3), RED) if on else ("white", GREY)
         style: dict[str, Any] = dict(facecolor=face, edgecolor=edge, linewidth=1.6)
         ax.add_patch(plt.Rectangle((x, 0.45), 1.05, 0.5, **style))

@@ -28,7 +28,8 @@ function render({ model, el }) {
   const reveal = make("button", { type: "button", class: "bm-go" });
   const again = make("button", { type: "button" }, "even odds");
   const scores = make("div", { class: "bm-scores", "aria-label": "scores in bits per word" });
-  root.append(told, rows, make("div", { class: "bm-do" }, reveal, again), says, scores);
+  const receipt = make("div", { class: "bm-receipt", "aria-label": "what each word cost" });
+  root.append(told, rows, make("div", { class: "bm-do" }, reveal, again), says, receipt, scores);
   el.append(root);
 
   const stories = () => model.get("stories");
@@ -82,16 +83,46 @@ function render({ model, el }) {
       bar("you", "bm-yours", yours, longest), bar("perfection", "bm-best", best, longest), bar("no clicks", "bm-even", even, longest));
   }
 
+  // The story once it's told: under each word that was bet on, your surprise beside perfection's.
+  function drawReceipt(whole) {
+    receipt.replaceChildren();
+    if (!whole) return;
+    const { text, turns } = stories()[story];
+    const paid = new Map(model.get("bets").filter(([s]) => s === story).map(([, t, n]) => [t, bits(shares(n)[turns[t].came])]));
+    const line = make("p", { class: "bm-line" });
+    let at = 0, worst = { more: 0 }, best = { more: 0 };
+    turns.forEach(({ before, words, came, p }, t) => {
+      if (!paid.has(t)) return;
+      const start = before.length + (text[before.length] === " " ? 1 : 0);
+      const word = words[came], yours = paid.get(t), theirs = bits(p[came]), more = yours - theirs;
+      if (more > worst.more) worst = { more, word };
+      if (more < best.more) best = { more, word };
+      const says = `${word}: you ${yours.toFixed(1)}, perfection ${theirs.toFixed(1)} bits`;
+      line.append(...text.slice(at, start).split(/(?<= )/), make("span", { class: "bm-paid", title: says }, word,
+        make("span", { class: "bm-towers", role: "img", "aria-label": says },
+          make("i", { class: "bm-best", style: `height:${10 * Math.min(theirs, 7)}px` }), make("i", { class: "bm-yours", style: `height:${10 * Math.min(yours, 7)}px` })),
+        make("small", {}, `${more < 0 ? "−" : "+"}${Math.abs(more).toFixed(1)}`)));
+      at = start + word.length;
+    });
+    line.append(text.slice(at));
+    const gap = [...paid].reduce((sum, [t, yours]) => sum + yours - bits(turns[t].p[turns[t].came]), 0);
+    receipt.append(make("div", { class: "bm-head" }, "what each word cost: perfection (blue), you (orange), and the difference in bits"), line,
+      make("p", {}, `All together ${gap < 0 ? "you paid" : "your beliefs cost"} ${Math.abs(gap).toFixed(1)} bits ${gap < 0 ? "less than perfection: luck, on this story" : "on top of perfection's"}.`
+        + (worst.word ? ` Your dearest word was “${worst.word}” (+${worst.more.toFixed(1)}).` : "")
+        + (best.word ? ` On “${best.word}” you were bolder than the odds, and lucky (−${Math.abs(best.more).toFixed(1)}).` : "")));
+  }
+
   function draw() {
-    const { before, words, word, came, p } = now();
+    const { before, words, came, p } = now();
     const q = shares(clicks);
-    told.replaceChildren(before + " ", make("b", {}, open ? word : "…?"));
+    told.replaceChildren(before + " ", make("b", {}, open ? words[came] : "…?"));
     rows.replaceChildren(...words.map((name, place) => row(name, place, q[place])));
     const last = turn + 1 === stories()[story].turns.length;
     reveal.textContent = !open ? "reveal" : last ? "another story" : "next word";
     again.disabled = open;
     says.textContent = !open ? "Each click doubles a word's odds. What comes next?"
-      : `It was “${word}”. Surprise: yours ${bits(q[came]).toFixed(2)} bits, perfection's ${bits(p[came]).toFixed(2)}.` + (last ? ` The end of the story: ${stories()[story].text.slice(before.length)}` : "");
+      : `It was “${words[came]}”. Surprise: yours ${bits(q[came]).toFixed(2)} bits, perfection's ${bits(p[came]).toFixed(2)}.`;
+    drawReceipt(open && last);
     drawScores();
   }
 

@@ -4,74 +4,45 @@ import collections
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import anywidget
 import numpy as np
 import traitlets
 
 from bigmodel_lib.storyworld import StoryWorld, text_of
+from bigmodel_lib.storyworld.story import Story
 from bigmodel_lib.viz.plots import ORANGE, bundle, draw_bars, new_axes
 from bigmodel_lib.viz.widgets import display_with_twin
 
-FOLDER = pathlib.Path(__file__).resolve().parent
-OTHER = "something else"
-SHOWN = 7  # words to bet on; all others are OTHER
-TRUE = 5  # of them, those that the world finds likeliest; the rest only sound right after the last word
-TOLD = 2  # sentences before the first bet
-APART = 3  # tokens from one bet to the next, at least
-CAPTION = "In JupyterLab, click a word to double its odds, then reveal what came. Your score reaches the kernel."
-Player = Callable[[list[str]], Mapping[str, float]]
+OFFERED = 8  # words to bet on
+APART = 3  # tokens from one bet to the next, at least; the first comes after two sentences
 
 
-class Turn(NamedTuple):
-    """One bet: the tokens before it, {word that can come: exact probability}, the words shown, and which one came."""
-
-    before: list[str]
-    possible: dict[str, float]
-    words: list[str]
-    came: int
-
-    def shares(self, q: Mapping[str, float]) -> list[float]:
-        """A player's probabilities of the words shown, (len(words),), over what can come or is shown."""
-        allowed = {word: q.get(word, 0.0) for word in [*self.possible, *self.words] if word != OTHER}
-        total = sum(allowed.values()) or 1.0
-        allowed[OTHER] = sum(p for word, p in allowed.items() if word not in self.words)
-        return [allowed[word] / total for word in self.words]
-
-    def surprise(self, q: Mapping[str, float]) -> float:
-        """−log₂ of the share that a player put on what came, in bits."""
-        share = self.shares(q)[self.came]
-        return -math.log2(share) if share > 0 else math.inf
+def offered(q: Mapping[str, float], words: Sequence[str]) -> list[float]:
+    """The probabilities of the words on offer, for a player who gives {word: probability} to all words."""
+    total = sum(q.get(word, 0.0) for word in words) or 1.0
+    return [q.get(word, 0.0) / total for word in words]
 
 
-def words_after(world: StoryWorld, n_stories: int = 150) -> dict[str, collections.Counter]:
-    """{word: what follows it, and how often} in some stories: what sounds right to someone who forgets the rest."""
-    after: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-    rng = np.random.default_rng(0)
-    for _ in range(n_stories):
-        for word, following in itertools.pairwise(world.sample(rng).tokens):
-            after[word][following] += 1
-    return after
+def turns_of(story: Story, after: Mapping[str, collections.Counter], rng: np.random.Generator) -> Iterator[dict]:
+    """The bets on a story: what is said before, the words on offer with their probabilities, and which one came.
 
-
-def turns_of(world: StoryWorld, tokens: list[str], start: int, after: Mapping[str, collections.Counter]) -> list[Turn]:
-    """The bets on a story, from `start` on: places where the last word alone leaves the next one open."""
-    turns: list[Turn] = []
-    for place in range(start, len(tokens)):
-        if turns and place - len(turns[-1].before) < APART:
+    On offer are the word that came and seven drawn from all others that could come, or, where fewer could, those and
+    words that merely sound right. The draw favours none, hence p(word | offer) = p(word) / Σ p(words on offer).
+    """
+    place = sum(map(len, story.sentences[:2]))
+    while place < len(story.tokens):
+        before, came = story.tokens[:place], story.tokens[place]
+        p = story.world.next_token_probs(before)
+        sounds = [word for word, _ in after[before[-1]].most_common() if word not in p]
+        others = [word for word in [*p, *sounds[: max(0, OFFERED - len(p))]] if word != came]
+        if len(others) < OFFERED - 1:
+            place += 1
             continue
-        sounds = [word for word, _ in after[tokens[place - 1]].most_common()]
-        if len(sounds) < SHOWN:
-            continue
-        possible = world.next_token_probs(tokens[:place])
-        likeliest = sorted(possible, key=lambda word: (-possible[word], word))[:TRUE]
-        shown = [*likeliest, *(word for word in sounds if word not in likeliest)][:SHOWN]
-        words = [*sorted(shown), OTHER]
-        came = tokens[place] if tokens[place] in words else OTHER
-        turns.append(Turn(tokens[:place], possible, words, words.index(came)))
-    return turns
+        words = sorted([came, *rng.choice(others, OFFERED - 1, replace=False).tolist()])
+        yield dict(before=text_of(before), place=place, words=words, came=words.index(came), p=offered(p, words))
+        place += APART
 
 
 class GuessingGame(anywidget.AnyWidget):
@@ -81,57 +52,35 @@ class GuessingGame(anywidget.AnyWidget):
     Sources: Shannon 1951 (guesses of letters); Cover & King 1978 (bets).
     """
 
-    _esm = (FOLDER / "guessing.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "guessing.css").read_text(encoding="utf-8")
+    _esm = pathlib.Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+    _css = pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     stories = traitlets.List().tag(sync=True)
     bets = traitlets.List().tag(sync=True)
 
     def __init__(self, world: StoryWorld, seeds: Sequence[int]):
+        after: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+        rng = np.random.default_rng(0)
+        for word, following in itertools.chain(*(itertools.pairwise(world.sample(rng).tokens) for _ in range(150))):
+            after[word][following] += 1
         self.told = [world.sample(np.random.default_rng(seed)) for seed in seeds]
-        after = words_after(world)
-        self.turns = [turns_of(world, s.tokens, sum(map(len, s.sentences[:TOLD])), after) for s in self.told]
-        shown = [
-            {
-                "turns": [
-                    {
-                        "before": text_of(turn.before),
-                        "words": turn.words,
-                        "p": turn.shares(turn.possible),
-                        "came": turn.came,
-                        "word": story.tokens[len(turn.before)],
-                    }
-                    for turn in turns
-                ],
-                "text": story.text,
-            }
-            for story, turns in zip(self.told, self.turns, strict=True)
-        ]
-        super().__init__(stories=shown)
+        super().__init__(stories=[{"text": s.text, "turns": list(turns_of(s, after, rng))} for s in self.told])
 
-    def score(self, player: Player, story: int | None = 0) -> list[float]:
-        """The surprise of each turn, in bits, for a player that gives {word: probability} after some tokens.
+    def score(self, player: Callable[[list[str]], Mapping[str, float]], story: int) -> dict[int, float]:
+        """{turn: its surprise in bits} on a story, for a player that gives {word: probability} after some tokens."""
+        turns, tokens = self.stories[story]["turns"], self.told[story].tokens
+        shares = [offered(player(tokens[: turn["place"]]), turn["words"])[turn["came"]] for turn in turns]
+        return {number: 0 - math.log2(share) if share else math.inf for number, share in enumerate(shares)}
 
-        story: whose turns; None: those that the reader has bet on.
-        """
-        turns = self.turns[story] if story is not None else [self.turns[s][t] for s, t, _ in self.bets]
-        return [turn.surprise(player(turn.before)) for turn in turns]
-
-    def yours(self, story: int | None = None) -> list[float]:
-        """The reader's own surprises, in bits, on one story or on all; empty before the first bet."""
-        found = []
-        for number, turn, clicks in self.bets:
-            if story is None or number == story:
-                came = self.turns[number][turn].came
-                found.append(math.log2(sum(2.0**n for n in clicks)) - clicks[came])
-        return found
-
-    def draw(self, turn: int = 0) -> Any:
-        """One turn as a figure, before any click."""
-        now = self.turns[0][turn]
-        title = "Where would you put your money?\n" + " ".join(text_of(now.before).split()[-12:]) + " …?"
-        ax = new_axes(title, "your probability before you click", "next word", height=3.0)
-        return draw_bars(now.words, [1 / len(now.words)] * len(now.words), ax, ORANGE).figure
+    def yours(self, story: int) -> dict[int, float]:
+        """{turn: the reader's own surprise in bits} of the bets on a story so far."""
+        came = [turn["came"] for turn in self.stories[story]["turns"]]
+        bets = sorted((turn, clicks) for number, turn, clicks in self.bets if number == story)
+        return {turn: math.log2(np.exp2(clicks).sum()) - clicks[came[turn]] for turn, clicks in bets}
 
     def _ipython_display_(self) -> None:
-        alt = f"A betting game: {len(self.turns[0][0].words)} words that may come next, with equal bars before a click."
-        display_with_twin(self, *bundle(self.draw(), alt), CAPTION)
+        now = self.stories[0]["turns"][0]
+        title = "Where would you put your money?\n" + " ".join(now["before"].split()[-12:]) + " …?"
+        ax = new_axes(title, "your probability before you click", "next word", height=3.0)
+        draw_bars(now["words"], [1 / OFFERED] * OFFERED, ax, ORANGE)
+        picture = bundle(ax.figure, "A betting game: eight words that may come next, with equal bars before a click.")
+        display_with_twin(self, *picture, "In JupyterLab, click a word to double its odds, then reveal what came.")
