@@ -3,6 +3,8 @@
 import contextlib
 import functools
 import math
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -491,6 +493,30 @@ def test_nothing_is_left_of_the_watch(judged):
     for _ in range(20):
         assert judged(exercise, lambda x: x)[0] == "right"
     time.sleep(0.15)  # a watch that was not called off would raise here
+
+
+WATCHED = """
+import contextlib, faulthandler, sys, time
+from bigmodel_lib.exercises.watching import TooLong, within
+
+faulthandler.dump_traceback_later(60, exit=True)
+
+def endless():
+    while True:
+        pass
+
+for work in (lambda: 1, endless, *[lambda: time.sleep(0.002)] * 200):
+    with contextlib.suppress(TooLong):
+        within(0.002, work)
+sys.setprofile(lambda *anything: None)
+print([str(x) for x in [1, 2]])
+"""
+
+
+def test_a_profiler_works_after_the_watch():
+    # an error that is taken back leaves Python 3.11 looking out for it: the first profiled function then never begins
+    done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True)
+    assert done.stdout == "['1', '2']\n", done.stderr
 
 
 def whole_stub(x):

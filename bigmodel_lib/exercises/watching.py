@@ -16,9 +16,20 @@ class TooLong(BaseException):
     """Raised in the reader's code when its time is up; no `except Exception` of theirs swallows it."""
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an error in another thread before its next instruction; None takes back one that is still to come."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    """Raise an error in a thread before one of its next instructions."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+def _let_come(error: type[BaseException]) -> None:
+    """Have an error that may be on its way to this thread arrive here, and nowhere later.
+
+    Taking it back would leave the interpreter looking out for it, which is slow and hangs profilers on Python 3.11.
+    """
+    with contextlib.suppress(error):
+        _raise_in(threading.get_ident(), error)
+        while True:
+            pass
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
@@ -46,8 +57,9 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
         nonlocal over
         with lock:
             over = True
-            _raise_in(thread, None)
         ended.set()
+        if raised:
+            _let_come(TooLong)
 
     try:
         threading.Thread(target=watch, daemon=True).start()
