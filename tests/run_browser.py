@@ -119,12 +119,11 @@ DARK = dict(light="false", paper="#111111", ink="#e0e0e0", dim="#aaaaaa", soft="
 
 def page_with_explorer(state: dict, theme: dict) -> str:
     """HTML that shows the explorer without Jupyter, on a model object that keeps what is set."""
-    folder = ROOT / "bigmodel_lib" / "viz"
-    script = (folder / "explorer.js").read_text(encoding="utf-8")
-    esm = script.replace("export default { render };", "const start = render;")
+    from bigmodel_lib.viz.explorer import AttentionExplorer
+
+    esm = str(AttentionExplorer._esm).replace("export default { render };", "const start = render;")
     sent = {**state, "maps": base64.b64encode(state["maps"]).decode()}
-    css = (folder / "explorer.css").read_text(encoding="utf-8")
-    return PAGE % dict(theme, esm=esm, css=css, state=json.dumps(sent))
+    return PAGE % dict(theme, esm=esm, css=AttentionExplorer._css, state=json.dumps(sent))
 
 
 # JupyterLab

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.viz import diagrams
 from bigmodel_lib.viz import every_number as en
-from bigmodel_lib.viz import model_map
 
 MOODS = {
     "very very good": "smiles", "not very good": "sighs", "very very bad": "sighs", "not very bad": "smiles",
@@ -88,8 +88,8 @@ def test_the_poster_shows_each_number():
 
 
 def test_the_map_colours_only_what_is_lit():
-    ax = model_map.draw_model_map("here", ("mlp",))
+    ax = diagrams.draw_model_map("here", ("mlp",))
     fills = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in ax.patches]
-    assert fills.count(model_map.PARTS["mlp"].lower()) == 1
-    assert model_map.PARTS["attention"].lower() not in fills
+    assert fills.count(diagrams.PARTS["mlp"].lower()) == 1
+    assert diagrams.PARTS["attention"].lower() not in fills
     plt.close(ax.figure)

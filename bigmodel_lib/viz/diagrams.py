@@ -1,29 +1,44 @@
-"""Diagrams of attention: where we are in the model, shapes through Q, K and V, and heads as slices."""
+"""Diagrams: where we are in the model, shapes through Q, K and V, heads as slices, a layer's way back, the pipeline."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 
-from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_axes
+from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, ORANGE, PINK, RED, SKY, new_axes
 
 Point = tuple[float, float]
 CELL = 0.15  # side of one number's square, in inches
-PARTS = ("text", "tokens", "embedding", "attention", "MLP", "logits", "next word")
+STRIP = ("text", "tokens", "embedding", "attention", "MLP", "logits", "next word")
+YELLOW, PALE, OFF = "#F0E442", "#D6D6D6", "#BBBBBB"
+PARTS = {"embedding": PALE, "positions": PINK, "norm": YELLOW, "attention": ORANGE, "mlp": SKY, "stream": DARK,
+         "output": PALE}  # fmt: skip
 
 
 def _canvas(title: str, width: float, height: float) -> Axes:
+    """New axes for a diagram, `width` by `height` inches, which are its units, without lines or numbers."""
     ax = new_axes(title, "", "", width, height)
     ax.set_axis_off()
     ax.set(xlim=(0, width), ylim=(0, height))
     return ax
 
 
-def _arrow(ax: Axes, start: Point, end: Point, colour: str = "black") -> None:
-    style: dict[str, Any] = dict(arrowstyle="-|>", color=colour, linewidth=1.4, shrinkA=0, shrinkB=0)
+def _arrow(ax: Axes, start: Point, end: Point, colour: str = "black", linewidth: float = 1.4) -> None:
+    style: dict[str, Any] = dict(arrowstyle="-|>", color=colour, linewidth=linewidth, shrinkA=0, shrinkB=0)
     ax.annotate("", end, start, arrowprops=style)
+
+
+def _box(
+    ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point = (1.05, 0.5), fontsize: float = 9.5,
+    **font: Any,
+) -> None:  # fmt: skip
+    """A rectangle with words in the middle."""
+    (x, y), (width, height) = centre, size
+    corner = x - width / 2, y - height / 2
+    ax.add_patch(plt.Rectangle(corner, width, height, facecolor=face, edgecolor=edge, linewidth=1.4, zorder=3))
+    ax.text(x, y, words, ha="center", va="center", fontsize=fontsize, zorder=4, **font)
 
 
 def _matrix(
@@ -45,14 +60,12 @@ def _matrix(
 
 
 def draw_map(lit: str) -> Axes:
-    """The model as a strip of parts with some of `PARTS` lit, such as "tokens, logits": where the reader is."""
+    """The model as a strip of parts with some of `STRIP` lit, such as "tokens, logits": where the reader is."""
     ax = _canvas(f"You are here: {lit}", 9.4, 1.2)
-    for place, name in enumerate(PARTS):
+    for place, name in enumerate(STRIP):
         x, on = 0.05 + 1.35 * place, name in lit.split(", ")
         face, edge = (to_rgba(RED, 0.3), RED) if on else ("white", GREY)
-        style: dict[str, Any] = dict(facecolor=face, edgecolor=edge, linewidth=1.6)
-        ax.add_patch(plt.Rectangle((x, 0.45), 1.05, 0.5, **style))
-        ax.text(x + 0.525, 0.7, name, ha="center", va="center", fontsize=10.5, weight="bold" if on else "normal")
+        _box(ax, (x + 0.525, 0.7), name, face, edge, fontsize=10.5, weight="bold" if on else "normal")
         if place:
             _arrow(ax, (x - 0.28, 0.7), (x - 0.03, 0.7), GREY)
     ax.plot((4.1, 4.1, 6.5, 6.5), (0.38, 0.28, 0.28, 0.38), color=GREY, linewidth=1.2)
@@ -86,12 +99,14 @@ def draw_heads(n_tokens: int, d_model: int) -> Axes:
     """Two heads as slices of the columns: split, attend each for itself, merge, mix."""
     T, half = n_tokens, d_model // 2
     first, second = [SKY] * half, [PINK] * half
-    ax = _canvas("A head is a slice of the columns, with a softmax of its own", 9.6, 3.9)
-    _matrix(ax, (0.3, 1.25), T, first + second, "Q, K or V", f"({T}, {d_model})")
-    for y, colours, name in ((2.2, first, "head 0"), (0.35, second, "head 1")):
+    ax = _canvas("A head is a slice of the columns, with a softmax of its own", 9.6, 4.0)
+    _matrix(ax, (0.3, 1.25), T, first + second, "Q, K and V, each", f"({T}, {d_model})")
+    for y, colours, name in ((2.3, first, "head 0"), (0.45, second, "head 1")):
         _matrix(ax, (2.4, y), T, colours, name, f"({T}, {half})")
         _matrix(ax, (4.2, y), T, [colours[0]] * T, f"weights of {name}", f"({T}, {T})")
         _matrix(ax, (6.6, y), T, colours, "output", f"({T}, {half})")
+        for x, words in ((4.2 + CELL * T / 2, "from its q and k"), (6.6 + CELL * half / 2, "weights × its v")):
+            ax.text(x, y - 0.36, words, ha="center", fontsize=9, color=GREY)
         _arrow(ax, (1.0, 1.85), (2.3, y + 0.6))
         _arrow(ax, (2.8, y + 0.6), (4.1, y + 0.6))
         _arrow(ax, (5.5, y + 0.6), (6.5, y + 0.6))
@@ -99,4 +114,101 @@ def draw_heads(n_tokens: int, d_model: int) -> Axes:
     _matrix(ax, (8.35, 1.25), T, first + second, "merged", f"({T}, {d_model}), then $W_O$")
     ax.text(1.55, 3.2, "split_heads", ha="center", fontsize=10, family="monospace")
     ax.text(7.75, 3.2, "merge_heads", ha="center", fontsize=10, family="monospace")
+    return ax
+
+
+def draw_model_map(title: str, lit: Collection[str] = tuple(PARTS)) -> Axes:
+    """GPT-2's architecture from tokens to the next token, one block drawn; only the parts `lit` have their colours.
+
+    lit: some of PARTS. Source: Radford et al. 2019, section 2.3, drawn after Elhage et al. 2021 as one stream.
+    """
+    figure = plt.figure(figsize=(9.4, 2.9))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.set(xlim=(0, 9.4), ylim=(-0.25, 2.65))
+    ax.set_title(title, loc="left", fontsize=12, y=0.9, x=0.01)
+    colour = {part: shade if part in lit else OFF for part, shade in PARTS.items()}
+    ax.annotate("", (7.68, 0.55), (1.9, 0.55), arrowprops=dict(arrowstyle="-|>", color=colour["stream"], linewidth=5))
+    ax.text(4.85, 0.14, "residual stream: one row of numbers a token", ha="center", fontsize=9.5, color=DARK)
+    ax.add_patch(
+        plt.Rectangle((2.3, -0.02), 5.0, 2.12, facecolor="none", edgecolor=DARK, linestyle="--", linewidth=0.9)
+    )
+    ax.text(7.2, 1.9, "a block, × L", ha="right", fontsize=9.5, color=DARK)
+    ax.text(0.42, 0.55, "tokens", ha="center", va="center", fontsize=10)
+    _part(ax, (1.35, 0.55), "embedding\nrow", colour["embedding"], (1.0, 0.62))
+    arrow = dict(arrowstyle="-|>", linewidth=1.8, shrinkA=0, shrinkB=0)
+    ax.annotate("", (1.35, 0.86), (1.35, 1.15), arrowprops={**arrow, "color": colour["positions"]})
+    ax.annotate("", (0.85, 0.55), (0.68, 0.55), arrowprops={**arrow, "color": colour["stream"]})
+    ax.annotate("", (8.46, 0.55), (8.28, 0.55), arrowprops={**arrow, "color": colour["stream"]})
+    _part(ax, (1.35, 1.35), "+ position", colour["positions"], (1.0, 0.4))
+    for left, name in ((2.5, "attention"), (4.9, "mlp")):
+        _branch(ax, left, name, colour)
+    _part(ax, (7.98, 0.55), "norm", colour["norm"], (0.6, 0.45))
+    _part(ax, (8.9, 0.55), "output\n+ softmax", colour["output"], (0.88, 0.62))
+    ax.text(8.9, 0.02, "next token", ha="center", fontsize=10)
+    return ax
+
+
+def _part(ax: Axes, centre: Point, words: str, colour: str, size: Point) -> None:
+    """A box in its colour, white if it is off."""
+    off = colour == OFF
+    _box(ax, centre, words, "white" if off else colour, colour, size, color=DARK if off else "black")
+
+
+def _branch(ax: Axes, left: float, name: str, colour: dict[str, str]) -> None:
+    """Reads the stream on the left, computes above it, adds to it on the right."""
+    right = left + 2.0
+    ax.plot([left, left, right], [0.55, 1.35, 1.35], color=colour[name], linewidth=1.8, zorder=2)
+    ax.annotate("", (right, 0.64), (right, 1.37), arrowprops=dict(arrowstyle="-|>", color=colour[name], linewidth=1.8))
+    _part(ax, (left + 0.32, 1.35), "norm", colour["norm"], (0.6, 0.45))
+    _part(ax, (left + 1.28, 1.35), {"mlp": "MLP"}.get(name, name), colour[name], (0.95, 0.62))
+    ax.plot(right, 0.55, "o", markersize=13, color="white", markeredgecolor=DARK, zorder=4)
+    ax.text(right, 0.55, "+", ha="center", va="center_baseline", fontsize=12, weight="bold", color=DARK, zorder=5)
+
+
+def draw_forward_backward(
+    title: str, values: Sequence[str], steps: Sequence[str], slopes: Sequence[str], kept: Sequence[str]
+) -> Axes:
+    """Boxes `steps` in a row; `values` flow to the right, `slopes` to the left, what is `kept` hangs from each box.
+
+    values and slopes have one entry more than steps and kept.
+    """
+    ax = new_axes(title, "", "", 1.6 + 1.9 * len(steps), 2.9)
+    ax.set_axis_off()
+    for place, (step, cache) in enumerate(zip(steps, kept, strict=True)):
+        x = 1.9 * place + 0.95
+        ax.text(x, 1.0, step, ha="center", va="center", fontsize=11.5,
+                bbox=dict(boxstyle="round,pad=0.5", facecolor="white", edgecolor=DARK))  # fmt: skip
+        ax.text(x, 0.08, f"keeps {cache}", ha="center", fontsize=9.5, color=DARK)
+        ax.plot([x, x], [0.28, 0.62], color=DARK, linestyle=":", linewidth=1)
+    for place, (value, slope) in enumerate(zip(values, slopes, strict=True)):
+        x = 1.9 * place
+        _arrow(ax, (x - 0.3, 1.25), (x + 0.3, 1.25), BLUE, 2)
+        _arrow(ax, (x + 0.3, 0.75), (x - 0.3, 0.75), RED, 2)
+        ax.text(x, 1.38, value, ha="center", color=BLUE, fontsize=12)
+        ax.text(x, 0.45, slope, ha="center", color=RED, fontsize=12)
+    ax.set(xlim=(-0.6, 1.9 * len(steps) + 0.6), ylim=(-0.05, 1.85))
+    return ax
+
+
+def draw_pipeline() -> Axes:
+    """The course's pipeline: phases in time, and the one set of weights that runs through them."""
+    ax = _canvas("The pipeline: four phases in time, one set of weights", 9.2, 3.4)
+    phases = (  # name, what is done, where, colour, what the weights are good for
+        ("data input", "text becomes\nnumbers", "02", SKY, ""),
+        ("pretraining", "guess the next token,\nmillions of times", "06", BLUE, "random at first"),
+        ("fine-tuning", "a little more training,\non one task", "07", GREEN, "can write"),
+        ("output", "probabilities\nbecome text", "08", ORANGE, "does the task, in use"),
+    )
+    for place, (name, work, notebook, colour, weights) in enumerate(phases):
+        left, middle = 0.1 + 2.32 * place, 1.075 + 2.32 * place
+        _box(ax, (middle, 2.175), work, to_rgba(colour, 0.25), colour, (1.95, 1.45))
+        ax.text(middle, 2.62, name, ha="center", va="center", fontsize=12, weight="bold")
+        ax.text(middle, 1.63, f"notebook {notebook}", ha="center", va="center", fontsize=9, color=DARK)
+        ax.text(left, 0.95, weights, fontsize=9, color=RED)
+        if place:
+            _arrow(ax, (left - 0.33, 2.17), (left - 0.04, 2.17))
+    _arrow(ax, (2.42, 0.75), (9.0, 0.75), RED, 2)
+    words = "the model's weights: the same numbers, changed by training, then kept still"
+    ax.text(2.42, 0.35, words, fontsize=9, color=RED)
     return ax

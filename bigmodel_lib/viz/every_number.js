@@ -3,13 +3,6 @@
 
 const MINUS = "−", FIRST = 4; // the first four words may be chosen
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 function number(v, digits = 2) {
   if (v === null) return MINUS + "∞";
   if (Number.isInteger(v)) return String(v).replace("-", MINUS);
@@ -27,7 +20,7 @@ function render({ model, el }) {
   const cells = {}; // name -> rows of <td>
   let shown = [];
 
-  const root = make("div", { class: "bm-every" });
+  const root = make("div", { class: "bm-toy bm-every" });
   const bar = make("div", { class: "bm-every-bar" });
   const selects = [0, 1, 2].map((place) => {
     const select = make("select", { "aria-label": `word ${place + 1}` });

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
-import anywidget
 import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
@@ -16,7 +15,7 @@ from numpy import ndarray
 from bigmodel_lib.by_hand.model import causal_mask, layer_norm, softmax
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED, bundle
-from bigmodel_lib.viz.widgets import display_with_twin
+from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 TOY = json.loads((FOLDER / "every_number.json").read_text(encoding="utf-8"))
@@ -161,14 +160,12 @@ def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
     return ax
 
 
-class EveryNumber(anywidget.AnyWidget):
+class EveryNumber(Toy):
     """The tiny transformer to play with: `EveryNumber("not very good")`, or with other weights.
 
     `sentence`: three of the first four WORDS, can be set; `chosen`: [matrix, row, column] that is pinned, or [].
     """
 
-    _esm = (FOLDER / "every_number.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "every_number.css").read_text(encoding="utf-8")
     data = traitlets.Unicode().tag(sync=True)
     sentence = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.List([]).tag(sync=True)

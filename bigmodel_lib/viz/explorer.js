@@ -11,22 +11,12 @@ for (let i = 0; i < 256; i++) {
   COLOURS[4 * i + 3] = 255;
 }
 const METHODS = ["weights", "rollout", "gradient × input", "ablation"];
-const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
 const shown = (token) => SIGNS[token] ?? token;
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") node.className = value; else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 
 function render({ model, el }) {
   const began = performance.now();
   let first = true, pinned = null, timer = 0;
-  const root = make("div", { class: "bm-explorer" });
+  const root = make("div", { class: "bm-toy bm-explorer" });
 
   // what to read
   const stories = make("select", { "aria-label": "story" });

@@ -1,10 +1,8 @@
 """The interactive map: a text, all heads small, one large, and where each token looks. Its script is beside it."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import anywidget
 import numpy as np
 import torch
 import traitlets
@@ -16,7 +14,7 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import token_labels
 from bigmodel_lib.viz.attention import draw_explorer
 from bigmodel_lib.viz.plots import bundle
-from bigmodel_lib.viz.widgets import display_with_twin
+from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
 CAPTION = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
@@ -45,14 +43,12 @@ def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
     return torch.stack(effects).clamp(0, 1).view(L, H, T, T)
 
 
-class AttentionExplorer(anywidget.AnyWidget):
+class AttentionExplorer(Toy):
     """What a model looks at, to play with: `AttentionExplorer(model, tokenizer, {"title": "text", …})`.
 
     What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`.
     """
 
-    _esm = pathlib.Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-    _css = pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     titles = traitlets.List(traitlets.Unicode()).tag(sync=True)
     tokens = traitlets.List(traitlets.Unicode()).tag(sync=True)
     grid = traitlets.List(traitlets.Int(), [1, 1]).tag(sync=True)  # rows and columns of maps

@@ -6,18 +6,9 @@ const REACH = 3, SIDE = 320, MIDDLE = SIDE / 2, UNIT = 48; // the plane: numbers
 const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 const signed = (v) => (Math.abs(v) < 0.005 ? "0.00" : v.toFixed(2)).replace("-", "−");
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  return fill(node, attributes, children);
-}
 function draw(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SVG, tag);
   return fill(node, attributes, children);
-}
-function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
 }
 
 function softmax(scores, tau) {
@@ -27,7 +18,7 @@ function softmax(scores, tau) {
 }
 
 function render({ model, el }) {
-  const root = make("div", { class: "bm-gaze" });
+  const root = make("div", { class: "bm-toy bm-gaze" });
   const swap = make("div", { class: "bm-gaze-swap", role: "radiogroup", "aria-label": "pronoun" });
   const arcs = draw("svg", { class: "bm-gaze-arcs", role: "img" });
   const plane = draw("svg", { class: "bm-gaze-plane", viewBox: `0 0 ${SIDE} ${SIDE}` });

@@ -1,10 +1,8 @@
 """Anna's gaze: two sentences, the plane of their words, and a query to drag. Its script is beside it."""
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import anywidget
 import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
@@ -16,23 +14,20 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, bundle
-from bigmodel_lib.viz.widgets import display_with_twin
+from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
 Plane = Mapping[str, Any]  # each word's two numbers: how much a person, how much a thing
 CAPTION = "Swap the pronoun, or drag the query (arrow keys work, too): arcs, bars and output move with it."
 ALT = "Both sentences with arcs from the pronoun: from “{}” the thickest goes to “{}”, from “{}” to “{}”."
-FOLDER = pathlib.Path(__file__).resolve().parent
 
 
-class AnnasGaze(anywidget.AnyWidget):
+class AnnasGaze(Toy):
     """Where a pronoun looks: `AnnasGaze(plane, {"she": words, "it": words}, wishes)`.
 
     shows: "scores", or "weights" with the average that they give. What is chosen can be read as `gaze.selection`.
     Raises CourseError for a word that the plane doesn't have.
     """
 
-    _esm = (FOLDER / "gaze.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "gaze.css").read_text(encoding="utf-8")
     sentences = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     points = traitlets.List(traitlets.List(traitlets.List(traitlets.Float()))).tag(sync=True)
     places = traitlets.List(traitlets.Int()).tag(sync=True)  # of the pronouns
@@ -79,12 +74,12 @@ def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: 
         share = min(max(value / largest, 0.0), 1.0)
         ax.text(middles[i], 0, words[i], ha="center", fontsize=12, **_asking(i == place))
         ax.text(middles[i], -0.95, f"{value:.2f}".replace("-", "−"), ha="center", fontsize=9.5, color=GREY)
-        if i == place or share < 0.01:
+        if share < 0.01:
             continue
-        side = -1 if middles[i] > middles[place] else 1
+        start, end = (middles[i] - 0.9, middles[i] + 0.9) if i == place else sorted((middles[i], middles[place]))
         style = dict(arrowstyle="-", color=RED, linewidth=0.6 + 8 * share, alpha=0.25 + 0.75 * share)
-        curve = f"arc3,rad={side * min(0.42, 6.0 / abs(middles[i] - middles[place])):.2f}"
-        ax.add_patch(FancyArrowPatch((middles[place], 0.85), (middles[i], 0.85), connectionstyle=curve, **style))
+        curve = "arc3,rad=-1.1" if i == place else f"arc3,rad=-{min(0.42, 6.0 / (end - start)):.2f}"
+        ax.add_patch(FancyArrowPatch((start, 0.85), (end, 0.85), connectionstyle=curve, **style))
 
 
 def _asking(is_query: bool) -> dict:
@@ -104,10 +99,10 @@ def draw_plane(ax: Axes, plane: Plane, query: Any = None, asks: str = "", output
         ax.text(key[0] + beside[0], key[1] + beside[1], word, color=BLUE, fontsize=11)
     if query is not None:
         ax.annotate("", query, (0, 0), arrowprops=dict(arrowstyle="-|>", color=RED, linewidth=3, alpha=0.75))
-        ax.text(query[0] - 0.1, query[1] + 0.2, f"query of “{asks}”", color=RED, fontsize=11, ha="center")
+        ax.text(max(query[0] - 1.0, 0.12), query[1] + 0.25, f"query of “{asks}”", color=RED, fontsize=11)
     if output is not None:
         ax.add_patch(Rectangle((output[0] - 0.07, output[1] - 0.07), 0.14, 0.14, color=GREEN, zorder=5))
-        beside = (-0.3, -0.36) if output[0] > output[1] else (0.15, -0.08)
+        beside = (-0.2, -0.5) if output[0] > output[1] else (0.15, -0.08)
         ax.text(output[0] + beside[0], output[1] + beside[1], "output", color=GREEN, fontsize=11)
 
 
@@ -133,15 +128,16 @@ def draw_maps(maps: Mapping[str, tuple[Any, Sequence[str], int]], title: str) ->
     """
     rows = len(maps) // 2
     figure, axes = plt.subplots(rows, 2, figsize=(10.4, 4.9 * rows), layout="constrained", squeeze=False)
-    for ax, (name, (weights, words, framed)) in zip(axes.flat, maps.items(), strict=True):
+    for place, (ax, (name, (weights, words, framed))) in enumerate(zip(axes.flat, maps.items(), strict=True)):
         image = ax.imshow(weights, cmap="cividis", norm=PowerNorm(0.5, 0.0, 1.0))
         ax.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor", fontsize=10)
         ax.set_yticks(range(len(words)), words, fontsize=10)
-        ax.set(xlabel="key: the word looked at", ylabel="query: the word that looks")
+        ax.set(xlabel="key: the word looked at" if place >= 2 * rows - 2 else " ")
+        ax.set(ylabel=" " if place % 2 else "query: the word that looks")
         ax.set_title(name, fontsize=11, loc="left")
-        for place, weight in enumerate(weights[framed]):
+        for key, weight in enumerate(weights[framed]):
             ink = "black" if weight > 0.4 else "white"
-            ax.text(place, framed, f"{weight:.2f}"[1:] if weight < 0.995 else "1", ha="center", va="center", color=ink)
+            ax.text(key, framed, f"{weight:.2f}"[1:] if weight < 0.995 else "1", ha="center", va="center", color=ink)
         frame = plt.Rectangle((-0.5, framed - 0.5), len(words), 1, fill=False, edgecolor=RED, linewidth=2)
         ax.add_patch(frame)
     figure.colorbar(image, ax=axes, label="weight (power-law colours)", shrink=0.6, ticks=(0, 0.05, 0.2, 0.5, 1))

@@ -2,14 +2,6 @@
 
 const MOST = 12; // clicks on one word: 4096 to 1 is sure enough
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") node.className = value; else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 const shares = (clicks) => {
   const weights = clicks.map((n) => 2 ** n);
   const total = weights.reduce((a, b) => a + b, 0);
@@ -21,7 +13,7 @@ const average = (numbers) => numbers.reduce((a, b) => a + b, 0) / numbers.length
 
 function render({ model, el }) {
   let story = 0, turn = 0, clicks = [], open = false; // open: what came is shown
-  const root = make("div", { class: "bm-game" });
+  const root = make("div", { class: "bm-toy bm-game" });
   const told = make("p", { class: "bm-told" });
   const rows = make("div", { class: "bm-rows", role: "group", "aria-label": "words to bet on" });
   const says = make("div", { class: "bm-verdict", role: "status", "aria-live": "polite" });

@@ -3,17 +3,15 @@
 import collections
 import itertools
 import math
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import anywidget
 import numpy as np
 import traitlets
 
 from bigmodel_lib.storyworld import StoryWorld, text_of
 from bigmodel_lib.storyworld.story import Story
 from bigmodel_lib.viz.plots import ORANGE, bundle, draw_bars, new_axes
-from bigmodel_lib.viz.widgets import display_with_twin
+from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
 OFFERED = 8  # words to bet on
 APART = 3  # tokens from one bet to the next, at least; the first comes after two sentences
@@ -45,15 +43,13 @@ def turns_of(story: Story, after: Mapping[str, collections.Counter], rng: np.ran
         place += APART
 
 
-class GuessingGame(anywidget.AnyWidget):
+class GuessingGame(Toy):
     """Bets on the next word: `GuessingGame(world, seeds)`. Each click doubles a word's odds.
 
     `bets` holds [story, turn, clicks of each word] of what was revealed.
     Sources: Shannon 1951 (guesses of letters); Cover & King 1978 (bets).
     """
 
-    _esm = pathlib.Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
-    _css = pathlib.Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     stories = traitlets.List().tag(sync=True)
     bets = traitlets.List().tag(sync=True)
 

@@ -1,17 +1,7 @@
 // The stepper's view: a text whose surprising tokens are shaded, and the candidates at one of its places as bars.
 // Everything is drawn from what the kernel sends; nothing is fetched from anywhere.
 
-const SIGNS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
 const PAUSE = 700; // ms between two steps of the play button
-
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") node.className = value; else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 
 function render({ model, el }) {
   let timer = 0;
@@ -27,7 +17,7 @@ function render({ model, el }) {
   const text = make("div", { class: "bm-stepper-text", role: "listbox", "aria-label": "what the model wrote" });
   const says = make("div", { class: "bm-stepper-says", role: "status" });
   const bars = make("div", { class: "bm-stepper-bars" });
-  const root = make("div", { class: "bm-stepper", tabindex: "0" },
+  const root = make("div", { class: "bm-toy bm-stepper", tabindex: "0" },
     text, make("div", { class: "bm-stepper-row" }, back, play, next, slider), says, bars);
   el.append(root);
 

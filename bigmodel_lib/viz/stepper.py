@@ -1,10 +1,8 @@
 """Step through a model's writing token by token, and watch the next-token probabilities. Its script is beside it."""
 
 import math
-import pathlib
 from typing import Any
 
-import anywidget
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -15,22 +13,19 @@ from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
 from bigmodel_lib.viz.plots import bundle, draw_bars, readable
-from bigmodel_lib.viz.widgets import display_with_twin
+from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
-FOLDER = pathlib.Path(__file__).resolve().parent
 CAPTION = "In JupyterLab: press play, or click a letter of the text; click a bar to let the story go that way instead."
 SHOWN = 8  # candidates
 
 
-class TokenStepper(anywidget.AnyWidget):
+class TokenStepper(Toy):
     """What a model wrote after a prompt, with the candidates at each token: `TokenStepper(model, tokenizer, "The ")`.
 
     `position` is the token being chosen; choosing another candidate there makes the model write on from it.
     Raises CourseError where prompt and tokens together exceed the context, and for an empty prompt.
     """
 
-    _esm = (FOLDER / "stepper.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "stepper.css").read_text(encoding="utf-8")
     prompt = traitlets.Unicode().tag(sync=True)
     steps = traitlets.List().tag(sync=True)  # one a token: {text, p, names, ps}
     position = traitlets.Int(0, min=0).tag(sync=True)

@@ -5,15 +5,6 @@ const STEEP = 20, WIDE = 5, HIGH = 3.2;
 const LEVELS = [0.1, 0.5, 1.5, 4, 9, 18, 32, 50, 80];
 const WALKERS = [["gradient descent", "#0072b2", "#56b4e9"], ["momentum", "#d55e00", "#e69f00"], ["Adam", "#009e73", "#2fd6a8"]];
 
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") node.className = value; else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 const FIELDS = [
   ["lr", 0.002, 0.12, 0.001, "learning rate"], ["adam_lr", 0.02, 1, 0.02, "Adam’s rate"],
   ["momentum", 0, 0.98, 0.02, "momentum β"], ["tilt", 0, 0.78, 0.02, "the valley’s tilt"],
@@ -61,7 +52,7 @@ function render({ model, el }) {
     fields[name] = [field, number];
     sliders.append(make("label", {}, make("span", {}, words), field, number));
   }
-  const root = make("div", { class: "bm-valley" }, canvas, says, sliders, again);
+  const root = make("div", { class: "bm-toy bm-valley" }, canvas, says, sliders, again);
   el.append(root);
 
   function draw() {

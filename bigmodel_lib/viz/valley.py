@@ -1,17 +1,13 @@
 """A valley to walk down: gradient descent, momentum and Adam from one place. Its script is beside it and walks too."""
 
-import pathlib
-
-import anywidget
 import numpy as np
 import traitlets
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, bundle, new_axes
-from bigmodel_lib.viz.widgets import display_with_twin
+from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
-FOLDER = pathlib.Path(__file__).resolve().parent
 STEEP, TILT = 20.0, 0.5  # how much steeper the walls are than the floor; the valley's angle in radians
 WIDE, HIGH = 5.0, 3.2  # the map's edges
 WALKERS = (("gradient descent", BLUE, "o"), ("momentum", RED, "s"), ("Adam", GREEN, "^"))
@@ -50,11 +46,9 @@ def walk(kind: str, start: tuple[float, float], lr: float, beta: float, steps: i
     return np.array(places)
 
 
-class Valley(anywidget.AnyWidget):
+class Valley(Toy):
     """The valley as something to play with; Adam has a rate of its own, since its steps are about that long."""
 
-    _esm = (FOLDER / "valley.js").read_text(encoding="utf-8")
-    _css = (FOLDER / "valley.css").read_text(encoding="utf-8")
     start = traitlets.List(traitlets.Float(), [-4.0, 0.5]).tag(sync=True)
     lr = traitlets.Float(0.04).tag(sync=True)
     adam_lr = traitlets.Float(0.2).tag(sync=True)

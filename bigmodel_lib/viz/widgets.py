@@ -2,10 +2,13 @@
 
 import html
 import math
+import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anywidget
 import ipywidgets
 from IPython.utils.capture import capture_output
 from matplotlib.axes import Axes
@@ -17,6 +20,18 @@ if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
     from torch import Tensor
 
     from bigmodel_lib.model.transformer import LanguageModel
+
+
+class Toy(anywidget.AnyWidget):
+    """A widget whose script and style are beside its module, under its name, on top of what all of them share."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        own, folder = pathlib.Path(sys.modules[cls.__module__].__file__ or ""), pathlib.Path(__file__).parent
+        for name, suffix in (("_esm", ".js"), ("_css", ".css")):
+            if not hasattr(cls, name):  # it has when traitlets makes a class of a widget
+                files = folder / f"common{suffix}", own.with_suffix(suffix)
+                setattr(cls, name, "\n".join(file.read_text(encoding="utf-8") for file in files))
+        super().__init_subclass__(**options)
 
 
 def display_with_twin(widget: Any, data: dict, metadata: dict | None = None, caption: str = "") -> None:
