@@ -16,7 +16,7 @@ from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
-from bigmodel_lib.text import batches, reader, sources
+from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     try:
-        text = reader.read_text(options.text or sources.named_text("shakespeare"))
+        text = sources.read_text(options.text or sources.named_text("shakespeare"))
         tokenizer = CharacterTokenizer(text)
         model_config, config = preset("large", tokenizer.vocab_size, seed=options.seed, minutes=options.minutes, **LONG)
         train, validation = batches.split_tokens(tokenizer.encode(text), model_config.context_length)

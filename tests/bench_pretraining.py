@@ -16,7 +16,7 @@ from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.recipes import preset
-from bigmodel_lib.text import batches, reader, sources
+from bigmodel_lib.text import batches, sources
 from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--plain-steps", type=int, default=2000, help="fewer for a quick look; the targets mean 2000")
     options = parser.parse_args()
     try:
-        text = reader.read_text(options.text) if options.text else sources.python_manual()
+        text = sources.read_text(options.text) if options.text else sources.python_manual()
     except CourseError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
