@@ -113,6 +113,27 @@ def _mask_subtracted(q, k, v, mask=0.0):
     return softmax(_scores(q, k) - mask) @ v
 
 
+def _one_sum_for_all(q, k, v, mask=0.0):
+    powers = np.exp(_scores(q, k) + mask)
+    return powers / powers.sum() @ v
+
+
+def _powers_alone(q, k, v, mask=0.0):
+    return np.exp(_scores(q, k) + mask) @ v
+
+
+def _weights_turned(q, k, v, mask=0.0):
+    return np.swapaxes(softmax(_scores(q, k) + mask), -1, -2) @ v
+
+
+def _softmax_at_the_end(q, k, v, mask=0.0):
+    return softmax((_scores(q, k) + mask) @ v)
+
+
+def _neither_rescaled_nor_masked(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2)) @ v
+
+
 _Q = np.array([[2.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
 _V = np.array([[10.0, 0.0, 1.0], [0.0, 20.0, 1.0], [5.0, 5.0, 1.0]])
 
@@ -190,6 +211,8 @@ ln 3 is 3, and e to the power of 0 is 1. On paper: what's the output?""",
             (12, "12 adds the two values: each counts only by its share"),
             (5, "that gives the larger weight to the lower score"),
             (8 * math.log(3), "that weighs with the scores themselves: take e to the power of each first"),
+            (14, "14 is half of 3 · 8 + 1 · 4: divide by what the weights 3 and 1 add up to"),
+            ((8 * math.exp(3) + 4) / (math.exp(3) + 1), "that takes 3 for the first score: it's ln 3, and 3 is e to its power"),
         ),
         right="weights 3/4 and 1/4, output 6 + 1.",
     ),
@@ -225,6 +248,7 @@ def attention(q, k, v, mask=0.0):
             (_unscaled, "compare, normalise and average are right; the scores aren't divided by √d_k yet"),
             (_weights_alone, "the weights are right; they still have to be multiplied by V"),
             (_mask_ignored, "compare, rescale, normalise and average are right; the mask isn't added to the scores yet"),
+            (_neither_rescaled_nor_masked, "compare, normalise and average are right; dividing by √d_k and adding the mask are missing"),
             (_second_axis, "right without axes in front; with them, `q.shape[1]` counts words: count axes from the end, `q.shape[-1]`"),
         ),
         wrong=(
@@ -236,6 +260,10 @@ def attention(q, k, v, mask=0.0):
             (_roles_swapped, "queries and keys have changed places: row i must be the scores of query i"),
             (_without_softmax, "softmax is missing: these are scores times V"),
             (_divided_by_sums, "you divide the scores by their sum: softmax was wanted, which takes e to their power first"),
+            (_one_sum_for_all, "one sum for the whole table: each row must sum to 1 by itself"),
+            (_powers_alone, "e to the power of the scores is there; each row still has to be divided by its sum"),
+            (_weights_turned, "the table of weights is turned on its side: row i must belong to query i"),
+            (_softmax_at_the_end, "softmax comes too late: it makes weights of the scores, and the weights average V"),
             (_mask_afterwards, "the mask comes too late: add it to the scores, before softmax"),
             (_mask_rescaled, "the mask is divided by √d_k, too: rescale first, then add it"),
             (_weights_rescaled, "the weights are divided by √d_k: the scores should be, before softmax"),
@@ -308,6 +336,8 @@ def split_heads(x, n_heads):
              "words, instead of the first numbers of all words"),
             (_split_interleaved, "head 0 has every H-th column: it should have the first K side by side"),
             (_split_transposed, "the last two axes have changed places: (H, K, T) instead of (H, T, K)"),
+            (lambda x, n: x.T.reshape(n, len(x), -1), "the words are scrambled: turning x over doesn't cut its rows"),
+            (lambda x, n: x.reshape(len(x), -1, n).transpose(1, 0, 2), "the rows are cut into K pieces of H: H pieces of K were wanted"),
             (lambda x, n: _split(x, n)[::-1], "the heads come in reverse order"),
             (lambda x, n: np.stack([x] * n), "every head has all the columns: each gets K = D / H of them"),
         ),
@@ -338,6 +368,9 @@ def merge_heads(x):
             (lambda x: x.transpose(1, 2, 0).reshape(x.shape[1], -1), "the heads' numbers alternate: all of head 0's come first"),
             (lambda x: _merge(x[::-1]), "the heads come in reverse order: head 0's numbers first"),
             (lambda x: x.sum(axis=0), "the heads are added: they go side by side"),
+            (lambda x: x.mean(axis=0), "the heads are averaged: they go side by side"),
+            (lambda x: x.swapaxes(1, 2).reshape(x.shape[1], -1), "the wrong two axes are swapped: bring words to the front, not numbers"),
+            (lambda x: x.swapaxes(0, 2).reshape(x.shape[1], -1), "the numbers are in front now: it's the words that belong there"),
             (lambda x: x.reshape(-1, x.shape[-1]), "the heads are stacked on top of each other: side by side was wanted"),
             (lambda x: x.swapaxes(0, 1), "(T, H, K) is halfway: join the last two axes"),
         ),
