@@ -535,34 +535,50 @@ def test_training_goes_down_and_its_rate_ends_at_0():
     assert all(a > b for a, b in zip(factors[19:], factors[20:], strict=False))
 
 
-def test_training_can_take_another_block():
+@pytest.mark.parametrize("kind", ["literal", "rezero"])
+def test_training_can_take_another_block(kind):
     config = config_for(2, 4, positions="learned", activation="gelu", token_shift=False)
     rng = np.random.default_rng(0)
-    parameters = {name: rng.normal(size=s) / 3 for name, s in plain.parameter_shapes(config).items()}
-    parameters = {name: w for name, w in parameters.items() if not name.startswith("blocks.")}
-    for i in range(2):
-        shapes = {"w1": (8, 8), "b1": (1,), "w2": (8, 8), "b2": (8,)}
-        parameters |= {f"blocks.{i}.{name}": rng.normal(size=shape) / 3 for name, shape in shapes.items()}
+    parameters = {
+        name: rng.normal(size=w.shape) / 3 for name, w in RECIPE["first_parameters"](kind, config, rng).items()
+    }
     x, y = rng.integers(0, 7, (2, 5)), rng.integers(0, 7, (2, 5))
+    block = RECIPE["BLOCKS"][kind]
 
     def loss():
-        logits, _ = by_hand.language_model_forward(x, parameters, config, RECIPE["FORMULA"])
+        logits, _ = by_hand.language_model_forward(x, parameters, config, block)
         return plain.cross_entropy(logits, y)
 
-    _, gradients = by_hand.loss_and_gradients(x, y, parameters, config, RECIPE["FORMULA"])
+    _, gradients = by_hand.loss_and_gradients(x, y, parameters, config, block)
     for name, w in parameters.items():
         assert near(gradients[name], by_hand.numerical_gradient(loss, w), 1e-7, 1e-9), name
+
+
+def test_rezero_starts_as_the_identity_and_the_literal_formula_keeps_its_gate():
+    config = config_for(2, 4, positions="learned", activation="gelu", token_shift=False)
+    x = np.random.default_rng(1).normal(size=(2, 5, 8))
+    for kind, passes in (("rezero", True), ("literal", False)):
+        parameters = RECIPE["first_parameters"](kind, config, np.random.default_rng(0))
+        y, _ = RECIPE["BLOCKS"][kind][0](x, plain.part(parameters, "blocks.0."), config)
+        assert np.allclose(x, y) == passes
 
 
 def test_a_row_of_the_table_of_blocks_can_be_made_and_counts_the_worlds_tokens():
     world, documents, stories = RECIPE["texts"](40, 5)
     for document, story in zip(RECIPE["texts"](5, 1)[1], RECIPE["texts"](0, 5)[2], strict=True):
         assert len(document) - 1 == len(story.token_log_probs())  # the same draws, as ids and as stories
-    for kind in ("literal", "gated", "standard"):
+    for kind in RECIPE["KINDS"]:
         row = RECIPE["one_run"](kind, 2, 0.01, 0, world, documents, stories, steps=3)
         assert 0 < row["gap"] < 6 and row["gates"] == ([1.0, 1.0] if kind == "literal" else row["gates"])
+
+
+def test_the_table_of_blocks_has_every_run_and_no_best_rate_at_an_edge_of_its_grid():
     rows = json.loads(data_path("blocks.json").read_text(encoding="utf-8"))["rows"]
-    wanted = {(*run, rate, seed) for run in RECIPE["RUNS"] for rate in RECIPE["RATES"] for seed in RECIPE["SEEDS"]}
-    assert {(row["kind"], row["layers"], row["rate"], row["seed"]) for row in rows} == wanted and len(rows) == len(
-        wanted
-    )
+    for kind in RECIPE["KINDS"]:
+        for n_layers in RECIPE["DEPTHS"]:
+            wanted = list(RECIPE["runs"](kind, n_layers, rows))
+            chosen = RECIPE["best_rate"](rows, kind, n_layers)
+            mine = [(row["rate"], row["seed"]) for row in rows if (row["kind"], row["layers"]) == (kind, n_layers)]
+            assert sorted(mine) == sorted(wanted)
+            assert min(rate for rate, _ in mine) < chosen < max(rate for rate, _ in mine)
+            assert {seed for rate, seed in mine if rate == chosen} == {*RECIPE["TUNING_SEEDS"], *RECIPE["SEEDS"]}

@@ -1,8 +1,10 @@
-"""Train three kinds of blocks by hand, over rates and seeds: `make data NAME=blocks` writes data/blocks.json.
+"""Train three kinds of blocks by hand at four depths: `make data NAME=blocks` writes data/blocks.json.
 
-The kinds are (4.1) as printed with its gate kept at 1, (4.1) with a learned gate that starts shut, and the standard
-block. All read the same stories of the story world with the same width, learned positions and GELU. Notebook 04 draws
-the table and makes one of its rows again.
+The kinds are (4.1) as printed, (4.1) as ReZero (f and W1 the identity, b1 learned from 0), and the standard block. All
+read the same stories of the story world with the same width, learned positions and, where there is one, GELU. The rate
+of each kind at each depth is the best of a grid on two seeds of its own; the grid grows until its best is inside. Five
+other seeds are then trained at that rate. A gap of 99 is a run that broke. Rows are kept as they are made, so that a
+stopped run goes on.
 """
 
 import json
@@ -29,32 +31,59 @@ from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.text.batches import document_batch
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "blocks.json"
-STEPS, BATCH, SEEDS, RATES = 500, 16, (0, 1, 2, 3, 4), (3e-3, 1e-2, 2e-2, 4e-2)
-RUNS = [("standard", 1), ("standard", 2), *((kind, n) for kind in ("literal", "gated") for n in (1, 2, 4, 8))]
+STEPS, BATCH, TUNING_SEEDS, SEEDS = 500, 16, (10, 11), (0, 1, 2, 3, 4)
+RATES = (5e-3, 1e-2, 2e-2, 4e-2)  # to begin with
+KINDS, DEPTHS = ("literal", "rezero", "standard"), (1, 2, 4, 8)
 
 
-def formula_4_1_forward(x, p, config, rotation=None, mask=0.0):
-    """f(x W1 + b1 · attention(z, z, z)), z = x W2 + b2, in the place of a block; p holds w1, b1, w2, b2."""
+def branch_forward(x, p, mask):
+    """attention(z, z, z) of z = x W2 + b2, the second half of (4.1)."""
     z, inner = linear_forward(x, p["w2"])
     z = z + p["b2"]
     a, attention = attention_forward(z, z, z, mask)
+    return a, (inner, attention)
+
+
+def branch_backward(da, cache):
+    """z went in thrice, so three gradients add up."""
+    inner, attention = cache
+    dz = sum(attention_backward(da, attention))
+    dx, dw2 = linear_backward(dz, inner)
+    return dx, {"w2": dw2, "b2": dz.sum(axis=(0, 1))}
+
+
+def literal_forward(x, p, config, rotation=None, mask=0.0):
+    """f(x W1 + b1 · attention(x W2 + b2)), in the place of a block."""
+    a, branch = branch_forward(x, p, mask)
     h, outer = linear_forward(x, p["w1"])
     y, activation = ACTIVATIONS[config.activation][0](h + p["b1"] * a)
-    return y, (inner, attention, a, outer, p["b1"], activation, config.activation)
+    return y, (branch, a, outer, p["b1"], activation, config.activation)
 
 
-def formula_4_1_backward(dy, cache):
-    """z went in thrice, so three gradients add up. Returns dx and {name: gradient}."""
-    inner, attention, a, outer, b1, activation, name = cache
+def literal_backward(dy, cache):
+    """Returns dx and {name: gradient}."""
+    branch, a, outer, b1, activation, name = cache
     dh = ACTIVATIONS[name][1](dy, activation)
     dx, dw1 = linear_backward(dh, outer)
-    dz = sum(attention_backward(b1 * dh, attention))
-    dx_inner, dw2 = linear_backward(dz, inner)
-    db1 = (dh * a).sum().reshape(1)
-    return dx + dx_inner, {"w1": dw1, "b1": db1, "w2": dw2, "b2": dz.sum(axis=(0, 1))}
+    dx_branch, gradients = branch_backward(b1 * dh, branch)
+    return dx + dx_branch, gradients | {"w1": dw1, "b1": (dh * a).sum().reshape(1)}
 
 
-FORMULA = (formula_4_1_forward, formula_4_1_backward)
+def rezero_forward(x, p, config, rotation=None, mask=0.0):
+    """x + b1 · attention(x W2 + b2): f and W1 are the identity."""
+    a, branch = branch_forward(x, p, mask)
+    return x + p["b1"] * a, (branch, a, p["b1"])
+
+
+def rezero_backward(dy, cache):
+    """Returns dx and {name: gradient}."""
+    branch, a, b1 = cache
+    dx_branch, gradients = branch_backward(b1 * dy, branch)
+    return dy + dx_branch, gradients | {"b1": (dy * a).sum().reshape(1)}
+
+
+FORMULA, REZERO = (literal_forward, literal_backward), (rezero_forward, rezero_backward)
+BLOCKS = {"literal": FORMULA, "rezero": REZERO, "standard": BLOCK}
 
 
 def ids_of(story, tokenizer):
@@ -63,16 +92,16 @@ def ids_of(story, tokenizer):
 
 
 def first_parameters(kind: str, config: ModelConfig, rng) -> dict:
-    """Embedding, positions, output and blocks; in (4.1) W1 is random, or the identity where the gate starts shut."""
+    """Embedding, positions, output and blocks; b1 is 1 in the literal formula, 0 in ReZero."""
     parameters = initialise(config, rng)
     if kind == "standard":
         return parameters
     parameters = {name: w for name, w in parameters.items() if not name.startswith("blocks.")}
     D = config.d_model
     for i in range(config.n_layers):
-        w1 = np.eye(D) if kind == "gated" else rng.normal(size=(D, D)) / D**0.5
-        b1 = np.zeros(1) if kind == "gated" else np.ones(1)
-        values = {"w1": w1, "b1": b1, "w2": rng.normal(size=(D, D)) / D**0.5, "b2": np.zeros(D)}
+        values = {"b1": np.zeros(1), "w2": rng.normal(size=(D, D)) / D**0.5, "b2": np.zeros(D)}
+        if kind == "literal":
+            values |= {"b1": np.ones(1), "w1": rng.normal(size=(D, D)) / D**0.5}
         parameters |= {f"blocks.{i}.{name}": value.astype(np.float32) for name, value in values.items()}
     return parameters
 
@@ -96,16 +125,33 @@ def one_run(kind: str, n_layers: int, rate: float, seed: int, world, documents, 
         vocab_size=tokenizer.vocab_size, context_length=120, d_model=48, n_layers=n_layers, n_heads=2, d_ff=96,
         positions="learned", activation="gelu", token_shift=False,
     )  # fmt: skip
-    block = BLOCK if kind == "standard" else FORMULA
     parameters = first_parameters(kind, config, rng)
     trained = {name: w for name, w in parameters.items() if kind != "literal" or not name.endswith("b1")}
-    optimizer = AdamW(trained, rate, 0.9, 0.95)
-    losses = list(train(optimizer, lambda: document_batch(documents, BATCH, rng), parameters, config, steps, block))
+    optimizer, block = AdamW(trained, rate, 0.9, 0.95), BLOCKS[kind]
+    list(train(optimizer, lambda: document_batch(documents, BATCH, rng), parameters, config, steps, block))
     size = sum(w.size for name, w in parameters.items() if name.startswith("blocks."))
-    gates = [float(w[0]) for name, w in parameters.items() if name.endswith(".b1")]
+    gates = [round(float(w[0]), 3) for name, w in parameters.items() if name.endswith(".b1")]
     gap = gap_to_floor(parameters, config, block, stories, tokenizer)
-    row = {"kind": kind, "layers": n_layers, "rate": rate, "seed": seed, "in_blocks": size, "gap": round(gap, 4)}
-    return row | {"last_loss": round(float(np.mean(losses[-20:])), 4), "gates": [round(gate, 3) for gate in gates]}
+    gap = round(float(gap), 4) if np.isfinite(gap) else 99.0
+    row = {"kind": kind, "layers": n_layers, "rate": rate, "seed": seed, "in_blocks": size, "gap": gap}
+    return row | {"gates": gates}
+
+
+def best_rate(rows: list[dict], kind: str, n_layers: int) -> float:
+    """The rate whose gap, averaged over the tuning seeds, is smallest."""
+    tuned = [row for row in rows if (row["kind"], row["layers"]) == (kind, n_layers) and row["seed"] in TUNING_SEEDS]
+    mean = {rate: np.mean([row["gap"] for row in tuned if row["rate"] == rate]) for rate in {r["rate"] for r in tuned}}
+    return min(mean, key=mean.get)
+
+
+def runs(kind: str, n_layers: int, rows: list[dict]):
+    """Yield (rate, seed): the grid, wider while its best is at an edge, then the best rate on the other seeds."""
+    grid = list(RATES)
+    yield from ((rate, seed) for rate in grid for seed in TUNING_SEEDS)
+    while not min(grid) < (best := best_rate(rows, kind, n_layers)) < max(grid):
+        grid.append(max(grid) * 2 if best >= max(grid) else min(grid) / 2)
+        yield from ((grid[-1], seed) for seed in TUNING_SEEDS)
+    yield from ((best, seed) for seed in SEEDS)
 
 
 def texts(n_train: int = 6400, n_fresh: int = 200):
@@ -116,18 +162,28 @@ def texts(n_train: int = 6400, n_fresh: int = 200):
     return world, documents, [world.sample(rng) for _ in range(n_fresh)]
 
 
-def main() -> None:
-    world, documents, stories = texts()
-    rows, start = [], time.perf_counter()
-    for seed in SEEDS:
-        for kind, n_layers in RUNS:
-            for rate in RATES:
-                rows.append(one_run(kind, n_layers, rate, seed, world, documents, stories))
-                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
+def save(rows: list[dict]) -> None:
     how = {"steps": STEPS, "batch_size": BATCH, "d_model": 48, "made_by": "data/recipes/blocks.py",
+           "tuning_seeds": TUNING_SEEDS, "seeds": SEEDS,
            "versions": {"python": platform.python_version(), "numpy": np.__version__}}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in rows)
     FILE.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
+
+
+def main() -> None:
+    world, documents, stories = texts()
+    rows, start = [], time.perf_counter()
+    if FILE.exists():
+        rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"]
+    for n_layers in DEPTHS:
+        for kind in KINDS:
+            for rate, seed in runs(kind, n_layers, rows):
+                wanted = {"kind": kind, "layers": n_layers, "rate": rate, "seed": seed}
+                if any(wanted.items() <= row.items() for row in rows):
+                    continue
+                rows.append(one_run(kind, n_layers, rate, seed, world, documents, stories))
+                save(rows)
+                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
 
 
 if __name__ == "__main__":
