@@ -40,6 +40,9 @@ def judge_value(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
         raise Blank
     answer = exercise.answer
     if kind(answer) == "number":
+        for wrong, words in exercise.wrong:  # several numbers, where one was wanted
+            if kind(wrong) == "list" and repr(attempt) == repr(wrong):
+                raise say(words, attempt, answer)
         _judge_number(exercise, number(attempt))
     elif isinstance(answer, str) and len(answer) == 1:
         _judge_letter(exercise, attempt)

@@ -138,7 +138,10 @@ def _by_own_check(exercise: Exercise, attempt: Any) -> tuple[str, str]:
     except Blank:
         raise
     except TooLong:
-        return "not yet", f"it was still running after {exercise.seconds:g} seconds. Is there a loop that never ends?"
+        return (
+            "not yet",
+            f"it was still running after {exercise.seconds:g} seconds. Is there a loop that never ends, or is it far too slow?",
+        )
     except Exception as error:
         if comes_upon_dots(error):
             raise Blank from None

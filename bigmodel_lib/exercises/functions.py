@@ -229,7 +229,7 @@ def _endless(exercise: "Exercise", attempt: Callable, case: Case, error: BaseExc
     """What to say when time is up, and where it was."""
     where, given = readers_line(error, attempt), described(exercise, case)
     at = f", in {where}" if where else ""
-    said = f"it was still running after {exercise.seconds:g} seconds{at}: is there a loop that never ends?"
+    said = f"it was still running after {exercise.seconds:g} seconds{at}: is there a loop that never ends, or is it far too slow?"
     return f"{said}\n  for {given}" if given else said
 
 

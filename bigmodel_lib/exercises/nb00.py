@@ -1,8 +1,13 @@
 """The exercises of 00_start_here."""
 
+import numpy as np
+
 from bigmodel_lib.exercises.engine import Exercise
 
 WORDS = ("Anna ", "anna ", "The ", "had ", "a ", "lamp ", "the ", "in ", "hall ", "ann ", "aa", "lam", ". ")
+
+
+_PAGES = "".join(np.random.default_rng(0).choice(WORDS, size=110_000))  # as long as a manual
 
 
 def longest_copy(text: str, source: str) -> str:
@@ -93,7 +98,7 @@ EXERCISES = [
         task="""
 Write `longest_copy(text, source)`. It returns the longest run of characters in `text` that also occurs in `source`: for
 `"Anna saw a lamp"` and `"Ben saw a cat"` that's `" saw a "`. If several are equally long, return the first one in `text`; if the
-two share nothing, return `""`.
+two share nothing, return `""`. The source can be as long as a manual, 450,000 characters.
 """,
         stub="""
 def longest_copy(text, source):
@@ -118,6 +123,7 @@ def longest_copy(text, source):
             ("nothing in common", "xyz", "anna"),
             ("an empty text", "", "anna"),
             ("a run that ends the text", "xx lamp", "the lamp was lit"),
+            ("a source as long as a manual", _PAGES[5_000:5_080] + "?" + _PAGES[200_000:200_079], _PAGES),
             ("two of the same length", "ab cd", "cd-ab"),
         ),
         wrong=(

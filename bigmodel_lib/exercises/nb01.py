@@ -60,6 +60,31 @@ def _multiplied_by_root(q, k, v, mask=0.0):
     return softmax(q @ np.swapaxes(k, -1, -2) * np.sqrt(q.shape[-1]) + mask) @ v
 
 
+def _turned_by_t(q, k, v, mask=0.0):
+    return softmax(q @ k.T / np.sqrt(k.shape[-1]) + mask) @ v
+
+
+def _first_two_swapped(q, k, v, mask=0.0):
+    return softmax(q @ k.swapaxes(0, 1) / np.sqrt(k.shape[-1]) + mask) @ v
+
+
+def _not_turned(q, k, v, mask=0.0):
+    return softmax(q @ k / np.sqrt(k.shape[-1]) + mask) @ v
+
+
+def _root_of_2(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(2) + mask) @ v
+
+
+def _root_of_first_axis(q, k, v, mask=0.0):
+    return softmax(q @ np.swapaxes(k, -1, -2) / np.sqrt(len(q)) + mask) @ v
+
+
+def _sum_over_axis_1(q, k, v, mask=0.0):
+    powers = np.exp(_scores(q, k) + mask)
+    return powers / powers.sum(axis=1, keepdims=True) @ v
+
+
 def _columns(scores):
     return np.swapaxes(softmax(np.swapaxes(scores, -1, -2)), -1, -2)
 
@@ -195,7 +220,7 @@ EXERCISES = [
     Exercise(
         id="01-lookup", title="a soft look-up by hand", minutes=3, difficulty=1,
         task="""
-Two keys have the scores ln 3 and 0, and their words hold the values 8 and 4. The first step is done: e to the power of
+Two keys have the scores ln 3 and 0, and their words hold the values 8 and 20. The first step is done: e to the power of
 ln 3 is 3, and e to the power of 0 is 1. On paper: what's the output?""",
         stub="looked_up = ...  # a number", name="looked_up",
         hints=(
@@ -203,18 +228,21 @@ ln 3 is 3, and e to the power of 0 is 1. On paper: what's the output?""",
             "Divide both by their sum. Then each value counts in proportion to its weight.",
             "The weights are 3/4 and 1/4. Multiply each by its value and add up.",
         ),
-        answer=7, another=((3 * 8 + 4) / 4, np.array(7.0)), tolerance=0.0051,
+        answer=11, another=((3 * 8 + 20) / 4, np.array(11.0)), tolerance=0.0051,
         wrong=(
-            (6, "6 is the plain average: the first word weighs three times as much as the second"),
-            (8, "8 is the best word's value alone: the other one has a share too"),
-            (28, "28 is 3 · 8 + 1 · 4: those are no shares yet, divide by their sum"),
-            (12, "12 adds the two values: each counts only by its share"),
-            (5, "that gives the larger weight to the lower score"),
+            (14, "14 is the plain average: the first word weighs three times as much as the second"),
+            (6, "that's the first word's share alone: the second one counts, too"),
+            (8, "8 is the best word's value alone: take e to the power of each score first, then both have a share"),
+            (44, "44 is 3 · 8 + 1 · 20: those are no shares yet, divide by their sum"),
+            (28, "28 adds the two values: each counts only by its share"),
+            (17, "that gives the larger weight to the lower score"),
             (8 * math.log(3), "that weighs with the scores themselves: take e to the power of each first"),
-            (14, "14 is half of 3 · 8 + 1 · 4: divide by what the weights 3 and 1 add up to"),
-            ((8 * math.exp(3) + 4) / (math.exp(3) + 1), "that takes 3 for the first score: it's ln 3, and 3 is e to its power"),
+            ((0.75, 0.25), "those are the weights: each word's value still has to be multiplied by its own, and added up"),
+            ((6, 5), "those are both shares of the output: add them"),
+            (22, "22 is half of 3 · 8 + 1 · 20: divide by what the weights 3 and 1 add up to"),
+            ((8 * math.exp(3) + 20) / (math.exp(3) + 1), "that takes 3 for the first score: it's ln 3, and 3 is e to its power"),
         ),
-        right="weights 3/4 and 1/4, output 6 + 1.",
+        right="weights 3/4 and 1/4, output 6 + 5.",
     ),
     Exercise(
         id="01-attention", title="build attention", minutes=10, difficulty=2,
@@ -249,9 +277,15 @@ def attention(q, k, v, mask=0.0):
             (_weights_alone, "the weights are right; they still have to be multiplied by V"),
             (_mask_ignored, "compare, rescale, normalise and average are right; the mask isn't added to the scores yet"),
             (_neither_rescaled_nor_masked, "compare, normalise and average are right; dividing by √d_k and adding the mask are missing"),
+            (_turned_by_t, "right without axes in front; with them, `.T` turns all axes: swap only the last two"),
+            (_first_two_swapped, "right without axes in front; with them, count axes from the end: swap the last two"),
+            (_sum_over_axis_1, "right without axes in front; with them, axis 1 isn't the last: sum over axis=-1"),
             (_second_axis, "right without axes in front; with them, `q.shape[1]` counts words: count axes from the end, `q.shape[-1]`"),
         ),
         wrong=(
+            (_not_turned, "q @ k compares nothing yet: k has to be turned on its side first"),
+            (_root_of_2, "√2 was for the example with two numbers per word: take the root of how many q and k have"),
+            (_root_of_first_axis, "you divide by the root of len(q), the size of its first axis: the last one says how many numbers a key has"),
             (_divided_by_d_k, "you divide by d_k itself: its square root was wanted"),
             (_divided_by_root_of_tokens, "you divide by the root of how many words there are: it's how many numbers a key has"),
             (_divided_by_root_of_d_v, "you divide by the root of V's width: the scores come from q and k, so theirs counts"),
@@ -302,10 +336,13 @@ def causal_mask(n_tokens):
             (lambda n: np.triu(np.full((n, n), -1e9), 1), "−10⁹ works until a score is larger still: −∞ was wanted"),
             (lambda n: np.full((n, n), -np.inf), "everything is hidden: row t must be 0 in columns 0 to t"),
             (lambda n: np.zeros((n, n)), "nothing is hidden yet: the future needs −∞"),
+            (lambda n: np.triu(-np.ones((n, n)), 1), "−1 only makes the future a little less likely: −∞ was wanted"),
+            (lambda n: np.triu(np.full((n, n), np.nan), 1), "that isn't a number, and one of them spoils a whole row: −∞ was wanted"),
+            (lambda n: np.triu(np.full((n, n), np.finfo(float).min), 1), "the smallest number there is works until another is added: −∞ was wanted"),
             (lambda n: np.triu(np.full((n, n), -100.0), 1), "−100 leaves a little weight: −∞ was wanted"),
             (lambda n: np.triu(np.full((n, n), np.inf), 1), "+∞ would give the future all the weight: −∞ was wanted"),
             (lambda n: np.triu(np.full((n, n), -np.inf), 2), "each word still sees the next one: start one column further left"),
-            (_mask_with_nan, "0 times −∞ isn't a number: begin with a table of −∞ and cut the triangle out of it"),
+            (_mask_with_nan, "0 times −∞ isn't a number"),
         ),
         right="the diagonal stays: every word may look at itself.",
         ours="bigmodel_lib.by_hand.model:causal_mask",
@@ -368,6 +405,7 @@ def merge_heads(x):
             (lambda x: x.transpose(1, 2, 0).reshape(x.shape[1], -1), "the heads' numbers alternate: all of head 0's come first"),
             (lambda x: _merge(x[::-1]), "the heads come in reverse order: head 0's numbers first"),
             (lambda x: x.sum(axis=0), "the heads are added: they go side by side"),
+            (lambda x: x.swapaxes(0, 1).reshape(len(x), -1), "len(x) is the number of heads here: one row for each word was wanted"),
             (lambda x: x.mean(axis=0), "the heads are averaged: they go side by side"),
             (lambda x: x.swapaxes(1, 2).reshape(x.shape[1], -1), "the wrong two axes are swapped: bring words to the front, not numbers"),
             (lambda x: x.swapaxes(0, 2).reshape(x.shape[1], -1), "the numbers are in front now: it's the words that belong there"),
@@ -397,6 +435,8 @@ A multi-head attention with D = 64 has four matrices of 64 × 64: $W_Q$, $W_K$, 
             (256, "that's four times 64: each matrix has 64 rows of 64 numbers"),
             (32768, "that's eight times one matrix: there are four, and slicing doesn't add to them"),
             (2048, "that's one head's share: there are eight heads"),
+            ((16, 384), "a number without a comma was wanted: in Python, a comma makes two numbers of it"),
+            (4 * 64 * 64 + 3 * 7 * 64 * 64, "that gives every head its own full W_Q, W_K and W_V: the heads share the columns of one"),
             (16640, "that counts biases: there are none here"),
         ),
         right="the same as with one head: slicing adds no parameters.",

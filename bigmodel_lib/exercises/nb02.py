@@ -540,6 +540,7 @@ def merge_pair(word, pair, token):
         inputs=_word_and_pair, view=lambda result, *_: (type(result).__name__, tuple(result)),
         special=(
             ("three equal tokens", (97, 97, 97), (97, 97), 256),
+            ("a token whose digits end like the pair's", (197, 98), (97, 98), 256),
             ("a word of one token", (97,), (97, 98), 256),
             ("a word without the pair", (98, 97), (97, 98), 256),
         ),

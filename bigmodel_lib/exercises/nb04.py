@@ -110,6 +110,14 @@ def _times_what_it_has(graph):
     return slopes
 
 
+def _all_begin_at_1(graph):
+    slopes = [1.0] * len(graph)
+    for place in reversed(range(len(graph))):
+        for source, slope in graph[place]:
+            slopes[source] += slopes[place] * slope
+    return slopes
+
+
 def _sets_the_link(graph):
     slopes = [0.0] * len(graph)
     slopes[-1] = 1.0
@@ -220,6 +228,18 @@ def _last_word_where_none_counts(dloss, cache):
     return dloss * (p - np.eye(p.shape[-1])[targets]) / (targets >= 0).sum()
 
 
+def _only_the_target(dloss, cache):
+    p, targets = cache
+    hit = np.arange(p.shape[-1]) == targets[..., None]
+    return dloss * (p - 1) * hit / (targets >= 0).sum()
+
+
+def _to_the_probability(dloss, cache):
+    p, targets = cache
+    hit = np.arange(p.shape[-1]) == targets[..., None]
+    return -dloss * hit / p / (targets >= 0).sum()
+
+
 def _loss(dloss, cache, count="counted", drop=True, hit=True, sign=1.0):
     p, targets = cache
     counted = targets >= 0
@@ -278,7 +298,11 @@ def backpropagate(graph):
                 _forgets_what_came_later,
                 "each link's own slope is added, without the slope of what comes after it: multiply by it",
             ),
-            (_times_what_it_has, "you multiply by slopes[source], which isn't finished yet: the slope of place is"),
+            (
+                _times_what_it_has,
+                "only the loss keeps a slope: follow its own links as well, and multiply by the slope of place, not of source",
+            ),
+            (_all_begin_at_1, "only the loss's own slope begins at 1: all others begin at 0 and collect"),
             (_sets_the_link, "each value gets its link's own slope: multiply by the slope of place, and add"),
             (
                 _in_forward_order,
@@ -332,6 +356,20 @@ def linear_backward(dy, cache):
             (_first_text_only, "dw hears the first text of the batch only: w served all of them"),
             (_swapped, "dx comes first, then dw"),
             (
+                lambda dy, cache: (
+                    dy @ cache[1].T,
+                    cache[0].reshape(cache[0].shape[-1], -1) @ dy.reshape(-1, dy.shape[-1]),
+                ),
+                "dw: reshape to (n_in, rows) scrambles x; make plain rows first, then transpose",
+            ),
+            (
+                lambda dy, cache: (
+                    dy.reshape(-1, dy.shape[-1]) @ cache[1].T,
+                    backprop.linear_backward(dy, cache)[1],
+                ),
+                "dw is right; dx is left as plain rows: give it x's shape",
+            ),
+            (
                 lambda dy, cache: (dy @ cache[1].T, cache[0].T @ dy),
                 "x.T turns all axes round, those of texts as well: make plain rows of x and dy first, with reshape",
             ),
@@ -375,6 +413,8 @@ is the gradient of the table's row 5?
             ([1, 2, 10, 20], "that joins the two lists: add them number by number"),
             ([5.5, 11], "that's the mean: the loss feels both places in full"),
             ([100, 200], "that's the gradient of row 2"),
+            ([22, 11], "the numbers are right, in the wrong order: column by column"),
+            ([10, 40], "that multiplies the places: gradients of one row add up"),
             ([111, 222], "that's the sum over all places: only those of token 5 count"),
         ),
         right="(1, 2) + (10, 20): two roads again",
@@ -397,8 +437,8 @@ def cross_entropy_backward(dloss, cache):
         name="cross_entropy_backward",
         hints=(
             "What it said is p. What came is 1 at the target and 0 elsewhere. And what does the mean do to each place's share?",
-            "Comparing `np.arange(V)` with the targets can give you ones and zeros in p's shape. Mind the axes. And 0 where nothing counts.",
-            "`hit = np.arange(V) == targets[..., None]`; then (p − hit), times `counted[..., None]`, over `counted.sum()`, times dloss.",
+            "Comparing `np.arange(V)` with the targets can give you ones and zeros in p's shape. Mind the axes. And 0 at places that don't count.",
+            "`hit = np.arange(V) == targets[..., None]`; `counted = targets >= 0`; then (p − hit), times `counted[..., None]`, over `counted.sum()`, times dloss.",
         ),
         answer=backprop.cross_entropy_backward,
         another=(_loss_by_one_hot, _loss_by_where),
@@ -420,6 +460,12 @@ def cross_entropy_backward(dloss, cache):
                 lambda dloss, cache: _loss(dloss, cache, drop=False),
                 "places with target -1 get a gradient: it must be 0",
             ),
+            (
+                lambda dloss, cache: _loss(dloss, (cache[0], np.where(cache[1] > 0, cache[1], -1))),
+                "token 0 is a word like any other: only targets of -1 don't count",
+            ),
+            (_only_the_target, "only the target gets a gradient: the other words get p, divided like the rest"),
+            (_to_the_probability, "that's the gradient of p at the target: go on through softmax, to the logits"),
             (lambda dloss, cache: _loss(dloss, cache, hit=False), "the 1 at the target isn't subtracted"),
             (
                 lambda dloss, cache: _loss(dloss, cache, sign=-1.0),
@@ -434,7 +480,7 @@ def cross_entropy_backward(dloss, cache):
             (_minus_the_id, "you subtract the target's id: 1 at that place of the vocabulary was wanted"),
             (
                 _last_word_where_none_counts,
-                "index -1 is the last word of the vocabulary: where nothing counts, the gradient is 0",
+                "index -1 is the last word of the vocabulary: at a place that doesn't count, the gradient is 0",
             ),
             (
                 lambda dloss, cache: _loss(dloss, cache, count="numbers"),

@@ -60,6 +60,20 @@ def _both_held(dy, cache):
     return dy / cache[1]
 
 
+def _not_divided(dy, cache):
+    return backprop.norm_backward(dy, cache) * cache[1]
+
+
+def _last_divided(dy, cache):
+    y, sigma = cache[:2]
+    return dy - dy.mean(axis=-1, keepdims=True) - y * (dy * y).mean(axis=-1, keepdims=True) / sigma
+
+
+def _added_back(dy, cache):
+    y, sigma = cache[:2]
+    return (dy - dy.mean(axis=-1, keepdims=True) + y * (dy * y).mean(axis=-1, keepdims=True)) / sigma
+
+
 def _norm_of_all(dy, cache):
     y, sigma, _ = cache
     return (dy - dy.mean() - y * (dy * y).mean()) / sigma
@@ -166,6 +180,21 @@ def _arguments_swapped(dy, cache):
     return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
 
 
+def _order(*places):
+    return lambda dy, cache: tuple(backprop.attention_backward(dy, cache)[i] for i in places)
+
+
+def _times_root(dy, cache):
+    dq, dk, dv = backprop.attention_backward(dy, cache)
+    d_k = dq.shape[-1]
+    return dq * d_k, dk * d_k, dv
+
+
+def _v_scaled_too(dy, cache):
+    dq, dk, dv = backprop.attention_backward(dy, cache)
+    return dq, dk, dv / dq.shape[-1] ** 0.5
+
+
 def _q_for_k(dy, cache):
     q, k, v, weights = cache
     dscores = backprop.softmax_backward(dy @ v.swapaxes(-2, -1), weights) / q.shape[-1] ** 0.5
@@ -210,11 +239,14 @@ def norm_backward(dy, cache):
             ("dy the same everywhere", np.ones((2, 4)), backprop.norm_forward(np.arange(8.0).reshape(2, 4) ** 2)[1]),
         ),
         partial=(
-            (_sigma_held, "the road through the mean is right; the road through σ, y · mean(dy · y), is missing"),
-            (_mean_held, "the road through σ is right; the road through the mean, mean(dy), is missing"),
+            (_sigma_held, "the road through the mean is right; the road through σ is missing"),
+            (_mean_held, "the road through σ is right; the road through the mean is missing"),
         ),
         wrong=(
             (_both_held, "that holds the mean and σ still, but both depend on x: two terms are missing"),
+            (_not_divided, "all three terms are right: divide by σ"),
+            (_last_divided, "only the last term is divided by σ: mind the brackets"),
+            (_added_back, "the last term is added: subtract it"),
             (_norm_of_all, "your means run over everything: each token has its own, axis=-1 with keepdims=True"),
             (_norm_sum, "those are sums: means were wanted, over the D numbers"),
             (_dy_for_y, "the last term is y times mean(dy · y): yours has dy in front"),
@@ -274,7 +306,7 @@ def softmax_backward(dp, p):
             ),
             (
                 lambda dp, p: p * dp - (p * dp).sum(axis=-1, keepdims=True),
-                "the average must be multiplied by p as well: p · (dp − average)",
+                "the average must be multiplied by p as well: mind the brackets",
             ),
             (
                 lambda dp, p: p * (dp - (p * dp).sum(axis=0)),
@@ -321,6 +353,9 @@ def attention_backward(dy, cache):
         ),
         wrong=(
             (_with(softmax_part=False), "softmax's backward pass is missing between dweights and dq, dk"),
+            (_order(1, 0, 2), "dq and dk have changed places: the order is dq, dk, dv"),
+            (_times_root, "dq and dk are multiplied by √d_k: divide, as the scores were"),
+            (_v_scaled_too, "dv is divided by √d_k, too: V never met the root"),
             (_q_for_k, "dq needs k and dk needs q: yours are swapped"),
             (_by_k, "dq and dk are divided by d_k: its root was wanted"),
             (_scaled_in_one(True), "dq is divided by √d_k, dk isn't yet"),
@@ -351,6 +386,8 @@ it's 1 + 3 = 4, the straight road plus the branch.)
         answer=12,
         another=(12.0, (1 + 3) * (1 + 2)),
         wrong=(
+            (8, "the second block's straight road is missing"),
+            (9, "the first block's straight road is missing"),
             (6, "that's the two branches alone: the straight roads are missing"),
             (7, "that adds the blocks up: along a road slopes are multiplied"),
             (5, "that adds the branches: multiply along a road, and there are straight roads too"),

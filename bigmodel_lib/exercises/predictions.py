@@ -28,7 +28,7 @@ def compare(question: str, result: object) -> None:
     if guess is ...:
         print(f"{question}: you made no prediction")
     elif isinstance(guess, (int, float)) and isinstance(result, (int, float)):
-        print(f"{question}: you said {guess:g}, it is {result:.4g}, off by {abs(guess - result):.2g}")
+        print(f"{question}: you said {guess:g}, it is {result:.4g}, off by {abs(guess - result):.3g}")
     else:
         verdict = "as predicted" if guess == result else "not as predicted"
         print(f"{question}: you said {guess}, it is {result}: {verdict}")
