@@ -474,12 +474,15 @@ def data(*names):
     return script("tools/make_data.py", name, *more)
 
 
+BROWSER_TESTS = ("tests/test_browser.py", "tests/test_browser_gaze.py")
+
+
 def test_browser(*arguments):
     """Notebooks with widgets in a real browser; says what it skips, and why, where there is none."""
     ensure_environment()
     call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[browser]"])
     os.environ["COURSE_BROWSER"] = "1"
-    return call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "-rs", "tests/test_browser.py", *arguments])
+    return call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "-rs", *BROWSER_TESTS, *arguments])
 
 
 def mutants(*options):
