@@ -356,6 +356,6 @@ def numerical_gradient(function: Callable[[], float], x: ndarray, h: float = 1e-
 
 
 def relative_error(given: ndarray, wanted: ndarray) -> float:
-    """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite."""
+    """‖g - ĝ‖ / (‖g‖ + ‖ĝ‖): 0 if equal, or both 0 but for rounding; 1 if opposite, or one is 0."""
     scale = np.linalg.norm(given) + np.linalg.norm(wanted)
     return float(np.linalg.norm(given - wanted) / scale) if scale > 1e-12 else 0.0
