@@ -372,6 +372,19 @@ def _greedy_least(model, tokens, n_new, end):
     return _greedy_with(lambda logits: int(logits[-1].argmin()), model, tokens, n_new, end)
 
 
+def _model_slip(prefix="blocks.{}.", places=None, turned=True):
+    """GPT-2 with one slip that stops it, or that gives other numbers."""
+
+    def wrong(tokens, parameters, n_layers, n_heads):
+        table, P = parameters["token_embedding"], parameters["position_embedding"]
+        x = table[tokens] + (P[: len(tokens)] if places is None else places(P, tokens))
+        for layer in range(n_layers):
+            x = block(x, part(parameters, prefix.format(layer)), n_heads)
+        return norm(x, parameters) @ (table.T if turned else table)
+
+    return wrong
+
+
 def _greedy_with(choose, model, tokens, n_new, end):
     tokens = list(tokens)
     for _ in range(n_new):
@@ -596,6 +609,10 @@ EXERCISES = [
                (_wrong_rows(lambda x, places: x + places[len(places) - 1]), "every token gets the row of the last place: one row each, position_embedding[:len(tokens)]"),
                (_wrong_rows(lambda x, places: x + places[0]), "every token gets the row of place 0: one row each, position_embedding[:len(tokens)]"),
                (_places_in_every_block, "the positions are added in every block: once, before the first, is enough"),
+               (_model_slip(prefix="blocks.{}"), "no weights are found by these names: a block's begin with `blocks.0.`, with a dot at the end"),
+               (_model_slip(places=lambda P, tokens: P[tokens]), "places are looked up by position, 0, 1, 2 …, not by token id"),
+               (_model_slip(places=lambda P, tokens: P), "the table of places has more rows than there are tokens: take the first len(tokens)"),
+               (_model_slip(turned=False), "at the end, turn the table on its side: (T, D) @ (D, V)"),
                (_wrong_model(blocks="none"), "no block has run: does the loop change x?"),
                (_wrong_model(end="softmax"), "those are probabilities: the model gives logits, before softmax"),
                (_wrong_model(end="last"), "those are the last token's logits alone: give a row for each token, (T, V)"),
