@@ -626,7 +626,7 @@ EXERCISES = [
         "next token, up to `n_new` times; if it is `end`, append it and stop. Give back a list of all tokens, old and new. Leave "
         "the list that came in as it was.",
         "def greedy(model, tokens, n_new, end):\n    tokens = list(tokens)  # a copy\n    return ...", "greedy",
-        ("The model gives a row of logits for each token. Which row speaks of the next one?",
+        ("The model gives a row of logits for each token. Which row predicts the token that comes next?",
          "Four steps in the loop: logits, the place of the largest in the last row, append, look whether it was the end.",
          "model(np.array(tokens))[-1].argmax() is the next token, as a NumPy number: int(…) makes it a plain one. `break` leaves the loop."),
         answer=greedy, another=(_greedy_by_concatenation, _greedy_by_recursion), inputs=_greedy_inputs,
