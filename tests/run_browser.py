@@ -202,11 +202,19 @@ PROMPTS = """() => {
 
 
 def ask_kernel(runtime: pathlib.Path, expression: str):
-    """The value of an expression in the kernel that was started last, a literal of Python."""
+    """The value of an expression, a literal of Python, in the newest kernel that knows its names."""
+    for file in sorted(runtime.glob("kernel-*.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        said = _asked(file, expression)
+        if "data" in said:
+            return ast.literal_eval(said["data"]["text/plain"])
+    raise AssertionError(f"no kernel could say {expression}: {said}")
+
+
+def _asked(file: pathlib.Path, expression: str) -> dict:
+    """What the kernel of a connection file says to an expression."""
     from jupyter_client import BlockingKernelClient
 
-    newest = max(runtime.glob("kernel-*.json"), key=lambda path: path.stat().st_mtime)
-    client = BlockingKernelClient(connection_file=str(newest))
+    client = BlockingKernelClient(connection_file=str(file))
     client.load_connection_file()
     client.start_channels()
     try:
@@ -214,7 +222,7 @@ def ask_kernel(runtime: pathlib.Path, expression: str):
         reply = client.execute_interactive(
             "", silent=True, store_history=False, user_expressions={"value": expression}, timeout=60
         )
-        return ast.literal_eval(reply["content"]["user_expressions"]["value"]["data"]["text/plain"])
+        return reply["content"]["user_expressions"]["value"]
     finally:
         client.stop_channels()
 
