@@ -21,7 +21,7 @@ from bigmodel_lib.exercises.functions import judge_function
 from bigmodel_lib.exercises.predictions import compare, predict
 from bigmodel_lib.exercises.reading import blank_line
 from bigmodel_lib.exercises.values import Gives, Tolerance, close
-from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, within
+from bigmodel_lib.exercises.watching import TooLong, as_raised, silence, still_running, within
 
 __all__ = [
     "Exercise", "Gives", "Tolerance", "Wrong", "check", "choose_letter", "close", "compare", "diagnose", "entries", "example",
@@ -138,10 +138,7 @@ def _by_own_check(exercise: Exercise, attempt: Any) -> tuple[str, str]:
     except Blank:
         raise
     except TooLong:
-        return (
-            "not yet",
-            f"it was still running after {exercise.seconds:g} seconds. Is there a loop that never ends, or is it far too slow?",
-        )
+        return "not yet", still_running(exercise.seconds)
     except Exception as error:
         if comes_upon_dots(error):
             raise Blank from None

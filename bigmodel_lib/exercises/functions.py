@@ -24,7 +24,7 @@ from bigmodel_lib.exercises.values import (
     short,
     tolerance_for,
 )
-from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, within
+from bigmodel_lib.exercises.watching import TooLong, as_raised, readers_line, still_running, within
 
 if TYPE_CHECKING:
     from bigmodel_lib.exercises.engine import Exercise
@@ -228,8 +228,7 @@ def _spoiled(exercise: "Exercise", given: list[Outcome], outside: list[tuple[str
 def _endless(exercise: "Exercise", attempt: Callable, case: Case, error: BaseException) -> str:
     """What to say when time is up, and where it was."""
     where, given = readers_line(error, attempt), described(exercise, case)
-    at = f", in {where}" if where else ""
-    said = f"it was still running after {exercise.seconds:g} seconds{at}: is there a loop that never ends, or is it far too slow?"
+    said = still_running(exercise.seconds, f", in {where}" if where else "")
     return f"{said}\n  for {given}" if given else said
 
 

@@ -110,8 +110,8 @@ def longest_copy(text, source):
 """,
         name="longest_copy",
         hints=(
-            'Python answers `"saw" in source` with True or False. If the letters from start to end occur in the source, might one '
-            "letter more occur, too?",
+            'Python answers `"saw" in source` with True or False. If the letters from start to end occur in the source, could '
+            "you add one more letter and still find them there?",
             "Begin with an empty run, `end = start`, and move `end` to the right step by step. There are two reasons to stop.",
             "`end = start`, then `while end < len(text) and text[start : end + 1] in source:` with `end += 1` in it.",
         ),

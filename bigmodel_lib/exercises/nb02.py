@@ -442,7 +442,7 @@ paper: how many bits of surprise is that, to two digits after the point?""",
         id="02-kl", title="build the gap", minutes=8, difficulty=2,
         task="""
 Write `kl_divergence(p, q)`, the gap $\\sum_w p(w) \\ln \\frac{p(w)}{q(w)}$ in nats. p and q are dictionaries {word: probability}. A word
-with p = 0 costs nothing, whatever q says. A word that can come (p > 0) and that q leaves out, or gives 0, costs `math.inf`.""",
+with p = 0 costs nothing, whatever q says. If q leaves out a word that can come (p > 0), or gives it 0, the gap is `math.inf`.""",
         stub="""
 def kl_divergence(p, q):
     # p, q {word: probability} -> a number, at least 0
@@ -635,7 +635,7 @@ inputs needs a target?""",
         id="02-below", title="too good to be true", minutes=4, difficulty=2,
         task="""
 Someone reports a model whose loss is clearly *below* the floor, on ten thousand fresh stories. What's the likeliest reason?
-**a** it is better than the world · **b** it sees some of its targets, or its average is over other tokens ·
+**a** it is better than the world · **b** it sees some of its targets, or it averages over easier tokens ·
 **c** a lucky seed · **d** it is very large · **e** the floor is only the loss of a counting model""",
         stub='reason = ...  # one letter, like "a"', name="reason",
         hints=(

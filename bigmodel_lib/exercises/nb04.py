@@ -426,7 +426,7 @@ is the gradient of the table's row 5?
         difficulty=2,
         task=r"""
 Write `cross_entropy_backward(dloss, cache)`. The cache holds `p` (..., V), the probabilities, and `targets` (...), the ids of the tokens
-that came. The loss was the *mean* of $-\ln p$ of what came, over the places that count; a target of -1 marks a place that doesn't.
+that came. The loss was the *mean* of $-\ln p$(target) over all places, except those whose target is -1: they don't count.
 Return the gradient with respect to the logits, in p's shape. `dloss` is the gradient that arrives from above, a number.
 """,
         stub="""

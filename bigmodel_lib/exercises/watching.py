@@ -16,6 +16,11 @@ class TooLong(BaseException):
     """Raised in the reader's code when its time is up; no `except Exception` of theirs swallows it."""
 
 
+def still_running(seconds: float, where: str = "") -> str:
+    """What to say of code whose time is up."""
+    return f"it was still running after {seconds:g} seconds{where}: is there a loop that never ends, or is it far too slow?"
+
+
 def _raise_in(thread: int, error: type[BaseException]) -> None:
     """Raise an error in a thread before one of its next instructions."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

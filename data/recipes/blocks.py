@@ -167,7 +167,9 @@ def save(rows: list[dict]) -> None:
            "tuning_seeds": TUNING_SEEDS, "seeds": SEEDS,
            "versions": {"python": platform.python_version(), "numpy": np.__version__}}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in rows)
-    FILE.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
+    half = FILE.with_suffix(".half")
+    half.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
+    half.replace(FILE)  # whole at once: a run that is stopped here loses no row
 
 
 def main() -> None:
