@@ -660,6 +660,29 @@ def test_a_text_that_is_too_short_or_of_an_unknown_kind_is_refused(text):
         open_text(text, "letters", 8)
 
 
+@pytest.mark.parametrize("in_memory", [sources.IN_MEMORY, 0])
+def test_bpe_learns_as_many_tokens_as_were_asked_for(text, own_cache, monkeypatch, in_memory):
+    monkeypatch.setattr(sources, "IN_MEMORY", in_memory)
+    sizes = [open_text(text, "bpe", 8, vocab_size=size).tokenizer.vocab_size for size in (260, 270, 260)]
+    assert sizes == [260, 270, 260]
+    with pytest.raises(
+        CourseError, match="a vocab_size of 300 was given, which only bpe can choose: leave it out for b"
+    ):
+        open_text(text, "bytes", 8, vocab_size=300)
+
+
+def test_another_text_can_be_held_out(text, tmp_path, own_cache):
+    held_out = tmp_path / "chapters"
+    held_out.mkdir()
+    for name in ("one", "two"):
+        (held_out / f"{name}.txt").write_text(f"chapter {name}")
+    found = open_text(text, "bytes", 8, validation=held_out)
+    assert found.tokenizer.decode(found.train) == read_text(text)  # all of it
+    assert found.tokenizer.decode(found.validation) == "chapter one\n\nchapter two"
+    with pytest.raises(CourseError, match="chapters has 24 tokens, 31 are needed: name a longer text, or choose a con"):
+        open_text(text, "bytes", 30, validation=held_out)
+
+
 @pytest.fixture
 def pairs_of_letters(monkeypatch):
     """A tokenizer that is made here: a token is two characters, or the last one."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.batches import split_tokens
-from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict
+from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict, trained_tokenizer
 
 BLOCK = 1 << 20  # characters that are read at once
 IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, goes through the cache
@@ -133,23 +133,38 @@ class Source(NamedTuple):
 
 
 def open_text(
-    text: Path | None, kind: str, context_length: int, tokenizer: Tokenizer | None = None, progress: Progress = None
+    text: Path | None,
+    kind: str,
+    context_length: int,
+    tokenizer: Tokenizer | None = None,
+    vocab_size: int | None = None,
+    validation: Path | None = None,
+    progress: Progress = None,
 ) -> Source:
     """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
-    A run that goes on gives its `tokenizer`. Raises CourseError for a text that is missing, not UTF-8, or too short.
+    Its last tenth is held out, unless `validation` is another file or folder to validate on. A run that goes on gives
+    its `tokenizer`. Raises CourseError for a text that is missing, not UTF-8, or too short.
     """
     path = None if text is None else pathlib.Path(text).resolve()
     name = None if path is None else str(path)
     if path and str(text) in NAMED and not path.exists():
         path, name = named_text(str(text)), str(text)
     if path and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)):
-        tokens, tokenizer, mark = tokenised(path, kind, progress=progress)
+        tokens, tokenizer, mark = tokenised(path, kind, progress=progress, vocab_size=vocab_size)
     else:
         blocks = [python_manual()] if path is None else list(text_blocks([path]))
-        tokenizer = tokenizer or tokenizer_class(kind).train(blocks, text_size([path] if path else []))
+        size = text_size([path] if path else [])
+        tokenizer = tokenizer or trained_tokenizer(kind, blocks, size, vocab_size)
         tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
-    return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
+    if validation is None:
+        return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
+    held_out = tokenizer.encode("".join(text_blocks(text_files(validation))))
+    for part, what in ((tokens, text), (held_out, validation)):
+        if len(part) < context_length + 1:
+            wanted = f"name a longer text, or choose a context below {len(part)}"
+            raise CourseError(f"{what} has {len(part)} tokens, {context_length + 1} are needed: {wanted}")
+    return Source(tokens, held_out, tokenizer, name, mark)
 
 
 class TokenisedText(NamedTuple):
@@ -160,7 +175,9 @@ class TokenisedText(NamedTuple):
     fingerprint: str
 
 
-def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Progress = None) -> TokenisedText:
+def tokenised(
+    source: Path, kind: str, cache: Path | None = None, progress: Progress = None, vocab_size: int | None = None
+) -> TokenisedText:
     """The tokens of a file or folder, encoded once. Raises CourseError for what cannot be read, or kept in a cache."""
     import pooch
 
@@ -168,11 +185,11 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Prog
     files = text_files(source)
     mark = fingerprint(text_blocks(files, progress, "checking"))
     folder = pathlib.Path(cache or pooch.os_cache("bigmodel"))
-    entry = folder / f"{mark[:16]}-{kind}-{FORMAT}.tokens"
+    entry = folder / f"{mark[:16]}-{kind}{vocab_size or ''}-{FORMAT}.tokens"
     found, reason = _read_entry(entry, mark), "it does not keep what is written"
     if found is None:
         try:
-            _write_entry(entry, files, kind, mark, progress)
+            _write_entry(entry, files, kind, mark, progress, vocab_size)
         except OSError as error:  # on Windows also where another process made the same entry meanwhile and reads it
             reason = (error.strerror or "unknown").lower()
         found = _read_entry(entry, mark)
@@ -181,9 +198,12 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Prog
     return found
 
 
-def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress) -> None:
+def _write_entry(
+    entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress, vocab_size: int | None
+) -> None:
     """Encode a text into the two files of a cache entry, which appear when both are on disk; none counts alone."""
-    tokenizer = tokenizer_class(kind).train(text_blocks(files, progress, "learning tokens"), text_size(files))
+    blocks = text_blocks(files, progress, "learning tokens")
+    tokenizer = trained_tokenizer(kind, blocks, text_size(files), vocab_size)
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".") as passing:
