@@ -86,7 +86,8 @@ def test_the_sliders_prune_it_without_the_kernel(opened):
     page.get_by_label("temperature").focus()
     page.keyboard.press("Home")
     assert len(drawn(page)) == 5 and "One future" in page.locator(".bm-garden-says").inner_text()
-    widths = page.evaluate("[...document.querySelectorAll('.bm-garden path')].map((p) => +p.getAttribute('stroke-width'))")
+    look = "[...document.querySelectorAll('.bm-garden path')].map((p) => +p.getAttribute('stroke-width'))"
+    widths = page.evaluate(look)
     assert set(widths) == {27.5} and watch.errors == []
 
 

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional
 
 from bigmodel_lib.exercises.engine import Exercise, Gives, Tolerance, Wrong
-from bigmodel_lib.finetuning.dpo import dpo_loss
 from bigmodel_lib.generation import keep_top_p
 from bigmodel_lib.model.layers import attention
 
@@ -255,47 +254,15 @@ def _check_greedy(attempt):
     return f"greedy ends at {greedy:.2f}, and the likeliest text has {best:.2f}"
 
 
-# 08-dpo
-
-
-def _four_texts(rng):
-    """ln p of B chosen and B rejected texts, now and before; gradients go to the first two."""
-    n_pairs = int(rng.integers(1, 9))
-    four = [torch.from_numpy(-rng.exponential(rng.choice([1.0, 20.0]), size=n_pairs)).float() for _ in range(4)]
-    return *(x.requires_grad_(i < 2) for i, x in enumerate(four)), float(rng.uniform(0.05, 2.0))
-
-
-def _very_wrong_pair():
-    chosen = torch.tensor([-2000.0], requires_grad=True)
-    zeros = [torch.zeros(1) for _ in range(3)]
-    return chosen, zeros[0].requires_grad_(), *zeros[1:], 1.0
-
-
-def _dpo_by_hand(chosen, rejected, chosen_before, rejected_before, beta):
-    margin = beta * (chosen - rejected - chosen_before + rejected_before)
-    return torch.log1p(torch.exp(-margin.abs())).mean() + torch.relu(-margin).mean()
-
-
-def _wrong_dpo(inside, sign=-1.0, reduce="mean"):
-    def loss(w, r, w0, r0, beta):
-        return sign * getattr(functional.logsigmoid(inside(w, r, w0, r0, beta)), reduce)()
-
-    return loss
-
-
-def _dpo_by_softplus(chosen, rejected, chosen_before, rejected_before, beta):
-    return functional.softplus(beta * (chosen_before - chosen + rejected - rejected_before)).sum() / len(chosen)
-
-
 EXERCISES = [
     Exercise(
         id="08-temperature", title="temperature on paper", minutes=3, difficulty=1,
-        task="Two tokens have the probabilities 0.8 and 0.2 at temperature 1. What is the probability of the first at temperature 0.5?",
+        task="At temperature 1, two tokens have probabilities 0.8 and 0.2. What's the first one's probability at temperature 0.5?",
         stub="at_half = ...  # a number", name="at_half",
         hints=(
-            "Probabilities are proportional to e^logit. What does dividing a logit by 0.5 do to e^logit?",
-            "Both tokens' powers change in the same way, and afterwards both probabilities must sum to 1 again.",
-            "The powers are squared: 0.64 and 0.04. Divide the first by the sum of the two.",
+            "A probability is proportional to e^logit. What does dividing the logit by 0.5 do to that?",
+            "The same thing happens to both tokens. Afterwards their probabilities must sum to 1 again.",
+            "Both get squared: 0.64 and 0.04. Now make them sum to 1.",
         ),
         answer=16 / 17, another=(0.94, 0.64 / 0.68), tolerance=0.003,
         wrong=(
@@ -311,18 +278,17 @@ EXERCISES = [
     ),
     Exercise(
         id="08-top-p", title="the fewest that reach p", minutes=10, difficulty=2,
-        task="Build one. Of the likeliest tokens, keep the fewest whose probabilities together reach `p`, and put the logits of the others at "
-        "`-math.inf`. The token that crosses p stays: with probabilities 0.4, 0.3, 0.15, … and p = 0.6 there are two. "
-        "0 < p ≤ 1, and at p = 1 all tokens stay, whatever rounding does to the sum.\n\n"
-        "Useful: `x.sort(dim=-1, descending=True)` gives (sorted values, their places), `x.cumsum(dim=-1)` the running sum, and "
-        "`torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)` puts flags back from sorted order to their places. "
-        "The pictures below use yours if it passes.",
+        task="Write `keep_top_p(logits, p)`. Keep the fewest of the likeliest tokens whose probabilities together reach `p`, and set every other "
+        "logit to `-math.inf`. The token that gets the sum to p is kept: with 0.4, 0.3, 0.15, … and p = 0.6, two stay; with p = 0.7, too. "
+        "At p = 1 everything stays, whatever rounding does to the sum.\n\n"
+        "You may want `values, places = x.sort(dim=-1, descending=True)` and `x.cumsum(dim=-1)`. And this puts flags from sorted order back where they "
+        "belong: `torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)`.",
         stub="def keep_top_p(logits, p):\n    # logits (..., V), 0 < p <= 1 -> (..., V)\n    return ...", name="keep_top_p",
         hints=(
-            "Go through the tokens from the likeliest down. When does one of them no longer belong to the set?",
-            "A token leaves if those that are likelier have reached p without it. Which running sum tells what the likelier ones have?",
-            "`leaves = sums - probabilities >= p`, in sorted order; scatter that back to the tokens' places and `masked_fill`. "
-            "Give the logits back unchanged where p is 1.",
+            "Walk through the tokens from the likeliest down. At which of them do you stop needing more?",
+            "A token goes if the likelier ones have reached p without it. How do you get their sum from a running sum that includes the token?",
+            "In sorted order, `leaves = sums - probabilities >= p`. Scatter that back to the tokens' places, then `masked_fill`. "
+            "For p = 1, return the logits as they came.",
         ),
         answer=keep_top_p, another=(_another_top_p, _top_p_by_counting),
         inputs=_logits, view=_by_rank,
@@ -355,17 +321,16 @@ EXERCISES = [
     ),
     Exercise(
         id="08-cache", title="one step with a cache", minutes=12, difficulty=3,
-        task="Build one. The keys and values of a layer lie in two rings of T slots. Now comes the token at `position`, counted from 0, with its "
-        "query, key and value. Write its key and its value to slot position mod T of their rings, *in place*, and give its attention over all "
-        "slots that are full: min(position + 1, T), its own included.\n\n"
-        "Shapes: q, k, v (B, H, 1, K); keys, values (B, H, T, K), changed in place -> (B, H, 1, K). "
-        "`attention(q, keys, values, causal=…)` from notebook 05 is imported: softmax(q kᵀ / √K) v.",
+        task="Write `attend_to_cache(q, k, v, keys, values, position)`: one token's step in one layer. `keys` and `values` are the cache, two rings of T "
+        "slots. The token at `position` (counted from 0) brings its query, key and value. Write key and value into slot `position % T`, *in place*. "
+        "Then return the token's attention to all full slots, its own included: the first min(position + 1, T). The rest may hold anything.\n\n"
+        "Shapes: q, k, v (B, H, 1, K); keys, values (B, H, T, K); result (B, H, 1, K). You have `attention(q, keys, values, causal=…)`.",
         stub="def attend_to_cache(q, k, v, keys, values, position):\n    return ...  # out", name="attend_to_cache",
         hints=(
-            "What must be in the rings when the query looks? And how many slots hold anything by then?",
-            "`position % T` is the slot. `keys = …` would only give the name to another tensor: which way of writing changes the ring itself? "
-            "And what would a causal mask hide from a single query, all of whose keys are in the past?",
-            "`keys[..., slot : slot + 1, :] = k`, the same for the value, and then `attention` over the slices `[..., :full, :]`, causal=False.",
+            "What must already be in the cache when the query looks? And how many slots are full by then?",
+            "`keys = …` only gives the name to another tensor. Which assignment changes the tensor itself? "
+            "And is there anything that a causal mask should hide from this one query?",
+            "`keys[..., slot : slot + 1, :] = k`, the same for the value, then `attention` over the slices `[..., :full, :]` with causal=False.",
         ),
         answer=attend_to_cache, another=(_another_cache, _attended_by_hand),
         inputs=_ring, changes=(3, 4), gives=Gives(dtype=True),
@@ -408,34 +373,34 @@ EXERCISES = [
     ),
     Exercise(
         id="08-reach", title="how far back?", minutes=5, difficulty=2,
-        task="On paper. A model of 2 layers without token shift writes with rings of 4 slots: each token sees the last 4 keys, its own among "
-        "them. How many places before the newest token lies the oldest one that can still change the newest logits?",
+        task="On paper. A model has 2 layers and a cache of 4 slots, so each token sees its own key and the 3 before it. (No token shift.) "
+        "How many places back is the oldest token that can still change the newest logits?",
         stub="places_back = ...  # a whole number", name="places_back",
         hints=(
-            "In layer 2 the newest token looks at keys up to 3 places back. What have the tokens seen from which those keys are made?",
-            "They were made in layer 1, where each of their tokens looked back in its turn. How far did the oldest of them look?",
+            "In layer 2 the newest token sees keys up to 3 places back. What had the tokens there seen when those keys were made?",
+            "Layer 1 made them, and there each token looked back as well. How far did the oldest of them look?",
             "3 places back in layer 2, and from there 3 more in layer 1.",
         ),
         answer=6, another=(6.0, 2 * (4 - 1)), tolerance=0.4,
         wrong=(
             (3, "that is what one layer sees: the keys of the second layer have seen others themselves"),
             (4, "a ring of 4 slots holds the token itself and 3 before it, and there are two layers"),
-            (8, "each layer reaches back over the 3 tokens before, not over 4"),
-            (7, "that counts the token itself: how far back is the oldest?"),
+            (8, "each layer reaches 3 places back, not 4"),
+            (7, "that counts the token itself too: how far *back* is the oldest?"),
             (9, "the reach of two layers adds up, it does not multiply"),
             (5, "layer 2 sees 3 back, and each of those had seen 3 further back"),
         ),
-        right="each layer adds T - 1: what a key has seen stays in it when the slot of the token that it saw has been written over",
+        right="each layer adds T − 1: a key remembers what its token saw, even after that has been overwritten",
     ),
     Exercise(
-        id="08-memory", title="the cache of GPT-2's small one", minutes=4, difficulty=1,
-        task="GPT-2's smallest model has 12 layers of 12 heads, a width of 768, a context of 1024 tokens and no token shift. How many bytes does its full "
-        "cache take for one text, in float16 (2 bytes a number)?",
+        id="08-memory", title="the cache of the smallest GPT-2", minutes=4, difficulty=1,
+        task="The smallest GPT-2 has 12 layers of 12 heads, width 768 and a context of 1,024 tokens. How many bytes does its cache take when it's full, "
+        "for one text, at 2 bytes a number?",
         stub="cache_bytes = ...  # a number", name="cache_bytes",
         hints=(
-            "What is kept for one token in one layer?",
-            "A key and a value. All heads together share the width; then count layers, tokens and bytes.",
-            "2 · 768 numbers for each token in each layer, times 12 layers, 1024 tokens, 2 bytes.",
+            "What does the cache keep of one token in one layer?",
+            "Two things, and the heads share the width among them. Then count layers, tokens and bytes.",
+            "2 · 768 numbers a token in each layer; times 12 layers, 1,024 tokens and 2 bytes.",
         ),
         answer=2 * 12 * 1024 * 768 * 2, another=(37.7e6, 37_748_736.0), tolerance=Tolerance(relative=0.01),
         wrong=(
@@ -448,80 +413,22 @@ EXERCISES = [
             (2 * 12 * 768 * 2, "that is one token: there are 1024"),
             (37.748736, "right in megabytes: bytes were wanted"),
         ),
-        right="keys and values, 12 layers, 1024 tokens, 768 numbers, 2 bytes: about 38 MB for each text that is being written",
+        right="keys and values, 12 layers, 1,024 tokens, 768 numbers, 2 bytes: about 38 MB, for every single conversation",
     ),
     Exercise(
-        id="08-greedy", title="a step that is best and wrong", minutes=6, difficulty=2,
-        task="Find a counterexample to “the likeliest token at each step gives the likeliest text”. A text is A or B, and then X or Y. "
-        "Choose the probabilities such that always taking the likeliest does *not* end at the likeliest of the four texts.",
+        id="08-greedy", title="best step, worst path", minutes=6, difficulty=2,
+        task="Is the likeliest text the one where every token is the likeliest? Find a counterexample. A text is A or B, followed by X or Y. "
+        "Choose probabilities so that greedy does *not* end at the likeliest of the four texts.",
         stub="choices = ...  # [p(A), [p(X|A), p(Y|A)], [p(X|B), p(Y|B)]]", name="choices",
         hints=(
-            "Let the likelier first token be unsure of what comes next.",
-            "If both ways after the likelier token are even, greedy ends at half of its probability. How sure must the other token be of its next?",
-            "Say p(A) = 0.6, then X and Y even: greedy ends at 0.3. After B, at 0.4, one way must have more than 3/4.",
+            "Make the likelier first token a bad investment.",
+            "Say X and Y are even after the likelier token. Then greedy ends with half its probability. How sure must the other token be?",
+            "With p(A) = 0.6 and X, Y even, greedy ends at 0.3. After B, which has 0.4, one way needs more than 3/4.",
         ),
         check=_check_greedy, answer=[0.6, [0.5, 0.5], [0.9, 0.1]],
         another=((0.4, (1.0, 0.0), (0.45, 0.55)), [0.55, [0.4, 0.6], [0.0, 1.0]]),
         wrong=(([0.6, [0.9, 0.1], [0.9, 0.1]], "greedy finds the likeliest"), ([0.5, [0.5, 0.5], [1, 0]], "equally likely: say which"),
                ([0.6, [0.5, 0.6], [0.9, 0.1]], "must sum to 1"), ([1.6, [0.5, 0.5], [0.9, 0.1]], "from 0 to 1"),
                (0.6, "was wanted"), ([0.6, [0.5, 0.5], [0.75, 0.25]], "equally likely: let")),
-    ),
-    Exercise(
-        id="08-dpo", title="the loss of preferring", minutes=8, difficulty=2,
-        task="Build one: $-\\frac{1}{B}\\sum \\ln \\sigma\\bigl(\\beta\\,[(\\ln \\pi(y_w) - \\ln \\pi_\\text{ref}(y_w)) - (\\ln \\pi(y_l) - "
-        "\\ln \\pi_\\text{ref}(y_l))]\\bigr)$, the mean over B pairs. `torch.nn.functional.logsigmoid` is $\\ln \\sigma$, "
-        "safe for large numbers. The training below uses yours if it passes.",
-        stub="def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):\n"
-        "    # ln p of each text (B,), under the model and under the reference -> one number\n    return ...", name="dpo_loss",
-        hints=(
-            "First the margin of each pair: what the chosen gained, less what the rejected gained.",
-            "Then β times the margin goes through ln σ. Is the loss high or low where the margin is high? And how do B numbers become one?",
-            "`margin = (chosen - chosen_before) - (rejected - rejected_before)`, then minus the mean of `logsigmoid(beta * margin)`.",
-        ),
-        answer=dpo_loss, another=(_dpo_by_hand, _dpo_by_softplus),
-        inputs=_four_texts, special=(("a very wrong pair", *_very_wrong_pair()),),
-        partial=(
-            (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().log().mean(), "for ordinary pairs it is right; for a very wrong one, sigmoid is 0 and its logarithm infinite: use functional.logsigmoid"),
-        ),
-        wrong=(
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - r)), "the reference is missing: what counts is how far each has moved from where it was"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: -b * (w - w0 - r + r0)), "the sign is turned: this prefers the rejected"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: w - w0 - r + r0), "beta is missing"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: (w - w0 - r + r0) / b), "beta multiplies the margin, it does not divide it"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), sign=1.0), "the minus is missing: a loss falls as the margin grows"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), reduce="sum"), "the mean over the pairs was wanted, not the sum"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 + r - r0)), "what the rejected gained counts against: its gain is taken away"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: (b * (w - w0 - r + r0)).mean()), "the mean came too early: first ln σ of each pair, then the mean"),
-            (lambda w, r, w0, r0, b: (b * (w - w0 - r + r0)).sigmoid().mean(), "that is the probability: the loss is minus its logarithm"),
-            (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().mean().log(), "take the logarithm of each pair, then the mean"),
-            (lambda w, r, w0, r0, b: -functional.logsigmoid(b * (w - w0 - r + r0)), "one number was wanted, the mean over the pairs"),
-            (lambda w, r, w0, r0, b: dpo_loss(w, r, w0, r0, b).item(), "the value is right, but `.item()` makes a plain number of it: the loss must stay a tensor, for backward()"),
-            (lambda w, r, w0, r0, b: dpo_loss(w.detach(), r, w0, r0, b), "the value is right, but no gradient reaches `chosen`: don't detach it"),
-        ),
-        right="minus the log-probability, by Bradley and Terry, that the chosen one wins",
-        ours="bigmodel_lib.finetuning.dpo:dpo_loss",
-    ),
-    Exercise(
-        id="08-pull", title="how hard does a pair pull?", minutes=5, difficulty=2,
-        task="On paper. The derivative of the loss of one pair by $\\ln \\pi(y_w)$ is $-\\beta\\,\\sigma(-\\beta\\,m)$ with the margin m: what "
-        "the chosen gained less what the rejected gained. With β = 0.5, the chosen text has gained 1 nat and the rejected one has lost "
-        "1. What is $\\beta\\,\\sigma(-\\beta\\,m)$ now? **Its size is wanted, without the minus sign.**",
-        stub="pull = ...  # a number", name="pull",
-        hints=(
-            "The margin is what the chosen gained less what the rejected gained; losing is gaining with a minus.",
-            "Multiply the margin by −β and take σ(x) = 1/(1 + e^−x) of it. What is left to do after that?",
-            "The margin is 1 − (−1) = 2, so it is σ(−1), times the β in front.",
-        ),
-        answer=0.5 / (1 + math.e), another=(0.1345, 0.134), tolerance=0.002,
-        wrong=(
-            (1 / (1 + math.e), "the factor β in front is missing"),
-            (0.5 / (1 + 1 / math.e), "the argument is −β times the margin: a pair with a margin above 0 pulls less"),
-            (0.25, "that is the weight at the start, with a margin of 0"),
-            (0.5 / (1 + math.exp(2)), "inside the sigmoid is β times the margin as well"),
-            (1 / (1 + 1 / math.e), "that is how sure the model is that the chosen one wins; the pull is what is missing to 1, times β"),
-            (0.5 / (1 + math.exp(0.5)), "the margin is 1 − (−1) = 2, not 1"),
-            (-0.5 / (1 + math.e), "its size was wanted, without the minus sign"),
-        ),
-        right="it began at β/2 = 0.25: as its margin grows a pair pulls less and less, but never with 0",
     ),
 ]  # fmt: skip

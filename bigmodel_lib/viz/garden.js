@@ -1,7 +1,7 @@
 // The garden of futures: a tree of next tokens, pruned by the sliders; a click writes, the kernel grows what is missing.
 // Everything is drawn from what the kernel sends; nothing is fetched from anywhere.
 
-const FUTURES = 10, DEPTH = 5, WIDE = 940, COLUMN = 176, ROW = 36; // in the units of the picture
+const FUTURES = 10, DEPTH = 5, WIDE = 990, COLUMN = 174, ROW = 36; // in the units of the picture
 const SVG = "http://www.w3.org/2000/svg";
 const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
@@ -91,7 +91,8 @@ function render({ model, el }) {
     make("div", { class: "bm-garden-row" }, start)));
 
   const settings = () => [model.get("temperature"), model.get("top_p")];
-  const percent = (p) => (p >= 0.1 ? `${Math.round(100 * p)} %` : `${(100 * p).toFixed(p < 0.001 ? 2 : 1)} %`);
+  const percent = (p) => `${(100 * p).toFixed(p < 0.001 ? 2 : p < 0.095 ? 1 : 0)} %`;
+  const odds = (p) => (p >= 0.095 ? percent(p) : `1 in ${Math.round(1 / p).toLocaleString("en")}`);
   const words = (way) => way.map((i, depth) => follow(model.get("tree"), way.slice(0, depth)).names[i]).join("");
   const write = (way) => wish({ do: "write", way });
 
@@ -113,26 +114,27 @@ function render({ model, el }) {
   }
   function drawTree() {
     const root = model.get("tree"), found = ways(root, ...settings()).sort(byPlace), height = ROW * Math.max(found.length, 2);
-    const rows = { "": [0, found.length - 1] }, chance = {}, all = [];
+    const rows = { "": [0, found.length - 1] }, share = {}, chance = {}, all = [];
     found.forEach(({ way }, row) => way.forEach((_, depth) => {
       const part = way.slice(0, depth + 1), name = key(part);
       if (!rows[name]) {
         rows[name] = [];
         const before = depth ? chance[key(way.slice(0, depth))] : 1;
-        chance[name] = before * shares(follow(root, way.slice(0, depth)), ...settings())[way[depth]];
+        share[name] = shares(follow(root, way.slice(0, depth)), ...settings())[way[depth]];
+        chance[name] = before * share[name];
         all.push(part);
       }
       rows[name].push(row);
     }));
     const y = (way) => ROW * ((rows[key(way)][0] + rows[key(way)].at(-1)) / 2 + 0.5);
-    const picture = svg("svg", { viewBox: `0 0 ${WIDE} ${height}`, role: "group", "aria-label": "the likeliest futures" });
+    const picture = svg("svg", { viewBox: `-30 0 ${WIDE} ${height}`, role: "group", "aria-label": "the likeliest futures" });
     const drawn = {};
     for (const way of all) {
       const x = 6 + COLUMN * (way.length - 1), from = y(way.slice(0, -1)), to = y(way);
       const line = `M ${x - 34} ${from} C ${x - 10} ${from} ${x - 24} ${to} ${x} ${to} H ${x + COLUMN - 34}`;
-      const label = `write “${words(way)}”, probability ${percent(chance[key(way)])}`;
+      const label = `write “${words(way)}”, probability ${odds(chance[key(way)])}`;
       const name = seen(follow(root, way.slice(0, -1)).names[way.at(-1)]);
-      const wide = 1.5 + 26 * chance[key(way)];
+      const wide = 1.5 + 26 * share[key(way)];
       const branch = svg("g", { role: "button", tabindex: 0, "aria-label": label, "data-way": key(way) },
         svg("title", {}, label),
         svg("path", { d: line, "stroke-width": wide.toFixed(2) }),
@@ -153,12 +155,12 @@ function render({ model, el }) {
       way.forEach((_, depth) => drawn[key(way.slice(0, depth + 1))].classList.toggle("bm-garden-lit", on));
     }
     found.forEach(({ way, p }, row) =>
-      picture.append(svg("text", { class: "bm-garden-p", x: COLUMN * way.length - 22, y: ROW * (row + 0.5) + 4 }, percent(p))));
+      picture.append(svg("text", { class: "bm-garden-p", x: COLUMN * way.length - 22, y: ROW * (row + 0.5) + 4 }, odds(p))));
     tree.replaceChildren(picture);
     const whole = found.reduce((sum, { p }) => sum + p, 0);
     const cost = model.get("written").reduce((sum, step) => sum - step.log, 0);
     const futures = found.length === 1 ? "One future is left" : `These ${found.length} futures`;
-    says.textContent = `${futures}${found.length === 1 ? "." : ` have ${percent(whole)} of the probability.`}` +
+    says.textContent = `${futures}${found.length === 1 ? "." : ` have ${percent(whole)} of the probability; a branch is as wide as its token is likely there.`}` +
       (cost ? ` What you’ve written so far had a probability of 1 in ${Math.round(Math.exp(cost)).toLocaleString("en")}.` : "");
   }
   function draw() {

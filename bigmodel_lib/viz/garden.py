@@ -1,4 +1,4 @@
-"""The garden of futures: what a model could say next, as a tree whose branches are as wide as they are likely.
+"""The garden of futures: what a model could say next, as a tree; a branch is as wide as its token is likely there.
 
 Its script is beside it.
 """
@@ -27,7 +27,7 @@ SHOWN, FUTURES, DEPTH = 24, 10, 5  # candidates kept of a place, paths drawn, to
 WARM = [round(0.1 * n, 1) for n in range(1, 17)]  # temperatures of the slider, above 0
 CAPTION = (
     "In JupyterLab: move the sliders, click a word to write up to it, let the model draw, undo. "
-    "A branch is as wide as it is likely."
+    "A branch is as wide as its token is likely there; how likely all five are stands at the end."
 )
 Node = dict[str, Any]  # ids, names and ln p of the likeliest tokens of a place; ln Σ p^(1/τ) for WARM; next places
 Way = tuple[int, ...]  # candidates, one a place
@@ -83,6 +83,11 @@ def ways(root: Node, temperature: float, top_p: float, depth: int = DEPTH) -> li
             longer += [((*way, i), p * share) for i, share in steps if share > 0] or [(way, p)]
         found = sorted(longer, key=lambda pair: -pair[1])[:FUTURES]
     return found
+
+
+def said_of(p: float) -> str:
+    """A probability as readers like it: "12 %", "1 in 840"."""
+    return f"{p:.0%}" if p >= 0.095 else f"1 in {1 / p:,.0f}"
 
 
 class Garden(Toy):
@@ -204,11 +209,6 @@ class Garden(Toy):
         else:
             doing[wish["do"]]()
 
-    def chance(self, way: Way) -> float:
-        """The probability of a way with the settings of now."""
-        places = [follow(self.root, way[:depth]) for depth in range(len(way))]
-        return math.prod(shares(p, self.temperature, self.top_p)[i] for p, i in zip(places, way, strict=True) if p)
-
     def draw_on(self, title: str = "") -> Axes:
         """The tree as a picture: ways, one a row; where they share a beginning, they share its branch."""
         found = sorted(ways(self.root, self.temperature, self.top_p))
@@ -219,26 +219,28 @@ class Garden(Toy):
         for row, (way, p) in enumerate(found):
             for depth in range(1, len(way) + 1):
                 rows.setdefault(way[:depth], []).append(row)
-            ax.text(len(way) + 0.02, row, f"{p:.1%}", va="center", fontsize=9.5, color=DARK)
+            ax.text(len(way) + 0.02, row, said_of(p), va="center", fontsize=9.5, color=DARK)
         middle = {way: (at[0] + at[-1]) / 2 for way, at in rows.items()}
         for way in list(rows)[1:]:
             self._draw_branch(ax, way, middle[way[:-1]], middle[way])
-        said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. All shown: {sum(p for _, p in found):.0%}"
+        together = f"These {len(found)} together: {said_of(sum(p for _, p in found))}"
+        said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. {together}"
         ax.text(DEPTH + 0.4, -1, said, color=DARK, fontsize=9.5, ha="right")
         ax.set(xlim=(-0.3, DEPTH + 0.4), ylim=(max(len(found), 4) - 0.4, -1.2))
         return ax
 
     def _draw_branch(self, ax: Axes, way: Way, start: float, end: float) -> None:
-        """A branch from one height to another, as wide as it is likely, its word on it."""
+        """A branch from one height to another, as wide as its token is likely there, its word on it."""
         x = len(way) - 1
         points = [(x - 0.22, start), (x - 0.1, start), (x - 0.12, end), (x, end), (x + 0.8, end)]
         codes = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4, Path.LINETO]
-        width = 1 + 20 * self.chance(way)
-        ax.add_patch(PathPatch(Path(points, codes), fill=False, edgecolor=SKY, linewidth=width, alpha=0.6))
         place = follow(self.root, way[:-1])
-        word = readable(place["names"][way[-1]]) if place else ""
-        ax.annotate(word, (x + 0.02, end), (0, 2 + width / 2), textcoords="offset points", fontsize=10.5)
+        assert place is not None
+        width = 1 + 20 * shares(place, self.temperature, self.top_p)[way[-1]]
+        ax.add_patch(PathPatch(Path(points, codes), fill=False, edgecolor=SKY, linewidth=width, alpha=0.6))
+        above: dict[str, Any] = dict(xytext=(0, 2 + width / 2), textcoords="offset points", fontsize=10.5)
+        ax.annotate(readable(place["names"][way[-1]]), (x + 0.02, end), **above)
 
     def _ipython_display_(self) -> None:
-        alt = "A tree of the likeliest next words: branches run from left to right, wider where likelier, a word on each."
+        alt = "A tree of the likeliest next words, from left to right: a word on each branch, wider where likelier."
         display_with_twin(self, *bundle(self.draw_on().figure, alt), CAPTION)
