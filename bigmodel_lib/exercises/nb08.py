@@ -76,6 +76,21 @@ def _rounding_at_1(logits, p):
     return logits.masked_fill(_sorted_back(logits, lambda sums, own: sums - own >= p), -math.inf)
 
 
+def _sums_of_logits(logits, p):
+    values, places = logits.sort(dim=-1, descending=True)
+    stays = values.cumsum(dim=-1) < p
+    return logits.masked_fill(~torch.zeros_like(stays).scatter(-1, places, stays), -math.inf)
+
+
+def _flags_in_sorted_order(logits, p):
+    probabilities = logits.softmax(dim=-1).sort(dim=-1, descending=True).values
+    return logits.masked_fill(probabilities.cumsum(dim=-1) - probabilities >= p, -math.inf)
+
+
+def _cut_probabilities(logits, p):
+    return logits.softmax(dim=-1).masked_fill(keep_top_p(logits, p) == -math.inf, -math.inf)
+
+
 def _one_too_many(logits, p):
     return logits.masked_fill(_sorted_back(logits, lambda sums, own: sums - own > p), -math.inf)
 
@@ -133,8 +148,8 @@ def _another_cache(q, k, v, keys, values, position):
     return (mixed / odds.sum(-1, keepdim=True))[:, :, None]
 
 
-def _plain(q, keys, values, scale=2.0):
-    return (q @ keys.mT / scale).softmax(dim=-1) @ values
+def _plain(q, keys, values, scale=None):
+    return (q @ keys.mT / (scale or math.sqrt(q.shape[-1]))).softmax(dim=-1) @ values
 
 
 def _wrong_cache(slot=lambda t, T: t % T, full=lambda t, T: min(t + 1, T), both=lambda k, v: (k, v), attend=_plain):
@@ -195,13 +210,17 @@ def _cache_rolled(q, k, v, keys, values, position):
 def _cache_masked(q, k, v, keys, values, position):
     T = keys.shape[-2]
     attend_to_cache(q, k, v, keys, values, position)
-    scores = (q @ keys.mT / 2).masked_fill(torch.arange(T) > position, -math.inf)
+    scores = (q @ keys.mT / q.shape[-1] ** 0.5).masked_fill(torch.arange(T) > position, -math.inf)
     return scores.softmax(dim=-1) @ values
 
 
 def _cache_joined(q, k, v, keys, values, position):
     T = keys.shape[-2]
     return _plain(q, torch.cat([keys, k], -2)[..., -T:, :], torch.cat([values, v], -2)[..., -T:, :])
+
+
+def _cache_grown(q, k, v, keys, values, position):
+    return _plain(q, torch.cat([keys, k], dim=-2), torch.cat([values, v], dim=-2))
 
 
 def _cache_copied(q, k, v, keys, values, position):
@@ -312,6 +331,9 @@ EXERCISES = [
             (lambda x, p: keep_top_p(x, p).softmax(dim=-1), "yours gives probabilities: logits were wanted, those that are cut at −∞"),
             (lambda x, p: keep_top_p(x, p) * 2, "the logits of the tokens that stay must not change"),
             (lambda x, p: keep_top_p(x, p).nan_to_num(neginf=0.0), "a logit of 0 is not “nothing”: e⁰ is 1; those that are cut go to −∞"),
+            (_sums_of_logits, "your running sum adds up logits: softmax makes probabilities of them first"),
+            (_flags_in_sorted_order, "your flags are in sorted order, the logits in the order of their ids: `scatter` puts each flag back to its token"),
+            (_cut_probabilities, "the right ones are cut, but yours are probabilities: cut the *logits*, softmax comes later"),
             (_all_rows_as_one, "each row has its own order and its own sum: work along the last axis (dim=-1)"),
             (_in_sorted_order, "your result is in sorted order: put the logits (or the flags) back to the tokens' places"),
             (_those_above_p, "p is what the kept ones have *together*: yours keeps those that have p each"),
@@ -363,6 +385,7 @@ EXERCISES = [
             (_wrong_cache(slot=lambda t, T: (t + 1) % T), "yours writes one slot too far: slots are counted from 0"),
             (_cache_rolled, "yours moves all keys when the ring is full: only slot position mod T should change, the rest stays"),
             (_cache_joined, "`torch.cat` makes a longer copy and leaves the ring as it was: write to a slot of the ring itself"),
+            (_cache_grown, "`torch.cat` makes longer copies, in which the oldest key is still there: write to slot `position % T` of the ring itself"),
             (_cache_copied, "the rings are as before: they are to change in place. `keys[..., slot : slot + 1, :] = …` writes to the ring, `keys = …` gives the name to another tensor"),
             (_cache_returned, "that is a longer ring, joined by `torch.cat`: the attention (B, H, 1, K) was wanted"),
             (lambda *given: (attend_to_cache(*given), *given[3:5]), "three things came back: give the attention alone, the rings are changed in place"),

@@ -87,7 +87,7 @@ def ways(root: Node, temperature: float, top_p: float, depth: int = DEPTH) -> li
 
 def said_of(p: float) -> str:
     """A probability as readers like it: "12 %", "1 in 840"."""
-    return f"{p:.0%}" if p >= 0.095 else f"1 in {1 / p:,.0f}"
+    return f"{100 * p:.0f} %" if p >= 0.095 else f"1 in {1 / p:,.0f}"
 
 
 class Garden(Toy):
@@ -156,10 +156,10 @@ class Garden(Toy):
 
     def write(self, way: Sequence[int]) -> None:
         """Write the words of a way through the tree. Raises CourseError for a way that isn't in it."""
-        ids = self._ids(tuple(way)) if follow(self.root, tuple(way[:-1])) else []
-        if not ids or not all(0 <= i < SHOWN for i in way):
+        known = follow(self.root, tuple(way[:-1])) is not None
+        if not (way and known and 0 <= way[-1] < len(self.root["ids"])):
             raise CourseError(f"no branch goes along {list(way)}: take candidates of the tree, such as [0]")
-        self._append(ids, drawn=False)
+        self._append(self._ids(tuple(way)), drawn=False)
 
     def draw(self, n_tokens: int = 40) -> None:
         """Let the model draw on with the settings of now, to the end of a sentence or for n tokens."""
@@ -174,9 +174,10 @@ class Garden(Toy):
 
     def _append(self, ids: list[int], drawn: bool) -> None:
         context = torch.tensor([[*self.tokens, *ids][-self.model.config.context_length :]], device=self.model.device)
+        n = min(len(ids), context.shape[1] - 1)  # of a draw beyond the context only its end is scored
         with torch.inference_mode():
-            logs = self.model(context[:, :-1])[0, -len(ids) :].log_softmax(dim=-1)
-        log = logs[torch.arange(len(ids)), context[0, -len(ids) :]].sum().item()
+            logs = self.model(context[:, :-1])[0, -n:].log_softmax(dim=-1)
+        log = logs[torch.arange(n), context[0, -n:]].sum().item()
         before = len(self.text)
         self.steps.append(ids)
         self.written = [*self.written, {"text": self.text[before:], "log": log, "drawn": drawn}]
