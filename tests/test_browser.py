@@ -373,6 +373,27 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     page.context.close()
 
 
+def test_a_future_that_is_clicked_is_written_and_undone(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "08_generation.ipynb")
+    garden = page.locator(".bm-garden").first
+    garden.scroll_into_view_if_needed()
+    assert browsers.ask_kernel(lab[1], "garden.written") == []
+    before = garden.locator(".bm-garden-text").inner_text()
+    garden.locator(".bm-garden-next button").nth(1).click()
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "len(garden.written)", 1)
+    page.wait_for_function("(old) => document.querySelector('.bm-garden-text').innerText.length > old", arg=len(before))
+    written = browsers.ask_kernel(lab[1], "garden.written[0]['text']")
+    assert garden.locator(".bm-garden-text").inner_text() == before + written
+    garden.get_by_label("temperature").press("Home")
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "garden.temperature", 0)
+    assert garden.locator(".bm-garden-p").count() == 1
+    garden.get_by_role("button", name="undo").click()
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "len(garden.written)", 0)
+    assert failures(page) == watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "08_garden.png")
+    page.context.close()
+
+
 def longest_blank(frame):
     """The longest run of rows without anything on them, as a share of the notebook's height on the screen."""
     rows = frame[120:-40, 420:-60]

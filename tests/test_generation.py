@@ -23,7 +23,6 @@ from bigmodel_lib.generation import (
     keep_top_k,
     keep_top_p,
     log_probability,
-    next_logits,
     sample_next,
     sampling_distribution,
     stream,
@@ -447,7 +446,7 @@ def test_a_continuation_costs_what_its_tokens_cost(random_model):
     assert torch.equal(log_probabilities(model, prompt, rows * 50, 7)[:3], log_probability(model, x, y).detach())
 
 
-beam_search = defined_in("08_generation", "beam_search", Cache=KVCache, read=next_logits).beam_search
+beam_search = defined_in("08_generation", "beam_search").beam_search
 
 
 @torch.no_grad()

@@ -139,7 +139,7 @@ function render({ model, el }) {
         svg("title", {}, label),
         svg("path", { d: line, "stroke-width": wide.toFixed(2) }),
         svg("rect", { x, y: to - 20, width: COLUMN - 40, height: 26 }), // makes the word's surroundings clickable
-        svg("text", { x: x + 4, y: to - 4 - wide / 2 }, name));
+        svg("text", { x: x + 4, y: wide > 18 ? to + 5.5 : to - 4 - wide / 2 }, name)); // on a wide branch, else above
       branch.onclick = () => write(way);
       branch.onkeydown = (event) => {
         if (event.key !== "Enter" && event.key !== " ") return;

@@ -239,8 +239,9 @@ class Garden(Toy):
         assert place is not None
         width = 1 + 20 * shares(place, self.temperature, self.top_p)[way[-1]]
         ax.add_patch(PathPatch(Path(points, codes), fill=False, edgecolor=SKY, linewidth=width, alpha=0.6))
-        above: dict[str, Any] = dict(xytext=(0, 2 + width / 2), textcoords="offset points", fontsize=10.5)
-        ax.annotate(readable(place["names"][way[-1]]), (x + 0.02, end), **above)
+        rise = -4 if width > 14 else 2 + width / 2  # the word is on a wide branch, or else above it
+        where: dict[str, Any] = dict(xytext=(0, rise), textcoords="offset points", fontsize=10.5)
+        ax.annotate(readable(place["names"][way[-1]]), (x + 0.02, end), **where)
 
     def _ipython_display_(self) -> None:
         alt = "A tree of the likeliest next words, from left to right: a word on each branch, wider where likelier."
