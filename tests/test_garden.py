@@ -54,6 +54,11 @@ def test_the_likeliest_token_is_kept_at_any_top_p_and_a_tie_keeps_one():
     )
 
 
+def test_a_p_that_is_reached_exactly_keeps_no_more_and_one_beyond_the_candidates_is_shared_by_all():
+    assert shares(place_of(torch.zeros(4), _Names()), 1.0, 0.5) == pytest.approx([0.5, 0.5, 0, 0], abs=1e-4)
+    assert shares(place_of(torch.zeros(100), _Names()), 1.0, 0.5) == pytest.approx([1 / 50] * SHOWN, abs=1e-4)
+
+
 def test_every_place_of_the_tree_is_what_the_model_says_there(model, garden):
     found = ways(garden.root, 1.0, 1.0)
     assert len(found) == FUTURES and all(len(way) == DEPTH for way, _ in found)

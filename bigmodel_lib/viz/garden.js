@@ -14,7 +14,7 @@ function shares(node, temperature, topP) {
   const total = node.sums[Math.round(temperature * 10) - 1];
   let likelier = 0;
   const kept = node.logs.map((log, i) => {
-    const chance = likelier < topP || i === 0 ? Math.exp(log / temperature - total) : 0;
+    const chance = likelier < topP - 1e-5 || i === 0 ? Math.exp(log / temperature - total) : 0;
     likelier += chance;
     return chance;
   });

@@ -24,6 +24,7 @@ from bigmodel_lib.viz.plots import DARK, SKY, bundle, new_axes, readable
 from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
 SHOWN, FUTURES, DEPTH = 24, 10, 5  # candidates kept of a place, paths drawn, tokens in each
+ROUNDING = 1e-5  # of what is kept: a sum this close to top-p has reached it
 WARM = [round(0.1 * n, 1) for n in range(1, 17)]  # temperatures of the slider, above 0
 CAPTION = (
     "In JupyterLab: move the sliders, click a word to write up to it, let the model draw, undo. "
@@ -41,8 +42,8 @@ def place_of(logits: Tensor, tokenizer: Tokenizer) -> Node:
     return {
         "ids": ids,
         "names": [tokenizer.decode([token]) for token in ids],
-        "logs": [round(log, 4) for log in best.values.tolist()],
-        "sums": [round((logs / tau).logsumexp(dim=-1).item(), 4) for tau in WARM],
+        "logs": [round(log, 6) for log in best.values.tolist()],
+        "sums": [round((logs / tau).logsumexp(dim=-1).item(), 6) for tau in WARM],
         "next": {},
     }
 
@@ -58,7 +59,7 @@ def shares(node: Node, temperature: float, top_p: float) -> list[float]:
     chances = [math.exp(log / temperature - total) for log in node["logs"]]
     kept, likelier = [], 0.0
     for chance in chances:
-        kept.append(chance if likelier < top_p or not kept else 0.0)
+        kept.append(chance if likelier < top_p - ROUNDING or not kept else 0.0)
         likelier += kept[-1]
     whole = 1.0 if top_p >= 1 else max(likelier, top_p)
     return [chance / whole for chance in kept]
