@@ -127,7 +127,7 @@ function render({ model, el }) {
       rows[name].push(row);
     }));
     const y = (way) => ROW * ((rows[key(way)][0] + rows[key(way)].at(-1)) / 2 + 0.5);
-    const picture = svg("svg", { viewBox: `-30 0 ${WIDE} ${height}`, role: "group", "aria-label": "the likeliest futures" });
+    const picture = svg("svg", { viewBox: `-30 -10 ${WIDE} ${height + 10}`, role: "group", "aria-label": "the likeliest futures" });
     const drawn = {};
     for (const way of all) {
       const x = 6 + COLUMN * (way.length - 1), from = y(way.slice(0, -1)), to = y(way);
