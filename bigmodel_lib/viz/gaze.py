@@ -13,11 +13,10 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, bundle
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED
+from bigmodel_lib.viz.widgets import Toy
 
 Plane = Mapping[str, Any]  # each word's two numbers: how much a person, how much a thing
-CAPTION = "Swap the pronoun, or drag the query (arrow keys work, too): arcs, bars and output move with it."
 ALT = "Both sentences with arcs from the pronoun: from “{}” the thickest goes to “{}”, from “{}” to “{}”."
 
 
@@ -28,6 +27,7 @@ class AnnasGaze(Toy):
     Raises CourseError for a word that the plane doesn't have.
     """
 
+    caption = "Swap the pronoun, or drag the query (arrow keys work, too): arcs, bars and output move with it."
     sentences = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     points = traitlets.List(traitlets.List(traitlets.List(traitlets.Float()))).tag(sync=True)
     places = traitlets.List(traitlets.Int()).tag(sync=True)  # of the pronouns
@@ -57,11 +57,11 @@ class AnnasGaze(Toy):
         pronoun = self.sentences[self.chosen][self.places[self.chosen]]
         return dict(pronoun=pronoun, query=self.query, scores=scores, weights=weights, output=weights @ keys)
 
-    def _ipython_display_(self) -> None:
+    def picture(self) -> tuple[Figure, str]:
         found = []
         for words, keys, place, wish in zip(self.sentences, self.points, self.places, self.wishes, strict=True):
             found += [words[place], words[int(np.argmax(np.array(keys) @ np.array(wish)))]]
-        display_with_twin(self, *bundle(draw_gaze(self), ALT.format(*found)), CAPTION)
+        return draw_gaze(self), ALT.format(*found)
 
 
 def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: float = 1.0) -> None:
@@ -72,7 +72,8 @@ def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: 
     ax.set(xlim=(0, ends[-1]), ylim=(-1.5, 5.0))
     for i, value in enumerate(values):
         share = min(max(value / largest, 0.0), 1.0)
-        ax.text(middles[i], 0, words[i], ha="center", fontsize=12, **_asking(i == place))
+        style: dict[str, Any] = dict(color=RED, weight="bold") if i == place else {}
+        ax.text(middles[i], 0, words[i], ha="center", fontsize=12, **style)
         ax.text(middles[i], -0.95, f"{value:.2f}".replace("-", "−"), ha="center", fontsize=9.5, color=GREY)
         if share < 0.01:
             continue
@@ -80,10 +81,6 @@ def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: 
         style = dict(arrowstyle="-", color=RED, linewidth=0.6 + 8 * share, alpha=0.25 + 0.75 * share)
         curve = "arc3,rad=-1.1" if i == place else f"arc3,rad=-{min(0.42, 6.0 / (end - start)):.2f}"
         ax.add_patch(FancyArrowPatch((start, 0.85), (end, 0.85), connectionstyle=curve, **style))
-
-
-def _asking(is_query: bool) -> dict:
-    return dict(color=RED, weight="bold") if is_query else dict(color="black")
 
 
 def draw_plane(ax: Axes, plane: Plane, query: Any = None, asks: str = "", output: Any = None) -> None:
@@ -138,8 +135,7 @@ def draw_maps(maps: Mapping[str, tuple[Any, Sequence[str], int]], title: str) ->
         for key, weight in enumerate(weights[framed]):
             ink = "black" if weight > 0.4 else "white"
             ax.text(key, framed, f"{weight:.2f}"[1:] if weight < 0.995 else "1", ha="center", va="center", color=ink)
-        frame = plt.Rectangle((-0.5, framed - 0.5), len(words), 1, fill=False, edgecolor=RED, linewidth=2)
-        ax.add_patch(frame)
+        ax.add_patch(Rectangle((-0.5, framed - 0.5), len(words), 1, fill=False, edgecolor=RED, linewidth=2))
     figure.colorbar(image, ax=axes, label="weight (power-law colours)", shrink=0.6, ticks=(0, 0.05, 0.2, 0.5, 1))
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return axes[0, 0]

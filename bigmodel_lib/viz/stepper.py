@@ -12,10 +12,9 @@ from bigmodel_lib.generation import Sampling, check_settings, generate, sampling
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
-from bigmodel_lib.viz.plots import bundle, draw_bars, readable
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import draw_bars, readable
+from bigmodel_lib.viz.widgets import Toy
 
-CAPTION = "In JupyterLab: press play, or click a letter of the text; click a bar to let the story go that way instead."
 SHOWN = 8  # candidates
 
 
@@ -26,6 +25,8 @@ class TokenStepper(Toy):
     Raises CourseError where prompt and tokens together exceed the context, and for an empty prompt.
     """
 
+    caption = "In JupyterLab: press play, or click a letter of the text; "
+    caption += "click a bar to let the story go that way instead."
     prompt = traitlets.Unicode().tag(sync=True)
     steps = traitlets.List().tag(sync=True)  # one a token: {text, p, names, ps}
     position = traitlets.Int(0, min=0).tag(sync=True)
@@ -39,13 +40,12 @@ class TokenStepper(Toy):
         n_tokens: int = 60,
         temperature: float = 0.8,
         seed: int = 0,
-        position: int = 0,
     ):
         self.model, self.tokenizer, self.temperature, self.seed = model, tokenizer, temperature, seed
         self.start = tokenizer.encode(prompt).tolist()
         self.n_tokens = min(n_tokens, model.config.context_length - len(self.start))
         check_settings(model, self.start, self.n_tokens, Sampling(temperature))
-        super().__init__(prompt=prompt, position=position)
+        super().__init__(prompt=prompt)
         self.written: list[int] = []
         self.write_on()
         self.observe(self._choose, "choice")
@@ -63,15 +63,10 @@ class TokenStepper(Toy):
         best = chances.topk(min(SHOWN, chances.shape[1]))
         self.candidates = best.indices.tolist()
         labels = token_labels(self.tokenizer, self.written)
-        self.steps = [
-            {"text": label, "p": float(row[token]), "names": self._names(ids), "ps": np.round(ps, 4).tolist()}
-            for label, token, row, ids, ps in zip(
-                labels, self.written, chances, self.candidates, best.values.numpy(), strict=True
-            )
-        ]
-
-    def _names(self, tokens: list[int]) -> list[str]:
-        return [self.tokenizer.decode([token]) for token in tokens]
+        names = [[self.tokenizer.decode([token]) for token in row] for row in self.candidates]
+        ps, taken = best.values.numpy().round(4).tolist(), chances[range(self.n_tokens), self.written].tolist()
+        rows = zip(labels, taken, names, ps, strict=True)
+        self.steps = [dict(zip(("text", "p", "names", "ps"), row, strict=True)) for row in rows]
 
     def _choose(self, change: Any) -> None:
         position, candidate = change["new"]
@@ -83,7 +78,7 @@ class TokenStepper(Toy):
         """What the model wrote, without the prompt."""
         return self.tokenizer.decode(self.written)
 
-    def _ipython_display_(self) -> None:
+    def picture(self) -> tuple[Any, str]:
         step, columns = self.steps[self.position], 50
         letters = [readable(step["text"]) for step in self.steps]
         surprise = np.zeros(-(-len(letters) // columns) * columns)
@@ -97,4 +92,4 @@ class TokenStepper(Toy):
         bars.set(xlabel="probability", ylabel=f"token {self.position + 1}")
         draw_bars([readable(name) for name in step["names"]], step["ps"], bars)
         alt = "A text, shaded where it surprised the model; below it bars, the likeliest tokens at one of its places."
-        display_with_twin(self, *bundle(figure, alt), CAPTION)
+        return figure, alt

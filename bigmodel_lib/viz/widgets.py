@@ -6,7 +6,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anywidget
 import ipywidgets
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # the notebooks without PyTorch have widgets, too
 class Toy(anywidget.AnyWidget):
     """A widget whose script and style are beside its module, under its name, on top of what all of them share."""
 
+    caption: ClassVar[str]
+
     def __init_subclass__(cls, **options: Any) -> None:
         own, folder = pathlib.Path(sys.modules[cls.__module__].__file__ or ""), pathlib.Path(__file__).parent
         for name, suffix in (("_esm", ".js"), ("_css", ".css")):
@@ -32,6 +34,13 @@ class Toy(anywidget.AnyWidget):
                 files = folder / f"common{suffix}", own.with_suffix(suffix)
                 setattr(cls, name, "\n".join(file.read_text(encoding="utf-8") for file in files))
         super().__init_subclass__(**options)
+
+    def picture(self) -> tuple[Any, str]:
+        """(a figure for pages where no kernel runs, what is on it in words)."""
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        display_with_twin(self, *bundle(*self.picture()), self.caption)
 
 
 def display_with_twin(widget: Any, data: dict, metadata: dict | None = None, caption: str = "") -> None:
@@ -74,10 +83,6 @@ def switches(write: Callable[[list[str]], str], rows: Sequence[Sequence[str]], t
     display_with_twin(panel, {"text/markdown": table, "text/plain": table}, caption=caption)
 
 
-def _bar(words: str = "", p: float = 0.0) -> Any:
-    return ipywidgets.FloatProgress(p, max=1.0, description=words, style={"description_width": "9em"})
-
-
 def _button(name: str, *actions: Callable[[], Any]) -> Any:
     """A button that does one thing after another."""
     button = ipywidgets.Button(description=name)
@@ -92,7 +97,7 @@ class WriteWithMe:
     `price`: -ln of the choices' probabilities, in nats. Raises CourseError for an empty prompt.
     """
 
-    def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, seed: int = 0, shown: int = 8):
+    def __init__(self, model: "LanguageModel", tokenizer: Any, prompt: str, shown: int = 8):
         import torch
 
         from bigmodel_lib.generation import Sampling, check_settings
@@ -100,7 +105,7 @@ class WriteWithMe:
         self.model, self.tokenizer, self.shown = model, tokenizer, shown
         self.start = tokenizer.encode(prompt).tolist()
         check_settings(model, self.start, 1, Sampling())
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(0)
         self.temperature, self.top_k, self.top_p = 1.0, 0, 1.0
         self.written: list[int] = []
         self.prices: list[float] = []
@@ -160,8 +165,7 @@ class WriteWithMe:
 
     def _ipython_display_(self) -> None:
         caption = "Choose the next word by its button, or let the model draw it; the sliders change what it draws from."
-        figure: Any = self.draw_on().figure
-        twin = bundle(figure, "Bar chart of the likeliest next words after the text in the title.")
+        twin = bundle(self.draw_on().figure, "Bar chart of the likeliest next words after the text in the title.")
         display_with_twin(_writing_panel(self), *twin, caption)
 
 
@@ -182,13 +186,14 @@ def _writing_panel(pen: WriteWithMe) -> Any:
         show()
 
     text = ipywidgets.HTML()
-    rows = [(_button("", partial(pen.choose, place), show), _bar()) for place in range(pen.shown)]
+    buttons = [_button("", partial(pen.choose, place), show) for place in range(pen.shown)]
+    rows = [(button, ipywidgets.FloatProgress(max=1.0, style={"description_width": "9em"})) for button in buttons]
     actions: dict[str, Callable[[], Any]] = {"draw 1": pen.draw, "draw 20": partial(pen.draw, 20), "undo": pen.undo}
-    buttons = [_button(name, action, show) for name, action in actions.items()]
+    below = [_button(name, action, show) for name, action in actions.items()]
     sliders = ipywidgets.interactive(
         set_and_show,
         temperature=(0.0, max(2.0, pen.temperature), 0.1),
         top_k=(0, max(50, pen.top_k)),
         top_p=(min(0.05, pen.top_p), 1.0, 0.05),
     )
-    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(buttons), sliders])
+    return ipywidgets.VBox([text, *map(ipywidgets.HBox, rows), ipywidgets.HBox(below), sliders])
