@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text import sources, tokenizers
 from bigmodel_lib.text.sources import (
-    NamedText,
     fingerprint,
     named_text,
     open_text,
@@ -511,7 +510,8 @@ TINY = b"To be, or not to be"
 
 @pytest.fixture
 def tiny(monkeypatch):
-    entry = NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", "a question")
+    sha256 = hashlib.sha256(TINY).hexdigest()
+    entry = dict(url="http://127.0.0.1:9/x", sha256=sha256, file_name="tiny.txt", description="a question")
     monkeypatch.setitem(sources.NAMED, "tiny", entry)
     monkeypatch.setenv("NO_PROXY", "*")
     return entry
@@ -539,7 +539,7 @@ def server(tmp_path):
 
 
 def from_now_on_at(monkeypatch, url):
-    monkeypatch.setitem(sources.NAMED, "tiny", sources.NAMED["tiny"]._replace(url=url))
+    monkeypatch.setitem(sources.NAMED, "tiny", {**sources.NAMED["tiny"], "url": url})
 
 
 def test_a_named_text_is_fetched_once(tiny, server, cache, capfd, monkeypatch):
@@ -593,8 +593,8 @@ def test_a_full_disk_is_the_reason_that_is_named(tiny, cache, monkeypatch):
 
 def test_shakespeare_is_described_in_full():
     entry = sources.NAMED["shakespeare"]
-    assert len(entry.sha256) == 64 and int(entry.sha256, 16) and entry.url.startswith("https://")
-    assert entry.file_name.endswith(".txt") and "Shakespeare" in entry.description
+    assert len(entry["sha256"]) == 64 and int(entry["sha256"], 16) and entry["url"].startswith("https://")
+    assert entry["file_name"].endswith(".txt") and "Shakespeare" in entry["description"]
 
 
 # One way in

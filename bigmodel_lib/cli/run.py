@@ -55,7 +55,6 @@ class Job(Protocol):
 
 
 def add_run_options(parser: OneLineParser) -> None:
-    """The options that all programs share which train."""
     add = parser.add_argument
     add("--out", metavar="DIR", required=True, help="folder for the results; it must not exist yet")
     add("--resume", action="store_true", help="continue the run in DIR")
@@ -79,9 +78,6 @@ def learning_rate(options: dict, optimizer: str) -> dict[str, float]:
     """The field of TrainConfig that --learning-rate means, if it was given."""
     name = "muon_lr" if optimizer == "muon" else "adamw_lr"
     return {name: options["learning_rate"]} if "learning_rate" in options else {}
-
-
-# Beginning
 
 
 def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
@@ -157,9 +153,6 @@ def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, 
         processes.barrier()  # until all have found the folder free
     notes = {"command": kind.command, "options": given, "sources": job.sources, "tokenizer": job.tokenizer.to_dict()}
     return job, notes
-
-
-# The loop
 
 
 def train(job: Job, notes: dict, options: argparse.Namespace, stop: StopSignal) -> bool:

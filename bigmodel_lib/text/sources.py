@@ -211,17 +211,8 @@ def _read_entry(entry: pathlib.Path, mark: str) -> TokenisedText | None:
     return TokenisedText(tokens, tokenizer, mark) if same else None
 
 
-class NamedText(NamedTuple):
-    """A public text: where it is, how to know the right file, and what it is."""
-
-    url: str
-    sha256: str
-    file_name: str
-    description: str
-
-
-NAMED = {
-    "shakespeare": NamedText(
+NAMED = {  # public texts: where each is, how to know the right file, and what it is
+    "shakespeare": dict(
         url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         file_name="tinyshakespeare.txt",
@@ -237,8 +228,8 @@ def named_text(name: str, cache: Path | None = None) -> pathlib.Path:
     text, folder = NAMED[name], pathlib.Path(cache or pooch.os_cache("bigmodel"), "texts")
     pooch.get_logger().setLevel("WARNING")
     try:
-        return pathlib.Path(pooch.retrieve(text.url, f"sha256:{text.sha256}", text.file_name, folder))
+        return pathlib.Path(pooch.retrieve(text["url"], f"sha256:{text['sha256']}", text["file_name"], folder))
     except (OSError, ValueError) as error:  # ValueError: the checksum
         reason = (getattr(error, "strerror", "another file came") or "no connection, or it is not there").lower()
-    wanted = f"{text.file_name} ({text.description}; SHA-256 {text.sha256})"
+    wanted = "{file_name} ({description}; SHA-256 {sha256})".format(**text)
     raise CourseError(f"the text {name!r} could not be fetched ({reason}): put {wanted} into the folder {folder}")
