@@ -566,7 +566,7 @@ def test_another_file_is_refused_and_the_right_one_described(tiny, server, cache
 
 def check_message(said, tiny, cache, reason):
     assert f"({reason})" in said and "\n" not in said and "http" not in said and "127.0" not in said
-    for part in (tiny.file_name, tiny.sha256, tiny.description, str(cache / "texts")):
+    for part in (tiny["file_name"], tiny["sha256"], tiny["description"], str(cache / "texts")):
         assert part in said
     assert names_in(cache) == ["texts"]
 
