@@ -174,7 +174,7 @@ def attention_layer_forward(
     x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
 ) -> Kept:
     """`model.attention_layer` that keeps what its backward needs."""
-    caches = {}
+    caches: dict[str, Cache] = {}
     if config.token_shift:
         x, caches["shift"] = model.shift_tokens(x, p["shift"]), (x, p["shift"])
     heads = {}
@@ -216,7 +216,7 @@ def attention_layer_backward(dy: ndarray, caches: Cache) -> Slopes:
 
 def mlp_forward(x: ndarray, p: Parameters, config: ModelConfig) -> Kept:
     """`model.mlp` that keeps what its backward needs."""
-    caches = {"activation_name": config.activation}
+    caches: dict[str, Cache] = {"activation_name": config.activation}
     if config.token_shift:
         x, caches["shift"] = model.shift_tokens(x, p["shift"]), (x, p["shift"])
     if config.activation == "swiglu":

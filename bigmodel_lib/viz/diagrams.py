@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgba, to_rgba_array
 from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, ORANGE, PINK, RED, SKY, new_canvas
 
 Point = tuple[float, float]
+Words = Sequence[str]
 CELL = 0.15  # side of one number's square, in inches
 STRIP = ("text", "tokens", "embedding", "attention", "MLP", "logits", "next word")
 YELLOW, PALE, OFF = "#F0E442", "#D6D6D6", "#BBBBBB"
@@ -23,25 +24,20 @@ def _arrow(ax: Axes, start: Point, end: Point, colour: str = "black", linewidth:
     ax.annotate("", end, start, arrowprops=style)
 
 
-def _box(
-    ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point = (1.05, 0.5), fontsize: float = 9.5,
-    **font: Any,
-) -> None:  # fmt: skip
+def _box(ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point = (1.05, 0.5), **font: Any) -> None:
     """A rectangle with words in the middle."""
     (x, y), (width, height) = centre, size
     corner = x - width / 2, y - height / 2
     ax.add_patch(plt.Rectangle(corner, width, height, facecolor=face, edgecolor=edge, linewidth=1.4, zorder=3))
-    ax.text(x, y, words, ha="center", va="center", fontsize=fontsize, zorder=4, **font)
+    ax.text(x, y, words, ha="center", va="center", zorder=4, **{"fontsize": 9.5, **font})
 
 
-def _matrix(
-    ax: Axes, corner: Point, rows: int, colours: Sequence[str], name: str, below: str, framed: int | None = None
-) -> None:
+def _matrix(ax: Axes, corner: Point, rows: int, colours: Words, name: str, below: str, framed: int = -1) -> None:
     """A matrix as squares, its lower left corner given; a colour for each column, and a frame around one row."""
     x, y = corner
     edges = x + CELL * np.arange(len(colours) + 1), y + CELL * np.arange(rows + 1)
     ax.pcolormesh(*edges, [to_rgba_array(colours, 0.45)] * rows, edgecolors="white", linewidth=0.7)
-    if framed is not None:
+    if framed >= 0:
         frame = (x, y + CELL * (rows - 1 - framed))
         ax.add_patch(plt.Rectangle(frame, CELL * len(colours), CELL, fill=False, edgecolor="black", linewidth=1.6))
     middle = x + CELL * len(colours) / 2
@@ -149,9 +145,7 @@ def _branch(ax: Axes, left: float, name: str, colour: dict[str, str]) -> None:
     ax.text(right, 0.55, "+", ha="center", va="center_baseline", fontsize=12, weight="bold", color=DARK, zorder=5)
 
 
-def draw_forward_backward(
-    title: str, values: Sequence[str], steps: Sequence[str], slopes: Sequence[str], kept: Sequence[str]
-) -> Axes:
+def draw_forward_backward(title: str, values: Words, steps: Words, slopes: Words, kept: Words) -> Axes:
     """Boxes `steps` in a row; `values` flow to the right, `slopes` to the left, what is `kept` hangs from each box.
 
     values and slopes have one entry more than steps and kept.

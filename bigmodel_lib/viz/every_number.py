@@ -4,7 +4,8 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,17 +26,8 @@ FEATURES = TOY["features"]  # what the columns of the stream mean
 TINY = {name: np.array(matrix) for name, matrix in TOY["given"].items()}
 
 
-class Step(NamedTuple):
-    """One matrix of the computation: what it is made of, how, and on which line of the poster it is."""
-
-    name: str
-    how: str  # "given", or one of OPERATIONS
-    inputs: list[str]
-    label: str
-    line: int
-
-
-STEPS = [Step(**step) for step in TOY["steps"]]
+# Each matrix: its name; how it is made ("given", or one of OPERATIONS) of which inputs; its label; its poster's line.
+STEPS = [SimpleNamespace(**step) for step in TOY["steps"]]
 OPERATIONS: dict[str, Any] = {
     "norm": layer_norm,
     "matmul": np.matmul,
@@ -64,9 +56,8 @@ def trace(sentence: str, weights: Mapping[str, ndarray] = TINY) -> dict[str, nda
 
 
 def poster_data(weights: Mapping[str, ndarray] = TINY) -> dict:
-    """What the widget draws, ready for JSON; -∞ is null.
+    """What the widget draws, ready for JSON; -∞ is null: TOY with these weights as "given", and what follows from them.
 
-    words, features; steps: [{name, how, inputs, label, line}]; given: {name: matrix}, the weights;
     layers: {"values": {sentence: {name: matrix}}} for all sentences of the first four words. Another layer, such as
     the gradients of the same matrices, is one more entry of the same form.
     """
@@ -79,13 +70,8 @@ def poster_data(weights: Mapping[str, ndarray] = TINY) -> dict:
     for words in product(WORDS[:4], repeat=3):
         found = trace(" ".join(words), weights)
         values[" ".join(words)] = {name: rounded(found[name]) for name in computed}
-    return {
-        "words": WORDS,
-        "features": FEATURES,
-        "steps": [step._asdict() for step in STEPS],
-        "given": {name: rounded(matrix) for name, matrix in weights.items()},
-        "layers": {"values": values},
-    }
+    given = {name: rounded(matrix) for name, matrix in weights.items()}
+    return TOY | {"given": given, "layers": {"values": values}}
 
 
 # What the rows of a matrix stand for: these, or else the words of the sentence.
@@ -103,7 +89,7 @@ def _number(v: float, given: bool) -> str:
     return (f"{v:.3g}" if given else f"{v:.2f}").replace("-", "−")
 
 
-def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndarray, rows: Sequence[str]) -> None:
+def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Any, matrix: ndarray, rows: Sequence[str]) -> None:
     """A matrix as a table of numbers below its label, shaded by size."""
     x, y = corner
     given = step.how == "given"
@@ -125,7 +111,7 @@ def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndar
 def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
     """Every number of the tiny transformer on one sentence, as a poster that can be printed."""
     found, words = trace(sentence, weights), sentence.split()
-    lines: list[list[Step]] = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
+    lines = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
     heights = [max(len(found[step.name]) for step in line) * CELL_HEIGHT + 0.55 for line in lines]
     figure = plt.figure(figsize=(9.8, sum(heights) + 0.7))
     ax = figure.add_axes((0, 0, 1, 1))

@@ -21,7 +21,8 @@ SHOWN = 8  # candidates
 class TokenStepper(Toy):
     """What a model wrote after a prompt, with the candidates at each token: `TokenStepper(model, tokenizer, "The ")`.
 
-    `position` is the token being chosen; choosing another candidate there makes the model write on from it.
+    how: temperature (0.8) and seed (0). `position` is the token being chosen; choosing another candidate there makes
+    the model write on from it.
     Raises CourseError where prompt and tokens together exceed the context, and for an empty prompt.
     """
 
@@ -32,19 +33,11 @@ class TokenStepper(Toy):
     position = traitlets.Int(0, min=0).tag(sync=True)
     choice = traitlets.List(traitlets.Int()).tag(sync=True)  # [position, candidate]
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        tokenizer: Tokenizer,
-        prompt: str,
-        n_tokens: int = 60,
-        temperature: float = 0.8,
-        seed: int = 0,
-    ):
-        self.model, self.tokenizer, self.temperature, self.seed = model, tokenizer, temperature, seed
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int = 60, **how: Any):
+        self.model, self.tokenizer, self.how = model, tokenizer, {"temperature": 0.8, "seed": 0, **how}
         self.start = tokenizer.encode(prompt).tolist()
         self.n_tokens = min(n_tokens, model.config.context_length - len(self.start))
-        check_settings(model, self.start, self.n_tokens, Sampling(temperature))
+        check_settings(model, self.start, self.n_tokens, Sampling(self.how["temperature"]))
         super().__init__(prompt=prompt)
         self.written: list[int] = []
         self.write_on()
@@ -55,11 +48,11 @@ class TokenStepper(Toy):
         """Let the model write what is missing, and look up what it could have written at each place."""
         known = [*self.start, *self.written]
         missing = self.n_tokens - len(self.written)
-        self.written += list(generate(self.model, known, missing, self.seed, temperature=self.temperature))
+        self.written += list(generate(self.model, known, missing, **self.how))
         tokens = torch.tensor([[*self.start, *self.written]], device=self.model.device)
         with evaluating(self.model):
             logits = self.model(tokens[:, :-1])[0, len(self.start) - 1 :].float().cpu()
-        chances = sampling_distribution(logits, self.temperature)
+        chances = sampling_distribution(logits, self.how["temperature"])
         best = chances.topk(min(SHOWN, chances.shape[1]))
         self.candidates = best.indices.tolist()
         labels = token_labels(self.tokenizer, self.written)
