@@ -697,7 +697,7 @@ def test_a_new_tokenizer_is_one_class(pairs_of_letters, text, own_cache, monkeyp
     monkeypatch.setattr(sources, "BLOCK", 7)  # an odd number: pieces have to be cut where the class says
     from_disk = open_text(text, kind)
     assert same(in_memory, from_disk) and type(from_disk.tokenizer) is pairs_of_letters
-    tokens = from_disk.tokens
+    tokens = from_disk.tokens.tolist()
     assert from_disk.tokenizer.decode(tokens) == whole and len(tokens) == -(-len(whole) // 2)
     model = random_model(vocab_size=from_disk.tokenizer.vocab_size)
     checkpoints.save_model(tmp_path, model, from_disk.tokenizer)
