@@ -43,10 +43,7 @@ def add_options(parser: OneLineParser) -> None:
 
 
 def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for. Raises CourseError for impossible ones.
-
-    A run that names no preset takes small; if it has minutes and no wish of its own, the best one at its budget.
-    """
+    """Both configurations that the options ask for; with minutes and no WISHES, the best ones at that budget."""
     masked = options.get("objective") == "masked"
     name, changes = options.get("preset", "small"), {}
     if "minutes" in options and not masked and not WISHES & options.keys():

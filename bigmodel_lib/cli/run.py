@@ -173,10 +173,7 @@ def train(job: Job, notes: dict, options: argparse.Namespace, stop: StopSignal) 
 
 
 def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> None:
-    """Measure, and write the files of a finished run, metrics.json last.
-
-    A signal stops the measuring, and lets the files be written; until metrics.json is there the checkpoint stays.
-    """
+    """Measure, which a signal stops, and write a finished run's files, metrics.json last; then its checkpoint goes."""
     trainer = job.trainer
     with stop.at_once():
         metrics, said = job.measure()

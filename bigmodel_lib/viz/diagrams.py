@@ -146,10 +146,7 @@ def _branch(ax: Axes, left: float, name: str, colour: dict[str, str]) -> None:
 
 
 def draw_forward_backward(title: str, values: Words, steps: Words, slopes: Words, kept: Words) -> Axes:
-    """Boxes `steps` in a row; `values` flow to the right, `slopes` to the left, what is `kept` hangs from each box.
-
-    values and slopes have one entry more than steps and kept.
-    """
+    """Boxes `steps`, from each what is `kept`; around them (one more) `values` flow right and `slopes` left."""
     ax = new_canvas(title, 1.6 + 1.9 * len(steps), 2.9, (-0.6, 1.9 * len(steps) + 0.6), (-0.05, 1.85))
     for place, (step, cache) in enumerate(zip(steps, kept, strict=True)):
         x = 1.9 * place + 0.95
