@@ -55,23 +55,20 @@ def trace(sentence: str, weights: Mapping[str, ndarray] = TINY) -> dict[str, nda
     return found
 
 
-def poster_data(weights: Mapping[str, ndarray] = TINY) -> dict:
-    """What the widget draws, ready for JSON; -∞ is null: TOY with these weights as "given", and what follows from them.
+def poster_data() -> dict:
+    """What the widget draws, ready for JSON, -∞ as null: TOY, and what follows from it for the first four words.
 
-    layers: {"values": {sentence: {name: matrix}}} for all sentences of the first four words. Another layer, such as
-    the gradients of the same matrices, is one more entry of the same form.
+    layers: {"values": {sentence: {name: matrix}}}. Another layer, such as the gradients of the same matrices, is one
+    more entry of the same form.
     """
 
     def rounded(matrix: ndarray) -> list:
         return [[None if np.isinf(v) else round(float(v), 4) for v in row] for row in matrix]
 
-    computed = [step.name for step in STEPS if step.how != "given"]
     values = {}
-    for words in product(WORDS[:4], repeat=3):
-        found = trace(" ".join(words), weights)
-        values[" ".join(words)] = {name: rounded(found[name]) for name in computed}
-    given = {name: rounded(matrix) for name, matrix in weights.items()}
-    return TOY | {"given": given, "layers": {"values": values}}
+    for sentence in map(" ".join, product(WORDS[:4], repeat=3)):
+        values[sentence] = {name: rounded(m) for name, m in trace(sentence).items() if name not in TINY}
+    return TOY | {"layers": {"values": values}}
 
 
 # What the rows of a matrix stand for: these, or else the words of the sentence.
@@ -108,9 +105,9 @@ def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Any, matrix: ndarr
     ax.add_patch(plt.Rectangle((x, y - size[1]), *size, facecolor="none", edgecolor=colour, linewidth=thick))
 
 
-def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
+def draw_poster(sentence: str) -> Axes:
     """Every number of the tiny transformer on one sentence, as a poster that can be printed."""
-    found, words = trace(sentence, weights), sentence.split()
+    found, words = trace(sentence), sentence.split()
     lines = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
     heights = [max(len(found[step.name]) for step in line) * CELL_HEIGHT + 0.55 for line in lines]
     figure = plt.figure(figsize=(9.8, sum(heights) + 0.7))
@@ -138,7 +135,7 @@ def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
 
 
 class EveryNumber(Toy):
-    """The tiny transformer to play with: `EveryNumber("not very good")`, or with other weights.
+    """The tiny transformer to play with: `EveryNumber("not very good")`.
 
     `sentence`: three of the first four WORDS, can be set; `chosen`: [matrix, row, column] that is pinned, or [].
     """
@@ -148,13 +145,12 @@ class EveryNumber(Toy):
     sentence = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.List([]).tag(sync=True)
 
-    def __init__(self, sentence: str = "not very good", weights: Mapping[str, ndarray] = TINY):
-        trace(sentence, weights)  # refuses other words at once
-        self.weights = weights
-        super().__init__(data=json.dumps(poster_data(weights)), sentence=sentence)
+    def __init__(self, sentence: str = "not very good"):
+        trace(sentence)  # refuses other words at once
+        super().__init__(data=json.dumps(poster_data()), sentence=sentence)
 
     def picture(self) -> tuple[Any, str]:
-        p = trace(self.sentence, self.weights)["p"][-1]
+        p = trace(self.sentence)["p"][-1]
         alt = f"Poster of every matrix of a tiny transformer on “{self.sentence}”; the last row of p says "
         alt += f"“{WORDS[int(p.argmax())]}” with {p.max():.2f}."
-        return draw_poster(self.sentence, self.weights).figure, alt
+        return draw_poster(self.sentence).figure, alt
