@@ -19,6 +19,7 @@ from bigmodel_lib.training.checkpoints import load_model
 
 
 def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
     add = parser.add_argument
     add("--checkpoint", metavar="DIR", required=True, help="folder of a finished run")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -65,6 +66,7 @@ def of_one_text(folder: str, text: str, device: torch.device) -> str:
 
 
 def work(options: argparse.Namespace, _: StopSignal) -> None:
+    """Say what was asked for."""
     for measure, given in ((of_a_text, options.text), (of_labels, options.data), (of_one_text, options.ask)):
         if given is not None:
             say(measure(options.checkpoint, given, choose_device(options.device)))

@@ -27,6 +27,7 @@ MOST_TOKENS, MOST_EPOCHS = 2_000_000, 10  # of a run that names no budget: a few
 
 
 def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
     add = parser.add_argument
     add("--data", metavar="FILE.tsv", help="UTF-8 rows of label<TAB>text")
     add("--checkpoint", metavar="DIR", help="folder of a finished pretraining run (default: the course's first model)")

@@ -11,6 +11,7 @@ from bigmodel_lib.training.checkpoints import load_model
 
 
 def add_sampling_options(parser: OneLineParser, n_tokens: int) -> None:
+    """The options of all commands that write."""
     add = parser.add_argument
     add("--checkpoint", metavar="DIR", required=True, help="folder of a finished pretraining run")
     add("--tokens", type=int, default=n_tokens, help=f"how many tokens to write at most (default: {n_tokens})")
@@ -39,11 +40,13 @@ def say_as_it_grows(texts: Iterable[str]) -> str:
 
 
 def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
     parser.add_argument("--prompt", required=True, help="the text to continue")
     add_sampling_options(parser, 300)
 
 
 def work(options: argparse.Namespace, _: StopSignal) -> None:
+    """Write what comes after the prompt."""
     texts = writer(options)(options.prompt, options.seed)
     say_as_it_grows(options.prompt + text for text in texts)
 

@@ -27,6 +27,7 @@ MASK_RATE = 0.15
 
 
 def add_options(parser: OneLineParser) -> None:
+    """The options of this command."""
     add = parser.add_argument
     add("--text", metavar="TEXT", help="a UTF-8 file, a folder of .txt files, or the name of a public text: "
         "shakespeare (default: the Python manual of the standard library)")  # fmt: skip

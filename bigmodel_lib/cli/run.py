@@ -55,6 +55,7 @@ class Job(Protocol):
 
 
 def add_run_options(parser: OneLineParser) -> None:
+    """The options that all programs share which train."""
     add = parser.add_argument
     add("--out", metavar="DIR", required=True, help="folder for the results; it must not exist yet")
     add("--resume", action="store_true", help="continue the run in DIR")
