@@ -171,9 +171,7 @@ def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int
     return collections.deque(stream(model, tokenizer, prompt, n_tokens, **how), maxlen=1).pop() if n_tokens else ""
 
 
-def batch_of(
-    prompt: Sequence[int], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor]:
+def batch_of(prompt: Tokens, rows: Sequence[Tokens], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """(x, y) of one prompt with different continuations: y is the next token in these, and -1 elsewhere.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.

@@ -212,7 +212,7 @@ def pointing_and_exploring(device) -> dict:
         )
 
     def written_together():
-        from bigmodel_lib.viz.widgets import WriteWithMe
+        from bigmodel_lib.viz.stepper import WriteWithMe
 
         pen = WriteWithMe(by_byte, ByteTokenizer(), "ab")
         pen.draw(3)

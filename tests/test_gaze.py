@@ -52,7 +52,7 @@ def test_a_word_without_numbers_is_named():
 
 @pytest.mark.parametrize("shows, number, output", [("scores", "4.00", 0), ("weights", "0.84", 2)])
 def test_the_still_picture_has_both_sentences_with_their_numbers(shows, number, output):
-    figure = gaze.draw_gaze(AnnasGaze(PLANE, SENTENCES, WISHES, shows=shows))
+    figure, _ = AnnasGaze(PLANE, SENTENCES, WISHES, shows=shows).picture()
     found = texts(figure)
     assert found.count(number) == 2 and found.count("output") == output
     assert {"query of “she”", "query of “it”"} <= set(found)

@@ -37,7 +37,7 @@ from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer
-from bigmodel_lib.viz.widgets import WriteWithMe
+from bigmodel_lib.viz.stepper import WriteWithMe
 
 RECIPES = [
     dict(), dict(token_shift=False), dict(qk_norm=False), dict(activation="gelu"), dict(ngrams=3), dict(ngrams=4),

@@ -13,7 +13,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import PRESETS, preset, preset_for_minutes
-from bigmodel_lib.text.batches import causal_batches, masked_batches
+from bigmodel_lib.text.batches import causal_batches, masked_batches, split_tokens
 from bigmodel_lib.text.sources import open_text
 from bigmodel_lib.text.tokenizers import TOKENIZERS, tokenizer_from_dict
 from bigmodel_lib.training.distributed import Processes
@@ -44,10 +44,7 @@ def add_options(parser: OneLineParser) -> None:
 
 
 def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for. Raises CourseError for impossible ones.
-
-    A run that names no preset takes small; if it has minutes and no wish of its own, the best one at its budget.
-    """
+    """Both configurations that the options ask for; with minutes and no WISHES, the best ones at that budget."""
     masked = options.get("objective") == "masked"
     name, changes = options.get("preset", "small"), {}
     if "minutes" in options and not masked and not WISHES & options.keys():
@@ -69,22 +66,23 @@ class Pretraining(run.Job):
         model_config, config = configurations(options, 1)  # refuse the sizes before the text
         kind = options.get("tokenizer", "characters")
         tokenizer = tokenizer_from_dict(notes["tokenizer"]) if notes else None
-        asked = names.get("text"), kind, model_config.context_length, tokenizer
+        asked = names.get("text"), kind, tokenizer
         opened = open_text(*asked, reading_bars()) if processes.is_main_process else None
         processes.barrier()  # the first one has fetched and tokenised the text, the others find that done
         text = opened or open_text(*asked)
-        self.tokenizer, self.validation = text.tokenizer, text.validation
+        train, self.validation = split_tokens(text.tokens, model_config.context_length)
+        self.tokenizer = text.tokenizer
         self.sources = {"text": {"name": text.name, "fingerprint": text.fingerprint}}
         mask_id = text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
         model_config = model_config.replace(vocab_size=mask_id + (not model_config.causal))
         sizes = config.batch_size, model_config.context_length
         if model_config.causal:
-            batches = causal_batches(text.train, *sizes)
+            batches = causal_batches(train, *sizes)
         else:
-            batches = masked_batches(text.train, *sizes, mask_id, self.mask_rate)
+            batches = masked_batches(train, *sizes, mask_id, self.mask_rate)
         self.model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed)).to(device)
         self.trainer = Trainer(self.model, batches, next_token_loss, config, processes=processes)
-        tokens = f"{len(text.train):,} tokens to train on, {len(text.validation):,} to validate on"
+        tokens = f"{len(train):,} tokens to train on, {len(self.validation):,} to validate on"
         self.sizes = f"{count_parameters(self.model):,} parameters, {tokens}"
 
     def loss_on(self, tokens: np.ndarray) -> float:

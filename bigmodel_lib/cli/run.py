@@ -81,9 +81,6 @@ def learning_rate(options: dict, optimizer: str) -> dict[str, float]:
     return {name: options["learning_rate"]} if "learning_rate" in options else {}
 
 
-# Beginning
-
-
 def join_processes(device: torch.device) -> tuple[Processes, torch.device]:
     """(the processes that torchrun has started, this one's device); one process where it has not."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -159,9 +156,6 @@ def prepare(kind: type[Job], options: argparse.Namespace, device: torch.device, 
     return job, notes
 
 
-# The loop
-
-
 def train(job: Job, notes: dict, options: argparse.Namespace, stop: StopSignal) -> bool:
     """Train to the end of the budget, with a checkpoint every so often and a curve on disk; False if stopped."""
     trainer, folder, saved = job.trainer, pathlib.Path(options.out), time.monotonic()
@@ -180,10 +174,7 @@ def train(job: Job, notes: dict, options: argparse.Namespace, stop: StopSignal) 
 
 
 def finish(job: Job, folder: pathlib.Path, stop: StopSignal) -> None:
-    """Measure, and write the files of a finished run, metrics.json last.
-
-    A signal stops the measuring, and lets the files be written; until metrics.json is there the checkpoint stays.
-    """
+    """Measure, which a signal stops, and write a finished run's files, metrics.json last; then its checkpoint goes."""
     trainer = job.trainer
     with stop.at_once():
         metrics, said = job.measure()
