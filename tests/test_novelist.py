@@ -96,6 +96,11 @@ def test_quotations_are_counted_in_their_paragraphs():
     assert novelist_film.closed_quotes('"Yes," said Anna, "of course."\n') == (2, 2)
 
 
+def test_a_word_is_found_where_its_last_piece_is():
+    tokens = ["An", "na", " saw", " An", "na", "'s", " lamp"]
+    assert [novelist_film.place_of(tokens, word) for word in ("Anna", "saw", "lamp")] == [4, 2, 6]
+
+
 def test_real_words_leave_out_what_may_be_cut():
     assert novelist_film.real_words("amp fell on the flxr and brok", {"fell", "on", "the", "and"}) == pytest.approx(0.8)
 

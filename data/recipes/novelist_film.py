@@ -6,6 +6,7 @@ WORK is the folder in which `novelist.py train` has left a run and its moments. 
 what the model says, which words it expects, where it looks, and its losses.
 """
 
+import itertools
 import pathlib
 import re
 import sys
@@ -29,10 +30,11 @@ N_NEXT, N_TOKENS, N_JUDGED = 8, 60, 24
 TARGETS = 40_000  # tokens of the held-out text that each moment is measured on
 
 
-def from_to(tokens: list[str], query: str, key: str) -> tuple[int, int]:
-    """The places of two tokens, the last query and the first key."""
-    places = [i for i, token in enumerate(tokens) if token.strip() == query]
-    return places[-1], next(i for i, token in enumerate(tokens) if token.strip() == key)
+def place_of(tokens: list[str], word: str) -> int:
+    """The token in which the last occurrence of a word ends."""
+    end = "".join(tokens).rindex(word) + len(word)
+    ends = itertools.accumulate(map(len, tokens))
+    return next(i for i, so_far in enumerate(ends) if so_far >= end)
 
 
 def sharpest_head(weights: Tensor, query: int, key: int) -> tuple[int, int]:
@@ -64,8 +66,8 @@ def real_words(text: str, known: set[str]) -> float:
 def moment(model: LanguageModel, tokenizer: Tokenizer, heads: list, words: list, known: set[str]) -> dict:
     """What one frame shows."""
 
-    def write(prompt: str, n: int) -> list[str]:
-        generator = torch.Generator().manual_seed(1)
+    def write(prompt: str, n: int, seed: int = 0) -> list[str]:
+        generator = torch.Generator().manual_seed(seed)
         rows = generate_many(model, tokenizer.encode(prompt), n, N_TOKENS, generator, temperature=0.7)
         return [tokenizer.decode(row) for row in rows]
 
@@ -82,7 +84,7 @@ def moment(model: LanguageModel, tokenizer: Tokenizer, heads: list, words: list,
     opened, closed = map(sum, zip(*map(closed_quotes, judged), strict=True))
     shares = [real_words(text, known) for text in judged]
     return {
-        "samples": [write(prompt, 1)[0] for prompt in PROMPTS],
+        "samples": [write(prompt, 1, seed)[0] for seed, prompt in enumerate(PROMPTS)],
         "maps": maps,
         "next": bars,
         "real_words": round(sum(shares) / len(shares), 3),
@@ -95,7 +97,7 @@ def final_choices(model: LanguageModel, tokenizer: Tokenizer) -> tuple[list, lis
     heads, words = [], []
     for sentence, (query, key) in zip(GAZE, (("she", "Anna"), ("I", "Anna")), strict=True):
         ids = tokenizer.encode(sentence)
-        places = from_to(token_labels(tokenizer, ids), query, key)
+        places = (place_of(token_labels(tokenizer, ids), word) for word in (query, key))
         heads.append(sharpest_head(record(model, torch.from_numpy(ids).long()[None], "weights")[:, 0], *places))
     for prompt in NEXT:
         with torch.no_grad():
@@ -122,6 +124,8 @@ def film(work: pathlib.Path, out: pathlib.Path, arm: str = "ours") -> dict:
             weights, about = checkpoints.load_tensors(path)
             shown = LanguageModel(model.config)
             checkpoints.fill(shown, weights, path)
+        if frames and frames[-1]["step"] == about["step"]:
+            continue  # no checkpoint was written meanwhile
         loss = evaluate(shown.eval(), held_out, precision="float32")
         frame = {**about, "val_nats_per_char": round(loss * per_token, 4)}
         frame.update(moment(shown, tokenizer, heads, words, known))
