@@ -389,6 +389,54 @@ def test_a_run_leaves_files_whose_numbers_are_true(tmp_path, text_file, capsys):
     assert written.returncode == 0 and written.stdout.startswith("编程 1 +")
 
 
+def test_a_run_validates_on_the_text_that_it_was_given(tmp_path, text_file, capsys):
+    held_out, out = tmp_path / "held_out.txt", tmp_path / "run"
+    held_out.write_text("what nobody has read before, " * 10)
+    asked = ["--text", text_file, "--validation", held_out, "--tokenizer", "bpe", "--vocab-size", 260, *TINY]
+    assert call(pretrain.main, *asked, "--out", out, "--steps", 10) == 0
+    model, tokenizer = checkpoints.load_model(out)
+    loss = evaluate(model, tokenizer.encode(held_out.read_text()))
+    assert tokenizer.vocab_size == 260
+    assert checkpoints.read_json(out / "metrics.json")["val_loss"] == pytest.approx(loss, abs=1e-6)
+
+
+def test_a_folder_of_chapters_is_held_out_and_all_of_the_text_is_read(tmp_path, text_file, capsys):
+    chapters, out = tmp_path / "chapters", tmp_path / "run"
+    chapters.mkdir()
+    for name in ("one", "two"):
+        (chapters / f"{name}.txt").write_text(f"chapter {name} " * 30)
+    asked = ["--text", text_file, "--validation", chapters, "--tokenizer", "bytes", "--out", out]
+    assert call(pretrain.main, *asked, "--steps", 10, *TINY) == 0
+    read, held_out = len(text_file.read_text()), 2 * 12 * 30 + 2
+    assert f"{read:,} tokens to train on, {held_out:,} to validate on" in capsys.readouterr().err
+    asked[-1] = tmp_path / "another"
+    assert call(pretrain.main, *asked, "--steps", 10, *TINY, "--context-length", held_out) == 2
+    assert_one_line(capsys.readouterr(), f"too short for a context of {held_out}: name longer texts, or choose a")
+
+
+def test_a_run_goes_on_with_the_text_on_which_it_validates(tmp_path, text_file, monkeypatch, capsys):
+    held_out, out = tmp_path / "held_out.txt", tmp_path / "run"
+    held_out.write_text("what nobody has read before, " * 10)
+    options, save = (
+        ["--text", text_file, "--validation", held_out, "--tokenizer", "bytes", "--steps", 40, *TINY],
+        Trainer.save,
+    )
+
+    def save_and_signal(run, path, **notes):
+        save(run, path, **notes)
+        if run.step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "save", save_and_signal)
+    assert call(pretrain.main, *options, "--out", out, "--save-every", 0) == 130
+    monkeypatch.setattr(Trainer, "save", save)
+    held_out.write_text("another text of which nobody knew " * 10)
+    assert call(pretrain.main, "--out", out, "--resume") == 2
+    assert "held_out.txt is not what the run in" in capsys.readouterr().err
+    held_out.write_text("what nobody has read before, " * 10)
+    assert call(pretrain.main, "--out", out, "--resume") == 0
+
+
 def test_characters_of_many_bytes_are_counted_as_characters(tmp_path):
     path, out = tmp_path / "zh.txt", tmp_path / "out"
     path.write_text("我爱编程，" * 400, encoding="utf-8")
@@ -478,6 +526,8 @@ def test_minutes_without_a_wish_choose_the_size(given, width):
 
 BAD_INPUT = [
     ("a missing file", ["--text", "nowhere.txt"], "does not exist"),
+    ("nothing to validate on", ["--validation", "nowhere.txt"], "nowhere.txt does not exist"),
+    ("a size of fixed tokens", ["--text", "text.txt", "--vocab-size", "300"], "--vocab-size is for --tokenizer bpe"),
     ("an empty file", b"", "is empty"),
     ("not UTF-8", b"fine\n\xe9t\xe9", "byte 5 (line 2) is 0xe9"),
     ("too short", b"one short line", "choose a text of at least 170 tokens"),

@@ -658,6 +658,17 @@ def test_an_unknown_kind_is_refused(text):
         open_text(text, "letters")
 
 
+@pytest.mark.parametrize("in_memory", [sources.IN_MEMORY, 0])
+def test_bpe_learns_as_many_tokens_as_were_asked_for(text, own_cache, monkeypatch, in_memory):
+    monkeypatch.setattr(sources, "IN_MEMORY", in_memory)
+    sizes = [open_text(text, "bpe", vocab_size=size).tokenizer.vocab_size for size in (260, 270, 260)]
+    assert sizes == [260, 270, 260]
+    with pytest.raises(
+        CourseError, match="a vocab_size of 300 was given, which only bpe can choose: leave it out for b"
+    ):
+        open_text(text, "bytes", vocab_size=300)
+
+
 @pytest.fixture
 def pairs_of_letters(monkeypatch):
     """A tokenizer that is made here: a token is two characters, or the last one."""

@@ -122,6 +122,8 @@ def check_options(given: dict, began: dict, folder: pathlib.Path) -> None:
 def check_sources(sources: dict, began: dict, folder: pathlib.Path) -> None:
     """Raises CourseError for a text, table or model that is not the one with which the run began."""
     for option, source in sources.items():
+        if option not in began:
+            raise CourseError(f"--{option} was given and the run in {folder} began without it: leave --{option} out")
         if source["fingerprint"] != began[option]["fingerprint"]:
             what = source["name"] or "what is read by default"
             todo = f"put that back, or name its new place with --{option}"

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict
+from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict, trained_tokenizer
 
 BLOCK = 1 << 20  # characters that are read at once
 IN_MEMORY = 32 * 1024 * 1024  # bytes; a larger file, or a folder, goes through the cache
@@ -130,7 +130,13 @@ class Source(NamedTuple):
     name: str | None = None  # None: the Python manual
 
 
-def open_text(text: Path | None, kind: str, tokenizer: Tokenizer | None = None, progress: Progress = None) -> Source:
+def open_text(
+    text: Path | None,
+    kind: str,
+    tokenizer: Tokenizer | None = None,
+    vocab_size: int | None = None,
+    progress: Progress = None,
+) -> Source:
     """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
     A run that goes on gives its `tokenizer`. Raises CourseError for a text that is missing or not UTF-8.
@@ -140,13 +146,16 @@ def open_text(text: Path | None, kind: str, tokenizer: Tokenizer | None = None, 
     if path and str(text) in NAMED and not path.exists():
         path, name = named_text(str(text)), str(text)
     if path and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)):
-        return tokenised(path, kind, progress=progress)._replace(name=name)
+        return tokenised(path, kind, progress=progress, vocab_size=vocab_size)._replace(name=name)
     blocks = [python_manual()] if path is None else list(text_blocks([path]))
-    tokenizer = tokenizer or tokenizer_class(kind).train(blocks, text_size([path] if path else []))
+    size = text_size([path] if path else [])
+    tokenizer = tokenizer or trained_tokenizer(kind, blocks, size, vocab_size)
     return Source(tokenizer.encode("".join(blocks)), tokenizer, fingerprint(blocks), name)
 
 
-def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Progress = None) -> Source:
+def tokenised(
+    source: Path, kind: str, cache: Path | None = None, progress: Progress = None, vocab_size: int | None = None
+) -> Source:
     """The tokens of a file or folder, encoded once. Raises CourseError for what cannot be read, or kept in a cache."""
     import pooch
 
@@ -154,11 +163,11 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Prog
     files = text_files(source)
     mark = fingerprint(text_blocks(files, progress, "checking"))
     folder = pathlib.Path(cache or pooch.os_cache("bigmodel"))
-    entry = folder / f"{mark[:16]}-{kind}-{FORMAT}.tokens"
+    entry = folder / f"{mark[:16]}-{kind}{vocab_size or ''}-{FORMAT}.tokens"
     found, reason = _read_entry(entry, mark), "it does not keep what is written"
     if found is None:
         try:
-            _write_entry(entry, files, kind, mark, progress)
+            _write_entry(entry, files, kind, mark, progress, vocab_size)
         except OSError as error:  # on Windows also where another process made the same entry meanwhile and reads it
             reason = (error.strerror or "unknown").lower()
         found = _read_entry(entry, mark)
@@ -167,9 +176,12 @@ def tokenised(source: Path, kind: str, cache: Path | None = None, progress: Prog
     return found
 
 
-def _write_entry(entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress) -> None:
+def _write_entry(
+    entry: pathlib.Path, files: Sequence[Path], kind: str, mark: str, progress: Progress, vocab_size: int | None
+) -> None:
     """Encode a text into the two files of a cache entry, which appear when both are on disk; none counts alone."""
-    tokenizer = tokenizer_class(kind).train(text_blocks(files, progress, "learning tokens"), text_size(files))
+    blocks = text_blocks(files, progress, "learning tokens")
+    tokenizer = trained_tokenizer(kind, blocks, text_size(files), vocab_size)
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".") as passing:

@@ -237,9 +237,9 @@ class BPETokenizer(ByteTokenizer):
         self._encode_word = remember(lambda word: encode_word(word.encode("utf-8"), self.merges, order))
 
     @classmethod
-    def train(cls, blocks: Iterable[str], size: int = 0) -> Self:
-        """Learn BPE_SIZE tokens from all blocks, or from SAMPLE bytes of them where `size` is more."""
-        return cls(train_bpe(_sample(blocks, size), BPE_SIZE))
+    def train(cls, blocks: Iterable[str], size: int = 0, vocab_size: int = BPE_SIZE) -> Self:
+        """Learn vocab_size tokens from all blocks, or from SAMPLE bytes of them where `size` is more."""
+        return cls(train_bpe(_sample(blocks, size), vocab_size))
 
     def encode(self, text: str) -> ndarray:
         super().encode(text)  # refuses what is not Unicode text
@@ -315,6 +315,15 @@ def tokenizer_class(kind: str) -> type[Tokenizer]:
     if kind not in TOKENIZERS:
         raise CourseError(f"tokenizer {kind!r} is not known: choose one of {', '.join(TOKENIZERS)}")
     return TOKENIZERS[kind]
+
+
+def trained_tokenizer(kind: str, blocks: Iterable[str], size: int = 0, vocab_size: int | None = None) -> Tokenizer:
+    """A tokenizer that has learned a text. Raises CourseError for a vocab_size of a kind other than bpe."""
+    if vocab_size is None:
+        return tokenizer_class(kind).train(blocks, size)
+    if kind != BPETokenizer.kind:
+        raise CourseError(f"a vocab_size of {vocab_size} was given, which only bpe can choose: leave it out for {kind}")
+    return BPETokenizer.train(blocks, size, vocab_size)
 
 
 def tokenizer_from_dict(values: dict) -> Tokenizer:

@@ -69,8 +69,11 @@ class Muon(torch.optim.Optimizer):
     Source: Jordan et al. 2024; the scale from Bernstein & Newhouse 2024.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.9):
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.9, dtype: torch.dtype | None = None
+    ):
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
+        self.dtype = dtype  # of the products, None: as the matrices are
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]  # it takes no closure
@@ -95,7 +98,8 @@ class Muon(torch.optim.Optimizer):
         nesterov = torch.stack(gradients).lerp_(torch.stack(averages), mu)
         n_in, n_out = parameters[0].shape
         scale = math.sqrt(max(1.0, n_out / n_in))
-        torch._foreach_add_(parameters, list(orthogonalise(nesterov).unbind()), alpha=-lr * scale)
+        steps = orthogonalise(nesterov.to(self.dtype or nesterov.dtype)).to(nesterov.dtype)
+        torch._foreach_add_(parameters, list(steps.unbind()), alpha=-lr * scale)
 
 
 class Optimizers:
@@ -118,7 +122,8 @@ class Optimizers:
             weight_decay=config.weight_decay,
             fused=all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in rest),
         )
-        self.parts = [adamw, Muon(matrices, config.muon_lr, config.momentum)] if matrices else [adamw]
+        dtype = torch.bfloat16 if config.precision == "bfloat16" else None
+        self.parts = [adamw, Muon(matrices, config.muon_lr, config.momentum, dtype)] if matrices else [adamw]
         self.peaks = [part.param_groups[0]["lr"] for part in self.parts]
 
     def step(self, lr: float) -> None:
