@@ -74,13 +74,15 @@ def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> T
     return torch.addcmul(x, strength, earlier)
 
 
-def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int = 0) -> Tables:
+def rope_tables(
+    n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int | Tensor = 0
+) -> Tables:
     """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`: two of (T, K).
 
     angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Source: Su et al. 2021, eq. 15.
     """
     exponents = torch.arange(0, d_head, 2, device=device) / d_head
-    angles = torch.arange(start, start + n_tokens, device=device)[:, None] * base**-exponents
+    angles = (torch.arange(n_tokens, device=device) + start)[:, None] * base**-exponents
     sine = angles.sin()
     return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-sine, sine], dim=-1)
 
@@ -201,7 +203,11 @@ class Attention(Branch):
         q, k, v = (hooked(hooks, name, self.layer, part) for name, part in (("q", q), ("k", k), ("v", v)))
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        heads = self.attend(q, share_heads(k, self.n_heads), share_heads(v, self.n_heads), hooks)
+        k, v = share_heads(k, self.n_heads), share_heads(v, self.n_heads)
+        if cache is not None and cache.unseen is not None:
+            heads = functional.scaled_dot_product_attention(q, k, v, attn_mask=cache.unseen)
+        else:
+            heads = self.attend(q, k, v, hooks)
         return merge_heads(hooked(hooks, "heads", self.layer, heads)) @ self.w_o
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, hooks: Hooks) -> Tensor:
