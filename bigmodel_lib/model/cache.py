@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,9 @@ class KVCache:
         branches = [branch for block in model.blocks for branch in (block.attention, block.mlp) if c.token_shift]
         self.last = {branch: like.new_zeros(batch_size, 1, c.d_model) for branch in branches}
         self.tokens = torch.zeros(batch_size, c.ngrams - 1, dtype=torch.long, device=like.device)
-        self.position: int | Tensor = 0  # how many tokens have been read
+        self.position: Any = 0  # how many tokens have been read: an int or, once it stands still, (1,) on the device
         self.context_length = c.context_length
-        self.unseen: Tensor | None = None  # once it stands still, what is added to the scores of its slots: (1, T)
+        self.unseen: Tensor | None = None  # then also what is added to the scores of its slots, (1, T)
 
     def stand_still(self) -> None:
         """From here on, one token at a time: its shapes and addresses stay, as a CUDA graph wants them.

@@ -1,14 +1,19 @@
 """Where numbers live: one `device` for cpu, cuda and mps, and the precision that suits it."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
-from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
+
+# Tokens in a step x parameters. On an H100 (data/gpu.json), bfloat16 took 1.35 times as long as float32 at 2.3e10 (the
+# preset large), where starting kernels is what costs and casts are kernels, too; at 1.8e11 float32 took 1.8 times as
+# long as bfloat16 (that preset's size in nanoGPT's GPU configuration). An H200: 1.14 and 1.9.
+BFLOAT16_FROM = 5e10
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -27,21 +32,24 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which a forward pass runs: bfloat16 for matrix products where asked or, on CUDA, by default."""
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+def autocast(device: torch.device, precision: str, work: float = math.inf) -> torch.autocast:
+    """The context in which a forward pass runs: bfloat16 for matrix products where asked or, by "auto", faster.
+
+    That is on CUDA from a work of `BFLOAT16_FROM` on: the tokens that are read together times the model's parameters.
+    """
+    faster = precision == "auto" and device.type == "cuda" and work >= BFLOAT16_FROM
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=faster or precision == "bfloat16")
 
 
-def compiled(model: torch.nn.Module) -> torch.nn.Module:
-    """`torch.compile(model)`, tried before on something small. Raises CourseError where this machine cannot compile."""
+def compiled(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
+    """`torch.compile(function)`, tried before on something small. Raises CourseError where that cannot be done."""
     try:
-        torch.compile(torch.sin)(torch.ones(8, device=next(model.parameters()).device))
+        torch.compile(torch.sin)(torch.ones(8, device=device))
     except Exception as error:  # it may end in any of many, also of packages that do the compiling
         reason = str(error).strip().split("\n")[0][:150]
         advice = "install a C++ compiler, or leave out --compile"
         raise CourseError(f"this machine cannot compile the model ({reason}): {advice}") from None
-    return cast(torch.nn.Module, torch.compile(model))
+    return torch.compile(function)
 
 
 class Captured:

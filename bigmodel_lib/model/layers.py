@@ -111,10 +111,12 @@ def attention_plain(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
 def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
     """`attention_plain`, fused: the (n, T) weights never stand in memory. Source: Dao et al. 2022."""
     n, T = q.shape[-2], k.shape[-2]
-    if causal and 1 < n < T:  # PyTorch would put the first query at the first key
-        seen = torch.ones(n, T, dtype=torch.bool, device=q.device).tril(T - n)
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal and n == T)
+    if not causal or n == 1:
+        return functional.scaled_dot_product_attention(q, k, v)
+    if n == T:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    seen = torch.ones(n, T, dtype=torch.bool, device=q.device).tril(T - n)  # else the first query would be at key 0
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 def share_heads(x: Tensor, n_heads: int) -> Tensor:
