@@ -100,16 +100,10 @@ def check_settings(model: LanguageModel, tokens: Tokens, n_tokens: int, how: Sam
 
 
 @torch.inference_mode()
-def last_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
     """The logits after the last of tokens (B, n), which follow those in the cache: (B, V), float32, on its device."""
     with evaluating(model):
-        last = model.states(tokens, cache)[:, -1]
-        return model.unembed(last).float()
-
-
-def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-    """`last_logits` on the CPU."""
-    return last_logits(model, tokens, cache).cpu()
+        return model.unembed(model.states(tokens, cache)[:, -1]).float()
 
 
 def generate_rows(
@@ -126,12 +120,12 @@ def generate_rows(
     cache, rows, T = KVCache(model, n_samples), list(range(n_samples)), model.config.context_length
     window = torch.tensor([[int(token) for token in tokens][-T:]], device=model.device).expand(n_samples, -1)
     in_blocks = model.device.type not in ("cpu", "mps") and (n_samples == 1 or how.stop is None)
-    read = last_logits if in_blocks else next_logits
-    step: Callable[[Tensor], Tensor] = functools.partial(read, model, cache=cache)
+    step: Callable[[Tensor], Tensor] = functools.partial(next_logits, model, cache=cache)
     room = T - window.shape[1] if model.config.positions == "learned" else n_tokens
     unread, waiting = window, []
     for place in range(n_tokens):
-        logits = step(unread) if place <= room else read(model, window)
+        logits = step(unread) if place <= room else next_logits(model, window)
+        logits = logits if in_blocks else logits.cpu()
         if how.stop is not None and place < how.min_tokens:
             logits = forbid(logits, how.stop)
         if in_blocks and place == 0:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from bigmodel_lib.errors import CourseError
 
-# Tokens in a step x parameters. On an H100 (data/gpu.json), bfloat16 took 1.35 times as long as float32 at 2.3e10 (the
-# preset large), where starting kernels is what costs and casts are kernels, too; at 1.8e11 float32 took 1.8 times as
-# long as bfloat16 (that preset's size in nanoGPT's GPU configuration). An H200: 1.14 and 1.9.
+# Tokens in a step x parameters. On an H100 (data/gpu.json) bfloat16 took 1.35 times as long as float32 at 2.3e10 (the
+# preset large), where launches are what costs, and 1/1.8 at 1.8e11 (nanoGPT's size for a GPU); an H200: 1.14, 1/1.9.
 BFLOAT16_FROM = 5e10
 
 
@@ -60,18 +59,19 @@ class Captured:
     """
 
     def __init__(self, step: Callable[[Tensor], Tensor]):
-        self.step, self.called = step, False
+        self.step = step
+        self.given: Tensor | None = None
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.device.type != "cuda" or not self.called:
-            self.called = True
+        if x.device.type != "cuda" or self.given is None:
+            self.given = x.clone()
             return self.step(x)
+        self.given.copy_(x)
         if self.graph is None:
-            self.graph, self.given = torch.cuda.CUDAGraph(), x.clone()
+            self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
                 self.found = self.step(self.given)  # nothing is computed yet
-        self.given.copy_(x)
         self.graph.replay()
         return self.found
 

@@ -17,6 +17,7 @@ from bigmodel_lib.model.cache import KVCache
 
 NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
 Tables = tuple[Tensor, Tensor]  # RoPE's cosine and sine, (T, K) each
+Start = int | Tensor  # of a stretch of tokens; on the device where the host need not know it
 Turn = Tables | None  # None where positions are not rotated
 Hooks = Mapping[str, Callable[[int, Tensor], Tensor]] | None  # what looks at named values, or replaces them
 
@@ -75,7 +76,7 @@ def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> T
 
 
 def rope_tables(
-    n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int | Tensor = 0
+    n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: Start = 0
 ) -> Tables:
     """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`: two of (T, K).
 

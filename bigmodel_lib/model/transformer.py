@@ -8,7 +8,7 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.cache import KVCache
-from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Turn, hooked, rope_tables
+from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Start, Turn, hooked, rope_tables
 
 HOOKS = {  # what a hook sees, in the order of the walk
     "stream": "the residual stream before each block and, with layer = L, after the last: (B, T, D)",
@@ -75,7 +75,7 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         return self.token_embedding.device
 
-    def rotation(self, n_tokens: int, start: int | Tensor = 0) -> Turn:
+    def rotation(self, n_tokens: int, start: Start = 0) -> Turn:
         """RoPE's two tables (T, K) from a position on, or None where positions are learned or absent."""
         config = self.config
         if config.positions != "rope":

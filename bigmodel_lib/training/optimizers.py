@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from bigmodel_lib.config import TrainConfig
 
+Dtype = torch.dtype | None
+
 
 def linear_lr(fraction: float, step: int, warmup_steps: int) -> float:
     """The share of the peak rate to use now: up over the first steps, down to zero over the whole budget.
@@ -46,7 +48,7 @@ def quintic(x: Tensor, a: float, b: float, c: float) -> Tensor:
     return a * x + (b * gram + c * gram @ gram) @ x
 
 
-def orthogonalise(gradient: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+def orthogonalise(gradient: Tensor, dtype: Dtype = None) -> Tensor:
     """The same singular vectors with singular values near 1: U Σ Vᵀ becomes about U Vᵀ, by products alone.
 
     X₀ = G / (1.01 ‖G‖), then X ← a X + (b A + c A²) X with A = X Xᵀ, for each row (a, b, c) of POLAR_EXPRESS:
@@ -71,9 +73,7 @@ class Muon(torch.optim.Optimizer):
     Source: Jordan et al. 2024; the scale from Bernstein & Newhouse 2024.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.9, dtype: torch.dtype | None = None
-    ):
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, momentum: float = 0.9, dtype: Dtype = None):
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
         self.dtype = dtype
 

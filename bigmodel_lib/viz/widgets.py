@@ -120,7 +120,7 @@ class WriteWithMe:
         from bigmodel_lib.generation import next_logits, sampling_distribution
 
         window = [*self.start, *self.written][-self.model.config.context_length :]
-        logits = next_logits(self.model, torch.tensor([window], device=self.model.device))[0]
+        logits = next_logits(self.model, torch.tensor([window], device=self.model.device))[0].cpu()
         return sampling_distribution(logits, self.temperature, self.top_k, self.top_p)
 
     def candidates(self) -> list[tuple[int, str, float]]:
