@@ -129,7 +129,7 @@ class WriteWithMe:
     def distribution(self) -> Tensor:
         """What the next token is drawn from, by the settings of now, (V,); the model sees the last T tokens."""
         window = [*self.start, *self.written][-self.model.config.context_length :]
-        logits = next_logits(self.model, torch.tensor([window], device=self.model.device))[0]
+        logits = next_logits(self.model, torch.tensor([window], device=self.model.device))[0].cpu()
         return sampling_distribution(logits, self.temperature, self.top_k, self.top_p)
 
     def candidates(self) -> list[tuple[int, str, float]]:
