@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing)")
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing|timeline)")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -370,6 +370,28 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0]
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "04_valley.png")
+    page.context.close()
+
+
+SAYS = "(words) => document.querySelector('.bm-timeline-says').textContent.includes(words)"
+
+
+def test_the_timeline_says_what_its_python_twin_computes(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "05_pytorch_gpu.ipynb")
+    says = page.locator(".bm-timeline-says")
+    says.scroll_into_view_if_needed()
+    for name in ("tiny kernels", "tiny kernels, .item()", "big kernels", "big kernels, .item()"):
+        page.get_by_role("button", name=name, exact=True).click()
+        ask = "[line.seconds, line.busy, line.kernels, line.every]"
+        seconds, busy, kernels, every = browsers.ask_kernel(lab[1], ask)
+        page.wait_for_function(SAYS, arg=f"Done after {seconds:.0f} µs. The GPU works {100 * busy:.0f} %")
+        assert page.locator(".bm-timeline-lanes rect[fill='#56b4e9']").count() == kernels
+        assert page.locator(".bm-timeline-lanes rect[fill='#888888']").count() == (kernels if every else 0)
+    page.get_by_label(".item() after every").press("Home")
+    page.wait_for_function(SAYS, arg="Python waits 0 µs")
+    assert browsers.ask_kernel(lab[1], "line.every") == 0
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "05_timeline.png")
     page.context.close()
 
 
