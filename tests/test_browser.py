@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import run_browser as browsers
 
+from bigmodel_lib.viz.timeline import Timeline
+
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
@@ -380,15 +382,21 @@ def test_the_timeline_says_what_its_python_twin_computes(chromium, lab):
     page, watch = browsers.open_and_run(chromium, lab[0], "05_pytorch_gpu.ipynb")
     says = page.locator(".bm-timeline-says")
     says.scroll_into_view_if_needed()
-    for name in ("tiny kernels", "tiny kernels, .item()", "big kernels", "big kernels, .item()"):
+    presets = {"tiny kernels": (12, 2.0, 0), "tiny kernels, .item()": (12, 2.0, 1), "big kernels": (8, 40.0, 0),
+               "big kernels, .item()": (8, 40.0, 1)}  # fmt: skip
+    for name, (kernels, work, every) in presets.items():
         page.get_by_role("button", name=name, exact=True).click()
-        ask = "[line.seconds, line.busy, line.kernels, line.every]"
-        seconds, busy, kernels, every = browsers.ask_kernel(lab[1], ask)
-        page.wait_for_function(SAYS, arg=f"Done after {seconds:.0f} µs. The GPU works {100 * busy:.0f} %")
+        line = Timeline(kernels=kernels, launch=7.0, work=work, every=every)
+        page.wait_for_function(
+            SAYS, arg=f"Done after {line.seconds:.0f} µs. The GPU works {int(100 * line.busy + 0.5)} %"
+        )
+        page.wait_for_timeout(500)  # on its way to the kernel
+        assert browsers.ask_kernel(lab[1], "[line.seconds, line.busy]") == [line.seconds, line.busy]
         assert page.locator(".bm-timeline-lanes rect[fill='#56b4e9']").count() == kernels
         assert page.locator(".bm-timeline-lanes rect[fill='#888888']").count() == (kernels if every else 0)
     page.get_by_label(".item() after every").press("Home")
     page.wait_for_function(SAYS, arg="Python waits 0 µs")
+    page.wait_for_timeout(500)
     assert browsers.ask_kernel(lab[1], "line.every") == 0
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "05_timeline.png")

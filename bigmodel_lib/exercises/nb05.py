@@ -513,8 +513,8 @@ EXERCISES = [
         "pieces of rows (`x.chunk(n_pieces)` gives a list; the last piece may be smaller) and leave in the weights' `.grad` the gradient of "
         "the mean loss of the *whole* batch. Never have more than one piece's graph in memory. Return the whole batch's loss, without a "
         "graph. (The caller has emptied `.grad` before.)",
-        stub="def accumulate(loss_of, x, y, n_pieces):\n    total = 0.0\n    for x_i, y_i in zip(x.chunk(n_pieces), y.chunk(n_pieces)):\n"
-        "        loss = ...\n        total = total + loss.detach()\n    return total", name="accumulate",
+        stub="def accumulate(loss_of, x, y, n_pieces):\n    total = 0.0\n    for x_i, y_i in zip(x.chunk(n_pieces), y.chunk(n_pieces), strict=True):\n"
+        "        loss = loss_of(x_i, y_i)\n        total = total + loss.detach() * ...\n    return total", name="accumulate",
         hints=(
             "backward() adds to `.grad`: you know that from 05-accumulate. What must each piece's loss be multiplied with?",
             "The whole batch's mean is a weighted mean of the pieces' means. And a graph is freed when backward() has gone through it.",

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from bigmodel_lib.viz.plots import GREY, ORANGE, PINK, SKY, bundle, new_axes
 from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
-CAPTION = "In JupyterLab: move the sliders. When does the GPU work all the time? When does `.item()` cost nothing?"
+CAPTION = "In JupyterLab: move the sliders. When is the GPU never idle? What does one `.item()` cost, what do many?"
 Spans = list[tuple[str, float, float]]  # (what, where it begins, how long it takes), in microseconds
 
 
