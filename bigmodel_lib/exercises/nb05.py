@@ -2,6 +2,7 @@
 
 import copy
 import math
+from unittest import mock
 
 import torch
 from torch import nn
@@ -112,7 +113,7 @@ def _softmax_of_the_maxima(first, second):
 # 05-device
 
 BOTH_ENDS = "two tensors met on different devices: the model, x and y all have to go to `device`"
-WAITS = "your function waits for the device: something in it asks for a number (`.item()`, `float()`, an `if`)"
+WAITS = "your function waits for the device: something in it asks for a number (`.item()`, `float()`, `print`, an `if`)"
 FETCHES = "your function fetches a tensor from the device (`.cpu()`, `.tolist()`, `.numpy()`), and has to wait for it"
 
 
@@ -217,16 +218,23 @@ def _judge_run(attempt, model, batches):
 
 def _run_on_shapes(attempt, model, batches):
     """On PyTorch's device "meta", whose tensors have a shape and no numbers: nothing can be fetched from there."""
+
+    def shown(*_):
+        raise RuntimeError("item(), to be printed")
+
     try:
-        given = attempt(torch.device("meta"), model, batches)
+        with mock.patch.multiple(torch.Tensor, __repr__=shown, __format__=shown):
+            given = attempt(torch.device("meta"), model, batches)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         said = str(error)
         for fragment, words in (("item()", WAITS), ("is not on the expected device", BOTH_ENDS), ("meta", FETCHES)):
             if fragment in said:
                 raise Wrong(words) from None
         raise
-    if given.device.type != "meta" or any(w.device.type != "meta" for w in model.parameters()):
+    if any(w.device.type != "meta" for w in model.parameters()):
         raise Wrong("it computes on the CPU whatever `device` says: move the model, x and y with `.to(device)`")
+    if given.device.type != "meta":
+        raise Wrong("the mean loss isn't on the device: what you add the losses to has to be there, too")
 
 
 # 05-pieces
@@ -333,6 +341,8 @@ def _check_accumulate(attempt):
         if isinstance(given, torch.Tensor) and given.requires_grad:
             raise Wrong("the gradient is right, but the loss that you return still holds its graph: `detach()` it")
         loss = (x @ w - y).square().mean().item()
+        if not isinstance(given, (int, float, torch.Tensor)):
+            raise Wrong(f"the gradient is right; the loss should be a number or a tensor, and yours is {given!r}")
         if not close(given, loss, 1e-5):
             raise Wrong(
                 f"the gradient is right; the loss of the whole batch is {loss:.4g}, and yours gives {float(given):.4g}"
@@ -352,7 +362,8 @@ def _judge_gradient(w, x, y, n_pieces, seen):
         raise Wrong(f"{case}: the gradient is {n_pieces} times too large; each piece's loss is a mean of its own rows")
     if not close(w.grad, wanted, 1e-4):
         uneven = "; the last piece is smaller here, so it should count for less" if len(x) % n_pieces else ""
-        raise Wrong(f"{case}: the gradient is {w.grad.tolist()}, and the whole batch's is {wanted.tolist()}{uneven}")
+        given, right = w.grad[0].item(), wanted[0].item()
+        raise Wrong(f"{case}: the gradient begins with {given:.3f}, and the whole batch's with {right:.3f}{uneven}")
     if seen["most"] > 1:
         raise Wrong(
             f"{case}: the gradient is right, but {seen['most']} graphs were in memory at once: go back inside the loop"
@@ -459,6 +470,8 @@ EXERCISES = [
             (_loop(move_model=False, move_batch=False), "whatever `device` says"),
             (_loop(note=lambda loss: loss), "holds on to its graph"),
             (_loop(empty=False), "begin with empty gradients"),
+            (_loop(note=lambda loss: print(f"{loss}") or loss.detach()), "asks for a number"),
+            (_loop(mean=lambda noted, device: torch.zeros(()).add_(sum(noted) / len(noted))), "isn't on the device"),
             (_loop(mean=lambda noted, device: noted[-1]), "the mean loss of these"),
             (_loop(mean=lambda noted, device: sum(noted)), "the mean loss of these"),
         ),
@@ -526,7 +539,7 @@ EXERCISES = [
             (_pieces(lambda x_i, x, n: 1 / n), "should count for less"),
             (_pieces(_fair, back=False), "no gradient has arrived"),
             (_one_backward_at_the_end, "graphs were in memory at once"),
-            (_last_piece_alone, "the whole batch's is"),
+            (_last_piece_alone, "the whole batch's with"),
             (_all_at_once, "at once, and that is what doesn't fit"),
             (_pieces(_fair, keep=lambda loss: loss), "still holds its graph"),
             (_pieces(_fair, keep=lambda loss: 0 * loss.detach()), "the loss of the whole batch is"),
