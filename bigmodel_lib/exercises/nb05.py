@@ -413,12 +413,12 @@ EXERCISES = [
         id="05-merge", title="two blocks, one softmax", minutes=10, difficulty=3,
         task="A block of keys has left (m, s, y) for each query: its highest score m, $s = \\sum e^{\\text{score} - m}$, and "
         "$y = \\sum e^{\\text{score} - m} v$. Another block has left its own three. Write the function that makes one "
-        "(m, s, y) of both, as if all the keys had stood in one block.\n\n"
+        "(m, s, y) of both, as if all the keys had been in one block.\n\n"
         "Shapes: m and s (..., n, 1), y (..., n, K). `torch.maximum(a, b)` compares number by number.",
         stub="def merge_softmax(first, second):  # each is (m, s, y)\n    return ...  # m, s, y of both together", name="merge_softmax",
         hints=(
             "Two sums of powers can be added only when both are relative to the same maximum. Which one will that be?",
-            "With the common maximum m, what must each e^(score − m₁) be multiplied with to become e^(score − m)? "
+            "With the common maximum m, what must each e^(score − m₁) be multiplied by to become e^(score − m)? "
             "It's the same factor for all keys of a block, so y takes it as s does.",
             "`m = torch.maximum(m1, m2)`, then `s = s1 * (m1 - m).exp() + …` with block 2's own factor, and y likewise.",
         ),
@@ -435,7 +435,7 @@ EXERCISES = [
         wrong=(
             (_added_as_they_are, "the two sums are relative to different maxima: bring both to the common one before you add"),
             (_lower_maximum, "m is the larger of the two maxima, query by query; yours is the smaller"),
-            (_exponent_turned_round, "the exponent is turned round: a sum relative to a lower maximum must shrink, by e^(m₁ − m)"),
+            (_exponent_turned_round, "the exponent has the wrong sign: a sum relative to a lower maximum must shrink, by e^(m₁ − m)"),
             (_divided_already, "that is the finished attention: divide by s at the very end, after the last block"),
             (_without_the_maximum, "it overflows: only differences from the maximum may go into exp"),
             (_one_maximum_for_all, "one maximum for each query was wanted: yours has one for all of them"),
@@ -529,7 +529,7 @@ EXERCISES = [
         stub="def accumulate(loss_of, x, y, n_pieces):\n    total = 0.0\n    for x_i, y_i in zip(x.chunk(n_pieces), y.chunk(n_pieces), strict=True):\n"
         "        loss = loss_of(x_i, y_i)\n        total = total + loss.detach() * ...\n    return total", name="accumulate",
         hints=(
-            "backward() adds to `.grad`: you know that from 05-accumulate. What must each piece's loss be multiplied with?",
+            "backward() adds to `.grad`: you know that from 05-accumulate. What must each piece's loss be multiplied by?",
             "The whole batch's mean is a weighted mean of the pieces' means. And a graph is freed when backward() has gone through it.",
             "`loss = loss_of(x_i, y_i) * len(x_i) / len(x)`, then `loss.backward()`, both in the loop; add `loss.detach()` to the total.",
         ),
