@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import run_browser as browsers
 
+from bigmodel_lib.viz.timeline import Timeline
+
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing)")
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing|timeline)")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -370,6 +372,34 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0]
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "04_valley.png")
+    page.context.close()
+
+
+SAYS = "(words) => document.querySelector('.bm-timeline-says').textContent.includes(words)"
+
+
+def test_the_timeline_says_what_its_python_twin_computes(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "05_pytorch_gpu.ipynb")
+    says = page.locator(".bm-timeline-says")
+    says.scroll_into_view_if_needed()
+    presets = {"tiny kernels": (12, 2.0, 0), "tiny kernels, .item()": (12, 2.0, 1), "big kernels": (8, 40.0, 0),
+               "big kernels, .item()": (8, 40.0, 1)}  # fmt: skip
+    for name, (kernels, work, every) in presets.items():
+        page.get_by_role("button", name=name, exact=True).click()
+        line = Timeline(kernels=kernels, launch=7.0, work=work, every=every)
+        page.wait_for_function(
+            SAYS, arg=f"Done after {line.seconds:.0f} µs. The GPU works {int(100 * line.busy + 0.5)} %"
+        )
+        page.wait_for_timeout(500)  # on its way to the kernel
+        assert browsers.ask_kernel(lab[1], "[line.seconds, line.busy]") == [line.seconds, line.busy]
+        assert page.locator(".bm-timeline-lanes rect[fill='#56b4e9']").count() == kernels
+        assert page.locator(".bm-timeline-lanes rect[fill='#888888']").count() == (kernels if every else 0)
+    page.get_by_label(".item() after every").press("Home")
+    page.wait_for_function(SAYS, arg="Python waits 0 µs")
+    page.wait_for_timeout(500)
+    assert browsers.ask_kernel(lab[1], "line.every") == 0
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "05_timeline.png")
     page.context.close()
 
 

@@ -39,7 +39,7 @@ def test_model_loss_backward_clipping_and_optimizers_stay_on_the_device(on_fake_
     assert on_fake_gpu[f"train {recipe}{variant}"] == "ran"
 
 
-@pytest.mark.parametrize("path", ["layers", "steps", "parts", "memory"])
+@pytest.mark.parametrize("path", ["blocks", "steps", "loop", "pieces"])
 def test_what_05_offers_to_a_gpu_stays_on_the_device(on_fake_gpu, path):
     assert on_fake_gpu[f"05 {path}"] == "ran"
 

@@ -645,7 +645,7 @@ def remembered(tmp_path, monkeypatch):
 def test_progress_shows_what_is_done_here_and_in_the_whole_course(remembered, capsys):
     engine.check("05-accumulate", 9)
     engine.check("05-linear", (3, 5))
-    engine.check("05-parallel", ...)
+    engine.check("05-memory", ...)
     capsys.readouterr()
     record.progress("05")
     lines = capsys.readouterr().out.splitlines()
@@ -705,7 +705,7 @@ def test_in_a_notebook_a_loop_ends_an_error_has_its_line_and_the_kernel_goes_on(
         "merge_softmax = yours_or_ours('05-merge', merge_softmax)",
         "def merge_softmax(first, second):\n    m = first[0]\n    return m @ 'x'\ncheck('05-merge', merge_softmax)",
         "def merge_softmax(first, second):\n    m = ...\n    return first\ncheck('05-merge', merge_softmax)",
-        "from bigmodel_lib.model.streaming import merge_softmax as ours\n\ndef merge_softmax(first, second):\n"
+        "from bigmodel_lib.exercises.nb05 import merge_softmax as ours\n\ndef merge_softmax(first, second):\n"
         "    print('a trace')\n    return ours(first, second)\ncheck('05-merge', merge_softmax)\nprogress('05')",
         "print('and on')",
     )

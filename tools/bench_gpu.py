@@ -34,7 +34,7 @@ from bigmodel_lib.finetuning import dpo  # noqa: E402
 from bigmodel_lib.finetuning.classification import classifier_run  # noqa: E402
 from bigmodel_lib.measuring.costs import flops_formula, memory_formula  # noqa: E402
 from bigmodel_lib.measuring.evaluation import evaluate  # noqa: E402
-from bigmodel_lib.model import layers, streaming, transformer  # noqa: E402
+from bigmodel_lib.model import layers, transformer  # noqa: E402
 from bigmodel_lib.model.cache import KVCache  # noqa: E402
 from bigmodel_lib.model.devices import autocast  # noqa: E402
 from bigmodel_lib.model.layers import cross_entropy  # noqa: E402
@@ -44,6 +44,7 @@ from bigmodel_lib.storyworld import StoryWorld  # noqa: E402
 from bigmodel_lib.text.batches import causal_batches, split_tokens  # noqa: E402
 from bigmodel_lib.text.tokenizers import CharacterTokenizer  # noqa: E402
 from bigmodel_lib.training.trainer import Trainer, next_token_loss  # noqa: E402
+from tools.streaming_attention import attention_streaming  # noqa: E402
 
 PEAKS = {  # 10¹² operations a second without sparsity, as NVIDIA's data sheets state them
     "H100 80GB HBM3": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
@@ -284,8 +285,8 @@ LONGEST = 2.0  # seconds: a way whose forward and backward would take longer at 
 
 def attention_ways(bench: Bench, T: int) -> dict:
     """{name: a function of q, k, v} that fit this device."""
-    ways = {"naive": layers.attention_plain, "streaming": functools.partial(streaming.attention_streaming)}
-    ways["streaming"] = lambda q, k, v: streaming.attention_streaming(q, k, v, max(128, T // 16))
+    in_blocks = functools.partial(attention_streaming, block_size=max(128, T // 16))
+    ways = {"naive": layers.attention_plain, "streaming": in_blocks}
     for backend in ("MATH", "EFFICIENT_ATTENTION", "FLASH_ATTENTION", "CUDNN_ATTENTION"):
 
         def fused(q, k, v, backend=backend):

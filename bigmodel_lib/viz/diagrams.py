@@ -1,6 +1,6 @@
-"""Diagrams: where we are in the model, shapes through Q, K and V, heads as slices, a layer's way back, the pipeline."""
+"""Diagrams: where we are in the model, shapes through Q, K and V, heads, a layer's way back, the pipeline, memory."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -183,4 +183,30 @@ def draw_pipeline() -> Axes:
     _arrow(ax, (2.42, 0.75), (9.0, 0.75), RED, 2)
     words = "the model's weights: the same numbers, changed by training, then kept still"
     ax.text(2.42, 0.35, words, fontsize=9, color=RED)
+    return ax
+
+
+def draw_traffic(title: str, ways: Mapping[str, Sequence[tuple[str, int, bool, str]]]) -> Axes:
+    """Trips between a GPU's large memory (HBM) and its small one (SRAM): up to read, down to write, width by bytes.
+
+    ways: {name: [(what, bytes, whether it is written, colour)]}, side by side.
+    """
+    ax = _canvas(title, 9.8, 3.3)
+    most = max(count for trips in ways.values() for _, count, _, _ in trips)
+    left = 0.1
+    for name, trips in ways.items():
+        width = 1.02 * len(trips)
+        for y, words, face in ((2.3, "SRAM: small and fast", YELLOW), (0.25, "HBM: large and slow", PALE)):
+            ax.add_patch(plt.Rectangle((left, y), width, 0.42, facecolor=to_rgba(face, 0.6), edgecolor=DARK))
+            ax.text(left + width / 2, y + 0.21, words, ha="center", va="center", fontsize=9.5)
+        for place, (what, count, written, colour) in enumerate(trips):
+            x = left + 1.02 * (place + 0.4)
+            y, length = (2.27, -1.57) if written else (0.7, 1.57)
+            shaft = 0.02 + 0.26 * count / most
+            ax.arrow(x, y, 0, length, width=shaft, head_width=shaft + 0.14, head_length=0.2, color=colour,
+                     length_includes_head=True, linewidth=0)  # fmt: skip
+            ax.text(x + shaft / 2 + 0.05, 1.48, f"{what}\n{count / 1e6:.2f} MB", va="center", fontsize=9)
+        total = sum(count for _, count, _, _ in trips) / 1e6
+        ax.text(left + width / 2, 2.85, f"{name}: {total:.1f} MB", ha="center", fontsize=11, weight="bold")
+        left += width + 0.35
     return ax
