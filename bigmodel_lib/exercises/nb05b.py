@@ -144,7 +144,11 @@ def _scaler(good=None, bad=None, finite=lambda g: bool(g.isfinite().all())):
     return wrong
 
 
-FINE, INFINITE, NAN = torch.tensor([1.0, -2.0]).half(), torch.tensor([1.0, math.inf]).half(), torch.tensor([math.nan, 1.0]).half()
+FINE, INFINITE, NAN = (
+    torch.tensor([1.0, -2.0]).half(),
+    torch.tensor([1.0, math.inf]).half(),
+    torch.tensor([math.nan, 1.0]).half(),
+)
 
 EXERCISES = [
     Exercise(
@@ -306,10 +310,9 @@ EXERCISES = [
             ),
             (
                 _scaler(good=lambda scale, streak, patience: (True, scale * 2, 0) if streak == patience else (True, scale, streak + 1)),
-                "one step late: this step counts among the good ones, too",
+                "when this step is the patience-th good one in a row, the scale doubles; yours doesn't (this step counts, too)",
             ),
             (_scaler(good=lambda scale, streak, patience: (True, scale * 2, 0)), "the scale doubles only after `patience` good steps in a row"),
-            (_scaler(good=lambda scale, streak, patience: (True, scale, streak + 1)), "after `patience` good steps the scale doubles: yours never grows"),
         ),
         right="it always climbs until something breaks, then steps back",
         ours="bigmodel_lib.exercises.nb05b:update_scale",
