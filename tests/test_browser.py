@@ -384,6 +384,7 @@ def test_the_roofline_says_what_the_kernel_computes_and_its_star_can_be_dragged(
     unit = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3}
     shown = [float(number) * unit[name] for number, name in map(str.split, clocks)]
     assert shown == [pytest.approx(moving, rel=0.01), pytest.approx(computing, rel=0.01)]
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -394,6 +395,8 @@ def test_the_roofline_says_what_the_kernel_computes_and_its_star_can_be_dragged(
     page.locator(".bm-roof").get_by_role("button", name="H200").click()
     page.locator(".bm-roof").get_by_role("button", name="float32", exact=True).click()
     page.locator(".bm-roof").get_by_role("button", name="8192³").click()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(8192, 8192) in float32')")
+    assert browsers.ask_kernel(lab[1], "roofline.n") == 8192
     page.get_by_label("rows, m").press("ArrowLeft")
     page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(6889, 8192)')")
     wanted = ["H200", "float32", 6889, 8192, 8192]

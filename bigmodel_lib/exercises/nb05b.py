@@ -174,6 +174,12 @@ EXERCISES = [
             (lambda trace: _lengths(trace) / _span(trace), "where two kernels run at once, you count that time twice"),
             (lambda trace: min(1.0, _lengths(trace) / _span(trace)), "time with two kernels at once is counted twice; cutting off at 1 hides it only when there are no gaps"),
             (lambda trace: 1 - busy_share(trace), "that's the share of the gaps"),
+            (_span, "that's the whole time: how much of it is covered?"),
+            (lambda trace: 100 * busy_share(trace), "a share from 0 to 1 was wanted, not per cent"),
+            (
+                lambda trace: _lengths(trace) / max(end for _, _, end in trace),
+                "two things: the clock starts at the first kernel's start, not at 0, and overlaps count once",
+            ),
             (lambda trace: busy_share(trace) * _span(trace), "that's the busy time itself: divide by the whole time"),
             (
                 lambda trace: busy_share(trace) * _span(trace) / max(end for _, _, end in trace),
@@ -268,8 +274,19 @@ EXERCISES = [
                 "moving and computing overlap, so nobody adds them: return both times",
             ),
             (
+                lambda m, k, n, size, peak, bandwidth: (size * (m * k + k * n + m * n) * bandwidth, 2 * m * k * n * peak),
+                "you multiply by the speeds: seconds are work divided by speed",
+            ),
+            (
+                lambda m, k, n, size, peak, bandwidth: (
+                    least_times(m, k, n, size, peak, bandwidth)[0],
+                    (2 * k - 1) * m * n / peak,
+                ),
+                "strictly true, k products need k - 1 sums; but everyone counts two for each product",
+            ),
+            (
                 lambda m, k, n, size, peak, bandwidth: tuple(1 / t for t in least_times(m, k, n, size, peak, bandwidth)),
-                "that's products a second: seconds are work divided by speed",
+                "that's how many products fit into a second: one over that was wanted",
             ),
         ),
         right="two clocks run at once, and the slower one decides",
@@ -278,7 +295,7 @@ EXERCISES = [
     Exercise(
         id="05b-scaler", title="a loss scaler", minutes=10, difficulty=3,
         task="Write `update_scale(gradients, scale, streak, patience=5)`. The gradients are float16 and already multiplied by `scale`; "
-        "`streak` good steps in a row came before. Return three things: whether to take this step, the scale for the next step, and the "
+        "`streak` good steps in a row came before. Return three things: whether to take this step (`True` or `False`), the scale for the next step, and the "
         "streak after this one.\n\n"
         "If any gradient is infinite or nan, skip the step, halve the scale, and start the streak from 0. Otherwise take it. When that makes "
         "`patience` good steps in a row, double the scale and start the streak from 0.",
@@ -298,6 +315,14 @@ EXERCISES = [
         ),
         gives=Gives(parts=("take it", "scale", "streak")), tolerance=1e-9,
         wrong=(
+            (
+                _scaler(finite=lambda g: not g.max() > 65504),
+                "that notices inf, but neither -inf nor nan (which isn't larger than anything)",
+            ),
+            (
+                _scaler(good=lambda scale, streak, patience: (True, scale * 2, 0) if streak + 1 == 5 else (True, scale, streak + 1)),
+                "`patience` is an argument, and it isn't always 5",
+            ),
             (_scaler(finite=lambda g: not g.isinf().any()), "a nan must be noticed, too: inf − inf gives one"),
             (_scaler(finite=lambda g: not g.isnan().any()), "an infinity must be noticed, too"),
             (_scaler(bad=lambda scale, streak, patience: (True, scale / 2, 0)), "after an overflow the step must be skipped: its gradients are rubbish"),

@@ -58,6 +58,7 @@ function render({ model, el }) {
     sliders.append(make("label", {}, make("span", {}, words), field, number));
     return [name, field, number];
   });
+  sliders.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook has shortcuts of its own
   const bar = (words) => {
     const inside = make("div"), said = make("span");
     bars.append(make("div", { class: "bm-roof-bar" }, make("span", {}, words), make("div", { class: "bm-roof-track" }, inside), said));
@@ -115,7 +116,8 @@ function render({ model, el }) {
     pen.scale(ratio, ratio);
     axes(pen, style);
     const card = model.get("cards")[model.get("card")], format = model.get("format");
-    for (const [name, peak] of Object.entries(card.peaks)) {
+    const chosenLast = Object.entries(card.peaks).sort(([one], [other]) => (one === format) - (other === format));
+    for (const [name, peak] of chosenLast) {
       pen.strokeStyle = pen.fillStyle = COLOURS[name][dark];
       pen.lineWidth = name === format ? 3 : 1;
       const corner = peak / card.bandwidth;
@@ -142,7 +144,7 @@ function render({ model, el }) {
   function tell(m, k, n, format, card, found) {
     const memory = found.moving > found.computing, most = (100 * found.computing) / found.least;
     says.replaceChildren(
-      `(${m}, ${k}) @ (${k}, ${n}) in ${format}: ${bytesSaid(found.bytes)} to move, ${found.intensity.toPrecision(3)} operations a byte. `,
+      `(${m}, ${k}) @ (${k}, ${n}) in ${format}: ${bytesSaid(found.bytes)} to move, ${found.intensity.toLocaleString("en", { maximumSignificantDigits: 3 })} operations a byte. `,
       make("b", {}, `${memory ? "Memory" : "Arithmetic"} sets the pace`), `: at least ${time(found.least)}, at most ${most.toPrecision(3)} % of the peak.`,
     );
     for (const [name, [inside, said]] of Object.entries(clocks)) {
