@@ -17,7 +17,8 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing|timeline)")
+TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline"
+PLAYED = re.compile(rf"ipywidgets|bigmodel_lib\.viz\.({TOYS})")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -400,6 +401,39 @@ def test_the_timeline_says_what_its_python_twin_computes(chromium, lab):
     assert browsers.ask_kernel(lab[1], "line.every") == 0
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "05_timeline.png")
+    page.context.close()
+
+
+def test_the_roofline_says_what_the_kernel_computes_and_its_star_can_be_dragged(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "05b_gpu_up_close.ipynb")
+    says, canvas = page.locator(".bm-roof-says"), page.locator(".bm-roof-map")
+    says.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(1, 4096)')")
+    assert "Memory sets the pace" in says.inner_text() and "at most 0.296 %" in says.inner_text()
+    moving, computing = browsers.ask_kernel(lab[1], "list(roofline.times())")
+    clocks = page.locator(".bm-roof-bar > span:last-child").all_inner_texts()
+    unit = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3}
+    shown = [float(number) * unit[name] for number, name in map(str.split, clocks)]
+    assert shown == [pytest.approx(moving, rel=0.01), pytest.approx(computing, rel=0.01)]
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('Arithmetic sets the pace')")
+    assert browsers.ask_kernel(lab[1], "roofline.m") > 404
+    page.locator(".bm-roof").get_by_role("button", name="H200").click()
+    page.locator(".bm-roof").get_by_role("button", name="float32", exact=True).click()
+    page.locator(".bm-roof").get_by_role("button", name="8192³").click()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(8192, 8192) in float32')")
+    assert browsers.ask_kernel(lab[1], "roofline.n") == 8192
+    page.get_by_label("rows, m").press("ArrowLeft")
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(6889, 8192)')")
+    wanted = ["H200", "float32", 6889, 8192, 8192]
+    assert browsers.ask_kernel(lab[1], "[roofline.card, roofline.format, roofline.m, roofline.k, roofline.n]") == wanted
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "05b_roofline.png")
     page.context.close()
 
 

@@ -191,7 +191,7 @@ def draw_traffic(title: str, ways: Mapping[str, Sequence[tuple[str, int, bool, s
 
     ways: {name: [(what, bytes, whether it is written, colour)]}, side by side.
     """
-    ax = _canvas(title, 9.8, 3.3)
+    ax = new_canvas(title, 9.8, 3.3)
     most = max(count for trips in ways.values() for _, count, _, _ in trips)
     left = 0.1
     for name, trips in ways.items():

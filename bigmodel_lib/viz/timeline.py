@@ -1,12 +1,13 @@
 """Python and a GPU on one timeline: what is queued, what runs, and who waits. Its script is beside it."""
 
+from typing import Any
+
 import traitlets
 from matplotlib.axes import Axes
 
-from bigmodel_lib.viz.plots import GREY, ORANGE, PINK, SKY, bundle, new_axes
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import GREY, ORANGE, PINK, SKY, new_axes
+from bigmodel_lib.viz.widgets import Toy
 
-CAPTION = "In JupyterLab: move the sliders. When is the GPU never idle? What does one `.item()` cost, what do many?"
 Spans = list[tuple[str, float, float]]  # (what, where it begins, how long it takes), in microseconds
 
 
@@ -34,6 +35,7 @@ def timeline(kernels: int, launch: float, work: float, every: int) -> tuple[Span
 class Timeline(Toy):
     """The timeline as something to play with; `busy` is the share of the time in which the GPU works."""
 
+    caption = "In JupyterLab: move the sliders. When is the GPU never idle? What does one `.item()` cost, what do many?"
     kernels = traitlets.Int(8).tag(sync=True)
     launch = traitlets.Float(7.0).tag(sync=True)
     work = traitlets.Float(20.0).tag(sync=True)
@@ -51,12 +53,14 @@ class Timeline(Toy):
     def spans(self) -> tuple[Spans, Spans]:
         return timeline(self.kernels, self.launch, self.work, self.every)
 
-    def _ipython_display_(self) -> None:
-        never = Timeline(kernels=self.kernels, launch=self.launch, work=self.work, every=0)
-        each = Timeline(kernels=self.kernels, launch=self.launch, work=self.work, every=1)
-        figure = draw_timelines({"no .item()": never, ".item() after every kernel": each}).figure
-        alt = "Two timelines with lanes for Python and the GPU; with .item() the GPU has gaps and ends later."
-        display_with_twin(self, *bundle(figure, alt), CAPTION)
+    def picture(self) -> tuple[Any, str]:
+        settings = dict(kernels=self.kernels, launch=self.launch, work=self.work)
+        ways = {"no .item()": 0, ".item() after every kernel": 1}
+        ax = draw_timelines({name: Timeline(**settings, every=every) for name, every in ways.items()})
+        return (
+            ax.figure,
+            "Two timelines with lanes for Python and the GPU; with .item() the GPU has gaps and ends later.",
+        )
 
 
 COLOURS = {"launch": ORANGE, "fetch": GREY, "wait": PINK, "kernel": SKY}
