@@ -58,14 +58,21 @@ def test_muon_computes_in_bfloat16_and_keeps_weights_and_average_in_32_bits():
 
 
 @pytest.mark.parametrize(
-    "precision, wanted", [("auto", torch.bfloat16), ("bfloat16", torch.bfloat16), ("float32", None)]
+    "device, precision, wanted",
+    [
+        ("cuda", "auto", torch.bfloat16),
+        ("cuda", "bfloat16", torch.bfloat16),
+        ("cuda", "float32", None),
+        ("cpu", "auto", None),
+        ("cpu", "bfloat16", torch.bfloat16),
+        ("cpu", "float32", None),
+    ],
 )
-def test_muon_takes_bfloat16_on_cuda_unless_32_bits_are_asked_for(random_model, monkeypatch, precision, wanted):
-    config, model = TrainConfig(steps=1, precision=precision), random_model()
-    assert Optimizers(model, config).parts[1].dtype is None
-    monkeypatch.setattr(torch.nn.Parameter, "device", property(lambda self: torch.device("cuda")), raising=False)
-    adamw, muon = Optimizers(model, config).parts
-    assert muon.dtype == (None if precision == "float32" else torch.bfloat16) and adamw.param_groups[0]["fused"]
+def test_muon_takes_bfloat16_where_it_is_asked_for_or_faster(random_model, monkeypatch, device, precision, wanted):
+    model = random_model()
+    monkeypatch.setattr(torch.nn.Parameter, "device", property(lambda self: torch.device(device)), raising=False)
+    adamw, muon = Optimizers(model, TrainConfig(steps=1, precision=precision)).parts
+    assert muon.dtype == wanted and adamw.param_groups[0]["fused"]
 
 
 def test_a_hundredfold_spread_becomes_less_than_elevenfold():
