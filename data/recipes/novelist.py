@@ -97,14 +97,14 @@ TRIALS: list[tuple[str, dict]] = [
     ("plain", {}),
     ("ours", dict(learning_rate=0.03)),
     ("plain", dict(learning_rate=0.002)),
-    ("ours", dict(batch_size=16)),
-    ("plain", dict(learning_rate=0.002, batch_size=16)),
+    ("ours", dict(small=True)),
+    ("ours", dict(small=True, dropout=0.1)),
+    ("plain", dict(small=True, learning_rate=0.002)),
+    ("plain", dict(small=True, learning_rate=0.002, dropout=0.2)),
     ("ours", dict(n_layers=8, d_model=224)),
     ("plain", dict(learning_rate=0.004)),
-    ("ours", dict(small=True)),
-    ("plain", dict(small=True, learning_rate=0.002)),
-    ("ours", dict(small=True, dropout=0.1)),
-    ("plain", dict(small=True, learning_rate=0.002, dropout=0.2)),
+    ("ours", dict(batch_size=16)),
+    ("plain", dict(learning_rate=0.002, batch_size=16)),
 ]
 
 
