@@ -61,7 +61,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 def forbid(logits: Tensor, token: int) -> Tensor:
     """The logits with one token at -∞: so a text cannot end too early."""
-    return logits.index_fill(-1, torch.tensor([token], device=logits.device), -math.inf)
+    return logits.index_fill(-1, torch.full((1,), token, device=logits.device), -math.inf)
 
 
 def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -128,7 +128,7 @@ def generate_rows(
         logits = logits if in_blocks else logits.cpu()
         if how.stop is not None and place < how.min_tokens:
             logits = forbid(logits, how.stop)
-        if in_blocks and place == 0:
+        if in_blocks and place == 0 and n_tokens > 2 * BLOCK:  # recording waits for the GPU, and has to pay
             cache.stand_still()
             step = Captured(step)
         unread = sample_next(logits, how.temperature, how.top_k, generator, how.top_p)[:, None].to(model.device)

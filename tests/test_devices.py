@@ -13,6 +13,7 @@ import torch
 import two_processes
 
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.model import devices
 from bigmodel_lib.model.devices import BFLOAT16_FROM, Captured, autocast, choose_device, to_device
 from bigmodel_lib.recipes import MODES
 from bigmodel_lib.text.sources import data_path
@@ -102,7 +103,7 @@ def test_the_host_waits_once_in_sixteen_tokens_that_a_gpu_writes(on_computing_gp
 class OnCuda(torch.Tensor):
     """A tensor of the CPU that says it is on CUDA."""
 
-    device = property(lambda self: torch.device("cuda"))
+    device = property(lambda self: torch.device("cuda", 1))
 
 
 class PlayedAgain:
@@ -111,13 +112,34 @@ class PlayedAgain:
     recorded: list = []
 
     def replay(self):
+        assert current[-1] == torch.device("cuda", 1), "a graph is played on its own device"
         found, compute = self.recorded[-1]
         found.copy_(compute())
 
 
-def test_a_captured_step_is_recorded_once_and_sees_each_new_input(monkeypatch):
+current = [torch.device("cuda", 0)]
+
+
+@contextlib.contextmanager
+def on_device(device):
+    current.append(device)
+    yield
+    current.pop()
+
+
+def test_a_captured_step_is_recorded_once_on_its_device_and_sees_each_new_input(monkeypatch):
+    streams = []
+
+    def graph(recorded, stream, capture_error_mode):
+        assert current[-1] == torch.device("cuda", 1) and capture_error_mode == "thread_local"
+        streams.append(stream)
+        return contextlib.nullcontext()
+
     monkeypatch.setattr(torch.cuda, "CUDAGraph", PlayedAgain)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", on_device)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: (device, object()))
+    devices.side_stream.cache_clear()
     kept, called = torch.zeros(3), []
 
     def step(x):
@@ -132,6 +154,12 @@ def test_a_captured_step_is_recorded_once_and_sees_each_new_input(monkeypatch):
         wanted += number
         assert torch.equal(captured(torch.full((3,), float(number)).as_subclass(OnCuda)), 2 * wanted)
     assert called == [0, 1]
+    again = Captured(step)
+    called.clear()
+    for _ in range(3):
+        again(torch.zeros(3).as_subclass(OnCuda))
+    assert len(streams) == 2 and streams[0] == streams[1] and streams[0][0] == torch.device("cuda", 1)
+    devices.side_stream.cache_clear()
     here = Captured(torch.neg)
     assert [here(torch.ones(1)).item() for _ in range(3)] == [-1.0] * 3
 

@@ -47,11 +47,12 @@ from bigmodel_lib.training.trainer import Trainer, next_token_loss  # noqa: E402
 from tools.streaming_attention import attention_streaming  # noqa: E402
 
 PEAKS = {  # 10¹² operations a second without sparsity, as NVIDIA's data sheets state them
-    "H100 80GB HBM3": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
-    "H200": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
-    "A100": {"float32": 19.5, "tf32": 156, "bfloat16": 312, "float16": 312},
-    "L4": {"float32": 30.3, "tf32": 60, "bfloat16": 121, "float16": 121},
-    "T4": {"float32": 8.1, "float16": 65},
+    "NVIDIA H100 80GB HBM3": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
+    "NVIDIA H200": {"float32": 67, "tf32": 494.5, "bfloat16": 989.5, "float16": 989.5},
+    "NVIDIA A100-SXM4-40GB": {"float32": 19.5, "tf32": 156, "bfloat16": 312, "float16": 312},
+    "NVIDIA A100-SXM4-80GB": {"float32": 19.5, "tf32": 156, "bfloat16": 312, "float16": 312},
+    "NVIDIA L4": {"float32": 30.3, "tf32": 60, "bfloat16": 121, "float16": 121},
+    "Tesla T4": {"float32": 8.1, "float16": 65},
 }
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 GPT2_SMALL = dict(
@@ -108,7 +109,7 @@ def card(bench: Bench) -> dict:
         driver = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
         facts |= {"card": of_card.name, "memory": of_card.total_memory, "driver": driver}
         facts |= {"multiprocessors": of_card.multi_processor_count, "cuda": torch.version.cuda}
-        facts["peak_tflops"] = next((peak for name, peak in PEAKS.items() if name in of_card.name), {})
+        facts["peak_tflops"] = PEAKS.get(of_card.name, {})
     return facts
 
 

@@ -1,6 +1,7 @@
 """Where numbers live: one `device` for cpu, cuda and mps, and the precision that suits it."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -51,6 +52,12 @@ def compiled(function: Callable[..., Tensor], device: torch.device) -> Callable[
     return torch.compile(function)
 
 
+@functools.cache
+def side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of a device on which steps are recorded: one, since each keeps memory for its products."""
+    return torch.cuda.Stream(device)
+
+
 class Captured:
     """A step (tensor -> tensor) that is one launch, not hundreds: on CUDA its second call records a graph and plays it.
 
@@ -68,11 +75,13 @@ class Captured:
             self.given = x.clone()
             return self.step(x)
         self.given.copy_(x)
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
-                self.found = self.step(self.given)  # nothing is computed yet
-        self.graph.replay()
+        with torch.cuda.device(x.device):  # a graph is of the device that is the current one
+            if self.graph is None:
+                graph, alone = torch.cuda.CUDAGraph(), "thread_local"  # other threads may go on with what they do
+                with torch.cuda.graph(graph, stream=side_stream(x.device), capture_error_mode=alone):
+                    self.found = self.step(self.given)  # nothing is computed yet
+                self.graph = graph
+            self.graph.replay()
         return self.found
 
 
