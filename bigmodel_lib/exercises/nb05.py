@@ -694,7 +694,7 @@ EXERCISES = [
         "the mean loss of the *whole* batch. Never have more than one piece's graph in memory. Return the whole batch's loss, without a "
         "graph. (The caller has emptied `.grad` before.)",
         stub="def accumulate(loss_of, x, y, n_pieces):\n    total = 0.0\n    for x_i, y_i in zip(x.chunk(n_pieces), y.chunk(n_pieces), strict=True):\n"
-        "        loss = loss_of(x_i, y_i) * ...\n        # and then?\n        total = ...\n    return total", name="accumulate",
+        "        loss = loss_of(x_i, y_i) * ...\n        # and then?\n        total = total + loss\n    return total", name="accumulate",
         hints=(
             "backward() adds to `.grad`: you know that from 05-accumulate. What must each piece's loss be multiplied by?",
             "The whole batch's mean is a weighted mean of the pieces' means. And a graph is freed when backward() has gone through it.",
