@@ -173,7 +173,9 @@ class _Graphs:
         self.most_alive = self.most_full = 0
 
     def begin(self):
-        """Another forward pass begins: how many of the earlier ones are still there?"""
+        """Another forward pass begins: how many of the earlier ones are still there? (Without gradients none begins.)"""
+        if not torch.is_grad_enabled():
+            return
         self.most_alive = max(self.most_alive, sum(node() is not None for node in self._nodes))
         self.most_full = max(self.most_full, sum(any(mark() for mark in marks) for marks in self._kept))
         self._kept.append([])
@@ -191,6 +193,8 @@ class _Graphs:
 
     def end(self, result):
         """The forward pass has given this."""
+        if result.grad_fn is None:
+            return result
         mark = _Mark()
         result.grad_fn.register_hook(lambda *_, mark=mark: None)
         self._nodes.append(weakref.ref(mark))
@@ -236,6 +240,19 @@ def _with_a_list(device, model, batches):
         optimizer.step()
         losses.append(loss.detach())
     return torch.stack(losses).mean()
+
+
+def _looked_at_again(device, model, batches):
+    model, seen = model.to(device), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for x, y in batches:
+        x, y = x.to(device), y.to(device)
+        with torch.no_grad():
+            seen.append(nn.functional.mse_loss(model(x), y))
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+    return sum(seen) / len(seen)
 
 
 def _moved_beforehand(device, model, batches):
@@ -290,7 +307,7 @@ def _judge_run(attempt, model, batches):
     """On the CPU: the mean loss, the trained weights, and which graphs were in memory."""
     mine, right, graphs = copy.deepcopy(model), copy.deepcopy(model), _Graphs()
     mine.register_forward_pre_hook(lambda *_: graphs.begin())
-    mine.register_forward_hook(lambda _, given, result: graphs.end(result) if result.requires_grad else None)
+    mine.register_forward_hook(lambda _, given, result: graphs.end(result))
     losses = [train_on("cpu", right, [batch]).item() for batch in batches]
     given = attempt(torch.device("cpu"), mine, batches)
     if isinstance(given, (int, float)):
@@ -378,6 +395,17 @@ def _accumulate_by_rows(loss_of, x, y, n_pieces):
         (loss * (len(x[part]) / len(x))).backward()
         losses.append(loss.item() * len(x[part]))
     return sum(losses) / len(x)
+
+
+def _accumulate_and_look_again(loss_of, x, y, n_pieces):
+    total = 0.0
+    for x_i, y_i in zip(x.chunk(n_pieces), y.chunk(n_pieces), strict=True):
+        share = len(x_i) / len(x)
+        loss = loss_of(x_i, y_i) * share
+        with torch.no_grad():
+            total = total + loss_of(x_i, y_i) * share
+        loss.backward()
+    return total
 
 
 def _accumulate_by_gradient(loss_of, x, y, n_pieces):
@@ -619,7 +647,7 @@ EXERCISES = [
             "The model moves once, before the loop (and before the optimizer takes its weights); x and y move in the loop. A sum can be a tensor.",
             "`model.to(device)`; `x, y = x.to(device), y.to(device)`; `total = total + loss.detach()`; at the end divide by `len(batches)`.",
         ),
-        answer=train_on, another=(_with_a_list, _moved_beforehand), changes=(1,), check=_check_train_on,
+        answer=train_on, another=(_with_a_list, _moved_beforehand, _looked_at_again), changes=(1,), check=_check_train_on,
         wrong=(
             (_loop(note=torch.Tensor.item), "the plain number"),
             (_loop(note=torch.Tensor.item, mean=lambda noted, device: torch.tensor(noted, device=device).mean()), "asks for a number"),
@@ -700,7 +728,7 @@ EXERCISES = [
             "The whole batch's mean is a weighted mean of the pieces' means. And a graph is freed when backward() has gone through it.",
             "`loss = loss_of(x_i, y_i) * len(x_i) / len(x)`, then `loss.backward()`, both in the loop; add `loss.detach()` to the total.",
         ),
-        answer=accumulate, another=(_accumulate_by_rows, _accumulate_by_gradient), check=_check_accumulate,
+        answer=accumulate, another=(_accumulate_by_rows, _accumulate_by_gradient, _accumulate_and_look_again), check=_check_accumulate,
         wrong=(
             (_pieces(lambda x_i, x, n: 1.0), "4 times too large"),
             (_pieces(lambda x_i, x, n: 1 / n), "should count for less"),
