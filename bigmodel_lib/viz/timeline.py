@@ -78,9 +78,7 @@ def draw_timelines(named: dict[str, Timeline]) -> Axes:
             ticks[y] = ("Python", "GPU")[lane]
             for what, begin, long in spans:
                 ax.barh(y, long, 0.8, begin, color=COLOURS[what], edgecolor="white")
-        ax.text(
-            0, 0.55 - 2.6 * row, f"{name}: {line.seconds:.0f} µs, the GPU works {line.busy:.0%} of them", fontsize=9.5
-        )
+        ax.text(0, 0.55 - 2.6 * row, f"{name}: {line.seconds:.0f} µs, GPU busy {line.busy:.0%}", fontsize=9.5)
     for what, colour in COLOURS.items():
         ax.bar(0, 0, color=colour, label=what)
     ax.set_yticks(list(ticks), list(ticks.values()))
