@@ -136,6 +136,9 @@ function render({ model, el }) {
       pen.arc(along((2 * size) / (3 * BYTES[format])), up(speed / 1e12), 4, 0, 7);
       pen.stroke();
     }
+    pen.fillStyle = style.getPropertyValue("--bm-dim");
+    pen.textAlign = "right";
+    pen.fillText("○ measured, n³, n = 1024 to 8192", along(X[1]) - 6, tall - edge.bottom - 10);
     const [m, k, n] = SIZES.map(([name]) => model.get(name)), found = cost(m, k, n, format, card);
     pen.fillStyle = style.color;
     star(pen, along(found.intensity), up(found.operations / found.least / 1e12));
