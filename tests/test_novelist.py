@@ -1,18 +1,27 @@
 """The recipe of the novelist, on a few sentences written for it."""
 
 import hashlib
+import importlib.util
 import pathlib
 import sys
 
 import numpy as np
 import pytest
 
-RECIPES = pathlib.Path(__file__).resolve().parents[1] / "data" / "recipes"
-sys.path.insert(0, str(RECIPES))
+RECIPE = pathlib.Path(__file__).resolve().parents[1] / "data" / "recipes" / "novelist"
 
-import novelist  # noqa: E402
-import novelist_film  # noqa: E402
-import novelist_measures  # noqa: E402
+
+def module(name):
+    """A module of the recipe, which is a folder that Python runs."""
+    found = importlib.util.spec_from_file_location(f"novelist_{name}", RECIPE / f"{name}.py")
+    made = importlib.util.module_from_spec(found)
+    found.loader.exec_module(made)
+    return made
+
+
+sys.path.insert(0, str(RECIPE))
+novelist, novelist_film, novelist_measures = map(module, ("__main__", "film", "measures"))
+sys.path.remove(str(RECIPE))
 
 
 @pytest.mark.parametrize(

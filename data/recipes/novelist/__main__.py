@@ -3,10 +3,11 @@
 The books themselves are not part of the course. Gather them (data/README.md lists the works, all of them are at Project
 Gutenberg), one .txt file each, a paragraph on a line, and:
 
-    python data/recipes/novelist.py prepare WORK FOLDER_OF_BOOKS    cleans and splits them
-    python data/recipes/novelist.py tune WORK TRIALS.json           the trials, ten minutes each, judged on one book
-    python data/recipes/novelist.py train WORK                      the run itself, with moments of it kept for the film
-    python data/recipes/novelist.py film WORK                       what the notebooks show of it
+    python data/recipes/novelist prepare WORK FOLDER_OF_BOOKS   cleans and splits them
+    python data/recipes/novelist tune WORK TRIALS.json          the trials, ten minutes each, judged on one book
+    python data/recipes/novelist train WORK [MINUTES [plain]]   the run itself, with moments of it kept for the film
+    python data/recipes/novelist film WORK                      writes what the notebooks show of it
+    python data/recipes/novelist losses|copies|sheet|keep WORK  measures it, and writes data/novelist/ (measures.py)
 """
 
 import argparse
@@ -19,6 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import film
+import measures
 
 from bigmodel_lib.text.batches import ngrams
 from bigmodel_lib.training import checkpoints
@@ -181,7 +185,7 @@ def train(work: pathlib.Path, minutes: str = "97", arm: str = "ours", **changes:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("prepare", "tune", "train"))
+    parser.add_argument("what", choices=("prepare", "tune", "train", "film", *measures.PARTS))
     parser.add_argument("work", type=pathlib.Path)
     parser.add_argument(
         "more", nargs="*", help="prepare: the folder of books; tune: the list; train: minutes, ours|plain"
@@ -191,8 +195,12 @@ def main() -> int:
         prepare(pathlib.Path(options.more[0]), options.work)
     elif options.what == "tune":
         tune(options.work, pathlib.Path(options.more[0]))
-    else:
+    elif options.what == "train":
         train(options.work, *options.more)
+    elif options.what == "film":
+        film.film(options.work)
+    else:
+        measures.measure(options.what, options.work)
     return 0
 
 

@@ -1,11 +1,11 @@
 """How good the novelist is: against a plain GPT, against the books it has read, and for readers.
 
-    python data/recipes/novelist_measures.py losses WORK      both models on the held-out chapters, with an interval
-    python data/recipes/novelist_measures.py copies WORK      1,000 passages: longest overlap with what it read, slurs
-    python data/recipes/novelist_measures.py sheet WORK       150 passages to be read blind, and who wrote which
-    python data/recipes/novelist_measures.py keep WORK        writes data/novelist/
+    losses   both models on the held-out chapters, with an interval
+    copies   1,000 passages: the longest overlap with what it read, and slurs
+    sheet    150 passages to be read blind, and beside them who wrote which
+    keep     writes data/novelist/
 
-WORK is the folder in which `novelist.py train` has left both runs. What is found goes to WORK/measures.json.
+WORK is the folder in which `novelist train` has left both runs. What is found goes to WORK/measures.json.
 """
 
 import collections
@@ -15,7 +15,6 @@ import pathlib
 import random
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -29,7 +28,7 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
 from bigmodel_lib.training import checkpoints
 
-DATA = pathlib.Path(__file__).resolve().parents[1]
+DATA = pathlib.Path(__file__).resolve().parents[2]
 N_PASSAGES, N_WORDS, SEED_WORDS, TEMPERATURE = 1000, 60, 4, 0.8
 # SHA-256, first 12 digits, of words that are slurs in today's English, in the singular and small letters
 SLURS = """
@@ -193,11 +192,11 @@ def keep(work: pathlib.Path) -> dict:
 
 PARTS: dict[str, Callable[[pathlib.Path], dict]] = {"losses": losses, "copies": copies, "sheet": sheet, "keep": keep}
 
-if __name__ == "__main__":
-    what, place = sys.argv[1], pathlib.Path(sys.argv[2])
-    made = PARTS[what](place)
-    print(made)
-    if what in ("losses", "copies"):
-        path = place / "measures.json"
-        measures = checkpoints.read_json(path) if path.exists() else {}
-        checkpoints.write_json(path, {**measures, what: made})
+
+def measure(what: str, work: pathlib.Path) -> None:
+    """Do one part, print what it found, and keep it in WORK/measures.json."""
+    found = PARTS[what](work)
+    print(found)
+    path = work / "measures.json"
+    measures = checkpoints.read_json(path) if path.exists() else {}
+    checkpoints.write_json(path, {**measures, what: found})

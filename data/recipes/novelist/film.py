@@ -1,15 +1,12 @@
 """The film of the novelist's training: what notebooks 00 and 06 show of each moment, data/novelist/film.json.
 
-    python data/recipes/novelist_film.py WORK
-
-WORK is the folder in which `novelist.py train` has left a run and its moments. Nothing of the books is written: only
+WORK is the folder in which `novelist train` has left a run and its moments. Nothing of the books is written: only
 what the model says, which words it expects, where it looks, and its losses.
 """
 
 import itertools
 import pathlib
 import re
-import sys
 
 import torch
 from torch import Tensor
@@ -22,7 +19,7 @@ from bigmodel_lib.text.sources import text_blocks, text_files
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
 from bigmodel_lib.training import checkpoints
 
-DATA = pathlib.Path(__file__).resolve().parents[1]
+DATA = pathlib.Path(__file__).resolve().parents[2]
 PROMPTS = ("Anna opened the door, and", '"I have never seen such a lamp," said', "It was late in the evening when")
 GAZE = ("Anna dropped the lamp because she", '"Come in," said Anna. "I was')  # two sentences whose maps are kept
 NEXT = ("Anna took the lamp in her", '"I am very glad," said')  # two beginnings whose next words are kept
@@ -105,7 +102,7 @@ def final_choices(model: LanguageModel, tokenizer: Tokenizer) -> tuple[list, lis
     return heads, words
 
 
-def film(work: pathlib.Path, out: pathlib.Path, arm: str = "ours") -> dict:
+def film(work: pathlib.Path, arm: str = "ours", out: pathlib.Path = DATA / "novelist" / "film.json") -> dict:
     """All moments of a run, from its first weights to its last."""
     model, tokenizer = checkpoints.load_model(work / f"run_{arm}")
     metrics = checkpoints.read_json(work / f"run_{arm}" / "metrics.json")
@@ -141,7 +138,3 @@ def film(work: pathlib.Path, out: pathlib.Path, arm: str = "ours") -> dict:
     }
     checkpoints.write_json(out, made)
     return made
-
-
-if __name__ == "__main__":
-    film(pathlib.Path(sys.argv[1]), DATA / "novelist" / "film.json")
