@@ -21,14 +21,8 @@ from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 SAMPLE_TOKENS = 16_384  # how much of the validation split is read during a run; the end reads all of it
-NO_FIELDS = {
-    "preset",
-    "objective",
-    "mask_rate",
-    "tokenizer",
-    "vocab_size",
-    "learning_rate",
-}  # options that name none of a config
+# Options that name no field of a configuration
+NO_FIELDS = {"preset", "objective", "mask_rate", "tokenizer", "vocab_size", "learning_rate"}
 WISHES = {"preset", "d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams"}  # in a run's sizes,
 WISHES |= {"optimizer", "learning_rate", "weight_decay", "clip"}  # or in how it steps
 MASK_RATE = 0.15

@@ -58,7 +58,7 @@ function render({ model, el }) {
     sliders.append(make("label", {}, make("span", {}, words), field, number));
     return [name, field, number];
   });
-  sliders.addEventListener("keydown", (event) => event.stopPropagation()); // the notebook has shortcuts of its own
+  deafen(sliders);
   const bar = (words) => {
     const inside = make("div"), said = make("span");
     bars.append(make("div", { class: "bm-roof-bar" }, make("span", {}, words), make("div", { class: "bm-roof-track" }, inside), said));

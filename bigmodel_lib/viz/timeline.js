@@ -35,14 +35,7 @@ function render({ model, el }) {
     patch.style.background = colour;
     key.append(make("span", {}, patch, WORDS[what]));
   }
-  const sliders = make("div", { class: "bm-timeline-row" }), fields = {};
-  for (const [name, low, high, step, words] of FIELDS) {
-    const field = make("input", { type: "range", min: low, max: high, step, "aria-label": words });
-    const number = make("output");
-    field.oninput = () => { model.set(name, Number(field.value)); model.save_changes(); };
-    fields[name] = [field, number];
-    sliders.append(make("label", {}, make("span", {}, words), field, number));
-  }
+  const [row, fields] = sliders(model, FIELDS);
   const presets = make("div", { class: "bm-timeline-presets" });
   const chosen = [
     ["tiny kernels", { kernels: 12, launch: 7, work: 2, every: 0 }], ["tiny kernels, .item()", { kernels: 12, launch: 7, work: 2, every: 1 }],
@@ -53,7 +46,7 @@ function render({ model, el }) {
     button.onclick = () => { for (const [name, value] of Object.entries(values)) model.set(name, value); model.save_changes(); };
     presets.append(button);
   }
-  const root = make("div", { class: "bm-toy bm-timeline" }, presets, picture, key, says, sliders);
+  const root = make("div", { class: "bm-toy bm-timeline" }, presets, picture, key, says, row);
   el.append(root);
 
   function show() {
