@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing)")
+PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing|growing)")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
