@@ -373,6 +373,19 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     page.context.close()
 
 
+def test_the_film_is_scrubbed_in_the_kernel_as_well(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "06_pretraining.ipynb")
+    toy = page.locator(".bm-grow")
+    toy.scroll_into_view_if_needed()
+    toy.get_by_text("first closed quotation mark").click()
+    there = "[growing.frame, growing.prompt] in [mark[1:] for mark in growing.bookmarks if 'quotation' in mark[0]]"
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), there, True)
+    assert page.locator(".bm-grow-closed").count() >= 2
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "06_growing.png")
+    page.context.close()
+
+
 def longest_blank(frame):
     """The longest run of rows without anything on them, as a share of the notebook's height on the screen."""
     rows = frame[120:-40, 420:-60]

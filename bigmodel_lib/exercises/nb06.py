@@ -204,6 +204,24 @@ def _muon(w, gradient, average, lr, momentum, mix=None, length=lambda m: m.norm(
     return w - sign * lr * x, average
 
 
+def _muon_of_the_gradient(w, gradient, average, lr, momentum):
+    average = momentum * average + (1 - momentum) * gradient
+    return muon(w, gradient, gradient, lr, momentum)[0], average
+
+
+def _muon_from_the_average_again(w, gradient, average, lr, momentum):
+    average = momentum * average + (1 - momentum) * gradient
+    return w - lr * quintic(average, *JORDAN), average
+
+
+def _muon_without_brackets(w, gradient, average, lr, momentum):
+    average = momentum * average + (1 - momentum) * gradient
+    x = average / average.norm() + 1e-7
+    for _ in range(5):
+        x = quintic(x, *JORDAN)
+    return w - lr * x, average
+
+
 def _step_to_take(rng):
     n, m = rng.integers(2, 6, size=2)
     w, gradient, average = (torch.from_numpy(rng.normal(size=(n, m))) for _ in range(3))
@@ -288,7 +306,7 @@ EXERCISES = [
         difficulty=1,
         task="""
 A text uses 100 different characters. A model that knows nothing gives each the same probability. What is its loss, in nats
-for each character?""",
+per character?""",
         stub="loss_of_ignorance = ...  # a number",
         name="loss_of_ignorance",
         hints=(
@@ -579,6 +597,15 @@ def muon(w, gradient, average, lr, momentum):
                 lambda w, g, m, lr, mu: _muon(w, g, m, lr, mu, length=lambda m: m.norm(dim=0)),
                 "each column is divided by its own length: one length for the whole matrix",
             ),
+            (_muon_of_the_gradient, "X begins with the new gradient: divide the *average* by its length"),
+            (
+                _muon_from_the_average_again,
+                "each round goes back to the average: start from the X of the round before, `x = quintic(x, …)`",
+            ),
+            (
+                _muon_without_brackets,
+                "1e-7 is added to every entry of X: it belongs to the length, so mind the brackets",
+            ),
             (
                 lambda w, g, m, lr, mu: _muon(w, g, m, lr, mu, rounds=1),
                 "that's one round: each round starts from the X of the round before, `x = quintic(x, …)`",
@@ -615,15 +642,19 @@ def muon(w, gradient, average, lr, momentum):
         title="which loss is better?",
         minutes=4,
         difficulty=2,
-        task="After long training the encoder's loss is 1.1 nats per hidden character, the causal model's 1.4 per next character. Which one has the "
-        "better model of the language?\n\n**a** The encoder. · **b** That depends on the unit. · **c** These two numbers cannot tell: they answer different "
-        "questions. · **d** The one that was tested on the easier text.",
+        task="""
+After long training, BERT's loss is 1.1 nats per hidden character, and GPT's is 1.4 nats per next character. Which of the two is the better
+model of the language?
+
+**a** BERT. · **b** That depends on the unit. · **c** These two numbers can't tell: they answer different questions. · **d** The one that was
+tested on the easier text.
+""",
         stub="which = ...  # a letter, as text",
         name="which",
         hints=(
             "What does each of them know when it guesses?",
-            "Could the encoder's loss be the length of a file?",
-            "The encoder sees what comes after the gap. Is its question the same as the causal model's?",
+            "Could you add up GPT's prices to the size of a file? And BERT's?",
+            "BERT sees what comes after the gap. Is its question the same as GPT's?",
         ),
         answer="c",
         another=("C", "c)"),
