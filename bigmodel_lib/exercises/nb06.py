@@ -333,23 +333,18 @@ per character?""",
         minutes=8,
         difficulty=2,
         task="""
-Write `train_step(model, x, y, optimizers)`. The forward pass is there. Add the backward pass, let every optimizer in the list take its
-step, and make sure that no gradient is left over for the next batch. Return the loss as a plain number.
+Write `train_step(model, x, y, optimizers)`. The loss of a batch is `cross_entropy(model(x), y)`. Let the backward pass fill in the gradients,
+let every optimizer in the list take its step, and make sure that no gradient is left over for the next batch. Return the loss as a plain
+number.
 """,
         stub="""
-from bigmodel_lib.model.layers import cross_entropy
-
-
 def train_step(model, x, y, optimizers):
-    loss = cross_entropy(model(x), y)
-    ...
-    for optimizer in optimizers:
-        ...
+    # forward pass, backward pass, update, forget
     return ...
 """,
         name="train_step",
         hints=(
-            "PyTorch needs to be told three things: compute the gradients, use them, forget them. In which order?",
+            "After the forward pass, PyTorch needs to be told three things: compute the gradients, use them, forget them. In which order?",
             "Two of the three are methods of the optimizer. The third is a method of the loss, and it's called once.",
             "`loss.backward()`; in the loop `optimizer.step()`, then `optimizer.zero_grad()`; at the end `loss.item()`.",
         ),
@@ -544,7 +539,7 @@ def muon(w, gradient, average, lr, momentum):
     x = ...
     for _ in range(5):
         x = ...
-    return ..., average
+    return w - lr * x, average
 """,
         name="muon",
         hints=(
