@@ -148,8 +148,8 @@ class TrainConfig(_Config):
     decay: Literal["linear", "cosine"] = "linear"  # fall of the rate over the whole budget
     final_lr: Annotated[float, 0.0, 1.0] = 0.0  # the rate at the end, as a share of the peak
     clip: Annotated[float, 0.0, 1e6] = 0.0  # longest allowed gradient, all parameters together; 0 means no clipping
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on CUDA and float32 elsewhere
-    compile: bool = False  # use torch.compile: faster steps after a wait of up to a minute
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on CUDA in large steps, else float32
+    compile: bool = False  # model and loss by torch.compile: a wait of up to a minute, which some 3,000 steps repay
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,11 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.cache import KVCache
-from bigmodel_lib.model.devices import evaluating
+from bigmodel_lib.model.devices import Captured, evaluating, to_device
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
 
 Tokens = Sequence[int] | ndarray  # (N,) ids
+BLOCK = 16  # tokens that a GPU draws before the host asks for them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 def forbid(logits: Tensor, token: int) -> Tensor:
     """The logits with one token at -∞: so a text cannot end too early."""
-    return logits.index_fill(-1, torch.tensor([token], device=logits.device), -math.inf)
+    return logits.index_fill(-1, torch.full((1,), token, device=logits.device), -math.inf)
 
 
 def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -70,12 +72,16 @@ def sampling_distribution(logits: Tensor, temperature: float = 1.0, top_k: int =
 
 
 def sample_next(logits: Tensor, temperature: float, top_k: int, generator: Generator, top_p: float = 1.0) -> Tensor:
-    """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...)."""
+    """Draw one token from each row's `sampling_distribution`. Shapes: logits (..., V) -> (...), on their device.
+
+    A race: of exponential times with rates p the first is i with probability p_i. The numbers come from the host's
+    generator, so that every device draws the same, and on CUDA nobody waits for anybody.
+    """
     if temperature == 0:
         return logits.argmax(dim=-1)
     chances = sampling_distribution(logits, temperature, top_k, top_p)
-    drawn = torch.multinomial(chances.reshape(-1, chances.shape[-1]), 1, generator=generator)
-    return drawn.reshape(logits.shape[:-1])
+    times = torch.empty(chances.shape, dtype=chances.dtype).exponential_(generator=generator)
+    return (chances / to_device(times.numpy(), chances.device)).argmax(dim=-1)
 
 
 def check_settings(model: LanguageModel, tokens: Tokens, n_tokens: int, how: Sampling) -> None:
@@ -95,10 +101,9 @@ def check_settings(model: LanguageModel, tokens: Tokens, n_tokens: int, how: Sam
 
 @torch.inference_mode()
 def next_logits(model: LanguageModel, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-    """The logits after the last of tokens (B, n), which follow those in the cache: (B, V), float32, on the CPU."""
+    """The logits after the last of tokens (B, n), which follow those in the cache: (B, V), float32, on its device."""
     with evaluating(model):
-        last = model.states(tokens, cache)[:, -1]
-        return model.unembed(last).float().cpu()
+        return model.unembed(model.states(tokens, cache)[:, -1]).float()
 
 
 def generate_rows(
@@ -108,27 +113,38 @@ def generate_rows(
 
     A cache keeps the last T keys. That is not the same as running the last T tokens again: a key still carries what its
     token had seen. Learned positions end at T, so there the last T tokens are run again.
+    On a GPU, rows that end together are drawn there, `BLOCK` tokens at a time, by a step that CUDA captures.
     Raises CourseError for an empty prompt or impossible settings.
     """
     check_settings(model, tokens, n_tokens, how)
     cache, rows, T = KVCache(model, n_samples), list(range(n_samples)), model.config.context_length
     window = torch.tensor([[int(token) for token in tokens][-T:]], device=model.device).expand(n_samples, -1)
-    unread = window
+    in_blocks = model.device.type not in ("cpu", "mps") and (n_samples == 1 or how.stop is None)
+    step: Callable[[Tensor], Tensor] = functools.partial(next_logits, model, cache=cache)
+    room = T - window.shape[1] if model.config.positions == "learned" else n_tokens
+    unread, waiting = window, []
     for place in range(n_tokens):
-        full = model.config.positions == "learned" and cache.position == T
-        logits = next_logits(model, window) if full else next_logits(model, unread, cache)
+        logits = step(unread) if place <= room else next_logits(model, window)
+        logits = logits if in_blocks else logits.cpu()
         if how.stop is not None and place < how.min_tokens:
             logits = forbid(logits, how.stop)
-        drawn = sample_next(logits, how.temperature, how.top_k, generator, how.top_p)
-        yield rows, drawn.tolist()
-        going = [i for i, token in enumerate(drawn.tolist()) if token != how.stop]
-        if not going:
-            return
-        if len(going) < len(rows):
-            rows, window = [rows[i] for i in going], window[going]
-            cache.keep(going)
-        unread = drawn[going][:, None].to(model.device)
+        if in_blocks and place == 0 and n_tokens > 2 * BLOCK:  # recording waits for the GPU, and has to pay
+            cache.stand_still()
+            step = Captured(step)
+        unread = sample_next(logits, how.temperature, how.top_k, generator, how.top_p)[:, None].to(model.device)
         window = torch.cat([window, unread], dim=1)[:, -T:]
+        waiting.append(unread)
+        if in_blocks and len(waiting) < BLOCK and place < n_tokens - 1:
+            continue
+        for drawn in torch.cat(waiting, dim=1).T.tolist():  # here alone the host waits for a GPU
+            yield rows, drawn
+            going = [i for i, token in enumerate(drawn) if token != how.stop]
+            if not going:
+                return
+        waiting = []
+        if len(going) < len(rows):
+            rows, window, unread = [rows[i] for i in going], window[going], unread[going]
+            cache.keep(going)
 
 
 def generate(model: LanguageModel, tokens: Tokens, n_tokens: int, seed: int = 0, **how: Any) -> Iterator[int]:
@@ -171,9 +187,7 @@ def write(model: LanguageModel, tokenizer: Tokenizer, prompt: str, n_tokens: int
     return collections.deque(stream(model, tokenizer, prompt, n_tokens, **how), maxlen=1).pop() if n_tokens else ""
 
 
-def batch_of(
-    prompt: Sequence[int], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor]:
+def batch_of(prompt: Tokens, rows: Sequence[Tokens], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """(x, y) of one prompt with different continuations: y is the next token in these, and -1 elsewhere.
 
     Shapes: prompt (N,), rows lists of ids -> x and y (B, T), int64, with T = N - 1 + the longest row.

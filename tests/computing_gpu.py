@@ -1,12 +1,14 @@
 """A GPU that computes, on the CPU's memory, and refuses operands from elsewhere; and the library called on it.
 
 `python tests/computing_gpu.py` calls each function twice, on the CPU and on the fake GPU, and prints as JSON, for each
-function, "same" or what went wrong; then the same of a few functions under each of FAULTS. `python
-tests/computing_gpu.py cuda` calls all functions on a real one.
+function, "same" or what went wrong; the same of a few functions under each of FAULTS; and at which operations the host
+waited for the GPU while a model was trained, or wrote. `python tests/computing_gpu.py cuda` calls all functions on a
+real one.
 """
 
 import contextlib
 import copy
+import functools
 import json
 import sys
 import tempfile
@@ -25,9 +27,10 @@ from bigmodel_lib.interpretability import interventions, maps, scores
 from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.recipes import MODES
+from bigmodel_lib.text.batches import causal_batches, masked_batches
 from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.trainer import Trainer
+from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 NAME = "fakegpu"
 
@@ -57,6 +60,9 @@ class OnGpu(torch.Tensor):
         return run(operation, given, named or {})
 
 
+WAITS: list[str] = []  # the operations at which the host of a real GPU would have waited for it
+ASKING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "repeat_interleave.Tensor")
+TAPE: list | None = None  # while a step is recorded, its operations with their operands and results
 INDEXING = ("index.Tensor", "index_put_.default", "index_put.default", "_index_put_impl_.default")
 
 
@@ -76,14 +82,68 @@ def run(operation, given, named):
         there = False
     elif name == "copy_.default":
         there = isinstance(given[0], OnGpu)
+    note_wait(name, given, named, there)
     held = tree_map(lambda one: one.held if isinstance(one, OnGpu) else one, (given, named))
     out = operation(*held[0], **held[1])
+    if TAPE is not None and there:
+        TAPE.append((operation, held, out))
     if not there:
         return out
     if name.split(".")[0].endswith("_"):  # it changes its first operand, and gives that back or nothing
         return given[0] if out is not None else None
     with torch.inference_mode(False):
         return tree_map(lambda one: OnGpu(one) if isinstance(one, torch.Tensor) else one, out)
+
+
+def note_wait(name, given, named, there):
+    """Keep the name of an operation that makes the host wait: one whose result it needs, or an unpinned copy."""
+    source = next((one for one in given[::-1] if isinstance(one, torch.Tensor)), None)
+    from_there = any(isinstance(one, OnGpu) for one in tree_leaves((given, named)))
+    places = given[1] if name in INDEXING else []
+    asks = name.startswith(ASKING) or any(place is not None and place.dtype == torch.bool for place in places)
+    copies = name in ("_to_copy.default", "copy_.default") and isinstance(source, OnGpu) != there
+    if (asks and from_there) or (copies and not named.get("non_blocking")):
+        WAITS.append(name)
+        if TAPE is not None:
+            raise RuntimeError(f"{name} makes the host wait, while a step is captured")
+
+
+class Recorded:
+    """What `Captured` is on CUDA, here: its third call and later ones run again what the second one recorded.
+
+    Each operation runs on the operands, and fills the result, that it had then, as in a CUDA graph.
+    """
+
+    def __init__(self, step):
+        self.step, self.given, self.tape = step, None, None
+
+    @torch.inference_mode()
+    def __call__(self, x):
+        if self.given is None:
+            self.given = x.clone()
+            return self.step(x)
+        self.given.copy_(x)
+        if self.tape is None:
+            kept = [one.clone() for one in self.changed()]
+            self.record()
+            for one, before in zip(self.changed(), kept, strict=True):
+                one.copy_(before)  # recording computes nothing
+        for operation, (given, named), out in self.tape:
+            for new, old in zip(tree_leaves(operation(*given, **named)), tree_leaves(out), strict=True):
+                if isinstance(old, torch.Tensor) and new.data_ptr() != old.data_ptr():
+                    old.copy_(new)
+        return self.found
+
+    def changed(self):
+        """All that a cache which stands still keeps."""
+        cache = self.step.keywords["cache"]
+        return [*cache.keys, *cache.values, *cache.last.values(), cache.tokens, cache.position, cache.unseen]
+
+    def record(self):
+        global TAPE
+        TAPE = []
+        self.found = self.step(self.given)
+        self.tape, TAPE = TAPE, None
 
 
 class Backend(_DummyBackendModule):
@@ -136,6 +196,7 @@ def writing(device) -> dict:
         for sizes in (dict(vocab_size=11), dict(vocab_size=11, d_ff=8), dict(vocab_size=256),
                       dict(vocab_size=11, positions="learned"))
     )  # fmt: skip
+    runs_of_tokens = put(random_model(11, ngrams=3, n_kv_heads=1), device)
     prompt, pairs = [1, 2, 3], [([4, 5, 0], [6, 0]), ([7, 0], [8, 9, 0])] * 4
     chosen = [row for row, _ in pairs]
 
@@ -151,6 +212,9 @@ def writing(device) -> dict:
     return {
         "generate": lambda: list(generation.generate(model, prompt, 40, seed=3, top_p=0.9)),
         "generate, learned positions": lambda: list(generation.generate(learned, prompt, 40, seed=3)),
+        "generate, n-grams": lambda: list(generation.generate(runs_of_tokens, prompt, 40, seed=3)),
+        "generate, likeliest": lambda: list(generation.generate(runs_of_tokens, prompt, 40, temperature=0)),
+        "generate_many, together": lambda: generation.generate_many(model, prompt, 3, 40, generator()),
         "generate_many": lambda: generation.generate_many(
             model, prompt, 6, 12, generator(), stop=0, min_tokens=2, top_k=5
         ),
@@ -209,7 +273,7 @@ def pointing_and_exploring(device) -> dict:
         )
 
     def written_together():
-        from bigmodel_lib.viz.widgets import WriteWithMe
+        from bigmodel_lib.viz.stepper import WriteWithMe
 
         pen = WriteWithMe(by_byte, ByteTokenizer(), "ab")
         pen.draw(3)
@@ -255,7 +319,102 @@ def finetuning_and_keeping(device) -> dict:
     }
 
 
-PARTS = (writing, looking, pointing_and_exploring, finetuning_and_keeping)
+def keeping_and_moving(device) -> dict:
+    """{name: call}: a run that goes on where it did not begin."""
+
+    def moved(first, second):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = a_run(put(random_model(20), first))
+            losses = [next(iter(begun)).loss]
+            begun.save(f"{folder}/c.safetensors")
+            run = a_run(put(random_model(20, n_heads=1), second))
+            run.load(*checkpoints.load_tensors(f"{folder}/c.safetensors"), "c")
+            return losses + [progress.loss for progress in run]
+
+    return {
+        "a checkpoint that leaves the GPU": lambda: moved(device, "cpu"),
+        "a checkpoint that comes to the GPU": lambda: moved("cpu", device),
+    }
+
+
+PARTS = (writing, looking, pointing_and_exploring, finetuning_and_keeping, keeping_and_moving)
+
+
+# Where the host waits
+
+
+def a_run(model, **changes):
+    """A run of twenty steps on random tokens, or hidden ones, with Muon and clipping unless told otherwise."""
+    config = TrainConfig(**{"steps": 20, "batch_size": 4, "clip": 0.5, "adamw_lr": 0.01, "eps": 1e-8, **changes})
+    tokens, sizes = np.random.default_rng(0).integers(0, 19, 500), (4, model.config.context_length)
+    source = causal_batches(tokens, *sizes) if model.config.causal else masked_batches(tokens, *sizes, 19)
+    return Trainer(model, source, next_token_loss, config)
+
+
+def runs(device) -> dict:
+    """{name: a run}: one of each kind that the library trains."""
+    rows, labels = [np.arange(i % 4, 4 + i % 3) for i in range(12)], np.arange(12) % 4 // 3
+    model, pairs = put(random_model(20), device), [([4, 5, 0], [6, 0]), ([7, 0], [8, 9, 0])] * 4
+    preferring = dpo.preference_loss(model, [1, 2, 3], pairs)
+    config = TrainConfig(steps=20, batch_size=4, clip=0.1)
+    return {
+        "pretraining": a_run(put(random_model(20), device)),
+        "pretraining, AdamW": a_run(put(random_model(20, positions="learned"), device), optimizer="adamw"),
+        "pretraining, n-grams and dropout": a_run(put(random_model(20, ngrams=3, dropout=0.1), device)),
+        "pretraining, masked": a_run(put(random_model(20, causal=False), device)),
+        "preferences": Trainer(copy.deepcopy(model), dpo.pair_batches([1, 2, 3], pairs, 4), preferring, config),
+        **{f"fine-tuning, {mode}": classification.classifier_run(model, rows, labels, 2, mode, steps=20, clip=0.5)
+           for mode in MODES},
+    }  # fmt: skip
+
+
+def waits_of(call) -> list:
+    """At which operations the host waits while it does something."""
+    WAITS.clear()
+    call()
+    return list(WAITS)
+
+
+def a_step(run):
+    """All that happens between two reports."""
+    tensors, share = run.next_batch()
+    run.seed_dropout()
+    return run.train_step(*tensors, lr=run.lr(run.fraction()), share=share, measure=True)
+
+
+def with_item(model, x, y):
+    loss = next_token_loss(model, x, y)
+    return loss / loss.item()
+
+
+def with_a_list(model, x, y):
+    return next_token_loss(model, x, y) * torch.tensor([1.0], device=x.device)[0]
+
+
+def with_a_choice(model, x, y):
+    return model(x)[y >= 0].logsumexp(-1).mean()
+
+
+def all_waits() -> dict:
+    """{what is done: operations at which the host waits}, in a step of each kind of run, in broken ones, in writing."""
+    found = {}
+    with FakeGpu():
+        for name, run in runs(NAME).items():
+            a_step(run)
+            found[name] = waits_of(lambda run=run: a_step(run))
+        for loss_fn in (with_item, with_a_list, with_a_choice):
+            run = a_run(put(random_model(20), NAME))
+            run.loss_fn = loss_fn
+            found[f"fault: {loss_fn.__name__}"] = waits_of(lambda run=run: a_step(run))
+        model, learned = (put(random_model(11, **more), NAME) for more in ({}, {"positions": "learned"}))
+        for name, writes, how in (
+            ("temperature 0", model, dict(temperature=0)),
+            ("top k and p", model, dict(top_k=5, top_p=0.9, stop=99)),
+            ("learned positions", learned, {}),
+        ):
+            call = functools.partial(generation.generate, writes, [1, 2, 3], 160, **how)
+            found[f"160 tokens, {name}"] = waits_of(lambda call=call: list(call()))
+    return found
 
 
 def plain(found):
@@ -322,10 +481,12 @@ def main(device=NAME):
     _setup_privateuseone_for_python_backend(NAME, Backend())
     whole = torch.tensor
     torch.tensor = lambda data, device=None, **more: whole(data, **more).to(device or "cpu")  # it asks no mode
+    generation.Captured = Recorded
     found = {"no fault": all_parts(device)}
     for fault, eye in FAULTS.items():
         with mock.patch.object(torch, "eye", eye):
             found[fault] = all_parts(device, UNDER_FAULTS)
+    found["waits"] = all_waits()
     print(json.dumps(found, indent=1))
 
 

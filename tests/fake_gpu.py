@@ -5,82 +5,57 @@ and raises where a tensor of the CPU meets one of the fake GPU, or where the hos
 The program does everything named in CASES and prints {name: "ran", or the error} as JSON.
 """
 
-import ast
 import contextlib
 import dataclasses
 import functools
 import json
-import pathlib
 from unittest import mock
 
 import torch
+from notebook_code import defined_in
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.exercises import nb05
 from bigmodel_lib.model import layers as layers_module
 from bigmodel_lib.model import transformer
 from bigmodel_lib.recipes import preset
 from bigmodel_lib.training.optimizers import Optimizers
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
-NOTEBOOK = pathlib.Path(__file__).resolve().parent.parent / "notebooks/05_pytorch_gpu.ipynb"
-
-
-def functions_of_the_notebook(*names: str) -> dict:
-    """Functions that 05 defines, with what its cells import from the library."""
-    namespace = {"torch": torch, "nn": torch.nn, "mock": mock}
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
-        for node in ast.parse("".join(cell["source"])).body:
-            from_the_library = isinstance(node, ast.ImportFrom) and node.module.startswith("bigmodel_lib")
-            if from_the_library or getattr(node, "name", None) in names:
-                exec(compile(ast.Module([node], []), str(NOTEBOOK), "exec"), namespace)  # noqa: S102 (the project's own)
-    return namespace
-
-
 # What 05 offers to a GPU
 
 
-def layers(there):
-    for run in there["each_layer"](256, "fakegpu").values():
-        run()
+def blocks(there):
+    q, k, v = (torch.zeros(1, 2, 40, 8, device="fakegpu") for _ in range(3))
+    assert there.streaming(q, k, v, 16).device.type == "fakegpu"
 
 
 def steps(there):
-    for kind in ("attention_plain", "attention_streaming", "attention"):
-        for relu in ("relu_squared", "relu_squared_plain"):
-            step = there["step_on"]("fakegpu", kind, relu)
-            step()
-            assert step().device.type == "fakegpu"
+    for fused in (False, True):
+        step = there.step_on(torch.device("fakegpu"), fused=fused)
+        step()
+        assert step().device.type == "fakegpu"
 
 
-def parts(there):
-    for _, _, run in there["parts_of_the_model"]("fakegpu", B=2).values():
-        run()
+def loop(there):
+    batches = [(torch.zeros(4, 3), torch.zeros(4, 2)) for _ in range(3)]
+    model = torch.nn.Linear(3, 2, device="fakegpu")
+    with mock.patch.object(torch.nn.Module, "to", lambda model, device: model):  # fake weights can't be moved
+        assert nb05.train_on(torch.device("fakegpu"), model, batches).device.type == "fakegpu"
 
 
-def memory(there):
-    config = ModelConfig(vocab_size=20, context_length=16, d_model=16, n_layers=2, n_heads=2, d_ff=32)
-    for kind in ("attention_plain", "attention"):
-        there["measured_memory"](config, 2, 16, kind)
+def pieces(there):
+    weight = torch.zeros(3, device="fakegpu", requires_grad=True)
+    x, y = torch.zeros(8, 3, device="fakegpu"), torch.zeros(8, device="fakegpu")
+    nb05.accumulate(lambda x, y: (x @ weight - y).square().mean(), x, y, 4)
+    assert weight.grad.device.type == "fakegpu"
 
 
-def notebook(path, fault: str = "") -> None:
+def notebook(path) -> None:
     """One of the paths that 05 offers to a GPU."""
-    names = ("each_layer", "step_on", "parts_of_the_model", "kept_by", "measured_memory")
-    there = functions_of_the_notebook(*names)
-    there["autocast"] = lambda device, precision: contextlib.nullcontext()  # autocast knows no fake device
-    there["device"] = "fakegpu"
-    with contextlib.ExitStack() as stack:
-        if fault == "table on the cpu":
-
-            def on_the_cpu(T, K, base, device=None, start=0):
-                return (torch.zeros(T, K, device="cpu"),) * 2
-
-            stack.enter_context(mock.patch.object(transformer, "rope_tables", on_the_cpu))
-        stack.enter_context(FakeTensorMode())
-        path(there)
+    with FakeTensorMode():
+        path(defined_in("05_pytorch_gpu", "streaming", "step_on", "SMALL", merge_softmax=nb05.merge_softmax))
 
 
 # Training
@@ -114,6 +89,9 @@ def patches(fault: str, plain: bool):
     """What this case changes in PyTorch or in the library, one context after the other."""
     if plain or fault == "mask on the cpu":
         yield mock.patch.object(layers_module, "attention", layers_module.attention_plain)
+    if fault == "table on the cpu":
+        table = transformer.rope_tables
+        yield mock.patch.object(transformer, "rope_tables", lambda *given: table(*given[:3], torch.device("cpu")))
     if fault == "mask on the cpu":
         whole = torch.ones
         yield mock.patch.object(torch, "ones", lambda *a, device=None, **k: whole(*a, device="cpu", **k))
@@ -147,9 +125,8 @@ CASES = {
     **{f"train {recipe}, plain attention": functools.partial(train, recipe, plain=True)
        for recipe in ("small", "medium", "plain")},
     **{f"fault: {fault}": functools.partial(train, "small", fault)
-       for fault in ("mask on the cpu", "input on the cpu", "state on the cpu", "host sync")},
-    **{f"05 {path.__name__}": functools.partial(notebook, path) for path in (layers, steps, parts, memory)},
-    "fault: table on the cpu": functools.partial(notebook, steps, "table on the cpu"),
+       for fault in ("mask on the cpu", "input on the cpu", "state on the cpu", "table on the cpu", "host sync")},
+    **{f"05 {path.__name__}": functools.partial(notebook, path) for path in (blocks, steps, loop, pieces)},
 }  # fmt: skip
 
 

@@ -117,8 +117,8 @@ class Layer:
         return inputs, by_hand.attention_forward, by_hand.attention_backward, functional.scaled_dot_product_attention
 
     def rotate(self, B, T, H, K):
-        forward = lambda x: by_hand.rotate_forward(x, *tables(T, K))  # noqa: E731
         cosine, sine = tables(T, K)
+        forward = lambda x: (plain.rotate(x, cosine, sine), (cosine, sine))  # noqa: E731
         turn = torch.polar(
             torch.ones(T, K // 2, dtype=torch.float64), torch.tensor(np.arctan2(sine, cosine)[:, K // 2 :])
         )
@@ -142,8 +142,8 @@ class Layer:
         return [self.normal(B, T, K), self.normal(K, 5), self.normal(K, 5)], *pair, reference
 
     def shift_tokens(self, B, T, H, K):
-        inputs = [self.normal(B, T, K), self.normal(K)]
-        return inputs, by_hand.shift_tokens_forward, by_hand.shift_tokens_backward, layers.shift_tokens
+        forward = lambda x, strength: (plain.shift_tokens(x, strength), (x, strength))  # noqa: E731
+        return [self.normal(B, T, K), self.normal(K)], forward, by_hand.shift_tokens_backward, layers.shift_tokens
 
     def cross_entropy(self, B, T, H, K):
         targets = self.rng.integers(-1, K, (B, T))

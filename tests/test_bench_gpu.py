@@ -13,14 +13,15 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PARTS = [
     "card",
     "launches",
+    "hidden_syncs",
     "products",
     "errors",
     "underflow",
     "attention",
     "memory",
     "out_of_memory",
-    "race",
     "writing",
+    "race",
 ]
 
 
@@ -34,7 +35,7 @@ def measured(tmp_path_factory):
 
 
 def test_every_part_that_was_asked_for_leaves_a_result(measured):
-    assert list(measured) == PARTS
+    assert list(measured) == [*PARTS, "seconds"] and list(measured["seconds"]) == PARTS
     assert not [name for name, found in measured.items() if isinstance(found.get("error"), str)]
 
 
@@ -52,6 +53,12 @@ def test_every_way_of_attention_is_measured_or_says_why_not(measured):
     assert all(row.get("both", 0) > 0 or row["refused"] for row in rows)
 
 
+def test_writing_is_measured_in_each_way_and_waiting_in_each_kind_of_run(measured):
+    ways = {"captured", "captured, temperature 0", "not captured", "cached", "recomputed"}
+    assert all(measured["writing"][way] > 0 for way in ways)
+    assert measured["hidden_syncs"]["kinds"] == ["pretraining", "pretraining, AdamW", "fine-tuning", "preferences"]
+
+
 @pytest.fixture
 def bench():
     spec = importlib.util.spec_from_file_location("bench_gpu", ROOT / "tools/bench_gpu.py")
@@ -65,11 +72,26 @@ def test_a_part_that_fails_is_kept_as_an_error_and_seen_in_the_exit_code(bench, 
     options = ["bench_gpu", "--device", "cpu", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", [*options, "--only", "card", "--budget", "-1"])
     assert bench.main() == 0
-    assert json.loads(out.read_text(encoding="utf-8")) == {"card": {"not_reached": True}}
-    monkeypatch.setattr(bench, "PARTS", (lambda bench: 1 / 0,))
+    assert json.loads(out.read_text(encoding="utf-8")) == {"card": {"not_reached": True}, "seconds": {}}
+    monkeypatch.setattr(bench, "PARTS", {lambda bench: 1 / 0: 1})
     monkeypatch.setattr(sys, "argv", options)
     assert bench.main() == 1
     assert "ZeroDivisionError" in out.read_text(encoding="utf-8")
+
+
+def test_all_parts_fit_in_eight_minutes_and_attention_goes_up_to_16k(bench, monkeypatch):
+    assert sum(bench.PARTS.values()) < 8 * 60
+    lengths = []
+    monkeypatch.setattr(bench.Bench, "size", lambda self, large, small: lengths.append(large) or small)
+    bench.attention(bench.Bench("cpu"))
+    assert max(lengths[1]) == 16384
+
+
+def test_a_way_of_attention_that_would_take_too_long_is_left_out(bench, monkeypatch):
+    monkeypatch.setattr(bench, "LONGEST", 0.0)
+    rows = bench.attention(bench.Bench("cpu"))["rows"]
+    naive = [row for row in rows if row["way"] == "naive"]
+    assert naive[0]["both"] > 0 and naive[1]["refused"].startswith("left out") and "both" not in naive[1]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import run_browser as browsers
 
+from bigmodel_lib.viz.timeline import Timeline
+
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-PLAYED = re.compile(r"ipywidgets|bigmodel_lib\.viz\.(widgets|stepper|every_number|valley|gaze|guessing|growing)")
+TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|growing"
+PLAYED = re.compile(rf"ipywidgets|bigmodel_lib\.viz\.({TOYS})")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
     for name in NAMES
@@ -367,7 +370,9 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     page.get_by_label("learning rate", exact=True).press("End")
     page.wait_for_function("document.querySelector('.bm-valley-says').textContent.includes('descent has left the map')")
     page.get_by_label("the valley’s tilt").press("Home")
-    assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0]
+    page.get_by_label("the valley’s tilt").press("ArrowRight")  # which JupyterLab would take for itself
+    page.wait_for_timeout(500)  # on its way to the kernel
+    assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0.02]
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "04_valley.png")
     page.context.close()
@@ -383,6 +388,67 @@ def test_the_film_is_scrubbed_in_the_kernel_as_well(chromium, lab):
     assert page.locator(".bm-grow-closed").count() >= 2
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "06_growing.png")
+    page.context.close()
+
+
+SAYS = "(words) => document.querySelector('.bm-timeline-says').textContent.includes(words)"
+
+
+def test_the_timeline_says_what_its_python_twin_computes(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "05_pytorch_gpu.ipynb")
+    says = page.locator(".bm-timeline-says")
+    says.scroll_into_view_if_needed()
+    presets = {"tiny kernels": (12, 2.0, 0), "tiny kernels, .item()": (12, 2.0, 1), "big kernels": (8, 40.0, 0),
+               "big kernels, .item()": (8, 40.0, 1)}  # fmt: skip
+    for name, (kernels, work, every) in presets.items():
+        page.get_by_role("button", name=name, exact=True).click()
+        line = Timeline(kernels=kernels, launch=7.0, work=work, every=every)
+        page.wait_for_function(
+            SAYS, arg=f"Done after {line.seconds:.0f} µs. The GPU works {int(100 * line.busy + 0.5)} %"
+        )
+        page.wait_for_timeout(500)  # on its way to the kernel
+        assert browsers.ask_kernel(lab[1], "[line.seconds, line.busy]") == [line.seconds, line.busy]
+        assert page.locator(".bm-timeline-lanes rect[fill='#56b4e9']").count() == kernels
+        assert page.locator(".bm-timeline-lanes rect[fill='#888888']").count() == (kernels if every else 0)
+    page.get_by_label(".item() after every").press("Home")
+    page.wait_for_function(SAYS, arg="Python waits 0 µs")
+    page.wait_for_timeout(500)
+    assert browsers.ask_kernel(lab[1], "line.every") == 0
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "05_timeline.png")
+    page.context.close()
+
+
+def test_the_roofline_says_what_the_kernel_computes_and_its_star_can_be_dragged(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "05b_gpu_up_close.ipynb")
+    says, canvas = page.locator(".bm-roof-says"), page.locator(".bm-roof-map")
+    says.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(1, 4096)')")
+    assert "Memory sets the pace" in says.inner_text() and "at most 0.296 %" in says.inner_text()
+    moving, computing = browsers.ask_kernel(lab[1], "list(roofline.times())")
+    clocks = page.locator(".bm-roof-bar > span:last-child").all_inner_texts()
+    unit = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3}
+    shown = [float(number) * unit[name] for number, name in map(str.split, clocks)]
+    assert shown == [pytest.approx(moving, rel=0.01), pytest.approx(computing, rel=0.01)]
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('Arithmetic sets the pace')")
+    assert browsers.ask_kernel(lab[1], "roofline.m") > 404
+    page.locator(".bm-roof").get_by_role("button", name="H200").click()
+    page.locator(".bm-roof").get_by_role("button", name="float32", exact=True).click()
+    page.locator(".bm-roof").get_by_role("button", name="8192³").click()
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(8192, 8192) in float32')")
+    assert browsers.ask_kernel(lab[1], "roofline.n") == 8192
+    page.get_by_label("rows, m").press("ArrowLeft")
+    page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(6889, 8192)')")
+    wanted = ["H200", "float32", 6889, 8192, 8192]
+    assert browsers.ask_kernel(lab[1], "[roofline.card, roofline.format, roofline.m, roofline.k, roofline.n]") == wanted
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "05b_roofline.png")
     page.context.close()
 
 

@@ -1,20 +1,15 @@
 """Each formula of the bill against a count: by hand, of arrays, and of what PyTorch itself says that it multiplies."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
-from notebook_code import defined_in
 from torch.utils.flop_counter import FlopCounterMode
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.measuring import costs
 from bigmodel_lib.model import layers, transformer
 
-peak_bytes = defined_in("05_pytorch_gpu", "peak_bytes").peak_bytes
 SIZES = [dict(d_model=12, n_heads=2, d_ff=20, n_layers=3), dict(d_model=8, n_heads=1, d_ff=8, n_layers=1)]
 OPTIONS = [
     dict(positions=positions, token_shift=shift, tied=tied, init="gpt2")
@@ -109,34 +104,6 @@ def test_memory_is_as_estimated_to_a_tenth(options, fused, monkeypatch):
     means = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
     assert bill["optimizer"] == sum(4 * w.numel() for w in means)
     assert {name: 2 * n for name, n in bill.items()} == costs.memory_formula(config, 4, 48, fused, width=8)
-
-
-def test_the_peak_is_what_exists_at_one_time():
-    n = 1000 * 1000
-    x = torch.ones(n)
-
-    def one_after_another():
-        for _ in range(5):
-            torch.add(x, 1.0)
-
-    def all_at_once():
-        return [torch.add(x, 1.0) for _ in range(5)]
-
-    assert peak_bytes(one_after_another, "cpu") == pytest.approx(4 * n, abs=1000)
-    assert peak_bytes(all_at_once, "cpu") == pytest.approx(5 * 4 * n, abs=1000)
-
-
-def test_the_peak_is_found_without_a_word():
-    program = """
-import torch
-from notebook_code import defined_in
-peak_bytes = defined_in("05_pytorch_gpu", "peak_bytes").peak_bytes
-print(peak_bytes(lambda: torch.zeros(1000), "cpu"))
-"""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
-    command = [sys.executable, "-c", program]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert (said.stdout.strip(), said.stderr) == ("4000", "")
 
 
 def test_clocks_take_turns_and_leave_the_first_call_out(monkeypatch):

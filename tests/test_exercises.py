@@ -5,10 +5,11 @@ import importlib
 import pathlib
 import types
 
+import numpy as np
 import pytest
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.exercises import calls, engine, record
+from bigmodel_lib.exercises import calls, engine, nb04, record
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUMBERS = sorted(path.stem[2:] for path in (ROOT / "bigmodel_lib/exercises").glob("nb*.py"))
@@ -101,7 +102,7 @@ def test_what_has_nothing_of_ours_says_what_to_call():
 def test_a_notebooks_exercises_can_be_told_apart_and_some_ask_to_build(number):
     entries = importlib.import_module(f"bigmodel_lib.exercises.nb{number}").EXERCISES
     ids = [exercise.id for exercise in entries]
-    assert len(set(ids)) == len(ids) and all(name.startswith(number.rstrip("b") + "-") for name in ids)
+    assert len(set(ids)) == len(ids) and all(name.startswith((f"{number}-", number.rstrip("b") + "-")) for name in ids)
     assert any(exercise.ours is not None for exercise in entries)
 
 
@@ -153,3 +154,13 @@ def test_unknown_exercises_are_refused():
         engine.find("00-nothing")
     with pytest.raises(CourseError, match="notebook 99 has no exercises"):
         engine.find("99-x")
+
+
+def test_unseen_stories_come_with_shifted_targets_and_their_own_floor():
+    world = nb04.small_world()
+    words = world.tokenizer()
+    stories, x, y, floor = nb04.unseen_stories(world, words, np.random.default_rng(0), n=5)
+    counts = y >= 0
+    assert (x[:, 1:][counts[:, 1:]] == y[:, :-1][counts[:, 1:]]).all()
+    assert list(counts.sum(axis=1)) == [len(story.tokens) + 1 for story in stories]
+    assert floor == pytest.approx(-sum(story.log_prob for story in stories) / sum(len(s.tokens) + 1 for s in stories))

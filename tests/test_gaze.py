@@ -52,7 +52,7 @@ def test_a_word_without_numbers_is_named():
 
 @pytest.mark.parametrize("shows, number, output", [("scores", "4.00", 0), ("weights", "0.84", 2)])
 def test_the_still_picture_has_both_sentences_with_their_numbers(shows, number, output):
-    figure = gaze.draw_gaze(AnnasGaze(PLANE, SENTENCES, WISHES, shows=shows))
+    figure, _ = AnnasGaze(PLANE, SENTENCES, WISHES, shows=shows).picture()
     found = texts(figure)
     assert found.count(number) == 2 and found.count("output") == output
     assert {"query of “she”", "query of “it”"} <= set(found)
@@ -90,6 +90,10 @@ def test_diagrams_name_the_shapes_that_they_are_given():
         (diagrams.draw_qkv(8, 4, 2, 3, row=5), {"(8, 4)", "(8, 2)", "(8, 3)", "scores (8, 8)", "weights (8, 8)"}),
         (diagrams.draw_heads(6, 4), {"(6, 4)", "(6, 2)", "(6, 6)", "head 0", "head 1"}),
         (diagrams.draw_map("attention"), {"attention", "MLP", "a block, repeated"}),
+        (
+            diagrams.draw_traffic("T", {"way": [("Q", 2_000_000, False, "C0"), ("out", 500_000, True, "C1")]}),
+            {"way: 2.5 MB", "Q\n2.00 MB", "out\n0.50 MB", "HBM: large and slow"},
+        ),
     ):
         assert wanted <= {text.get_text() for text in ax.texts}
         plt.close(ax.figure)

@@ -37,7 +37,7 @@ from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer
-from bigmodel_lib.viz.widgets import WriteWithMe
+from bigmodel_lib.viz.stepper import WriteWithMe
 
 RECIPES = [
     dict(), dict(token_shift=False), dict(qk_norm=False), dict(activation="gelu"), dict(ngrams=3), dict(ngrams=4),
@@ -215,6 +215,28 @@ def test_beyond_the_context_the_cache_is_a_band_and_not_the_last_tokens_encoded_
             ring.shape == (2, model.config.n_key_heads, 12, model.config.d_head)
             for ring in (*cache.keys, *cache.values)
         )
+
+
+@torch.no_grad()
+@each_recipe(RECIPES)
+def test_a_cache_that_stands_still_reads_the_same_and_keeps_its_addresses(random_model, random_tokens, recipe):
+    model = random_model(2, 0.3, torch.float64, **recipe).eval()
+    n = 12 if recipe.get("positions") == "learned" else 40
+    tokens = random_tokens(3, (2, n))
+    for first in (1, 5, 12):
+        growing, still = KVCache(model, 2), KVCache(model, 2)
+        for ring in rings_of(still):
+            ring.fill_(math.nan)
+        read(model, tokens[:, :first], growing)
+        read(model, tokens[:, :first], still)
+        still.stand_still()
+        kept = [*rings_of(still), *still.last.values(), still.tokens, still.position, still.unseen]
+        places = [part.data_ptr() for part in kept]
+        for t in range(first, n):
+            wanted, logits = (read(model, tokens[:, t : t + 1], cache) for cache in (growing, still))
+            torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-9 * max(1.0, wanted.abs().max().item()))
+        kept = [*rings_of(still), *still.last.values(), still.tokens, still.position, still.unseen]
+        assert [part.data_ptr() for part in kept] == places and still.position.tolist() == [n]
 
 
 def rings_of(*caches):

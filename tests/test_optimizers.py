@@ -34,6 +34,47 @@ def test_orthogonalise_is_near_the_polar_factor(shape, seed):
     assert 0.18 < large.min() and large.max() < 1.87
 
 
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("shape", [(64, 64), (64, 128), (384, 96), (192, 768)])
+def test_orthogonalise_in_bfloat16_is_off_by_what_it_says(shape, seed):
+    gradient = normal(*shape, seed=seed)
+    u, s, vh = torch.linalg.svd(gradient, full_matrices=False)
+    exact, short = orthogonalise(gradient), orthogonalise(gradient.float(), torch.bfloat16)
+    assert short.dtype == torch.float32
+    assert 0.01 < (short.double() - exact).norm() / exact.norm() < 0.05, "16 bits show, and don't matter much"
+    large = (u.mT @ short.double() @ vh.mT).diagonal()[s / gradient.norm() > 0.004]
+    assert 0.15 < large.min() and large.max() < 1.95
+
+
+def test_muon_computes_in_bfloat16_and_keeps_weights_and_average_in_32_bits():
+    value, gradient = (normal(64, 128, seed=seed, dtype=torch.float32) for seed in (1, 2))
+    parameter = torch.nn.Parameter(value.clone())
+    parameter.grad = gradient
+    muon = Muon([parameter], lr=0.1, dtype=torch.bfloat16)
+    muon.step()
+    update = orthogonalise(gradient * (0.85 * 0.15 + 0.15), torch.bfloat16) * math.sqrt(2)
+    torch.testing.assert_close(parameter.detach(), value - 0.1 * update, rtol=0, atol=2e-3)
+    assert parameter.dtype == muon.state[parameter]["average"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "device, precision, wanted",
+    [
+        ("cuda", "auto", torch.bfloat16),
+        ("cuda", "bfloat16", torch.bfloat16),
+        ("cuda", "float32", None),
+        ("cpu", "auto", None),
+        ("cpu", "bfloat16", torch.bfloat16),
+        ("cpu", "float32", None),
+    ],
+)
+def test_muon_takes_bfloat16_where_it_is_asked_for_or_faster(random_model, monkeypatch, device, precision, wanted):
+    model = random_model()
+    monkeypatch.setattr(torch.nn.Parameter, "device", property(lambda self: torch.device(device)), raising=False)
+    adamw, muon = Optimizers(model, TrainConfig(steps=1, precision=precision)).parts
+    assert muon.dtype == wanted and adamw.param_groups[0]["fused"]
+
+
 def test_a_hundredfold_spread_becomes_less_than_elevenfold():
     u, v = (torch.linalg.qr(normal(32, 32, seed=s))[0] for s in (1, 2))
     s = torch.linalg.svdvals(orthogonalise(u @ torch.diag(torch.logspace(-2, 0, 32, dtype=torch.float64)) @ v))

@@ -117,7 +117,7 @@ FAULTS = [
     Fault("a block replaces the residual stream", "by_hand.model:block",
           lambda right, x, *rest: right(x, *rest) - x,
           "test_backprop.py::test_the_twins_agree"),
-    Fault("streaming softmax adds blocks relative to different maxima", "model.streaming:merge_softmax",
+    Fault("streaming softmax adds blocks relative to different maxima", "exercises.nb05:merge_softmax",
           lambda right, first, second: (torch.maximum(first[0], second[0]), first[1] + second[1], first[2] + second[2]),
           "test_streaming.py::test_blocks_may_be_merged_in_any_order_and_grouping"),
 
@@ -170,7 +170,7 @@ FAULTS = [
     Fault("weight decay has the wrong sign", "by_hand.optimizers:AdamW.step", adamw_with_growing_weights,
           "test_backprop.py::test_adamw_in_step_1_moves_every_number_by_its_rate_and_decays_on_its_own"),
     Fault("Muon normalises and doesn't orthogonalise", "training.optimizers:orthogonalise",
-          lambda right, gradient: gradient / gradient.norm(),
+          lambda right, gradient, *_: gradient / gradient.norm(),
           "test_optimizers.py::test_orthogonalise_is_near_the_polar_factor"),
     Fault("gradients are not set to zero after a step", "training.optimizers:Optimizers.step",
           step_that_keeps_gradients,

@@ -400,6 +400,20 @@ def test_a_run_validates_on_the_text_that_it_was_given(tmp_path, text_file, caps
     assert checkpoints.read_json(out / "metrics.json")["val_loss"] == pytest.approx(loss, abs=1e-6)
 
 
+def test_a_folder_of_chapters_is_held_out_and_all_of_the_text_is_read(tmp_path, text_file, capsys):
+    chapters, out = tmp_path / "chapters", tmp_path / "run"
+    chapters.mkdir()
+    for name in ("one", "two"):
+        (chapters / f"{name}.txt").write_text(f"chapter {name} " * 30)
+    asked = ["--text", text_file, "--validation", chapters, "--tokenizer", "bytes", "--out", out]
+    assert call(pretrain.main, *asked, "--steps", 10, *TINY) == 0
+    read, held_out = len(text_file.read_text()), 2 * 12 * 30 + 2
+    assert f"{read:,} tokens to train on, {held_out:,} to validate on" in capsys.readouterr().err
+    asked[-1] = tmp_path / "another"
+    assert call(pretrain.main, *asked, "--steps", 10, *TINY, "--context-length", held_out) == 2
+    assert_one_line(capsys.readouterr(), f"too short for a context of {held_out}: name longer texts, or choose a")
+
+
 def test_a_run_goes_on_with_the_text_on_which_it_validates(tmp_path, text_file, monkeypatch, capsys):
     held_out, out = tmp_path / "held_out.txt", tmp_path / "run"
     held_out.write_text("what nobody has read before, " * 10)

@@ -266,11 +266,10 @@ def test_line_ends_change_neither_vocabulary_nor_tokens(tmp_path, monkeypatch, k
     found = []
     for name, content in spoiled("The cat sat on the mat.\n\n" * 20).items():
         (tmp_path / name).write_bytes(content)
-        found.append(sources.open_text(tmp_path / name, kind, 8))
+        found.append(sources.open_text(tmp_path / name, kind))
     for other in found[1:]:
         assert other.tokenizer.to_dict() == found[0].tokenizer.to_dict()
-        assert other.train.tolist() == found[0].train.tolist()
-        assert other.validation.tolist() == found[0].validation.tolist()
+        assert other.tokens.tolist() == found[0].tokens.tolist()
 
 
 def test_line_ends_change_no_loss(tmp_path):

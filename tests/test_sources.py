@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text import sources, tokenizers
 from bigmodel_lib.text.sources import (
-    NamedText,
     fingerprint,
     named_text,
     open_text,
@@ -511,7 +510,8 @@ TINY = b"To be, or not to be"
 
 @pytest.fixture
 def tiny(monkeypatch):
-    entry = NamedText("http://127.0.0.1:9/x", hashlib.sha256(TINY).hexdigest(), "tiny.txt", "a question")
+    sha256 = hashlib.sha256(TINY).hexdigest()
+    entry = dict(url="http://127.0.0.1:9/x", sha256=sha256, file_name="tiny.txt", description="a question")
     monkeypatch.setitem(sources.NAMED, "tiny", entry)
     monkeypatch.setenv("NO_PROXY", "*")
     return entry
@@ -539,7 +539,7 @@ def server(tmp_path):
 
 
 def from_now_on_at(monkeypatch, url):
-    monkeypatch.setitem(sources.NAMED, "tiny", sources.NAMED["tiny"]._replace(url=url))
+    monkeypatch.setitem(sources.NAMED, "tiny", {**sources.NAMED["tiny"], "url": url})
 
 
 def test_a_named_text_is_fetched_once(tiny, server, cache, capfd, monkeypatch):
@@ -566,7 +566,7 @@ def test_another_file_is_refused_and_the_right_one_described(tiny, server, cache
 
 def check_message(said, tiny, cache, reason):
     assert f"({reason})" in said and "\n" not in said and "http" not in said and "127.0" not in said
-    for part in (tiny.file_name, tiny.sha256, tiny.description, str(cache / "texts")):
+    for part in (tiny["file_name"], tiny["sha256"], tiny["description"], str(cache / "texts")):
         assert part in said
     assert names_in(cache) == ["texts"]
 
@@ -593,8 +593,8 @@ def test_a_full_disk_is_the_reason_that_is_named(tiny, cache, monkeypatch):
 
 def test_shakespeare_is_described_in_full():
     entry = sources.NAMED["shakespeare"]
-    assert len(entry.sha256) == 64 and int(entry.sha256, 16) and entry.url.startswith("https://")
-    assert entry.file_name.endswith(".txt") and "Shakespeare" in entry.description
+    assert len(entry["sha256"]) == 64 and int(entry["sha256"], 16) and entry["url"].startswith("https://")
+    assert entry["file_name"].endswith(".txt") and "Shakespeare" in entry["description"]
 
 
 # One way in
@@ -607,7 +607,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def same(one, other):
-    assert one.train.tolist() == other.train.tolist() and one.validation.tolist() == other.validation.tolist()
+    assert one.tokens.tolist() == other.tokens.tolist()
     assert one.tokenizer.to_dict() == other.tokenizer.to_dict() and one.name == other.name
     return True
 
@@ -616,17 +616,17 @@ def same(one, other):
 def test_a_text_gives_the_same_tokens_from_memory_and_from_disk(text, own_cache, monkeypatch, kind):
     monkeypatch.setattr(sources, "BLOCK", 100)
     monkeypatch.setattr(tokenizers, "SAMPLE", 640)  # the merges come from a part of the text, either way
-    in_memory = open_text(text, kind, 8)
+    in_memory = open_text(text, kind)
     assert not own_cache.exists()
     monkeypatch.setattr(sources, "IN_MEMORY", 0)
-    assert same(in_memory, open_text(text, kind, 8))
+    assert same(in_memory, open_text(text, kind))
     assert len(names_in(own_cache)) == 2
     monkeypatch.setattr(sources, "_write_entry", None)  # there is nothing left to do
     calls = []
-    from_disk = open_text(str(text), kind, 8, progress=lambda done, total, what: calls.append(what))
+    from_disk = open_text(str(text), kind, progress=lambda done, total, what: calls.append(what))
     assert same(in_memory, from_disk) and set(calls) == {"checking"}
     tokens = tokenizer_class(kind).train(text_blocks([text]), sources.text_size([text])).encode(read_text(text))
-    assert [*in_memory.train, *in_memory.validation] == tokens.tolist() and isinstance(from_disk.train, np.memmap)
+    assert in_memory.tokens.tolist() == tokens.tolist() and isinstance(from_disk.tokens, np.memmap)
 
 
 def test_the_manual_a_public_text_and_a_file_have_the_names_by_which_they_are_found_again(
@@ -635,52 +635,38 @@ def test_the_manual_a_public_text_and_a_file_have_the_names_by_which_they_are_fo
     from_now_on_at(monkeypatch, f"{server[0]}/right")
     monkeypatch.setattr(sources, "python_manual", lambda: PROSE)
     monkeypatch.chdir(text.parent)
-    manual, public, file = (open_text(name, "bytes", 0) for name in (None, "tiny", "text.txt"))
+    manual, public, file = (open_text(name, "bytes") for name in (None, "tiny", "text.txt"))
     assert (manual.name, public.name, file.name) == (None, "tiny", str(text.resolve()))
-    assert manual.train.tolist() == list(PROSE.encode())[: len(manual.train)]
-    assert same(open_text(public.name, "bytes", 0), public) and same(open_text(file.name, "bytes", 0), file)
+    assert manual.tokens.tolist() == list(PROSE.encode())
+    assert same(open_text(public.name, "bytes"), public) and same(open_text(file.name, "bytes"), file)
     assert public.fingerprint == hashlib.sha256(TINY).hexdigest() and server[1] == ["/right"]
 
 
 def test_a_file_goes_before_a_public_text(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").write_text("Mine")
-    assert open_text("tiny", "bytes", -1).name == str((tmp_path / "tiny").resolve())
+    assert open_text("tiny", "bytes").name == str((tmp_path / "tiny").resolve())
 
 
 def test_a_run_that_goes_on_keeps_its_tokenizer(text):
     given = CharacterTokenizer(read_text(text) + "!")
-    assert open_text(text, "characters", 8, given).tokenizer is given
+    assert open_text(text, "characters", given).tokenizer is given
 
 
-def test_a_text_that_is_too_short_or_of_an_unknown_kind_is_refused(text):
-    with pytest.raises(CourseError, match="or a shorter context"):
-        open_text(text, "bytes", 1000)
+def test_an_unknown_kind_is_refused(text):
     with pytest.raises(CourseError, match="'letters' is not known: choose one of characters, bytes, bpe"):
-        open_text(text, "letters", 8)
+        open_text(text, "letters")
 
 
 @pytest.mark.parametrize("in_memory", [sources.IN_MEMORY, 0])
 def test_bpe_learns_as_many_tokens_as_were_asked_for(text, own_cache, monkeypatch, in_memory):
     monkeypatch.setattr(sources, "IN_MEMORY", in_memory)
-    sizes = [open_text(text, "bpe", 8, vocab_size=size).tokenizer.vocab_size for size in (260, 270, 260)]
+    sizes = [open_text(text, "bpe", vocab_size=size).tokenizer.vocab_size for size in (260, 270, 260)]
     assert sizes == [260, 270, 260]
     with pytest.raises(
         CourseError, match="a vocab_size of 300 was given, which only bpe can choose: leave it out for b"
     ):
-        open_text(text, "bytes", 8, vocab_size=300)
-
-
-def test_another_text_can_be_held_out(text, tmp_path, own_cache):
-    held_out = tmp_path / "chapters"
-    held_out.mkdir()
-    for name in ("one", "two"):
-        (held_out / f"{name}.txt").write_text(f"chapter {name}")
-    found = open_text(text, "bytes", 8, validation=held_out)
-    assert found.tokenizer.decode(found.train) == read_text(text)  # all of it
-    assert found.tokenizer.decode(found.validation) == "chapter one\n\nchapter two"
-    with pytest.raises(CourseError, match="chapters has 24 tokens, 31 are needed: name a longer text, or choose a con"):
-        open_text(text, "bytes", 30, validation=held_out)
+        open_text(text, "bytes", vocab_size=300)
 
 
 @pytest.fixture
@@ -717,12 +703,12 @@ def pairs_of_letters(monkeypatch):
 
 def test_a_new_tokenizer_is_one_class(pairs_of_letters, text, own_cache, monkeypatch, random_model, tmp_path):
     kind, whole = pairs_of_letters.kind, read_text(text)
-    in_memory = open_text(text, kind, 8)
+    in_memory = open_text(text, kind)
     monkeypatch.setattr(sources, "IN_MEMORY", 0)
     monkeypatch.setattr(sources, "BLOCK", 7)  # an odd number: pieces have to be cut where the class says
-    from_disk = open_text(text, kind, 8)
+    from_disk = open_text(text, kind)
     assert same(in_memory, from_disk) and type(from_disk.tokenizer) is pairs_of_letters
-    tokens = [*from_disk.train, *from_disk.validation]
+    tokens = from_disk.tokens.tolist()
     assert from_disk.tokenizer.decode(tokens) == whole and len(tokens) == -(-len(whole) // 2)
     model = random_model(vocab_size=from_disk.tokenizer.vocab_size)
     checkpoints.save_model(tmp_path, model, from_disk.tokenizer)

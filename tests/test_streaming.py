@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigmodel_lib.model import layers, streaming
+from bigmodel_lib.exercises import nb05
+from bigmodel_lib.model import layers
+from tools import streaming_attention as streaming
 
 
 def normal(*shape, seed=0, size=1.0):
@@ -46,12 +48,12 @@ def test_the_second_result_is_the_logarithm_of_each_sum():
 
 def test_blocks_may_be_merged_in_any_order_and_grouping():
     q, k, v = (normal(3, 12, 4, seed=i) for i in range(3))
-    parts = [streaming.partial_softmax(q, k[:, j : j + 4], v[:, j : j + 4]) for j in (0, 4, 8)]
-    whole = streaming.partial_softmax(q, k, v)
+    parts = [nb05.partial_softmax(q, k[:, j : j + 4], v[:, j : j + 4]) for j in (0, 4, 8)]
+    whole = nb05.partial_softmax(q, k, v)
     for a, b, c in itertools.permutations(parts):
         for found in (
-            streaming.merge_softmax(streaming.merge_softmax(a, b), c),
-            streaming.merge_softmax(a, streaming.merge_softmax(b, c)),
+            nb05.merge_softmax(nb05.merge_softmax(a, b), c),
+            nb05.merge_softmax(a, nb05.merge_softmax(b, c)),
         ):
             for one, other in zip(found, whole, strict=True):
                 torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

@@ -13,23 +13,8 @@ import numpy as np
 from numpy import ndarray
 from scipy.special import expit
 
-from bigmodel_lib.by_hand.model import (
-    Mask,
-    Parameters,
-    Rotation,
-    attention_weights,
-    causal_mask,
-    embed,
-    merge_heads,
-    normal_cdf,
-    part,
-    repeat_heads,
-    rope_tables,
-    rotate,
-    shift_tokens,
-    softmax,
-    split_heads,
-)
+from bigmodel_lib.by_hand import model
+from bigmodel_lib.by_hand.model import Mask, Parameters, Rotation, attention_weights, part, softmax
 from bigmodel_lib.config import ModelConfig
 
 Cache = Any  # what a backward needs to know of its forward
@@ -105,15 +90,10 @@ def attention_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray, nda
     return dscores @ k, dscores.swapaxes(-2, -1) @ q, weights.swapaxes(-2, -1) @ dy
 
 
-def rotate_forward(x: ndarray, cosine: ndarray, sine: ndarray) -> Kept:
-    """y = x turned by each position's angles. Shapes: x (..., T, K), tables (T, K)."""
-    return rotate(x, cosine, sine), (cosine, sine)
-
-
 def rotate_backward(dy: ndarray, cache: Cache) -> ndarray:
-    """dx = dy turned back: a rotation's transpose is its inverse."""
+    """dx = dy turned back: a rotation's transpose is its inverse. Shapes: dy (..., T, K), tables (T, K)."""
     cosine, sine = cache
-    return rotate(dy, cosine, -sine)
+    return model.rotate(dy, cosine, -sine)
 
 
 def relu_squared_forward(x: ndarray) -> Kept:
@@ -129,7 +109,7 @@ def relu_squared_backward(dy: ndarray, positive: ndarray) -> ndarray:
 
 def gelu_forward(x: ndarray) -> Kept:
     """y = x Φ(x)."""
-    below, density = normal_cdf(x), np.exp(-x * x / 2) / (2 * math.pi) ** 0.5
+    below, density = model.normal_cdf(x), np.exp(-x * x / 2) / (2 * math.pi) ** 0.5
     return x * below, (x, below, density)
 
 
@@ -164,13 +144,8 @@ def repeat_heads_backward(dy: ndarray, shape: tuple[int, ...]) -> ndarray:
     return dy.reshape(*rest, n_key_heads, -1, T, K).sum(axis=-3)
 
 
-def shift_tokens_forward(x: ndarray, strength: ndarray) -> Kept:
-    """y_t = x_t + s ⊙ x_(t-1). Shapes: x (B, T, D), strength (D,)."""
-    return shift_tokens(x, strength), (x, strength)
-
-
 def shift_tokens_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
-    """dx_t = dy_t + s ⊙ dy_(t+1);  ds = Σ over batch and t of dy_t ⊙ x_(t-1)."""
+    """dx_t = dy_t + s ⊙ dy_(t+1);  ds = Σ over batch and t of dy_t ⊙ x_(t-1). Shapes: (B, T, D), strength (D,)."""
     x, strength = cache
     dx = dy.copy()
     dx[:, :-1] += strength * dy[:, 1:]
@@ -199,23 +174,23 @@ def attention_layer_forward(
     x: ndarray, p: Parameters, config: ModelConfig, rotation: Rotation = None, mask: Mask = 0.0
 ) -> Kept:
     """`model.attention_layer` that keeps what its backward needs."""
-    caches = {}
+    caches: dict[str, Cache] = {}
     if config.token_shift:
-        x, caches["shift"] = shift_tokens_forward(x, p["shift"])
+        x, caches["shift"] = model.shift_tokens(x, p["shift"]), (x, p["shift"])
     heads = {}
     for letter in "qkv":
         h, caches[f"w_{letter}"] = linear_forward(x, p[f"w_{letter}"])
-        h = split_heads(h, config.n_heads if letter == "q" else config.n_key_heads)
+        h = model.split_heads(h, config.n_heads if letter == "q" else config.n_key_heads)
         if letter != "v" and config.qk_norm:
             h, caches[f"norm_{letter}"] = norm_forward(h, config.norm)
         if letter != "v" and rotation is not None:
-            h, caches[f"turn_{letter}"] = rotate_forward(h, *rotation)
+            h, caches[f"turn_{letter}"] = model.rotate(h, *rotation), rotation
         if letter != "q" and config.n_key_heads < config.n_heads:
             caches[f"repeat_{letter}"] = h.shape
-            h = repeat_heads(h, config.n_heads)
+            h = model.repeat_heads(h, config.n_heads)
         heads[letter] = h
     y, caches["attention"] = attention_forward(**heads, mask=mask)
-    y, caches["w_o"] = linear_forward(merge_heads(y), p["w_o"])
+    y, caches["w_o"] = linear_forward(model.merge_heads(y), p["w_o"])
     return y, caches
 
 
@@ -225,14 +200,14 @@ def attention_layer_backward(dy: ndarray, caches: Cache) -> Slopes:
     dy, gradients["w_o"] = linear_backward(dy, caches["w_o"])
     n_heads = caches["attention"][0].shape[-3]
     dx = np.zeros_like(caches["w_q"][0])
-    for letter, dh in zip("qkv", attention_backward(split_heads(dy, n_heads), caches["attention"]), strict=True):
+    for letter, dh in zip("qkv", attention_backward(model.split_heads(dy, n_heads), caches["attention"]), strict=True):
         if f"repeat_{letter}" in caches:
             dh = repeat_heads_backward(dh, caches[f"repeat_{letter}"])
         if f"turn_{letter}" in caches:
             dh = rotate_backward(dh, caches[f"turn_{letter}"])
         if f"norm_{letter}" in caches:
             dh = norm_backward(dh, caches[f"norm_{letter}"])
-        dh, gradients[f"w_{letter}"] = linear_backward(merge_heads(dh), caches[f"w_{letter}"])
+        dh, gradients[f"w_{letter}"] = linear_backward(model.merge_heads(dh), caches[f"w_{letter}"])
         dx += dh
     if "shift" in caches:
         dx, gradients["shift"] = shift_tokens_backward(dx, caches["shift"])
@@ -241,9 +216,9 @@ def attention_layer_backward(dy: ndarray, caches: Cache) -> Slopes:
 
 def mlp_forward(x: ndarray, p: Parameters, config: ModelConfig) -> Kept:
     """`model.mlp` that keeps what its backward needs."""
-    caches = {"activation_name": config.activation}
+    caches: dict[str, Cache] = {"activation_name": config.activation}
     if config.token_shift:
-        x, caches["shift"] = shift_tokens_forward(x, p["shift"])
+        x, caches["shift"] = model.shift_tokens(x, p["shift"]), (x, p["shift"])
     if config.activation == "swiglu":
         h, caches["swiglu"] = swiglu_forward(x, p)
     else:
@@ -298,10 +273,10 @@ BLOCK: Pair = (block_forward, block_backward)
 
 def language_model_forward(tokens: ndarray, parameters: Parameters, config: ModelConfig, block: Pair = BLOCK) -> Kept:
     """`model.language_model` that keeps what its backward needs; block may be another pair than the standard one."""
-    x = embed(tokens, parameters, config)
+    x = model.embed(tokens, parameters, config)
     T = tokens.shape[-1]
-    mask = causal_mask(T).astype(x.dtype) if config.causal else 0.0
-    tables = [table.astype(x.dtype) for table in rope_tables(T, config.d_head, config.rope_base)]
+    mask = model.causal_mask(T).astype(x.dtype) if config.causal else 0.0
+    tables = [table.astype(x.dtype) for table in model.rope_tables(T, config.d_head, config.rope_base)]
     rotation = tables if config.positions == "rope" else None
     forward, backward = block
     blocks = []

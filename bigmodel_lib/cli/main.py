@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from bigmodel_lib import __version__
 from bigmodel_lib.cli.stopping import StopSignal, left_to_the_system
@@ -22,13 +22,9 @@ COMMANDS = {
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line, and options are not abbreviated."""
-
-    def __init__(self, **more: Any) -> None:
-        super().__init__(allow_abbrev=False, **more)
+    """argparse, but a mistake ends the program with code 2 and one line."""
 
     def error(self, message: str) -> NoReturn:
-        """End the program with code 2 and one line."""
         self.exit(2, f"{self.prog}: {message} (--help lists all options)\n")
 
 
@@ -60,7 +56,7 @@ class Command:
         if stop is None:  # called from Python, which gets its own handlers back
             with StopSignal() as stop:
                 return self(argv, stop)
-        parser = OneLineParser(prog=f"bigmodel {self.name}", description=COMMANDS[self.name])
+        parser = OneLineParser(f"bigmodel {self.name}", description=COMMANDS[self.name], allow_abbrev=False)
         self.add_options(parser)
         devices = ("auto", "cpu", "cuda", "mps")
         parser.add_argument("--device", choices=devices, default="auto", help="where to compute (default: auto)")
@@ -121,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with left_to_the_system():  # while PyTorch is imported
             program = importlib.import_module(f"bigmodel_lib.cli.{argv[0]}")
         run_program(program.main, argv[1:])
-    parser = OneLineParser(prog="bigmodel", description="Language models from the formula up.")
+    parser = OneLineParser("bigmodel", description="Language models from the formula up.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"bigmodel {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, what in COMMANDS.items():

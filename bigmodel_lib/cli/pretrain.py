@@ -14,21 +14,15 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import PRESETS, preset, preset_for_minutes
-from bigmodel_lib.text.batches import causal_batches, masked_batches
+from bigmodel_lib.text.batches import causal_batches, masked_batches, split_tokens
 from bigmodel_lib.text.sources import fingerprint, open_text, text_blocks, text_files
 from bigmodel_lib.text.tokenizers import TOKENIZERS, tokenizer_from_dict
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 SAMPLE_TOKENS = 16_384  # how much of the validation split is read during a run; the end reads all of it
-NO_FIELDS = {
-    "preset",
-    "objective",
-    "mask_rate",
-    "tokenizer",
-    "vocab_size",
-    "learning_rate",
-}  # options that name none of a config
+# Options that name no field of a configuration
+NO_FIELDS = {"preset", "objective", "mask_rate", "tokenizer", "vocab_size", "learning_rate"}
 WISHES = {"preset", "d_model", "n_layers", "n_heads", "context_length", "batch_size", "ngrams"}  # in a run's sizes,
 WISHES |= {"optimizer", "learning_rate", "weight_decay", "clip"}  # or in how it steps
 MASK_RATE = 0.15
@@ -54,10 +48,7 @@ def add_options(parser: OneLineParser) -> None:
 
 
 def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for. Raises CourseError for impossible ones.
-
-    A run that names no preset takes small; if it has minutes and no wish of its own, the best one at its budget.
-    """
+    """Both configurations that the options ask for; with minutes and no WISHES, the best ones at that budget."""
     masked = options.get("objective") == "masked"
     name, changes = options.get("preset", "small"), {}
     if "minutes" in options and not masked and not WISHES & options.keys():
@@ -81,27 +72,38 @@ class Pretraining(run.Job):
         model_config, config = configurations(options, 1)  # refuse the sizes before the text
         kind = options.get("tokenizer", "characters")
         tokenizer = tokenizer_from_dict(notes["tokenizer"]) if notes else None
-        what = names.get("text"), kind, model_config.context_length, tokenizer
-        others = options.get("vocab_size"), names.get("validation")
-        opened = open_text(*what, *others, reading_bars()) if processes.is_main_process else None
+        what = names.get("text"), kind, tokenizer, options.get("vocab_size")
+        opened = open_text(*what, reading_bars()) if processes.is_main_process else None
         processes.barrier()  # the first one has fetched and tokenised the text, the others find that done
-        text = opened or open_text(*what, *others)
-        self.tokenizer, self.validation = text.tokenizer, text.validation
+        text = opened or open_text(*what)
+        self.tokenizer = text.tokenizer
         self.sources = {"text": {"name": text.name, "fingerprint": text.fingerprint}}
-        if held_out := names.get("validation"):
-            mark = fingerprint(text_blocks(text_files(held_out)))
-            self.sources["validation"] = {"name": str(pathlib.Path(held_out).resolve()), "fingerprint": mark}
+        train = self.hold_out(text.tokens, names.get("validation"), model_config.context_length)
         mask_id = text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
         model_config = model_config.replace(vocab_size=mask_id + (not model_config.causal))
         sizes = config.batch_size, model_config.context_length
         if model_config.causal:
-            batches = causal_batches(text.train, *sizes)
+            batches = causal_batches(train, *sizes)
         else:
-            batches = masked_batches(text.train, *sizes, mask_id, self.mask_rate)
+            batches = masked_batches(train, *sizes, mask_id, self.mask_rate)
         self.model = initialise(LanguageModel(model_config), torch.Generator().manual_seed(config.seed)).to(device)
         self.trainer = Trainer(self.model, batches, next_token_loss, config, processes=processes)
-        tokens = f"{len(text.train):,} tokens to train on, {len(text.validation):,} to validate on"
+        tokens = f"{len(train):,} tokens to train on, {len(self.validation):,} to validate on"
         self.sizes = f"{count_parameters(self.model):,} parameters, {tokens}"
+
+    def hold_out(self, tokens: np.ndarray, text: str | None, context_length: int) -> np.ndarray:
+        """The tokens to train on; those to validate on are another text's, if it was given, or their last tenth."""
+        if text is None:
+            train, self.validation = split_tokens(tokens, context_length)
+            return train
+        blocks = list(text_blocks(text_files(text)))
+        self.sources["validation"] = {"name": str(pathlib.Path(text).resolve()), "fingerprint": fingerprint(blocks)}
+        self.validation = self.tokenizer.encode("".join(blocks))
+        shortest = min(len(tokens), len(self.validation))
+        if shortest <= context_length:
+            wanted = f"name longer texts, or choose a context below {shortest}"
+            raise CourseError(f"a text of {shortest} tokens is too short for a context of {context_length}: {wanted}")
+        return tokens
 
     def loss_on(self, tokens: np.ndarray) -> float:
         """The mean loss on tokens, with as many of them hidden as in training."""

@@ -1,7 +1,4 @@
-"""Ctrl-C and a polite kill, heard from a program's start to its end, so that a run always leaves its files in order.
-
-Windows sends no SIGTERM to another process: there it is Ctrl-C alone that is heard.
-"""
+"""Ctrl-C and (but on Windows, which has none) a polite kill, heard from start to end: a run's files stay in order."""
 
 import contextlib
 import signal

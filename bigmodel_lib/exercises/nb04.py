@@ -1,10 +1,14 @@
-"""The exercises of 04_backprop_numpy, and the run that it opens with."""
+"""The exercises of 04_backprop_numpy, the run that it opens with, and the small world that 04b goes on with."""
 
 import numpy as np
 
 from bigmodel_lib.by_hand import backprop
 from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.exercises.engine import Exercise
+from bigmodel_lib.storyworld import END, START, StoryWorld
+from bigmodel_lib.storyworld.story import Story
+from bigmodel_lib.text.batches import document_batch
+from bigmodel_lib.text.tokenizers import WordTokenizer
 
 
 def _block_backward_without_a_plus(dy, cache):
@@ -20,6 +24,25 @@ def _block_backward_without_a_plus(dy, cache):
 
 
 PATIENT: backprop.Pair = (backprop.block_forward, _block_backward_without_a_plus)  # 04 opens with its training run
+
+
+def small_world() -> StoryWorld:
+    """The world of 04 and 04b: six people, four rooms, six things, stories of up to 40 words."""
+    people = ["Anna", "Mei", "Lena", "Ben", "Omar", "Tom"]
+    things = ["lamp", "book", "cup", "ball", "drum", "shoes"]
+    return StoryWorld(people, ["kitchen", "hall", "garage", "attic"], things, longest=40)
+
+
+def unseen_stories(
+    world: StoryWorld, words: WordTokenizer, draws: np.random.Generator, n: int = 400
+) -> tuple[list[Story], np.ndarray, np.ndarray, float]:
+    """n stories of a world, their inputs and targets (n, T), -1 where none is, and their floor in nats per token."""
+    stories = [world.sample(draws) for _ in range(n)]
+    coded = [words.encode(f"{START} {story.text} {END}") for story in stories]
+    longest = max(map(len, coded)) - 1
+    rows = [document_batch([ids], 1, draws, longest) for ids in coded]
+    x, y = (np.concatenate(arrays) for arrays in zip(*rows, strict=True))
+    return stories, x, y, float(-sum(story.log_prob for story in stories) / (y >= 0).sum())
 
 
 # 04-paths

@@ -54,11 +54,7 @@ def knockout_effects(model: LanguageModel, tokens: Tensor, targets: Tensor, head
 
 def replacing(heads: Heads, outputs: Tensor) -> Hooks:
     """A hook that puts other outputs in the place of some heads'; outputs (L, B, H, T, K), or what fits that shape."""
-
-    def put(layer, value):
-        return torch.where(chosen_heads(heads, layer, value), outputs[layer], value)
-
-    return {"heads": put}
+    return {"heads": lambda layer, value: torch.where(chosen_heads(heads, layer, value), outputs[layer], value)}
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from numpy import ndarray
 from bigmodel_lib.finetuning.classification import Classifier
 from bigmodel_lib.model.devices import autocast, device_of, evaluating, to_device
 from bigmodel_lib.model.layers import cross_entropy
-from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.model.transformer import LanguageModel, count_parameters
 from bigmodel_lib.text.batches import all_windows, mask_tokens, pad_windows
 
 BATCH_SIZE = 64  # windows, or texts, that are read together
@@ -26,7 +26,7 @@ def evaluate(model: LanguageModel, tokens: ndarray, precision: str = "auto", mas
     for x, y in all_windows(tokens, BATCH_SIZE, model.config.context_length):
         if not model.config.causal:
             x, y = mask_tokens(x, model.config.vocab_size - 1, rng, mask_rate)
-        with evaluating(model), autocast(model.device, precision):
+        with evaluating(model), autocast(model.device, precision, x.size * count_parameters(model)):
             logits = model(to_device(x, model.device))
         n_targets = int((y >= 0).sum())
         sums.append(cross_entropy(logits.float(), to_device(y, model.device)) * n_targets)
@@ -42,7 +42,7 @@ def label_log_probs(classifier: Classifier, documents: Sequence[ndarray]) -> nda
     parts = []
     for rows in np.split(order, range(BATCH_SIZE, len(order), BATCH_SIZE)):
         x = pad_windows([documents[i] for i in rows], classifier.config.context_length)
-        with evaluating(classifier), autocast(device, "auto"):
+        with evaluating(classifier), autocast(device, "auto", x.size * count_parameters(classifier)):
             parts.append(classifier(to_device(x, device))[:, 0].float().log_softmax(dim=-1))
     return torch.cat(parts).cpu().numpy()[np.argsort(order)]
 

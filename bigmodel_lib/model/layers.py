@@ -17,6 +17,7 @@ from bigmodel_lib.model.cache import KVCache
 
 NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
 Tables = tuple[Tensor, Tensor]  # RoPE's cosine and sine, (T, K) each
+Start = int | Tensor  # of a stretch of tokens; on the device where the host need not know it
 Turn = Tables | None  # None where positions are not rotated
 Hooks = Mapping[str, Callable[[int, Tensor], Tensor]] | None  # what looks at named values, or replaces them
 
@@ -74,13 +75,15 @@ def shift_tokens(x: Tensor, strength: Tensor, before: Tensor | None = None) -> T
     return torch.addcmul(x, strength, earlier)
 
 
-def rope_tables(n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: int = 0) -> Tables:
+def rope_tables(
+    n_tokens: int, d_head: int, base: float, device: torch.device | None = None, start: Start = 0
+) -> Tables:
     """cos and sin of the angles of positions start, start + 1, …, laid out for `rotate`: two of (T, K).
 
     angle(t, i) = t · base^(-2i/K) for i < K/2; the sine's first half is negated. Source: Su et al. 2021, eq. 15.
     """
     exponents = torch.arange(0, d_head, 2, device=device) / d_head
-    angles = torch.arange(start, start + n_tokens, device=device)[:, None] * base**-exponents
+    angles = (torch.arange(n_tokens, device=device) + start)[:, None] * base**-exponents
     sine = angles.sin()
     return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-sine, sine], dim=-1)
 
@@ -109,10 +112,12 @@ def attention_plain(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Ten
 def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = True) -> Tensor:
     """`attention_plain`, fused: the (n, T) weights never stand in memory. Source: Dao et al. 2022."""
     n, T = q.shape[-2], k.shape[-2]
-    if causal and 1 < n < T:  # PyTorch would put the first query at the first key
-        seen = torch.ones(n, T, dtype=torch.bool, device=q.device).tril(T - n)
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal and n == T)
+    if not causal or n == 1:
+        return functional.scaled_dot_product_attention(q, k, v)
+    if n == T:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    seen = torch.ones(n, T, dtype=torch.bool, device=q.device).tril(T - n)  # else the first query would be at key 0
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 def share_heads(x: Tensor, n_heads: int) -> Tensor:
@@ -201,7 +206,11 @@ class Attention(Branch):
         q, k, v = (hooked(hooks, name, self.layer, part) for name, part in (("q", q), ("k", k), ("v", v)))
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
-        heads = self.attend(q, share_heads(k, self.n_heads), share_heads(v, self.n_heads), hooks)
+        k, v = share_heads(k, self.n_heads), share_heads(v, self.n_heads)
+        if cache is not None and cache.unseen is not None:
+            heads = functional.scaled_dot_product_attention(q, k, v, attn_mask=cache.unseen)
+        else:
+            heads = self.attend(q, k, v, hooks)
         return merge_heads(hooked(hooks, "heads", self.layer, heads)) @ self.w_o
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, hooks: Hooks) -> Tensor:

@@ -8,7 +8,7 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model import layers
 from bigmodel_lib.model.cache import KVCache
-from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Turn, hooked, rope_tables
+from bigmodel_lib.model.layers import MLP, NORMS, Attention, Hooks, Start, Turn, hooked, rope_tables
 
 HOOKS = {  # what a hook sees, in the order of the walk
     "stream": "the residual stream before each block and, with layer = L, after the last: (B, T, D)",
@@ -75,13 +75,13 @@ class LanguageModel(nn.Module):
         """Where the weights are."""
         return self.token_embedding.device
 
-    def rotation(self, n_tokens: int, start: int = 0) -> Turn:
+    def rotation(self, n_tokens: int, start: Start = 0) -> Turn:
         """RoPE's two tables (T, K) from a position on, or None where positions are learned or absent."""
-        config, end = self.config, start + n_tokens
+        config = self.config
         if config.positions != "rope":
             return None
-        if end <= config.context_length:
-            return self.cosine[start:end], self.sine[start:end]
+        if isinstance(start, int) and start + n_tokens <= config.context_length:
+            return self.cosine[start : start + n_tokens], self.sine[start : start + n_tokens]
         cosine, sine = rope_tables(n_tokens, config.d_head, config.rope_base, self.device, start)
         return cosine.to(self.cosine.dtype), sine.to(self.sine.dtype)
 
@@ -94,7 +94,9 @@ class LanguageModel(nn.Module):
             rows = layers.ngram_rows(run, self.config.vocab_size, self.config.ngrams)[..., -T:]
             kept = functional.dropout(x.new_ones(rows.shape), layers.NGRAM_DROPOUT, self.training)
             x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
-        return x if self.position_embedding is None else x + self.position_embedding[start : start + T]
+        if self.position_embedding is None:
+            return x
+        return x + self.position_embedding[slice(start, start + T) if isinstance(start, int) else start]
 
     def norm(self, x: Tensor) -> Tensor:
         """The norm before the output matrix. Shapes: (..., D) -> (..., D)."""
@@ -123,7 +125,7 @@ class LanguageModel(nn.Module):
     def _check(self, T: int, cache: KVCache | None, hooks: Hooks) -> None:
         before, room = 0 if cache is None else cache.position, self.config.context_length
         endless = cache is not None and self.config.positions != "learned"  # the oldest keys make room, token by token
-        if before + T > room and not (endless and T == 1):
+        if isinstance(before, int) and before + T > room and not (endless and T == 1):
             given = f"{T} tokens after {before} others" if before else f"{T} tokens"
             advice = "give those beyond it one by one" if endless else "start again with the last ones"
             raise CourseError(f"{given} do not fit a context of {room}: {advice}")

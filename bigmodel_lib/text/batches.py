@@ -174,18 +174,12 @@ class LabelledBatches:
         self.batch_size, self.context_length = batch_size, context_length
         self.to_come: list[list[int]] = []  # batches of this epoch: numbers of texts
 
-    def _epoch(self, rng: Generator) -> list[list[int]]:
-        """All texts in a new order; of those of eight batches, the ones of about one length go together."""
-        size, batches = self.batch_size, []
-        order = rng.permutation(len(self.documents)).tolist()
-        for start in range(0, len(order), 8 * size):
+    def __call__(self, rng: Generator) -> Arrays:
+        size, order = self.batch_size, [] if self.to_come else rng.permutation(len(self.documents)).tolist()
+        for start in range(0, len(order), 8 * size):  # texts of about one length go together
             by_length = sorted(order[start : start + 8 * size], key=lambda i: len(self.documents[i]))
             cut = [by_length[i : i + size] for i in range(0, len(by_length), size)]
-            batches += [cut[i] for i in rng.permutation(len(cut))]
-        return batches
-
-    def __call__(self, rng: Generator) -> Arrays:
-        self.to_come = self.to_come or self._epoch(rng)
+            self.to_come += [cut[i] for i in rng.permutation(len(cut))]
         rows = self.to_come.pop(0)
         return pad_windows([self.documents[i] for i in rows], self.context_length), self.labels[rows][:, None]
 

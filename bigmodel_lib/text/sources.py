@@ -15,7 +15,6 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.text.batches import split_tokens
 from bigmodel_lib.text.tokenizers import Tokenizer, pieces, tokenizer_class, tokenizer_from_dict, trained_tokenizer
 
 BLOCK = 1 << 20  # characters that are read at once
@@ -123,61 +122,40 @@ def fingerprint(blocks: Iterable[str]) -> str:
 
 
 class Source(NamedTuple):
-    """A text that is split and in tokens: its name for a later run, and the fingerprint to know it again."""
+    """A text in tokens, the fingerprint to know it again, and its name for a later run."""
 
-    train: np.ndarray  # (N,) integers
-    validation: np.ndarray  # (N',) integers
+    tokens: np.ndarray  # (N,) integers; of a large text a read-only memmap, which stays on disk
     tokenizer: Tokenizer
-    name: str | None  # None: the Python manual
     fingerprint: str
+    name: str | None = None  # None: the Python manual
 
 
 def open_text(
     text: Path | None,
     kind: str,
-    context_length: int,
     tokenizer: Tokenizer | None = None,
     vocab_size: int | None = None,
-    validation: Path | None = None,
     progress: Progress = None,
 ) -> Source:
     """A text in tokens of a kind: a file, a folder, a public text by its name, or (None) the Python manual.
 
-    Its last tenth is held out, unless `validation` is another file or folder to validate on. A run that goes on gives
-    its `tokenizer`. Raises CourseError for a text that is missing, not UTF-8, or too short.
+    A run that goes on gives its `tokenizer`. Raises CourseError for a text that is missing or not UTF-8.
     """
     path = None if text is None else pathlib.Path(text).resolve()
     name = None if path is None else str(path)
     if path and str(text) in NAMED and not path.exists():
         path, name = named_text(str(text)), str(text)
     if path and (path.is_dir() or (path.is_file() and path.stat().st_size > IN_MEMORY)):
-        tokens, tokenizer, mark = tokenised(path, kind, progress=progress, vocab_size=vocab_size)
-    else:
-        blocks = [python_manual()] if path is None else list(text_blocks([path]))
-        size = text_size([path] if path else [])
-        tokenizer = tokenizer or trained_tokenizer(kind, blocks, size, vocab_size)
-        tokens, mark = tokenizer.encode("".join(blocks)), fingerprint(blocks)
-    if validation is None:
-        return Source(*split_tokens(tokens, context_length), tokenizer, name, mark)
-    held_out = tokenizer.encode("".join(text_blocks(text_files(validation))))
-    for part, what in ((tokens, text), (held_out, validation)):
-        if len(part) < context_length + 1:
-            wanted = f"name a longer text, or choose a context below {len(part)}"
-            raise CourseError(f"{what} has {len(part)} tokens, {context_length + 1} are needed: {wanted}")
-    return Source(tokens, held_out, tokenizer, name, mark)
-
-
-class TokenisedText(NamedTuple):
-    """The tokens of a text, which stay on disk and are read only where they are asked for."""
-
-    tokens: np.ndarray  # (N,) uint8, uint16 or uint32, a read-only memmap
-    tokenizer: Tokenizer
-    fingerprint: str
+        return tokenised(path, kind, progress=progress, vocab_size=vocab_size)._replace(name=name)
+    blocks = [python_manual()] if path is None else list(text_blocks([path]))
+    size = text_size([path] if path else [])
+    tokenizer = tokenizer or trained_tokenizer(kind, blocks, size, vocab_size)
+    return Source(tokenizer.encode("".join(blocks)), tokenizer, fingerprint(blocks), name)
 
 
 def tokenised(
     source: Path, kind: str, cache: Path | None = None, progress: Progress = None, vocab_size: int | None = None
-) -> TokenisedText:
+) -> Source:
     """The tokens of a file or folder, encoded once. Raises CourseError for what cannot be read, or kept in a cache."""
     import pooch
 
@@ -219,7 +197,7 @@ def _write_entry(
         os.replace(f"{passing}/note", entry.with_suffix(".json"))
 
 
-def _read_entry(entry: pathlib.Path, mark: str) -> TokenisedText | None:
+def _read_entry(entry: pathlib.Path, mark: str) -> Source | None:
     """What a cache entry holds; None where it is missing, unfinished, damaged or of another text."""
     try:
         note = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
@@ -228,20 +206,11 @@ def _read_entry(entry: pathlib.Path, mark: str) -> TokenisedText | None:
         same = (note["fingerprint"], note["count"]) == (mark, len(tokens))
     except (CourseError, OSError, ValueError, TypeError, KeyError):
         return None
-    return TokenisedText(tokens, tokenizer, mark) if same else None
+    return Source(tokens, tokenizer, mark) if same else None
 
 
-class NamedText(NamedTuple):
-    """A public text: where it is, how to know the right file, and what it is."""
-
-    url: str
-    sha256: str
-    file_name: str
-    description: str
-
-
-NAMED = {
-    "shakespeare": NamedText(
+NAMED = {  # public texts: where each is, how to know the right file, and what it is
+    "shakespeare": dict(
         url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         file_name="tinyshakespeare.txt",
@@ -257,8 +226,8 @@ def named_text(name: str, cache: Path | None = None) -> pathlib.Path:
     text, folder = NAMED[name], pathlib.Path(cache or pooch.os_cache("bigmodel"), "texts")
     pooch.get_logger().setLevel("WARNING")
     try:
-        return pathlib.Path(pooch.retrieve(text.url, f"sha256:{text.sha256}", text.file_name, folder))
+        return pathlib.Path(pooch.retrieve(text["url"], f"sha256:{text['sha256']}", text["file_name"], folder))
     except (OSError, ValueError) as error:  # ValueError: the checksum
         reason = (getattr(error, "strerror", "another file came") or "no connection, or it is not there").lower()
-    wanted = f"{text.file_name} ({text.description}; SHA-256 {text.sha256})"
+    wanted = "{file_name} ({description}; SHA-256 {sha256})".format(**text)
     raise CourseError(f"the text {name!r} could not be fetched ({reason}): put {wanted} into the folder {folder}")

@@ -15,6 +15,7 @@ from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.model.devices import autocast, compiled, device_of, to_device
 from bigmodel_lib.model.layers import cross_entropy
+from bigmodel_lib.model.transformer import count_parameters
 from bigmodel_lib.text.batches import Batches
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
@@ -81,7 +82,7 @@ class Trainer:
         schedule: Callable[[float, int, int], float] | None = None,
         processes: Processes | None = None,
     ):
-        self.model, self.batches, self.loss_fn, self.config = model, batches, loss_fn, config
+        self.model, self.batches, self.config = model, batches, config
         self.schedule = schedule or functools.partial(lr_schedule, decay=config.decay, final_lr=config.final_lr)
         self.optimizers = Optimizers(model, config)
         self.processes = processes or Processes()
@@ -90,7 +91,8 @@ class Trainer:
             wrong = f"batch_size {config.batch_size} cannot be shared by {size} processes"
             raise CourseError(f"{wrong}: choose at least {size}")
         self.device = device_of(model)
-        self.forward = self.processes.wrap(compiled(model) if config.compile else model)
+        self.forward, self.n_parameters = self.processes.wrap(model), count_parameters(model)
+        self.loss_fn = compiled(loss_fn, self.device) if config.compile else loss_fn  # and with it the model
         self.rng = np.random.default_rng(config.seed)
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         self.curve: list[dict] = []
@@ -122,7 +124,7 @@ class Trainer:
         lr: share of the peak rate. share: of the global batch's targets, in these tensors; the losses of all processes
         add up to the mean over all targets. The norm, before clipping, is there if it is clipped or to be measured.
         """
-        with autocast(self.device, self.config.precision):
+        with autocast(self.device, self.config.precision, tensors[0].numel() * self.n_parameters):
             loss = self.loss_fn(self.forward, *tensors) * share
         (loss * self.processes.size).backward()  # gradients are averaged over the processes
         norm = None

@@ -10,8 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
-from matplotlib.image import AxesImage
+from matplotlib.figure import Figure
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
@@ -105,9 +104,9 @@ def _wall(maps: ndarray, tokens: Sequence[str], title: str) -> Axes:
     return corner
 
 
-def _thumbnails(figure: FigureBase, maps: ndarray) -> tuple[ndarray, AxesImage]:
+def _thumbnails(figure: Any, maps: ndarray) -> tuple[ndarray, Any]:
     """Maps (L, H, T, T) with nothing but their names, "layer.head": (their axes, an image)."""
-    grid: Any = figure.subplots(*maps.shape[:2], squeeze=False)
+    grid = figure.subplots(*maps.shape[:2], squeeze=False)
     for layer, head in np.ndindex(grid.shape):
         image = grid[layer, head].imshow(maps[layer, head], **SCALE)
         grid[layer, head].set_title(f"{layer}.{head}", fontsize=9, pad=3)

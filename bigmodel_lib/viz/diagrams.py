@@ -1,15 +1,17 @@
-"""Diagrams: where we are in the model, shapes through Q, K and V, heads as slices, a layer's way back, the pipeline."""
+"""Diagrams: where we are in the model, shapes through Q, K and V, heads, a layer's way back, the pipeline, memory."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgba, to_rgba_array
 
-from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, ORANGE, PINK, RED, SKY, new_axes
+from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, ORANGE, PINK, RED, SKY, new_canvas
 
 Point = tuple[float, float]
+Words = Sequence[str]
 CELL = 0.15  # side of one number's square, in inches
 STRIP = ("text", "tokens", "embedding", "attention", "MLP", "logits", "next word")
 YELLOW, PALE, OFF = "#F0E442", "#D6D6D6", "#BBBBBB"
@@ -17,41 +19,25 @@ PARTS = {"embedding": PALE, "positions": PINK, "norm": YELLOW, "attention": ORAN
          "output": PALE}  # fmt: skip
 
 
-def _canvas(title: str, width: float, height: float) -> Axes:
-    """New axes for a diagram, `width` by `height` inches, which are its units, without lines or numbers."""
-    ax = new_axes(title, "", "", width, height)
-    ax.set_axis_off()
-    ax.set(xlim=(0, width), ylim=(0, height))
-    return ax
-
-
 def _arrow(ax: Axes, start: Point, end: Point, colour: str = "black", linewidth: float = 1.4) -> None:
     style: dict[str, Any] = dict(arrowstyle="-|>", color=colour, linewidth=linewidth, shrinkA=0, shrinkB=0)
     ax.annotate("", end, start, arrowprops=style)
 
 
-def _box(
-    ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point = (1.05, 0.5), fontsize: float = 9.5,
-    **font: Any,
-) -> None:  # fmt: skip
+def _box(ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point = (1.05, 0.5), **font: Any) -> None:
     """A rectangle with words in the middle."""
     (x, y), (width, height) = centre, size
     corner = x - width / 2, y - height / 2
     ax.add_patch(plt.Rectangle(corner, width, height, facecolor=face, edgecolor=edge, linewidth=1.4, zorder=3))
-    ax.text(x, y, words, ha="center", va="center", fontsize=fontsize, zorder=4, **font)
+    ax.text(x, y, words, ha="center", va="center", zorder=4, **{"fontsize": 9.5, **font})
 
 
-def _matrix(
-    ax: Axes, corner: Point, rows: int, colours: Sequence[str], name: str, below: str, framed: int | None = None
-) -> None:
+def _matrix(ax: Axes, corner: Point, rows: int, colours: Words, name: str, below: str, framed: int = -1) -> None:
     """A matrix as squares, its lower left corner given; a colour for each column, and a frame around one row."""
     x, y = corner
-    for column, colour in enumerate(colours):
-        for row in range(rows):
-            square = (x + CELL * column, y + CELL * row)
-            style: dict[str, Any] = dict(facecolor=to_rgba(colour, 0.45), edgecolor="white", linewidth=0.7)
-            ax.add_patch(plt.Rectangle(square, CELL, CELL, **style))
-    if framed is not None:
+    edges = x + CELL * np.arange(len(colours) + 1), y + CELL * np.arange(rows + 1)
+    ax.pcolormesh(*edges, [to_rgba_array(colours, 0.45)] * rows, edgecolors="white", linewidth=0.7)
+    if framed >= 0:
         frame = (x, y + CELL * (rows - 1 - framed))
         ax.add_patch(plt.Rectangle(frame, CELL * len(colours), CELL, fill=False, edgecolor="black", linewidth=1.6))
     middle = x + CELL * len(colours) / 2
@@ -61,7 +47,7 @@ def _matrix(
 
 def draw_map(lit: str) -> Axes:
     """The model as a strip of parts with some of `STRIP` lit, such as "tokens, logits": where the reader is."""
-    ax = _canvas(f"You are here: {lit}", 9.4, 1.2)
+    ax = new_canvas(f"You are here: {lit}", 9.4, 1.2)
     for place, name in enumerate(STRIP):
         x, on = 0.05 + 1.35 * place, name in lit.split(", ")
         face, edge = (to_rgba(RED, 0.3), RED) if on else ("white", GREY)
@@ -76,7 +62,7 @@ def draw_map(lit: str) -> Axes:
 def draw_qkv(n_tokens: int, d_model: int, d_k: int, d_v: int, row: int) -> Axes:
     """Attention as shapes: X to Q, K and V, to scores, to weights, to the output; one token's row is framed."""
     T = n_tokens
-    ax = _canvas("One row of Q becomes one row of scores, of weights, of output", 9.6, 5.4)
+    ax = new_canvas("One row of Q becomes one row of scores, of weights, of output", 9.6, 5.4)
     _matrix(ax, (0.3, 2.1), T, [GREY] * d_model, "X", f"({T}, {d_model})")
     _matrix(ax, (2.5, 3.9), T, [RED] * d_k, "Q", f"({T}, {d_k})", row)
     _matrix(ax, (2.5, 2.1), T, [BLUE] * d_k, "K", f"({T}, {d_k})")
@@ -99,7 +85,7 @@ def draw_heads(n_tokens: int, d_model: int) -> Axes:
     """Two heads as slices of the columns: split, attend each for itself, merge, mix."""
     T, half = n_tokens, d_model // 2
     first, second = [SKY] * half, [PINK] * half
-    ax = _canvas("A head is a slice of the columns, with a softmax of its own", 9.6, 4.0)
+    ax = new_canvas("A head is a slice of the columns, with a softmax of its own", 9.6, 4.0)
     _matrix(ax, (0.3, 1.25), T, first + second, "Q, K and V, each", f"({T}, {d_model})")
     for y, colours, name in ((2.3, first, "head 0"), (0.45, second, "head 1")):
         _matrix(ax, (2.4, y), T, colours, name, f"({T}, {half})")
@@ -122,24 +108,17 @@ def draw_model_map(title: str, lit: Collection[str] = tuple(PARTS)) -> Axes:
 
     lit: some of PARTS. Source: Radford et al. 2019, section 2.3, drawn after Elhage et al. 2021 as one stream.
     """
-    figure = plt.figure(figsize=(9.4, 2.9))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    ax.set(xlim=(0, 9.4), ylim=(-0.25, 2.65))
-    ax.set_title(title, loc="left", fontsize=12, y=0.9, x=0.01)
+    ax = new_canvas(title, 9.4, 2.9, y=(-0.1, 2.3))
     colour = {part: shade if part in lit else OFF for part, shade in PARTS.items()}
-    ax.annotate("", (7.68, 0.55), (1.9, 0.55), arrowprops=dict(arrowstyle="-|>", color=colour["stream"], linewidth=5))
+    _arrow(ax, (1.9, 0.55), (7.68, 0.55), colour["stream"], 5)
     ax.text(4.85, 0.14, "residual stream: one row of numbers a token", ha="center", fontsize=9.5, color=DARK)
-    ax.add_patch(
-        plt.Rectangle((2.3, -0.02), 5.0, 2.12, facecolor="none", edgecolor=DARK, linestyle="--", linewidth=0.9)
-    )
+    ax.add_patch(plt.Rectangle((2.3, -0.02), 5.0, 2.12, fill=False, edgecolor=DARK, linestyle="--", linewidth=0.9))
     ax.text(7.2, 1.9, "a block, × L", ha="right", fontsize=9.5, color=DARK)
-    ax.text(0.42, 0.55, "tokens", ha="center", va="center", fontsize=10)
+    ax.text(0.36, 0.55, "tokens", ha="center", va="center", fontsize=10)
     _part(ax, (1.35, 0.55), "embedding\nrow", colour["embedding"], (1.0, 0.62))
-    arrow = dict(arrowstyle="-|>", linewidth=1.8, shrinkA=0, shrinkB=0)
-    ax.annotate("", (1.35, 0.86), (1.35, 1.15), arrowprops={**arrow, "color": colour["positions"]})
-    ax.annotate("", (0.85, 0.55), (0.68, 0.55), arrowprops={**arrow, "color": colour["stream"]})
-    ax.annotate("", (8.46, 0.55), (8.28, 0.55), arrowprops={**arrow, "color": colour["stream"]})
+    _arrow(ax, (1.35, 1.15), (1.35, 0.86), colour["positions"], 1.8)
+    _arrow(ax, (0.68, 0.55), (0.85, 0.55), colour["stream"], 1.8)
+    _arrow(ax, (8.28, 0.55), (8.46, 0.55), colour["stream"], 1.8)
     _part(ax, (1.35, 1.35), "+ position", colour["positions"], (1.0, 0.4))
     for left, name in ((2.5, "attention"), (4.9, "mlp")):
         _branch(ax, left, name, colour)
@@ -159,22 +138,16 @@ def _branch(ax: Axes, left: float, name: str, colour: dict[str, str]) -> None:
     """Reads the stream on the left, computes above it, adds to it on the right."""
     right = left + 2.0
     ax.plot([left, left, right], [0.55, 1.35, 1.35], color=colour[name], linewidth=1.8, zorder=2)
-    ax.annotate("", (right, 0.64), (right, 1.37), arrowprops=dict(arrowstyle="-|>", color=colour[name], linewidth=1.8))
+    _arrow(ax, (right, 1.37), (right, 0.64), colour[name], 1.8)
     _part(ax, (left + 0.32, 1.35), "norm", colour["norm"], (0.6, 0.45))
     _part(ax, (left + 1.28, 1.35), {"mlp": "MLP"}.get(name, name), colour[name], (0.95, 0.62))
     ax.plot(right, 0.55, "o", markersize=13, color="white", markeredgecolor=DARK, zorder=4)
     ax.text(right, 0.55, "+", ha="center", va="center_baseline", fontsize=12, weight="bold", color=DARK, zorder=5)
 
 
-def draw_forward_backward(
-    title: str, values: Sequence[str], steps: Sequence[str], slopes: Sequence[str], kept: Sequence[str]
-) -> Axes:
-    """Boxes `steps` in a row; `values` flow to the right, `slopes` to the left, what is `kept` hangs from each box.
-
-    values and slopes have one entry more than steps and kept.
-    """
-    ax = new_axes(title, "", "", 1.6 + 1.9 * len(steps), 2.9)
-    ax.set_axis_off()
+def draw_forward_backward(title: str, values: Words, steps: Words, slopes: Words, kept: Words) -> Axes:
+    """Boxes `steps`, from each what is `kept`; around them (one more) `values` flow right and `slopes` left."""
+    ax = new_canvas(title, 1.6 + 1.9 * len(steps), 2.9, (-0.6, 1.9 * len(steps) + 0.6), (-0.05, 1.85))
     for place, (step, cache) in enumerate(zip(steps, kept, strict=True)):
         x = 1.9 * place + 0.95
         ax.text(x, 1.0, step, ha="center", va="center", fontsize=11.5,
@@ -187,13 +160,12 @@ def draw_forward_backward(
         _arrow(ax, (x + 0.3, 0.75), (x - 0.3, 0.75), RED, 2)
         ax.text(x, 1.38, value, ha="center", color=BLUE, fontsize=12)
         ax.text(x, 0.45, slope, ha="center", color=RED, fontsize=12)
-    ax.set(xlim=(-0.6, 1.9 * len(steps) + 0.6), ylim=(-0.05, 1.85))
     return ax
 
 
 def draw_pipeline() -> Axes:
     """The course's pipeline: phases in time, and the one set of weights that runs through them."""
-    ax = _canvas("The pipeline: four phases in time, one set of weights", 9.2, 3.4)
+    ax = new_canvas("The pipeline: four phases in time, one set of weights", 9.2, 3.4)
     phases = (  # name, what is done, where, colour, what the weights are good for
         ("data input", "text becomes\nnumbers", "02", SKY, ""),
         ("pretraining", "guess the next token,\nmillions of times", "06", BLUE, "random at first"),
@@ -211,4 +183,30 @@ def draw_pipeline() -> Axes:
     _arrow(ax, (2.42, 0.75), (9.0, 0.75), RED, 2)
     words = "the model's weights: the same numbers, changed by training, then kept still"
     ax.text(2.42, 0.35, words, fontsize=9, color=RED)
+    return ax
+
+
+def draw_traffic(title: str, ways: Mapping[str, Sequence[tuple[str, int, bool, str]]]) -> Axes:
+    """Trips between a GPU's large memory (HBM) and its small one (SRAM): up to read, down to write, width by bytes.
+
+    ways: {name: [(what, bytes, whether it is written, colour)]}, side by side.
+    """
+    ax = new_canvas(title, 9.8, 3.3)
+    most = max(count for trips in ways.values() for _, count, _, _ in trips)
+    left = 0.1
+    for name, trips in ways.items():
+        width = 1.02 * len(trips)
+        for y, words, face in ((2.3, "SRAM: small and fast", YELLOW), (0.25, "HBM: large and slow", PALE)):
+            ax.add_patch(plt.Rectangle((left, y), width, 0.42, facecolor=to_rgba(face, 0.6), edgecolor=DARK))
+            ax.text(left + width / 2, y + 0.21, words, ha="center", va="center", fontsize=9.5)
+        for place, (what, count, written, colour) in enumerate(trips):
+            x = left + 1.02 * (place + 0.4)
+            y, length = (2.27, -1.57) if written else (0.7, 1.57)
+            shaft = 0.02 + 0.26 * count / most
+            ax.arrow(x, y, 0, length, width=shaft, head_width=shaft + 0.14, head_length=0.2, color=colour,
+                     length_includes_head=True, linewidth=0)  # fmt: skip
+            ax.text(x + shaft / 2 + 0.05, 1.48, f"{what}\n{count / 1e6:.2f} MB", va="center", fontsize=9)
+        total = sum(count for _, count, _, _ in trips) / 1e6
+        ax.text(left + width / 2, 2.85, f"{name}: {total:.1f} MB", ha="center", fontsize=11, weight="bold")
+        left += width + 0.35
     return ax

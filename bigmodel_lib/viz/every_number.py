@@ -2,9 +2,10 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +15,8 @@ from numpy import ndarray
 
 from bigmodel_lib.by_hand.model import causal_mask, layer_norm, softmax
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED, bundle
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED
+from bigmodel_lib.viz.widgets import Toy
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 TOY = json.loads((FOLDER / "every_number.json").read_text(encoding="utf-8"))
@@ -25,17 +26,8 @@ FEATURES = TOY["features"]  # what the columns of the stream mean
 TINY = {name: np.array(matrix) for name, matrix in TOY["given"].items()}
 
 
-class Step(NamedTuple):
-    """One matrix of the computation: what it is made of, how, and on which line of the poster it is."""
-
-    name: str
-    how: str  # "given", or one of OPERATIONS
-    inputs: list[str]
-    label: str
-    line: int
-
-
-STEPS = [Step(**step) for step in TOY["steps"]]
+# Each matrix: its name; how it is made ("given", or one of OPERATIONS) of which inputs; its label; its poster's line.
+STEPS = [SimpleNamespace(**step) for step in TOY["steps"]]
 OPERATIONS: dict[str, Any] = {
     "norm": layer_norm,
     "matmul": np.matmul,
@@ -63,40 +55,24 @@ def trace(sentence: str, weights: Mapping[str, ndarray] = TINY) -> dict[str, nda
     return found
 
 
-def poster_data(weights: Mapping[str, ndarray] = TINY) -> dict:
-    """What the widget draws, ready for JSON; -∞ is null.
+def poster_data() -> dict:
+    """What the widget draws, ready for JSON, -∞ as null: TOY, and what follows from it for the first four words.
 
-    words, features; steps: [{name, how, inputs, label, line}]; given: {name: matrix}, the weights;
-    layers: {"values": {sentence: {name: matrix}}} for all sentences of the first four words. Another layer, such as
-    the gradients of the same matrices, is one more entry of the same form.
+    layers: {"values": {sentence: {name: matrix}}}. Another layer, such as the gradients of the same matrices, is one
+    more entry of the same form.
     """
 
     def rounded(matrix: ndarray) -> list:
         return [[None if np.isinf(v) else round(float(v), 4) for v in row] for row in matrix]
 
-    computed = [step.name for step in STEPS if step.how != "given"]
     values = {}
-    for words in product(WORDS[:4], repeat=3):
-        found = trace(" ".join(words), weights)
-        values[" ".join(words)] = {name: rounded(found[name]) for name in computed}
-    return {
-        "words": WORDS,
-        "features": FEATURES,
-        "steps": [step._asdict() for step in STEPS],
-        "given": {name: rounded(matrix) for name, matrix in weights.items()},
-        "layers": {"values": values},
-    }
+    for sentence in map(" ".join, product(WORDS[:4], repeat=3)):
+        values[sentence] = {name: rounded(m) for name, m in trace(sentence).items() if name not in TINY}
+    return TOY | {"layers": {"values": values}}
 
 
-def row_names(name: str, words: list[str]) -> list[str]:
-    """What the rows of a matrix of the tiny transformer stand for."""
-    if name == "E":
-        return WORDS
-    if name in ("W_Q", "W_K", "W_V", "W_up", "W_out"):
-        return FEATURES
-    return ["1", "2", "3", "4"] if name in ("W_O", "W_down") else words
-
-
+# What the rows of a matrix stand for: these, or else the words of the sentence.
+ROWS = {"E": WORDS, "W_O": "12", "W_down": "1234"} | dict.fromkeys(("W_Q", "W_K", "W_V", "W_up", "W_out"), FEATURES)
 COLOURS = {"Q": RED, "W_Q": RED, "K": BLUE, "W_K": BLUE, "V": GREEN, "W_V": GREEN}
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 0.46, 0.23, 0.82  # inches; the margin holds the names of the rows
 
@@ -110,7 +86,7 @@ def _number(v: float, given: bool) -> str:
     return (f"{v:.3g}" if given else f"{v:.2f}").replace("-", "−")
 
 
-def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndarray, rows: list[str]) -> None:
+def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Any, matrix: ndarray, rows: Sequence[str]) -> None:
     """A matrix as a table of numbers below its label, shaded by size."""
     x, y = corner
     given = step.how == "given"
@@ -129,55 +105,52 @@ def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Step, matrix: ndar
     ax.add_patch(plt.Rectangle((x, y - size[1]), *size, facecolor="none", edgecolor=colour, linewidth=thick))
 
 
-def draw_poster(sentence: str, weights: Mapping[str, ndarray] = TINY) -> Axes:
+def draw_poster(sentence: str) -> Axes:
     """Every number of the tiny transformer on one sentence, as a poster that can be printed."""
-    found, words = trace(sentence, weights), sentence.split()
-    lines: list[list[Step]] = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
+    found, words = trace(sentence), sentence.split()
+    lines = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
     heights = [max(len(found[step.name]) for step in line) * CELL_HEIGHT + 0.55 for line in lines]
     figure = plt.figure(figsize=(9.8, sum(heights) + 0.7))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
     ax.set(xlim=(0, 9.8), ylim=(-sum(heights), 0.7))
     best = WORDS[int(found["p"][-1].argmax())]
-    ax.set_title(
-        f"“{sentence}” → “{best}” ({found['p'][-1].max():.0%}), in every number", loc="left", fontsize=13, y=0.97
-    )
+    title = f"“{sentence}” → “{best}” ({found['p'][-1].max():.0%}), in every number"
+    ax.set_title(title, loc="left", fontsize=13, y=0.97)
     ax.text(0.1, 0.1, f"five columns in the stream: {', '.join(FEATURES)}", fontsize=10, color=DARK)
     y = -0.3
     for n, (line, height) in enumerate(zip(lines, heights, strict=True)):
-        ax.text(
-            0.1, y + 0.08, TOY["stages"].get(str(n), ""), fontsize=10, color=DARK, rotation=90, va="top", style="italic"
-        )
+        stage = TOY["stages"].get(str(n), "")
+        ax.text(0.1, y + 0.08, stage, fontsize=10, color=DARK, rotation=90, va="top", style="italic")
         x = 0.25
         for step in line:
             if step.name == "p":
                 for j, word in enumerate(WORDS):
                     middle = x + MARGIN + (j + 0.5) * CELL_WIDTH
                     ax.text(middle, y - 3 * CELL_HEIGHT - 0.06, word, ha="center", va="top", fontsize=10, color=DARK)
-            _draw_matrix(ax, (x + MARGIN, y), step, found[step.name], row_names(step.name, words))
+            _draw_matrix(ax, (x + MARGIN, y), step, found[step.name], ROWS.get(step.name, words))
             x += MARGIN + found[step.name].shape[1] * CELL_WIDTH
         y -= height
     return ax
 
 
 class EveryNumber(Toy):
-    """The tiny transformer to play with: `EveryNumber("not very good")`, or with other weights.
+    """The tiny transformer to play with: `EveryNumber("not very good")`.
 
     `sentence`: three of the first four WORDS, can be set; `chosen`: [matrix, row, column] that is pinned, or [].
     """
 
+    caption = "Point at a number to see what it was made of; click to keep it; choose other words above."
     data = traitlets.Unicode().tag(sync=True)
     sentence = traitlets.Unicode().tag(sync=True)
     chosen = traitlets.List([]).tag(sync=True)
 
-    def __init__(self, sentence: str = "not very good", weights: Mapping[str, ndarray] = TINY):
-        trace(sentence, weights)  # refuses other words at once
-        self.weights = weights
-        super().__init__(data=json.dumps(poster_data(weights)), sentence=sentence)
+    def __init__(self, sentence: str = "not very good"):
+        trace(sentence)  # refuses other words at once
+        super().__init__(data=json.dumps(poster_data()), sentence=sentence)
 
-    def _ipython_display_(self) -> None:
-        p = trace(self.sentence, self.weights)["p"][-1]
+    def picture(self) -> tuple[Any, str]:
+        p = trace(self.sentence)["p"][-1]
         alt = f"Poster of every matrix of a tiny transformer on “{self.sentence}”; the last row of p says "
         alt += f"“{WORDS[int(p.argmax())]}” with {p.max():.2f}."
-        caption = "Point at a number to see what it was made of; click to keep it; choose other words above."
-        display_with_twin(self, *bundle(draw_poster(self.sentence, self.weights).figure, alt), caption)
+        return draw_poster(self.sentence).figure, alt

@@ -13,10 +13,8 @@ from bigmodel_lib.interpretability import interventions, maps
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import token_labels
 from bigmodel_lib.viz.attention import draw_explorer
-from bigmodel_lib.viz.plots import bundle
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.widgets import Toy
 
-CAPTION = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
 METHODS = ("weights", "rollout", "gradient × input", "ablation")
 
 
@@ -49,6 +47,7 @@ class AttentionExplorer(Toy):
     What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`.
     """
 
+    caption = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks."
     titles = traitlets.List(traitlets.Unicode()).tag(sync=True)
     tokens = traitlets.List(traitlets.Unicode()).tag(sync=True)
     grid = traitlets.List(traitlets.Int(), [1, 1]).tag(sync=True)  # rows and columns of maps
@@ -113,10 +112,9 @@ class AttentionExplorer(Toy):
             "looks at": [(i, self.tokens[i], round(float(row[i]), 3)) for i in best],
         }  # fmt: skip
 
-    def _ipython_display_(self) -> None:
+    def picture(self) -> tuple[Any, str]:
         chosen = self.selection
         n, token, most = len(self.tokens), chosen["token"], chosen["looks at"][0][1]
         where, small = f"{self.method}, layer {self.layer}, head {self.head}", self.found[self.method]
         alt = f"Explorer of attention maps: {where}; the token {token!r} of a text of {n} looks most at {most!r}."
-        figure = draw_explorer(small, self.shown, self.tokens, chosen["query"], f"Attention explorer: {where}")
-        display_with_twin(self, *bundle(figure, alt), CAPTION)
+        return draw_explorer(small, self.shown, self.tokens, chosen["query"], f"Attention explorer: {where}"), alt

@@ -24,7 +24,7 @@ function render({ model, el }) {
   const plane = draw("svg", { class: "bm-gaze-plane", viewBox: `0 0 ${SIDE} ${SIDE}` });
   const bars = make("div", { class: "bm-gaze-bars", role: "img" });
   const says = make("div", { class: "bm-gaze-says", role: "status", "aria-live": "polite" });
-  const knob = make("input", { type: "range", min: "-2", max: "2", step: "0.1", "aria-label": "temperature" });
+  const knob = deafen(make("input", { type: "range", min: "-2", max: "2", step: "0.1", "aria-label": "temperature" }));
   const degrees = make("output");
   const heat = make("label", { class: "bm-gaze-heat" }, "temperature τ ", knob, degrees);
   const handle = draw("circle", {

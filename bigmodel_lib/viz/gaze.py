@@ -13,11 +13,10 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, bundle
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED
+from bigmodel_lib.viz.widgets import Toy
 
 Plane = Mapping[str, Any]  # each word's two numbers: how much a person, how much a thing
-CAPTION = "Swap the pronoun, or drag the query (arrow keys work, too): arcs, bars and output move with it."
 ALT = "Both sentences with arcs from the pronoun: from “{}” the thickest goes to “{}”, from “{}” to “{}”."
 
 
@@ -28,6 +27,7 @@ class AnnasGaze(Toy):
     Raises CourseError for a word that the plane doesn't have.
     """
 
+    caption = "Swap the pronoun, or drag the query (arrow keys work, too): arcs, bars and output move with it."
     sentences = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     points = traitlets.List(traitlets.List(traitlets.List(traitlets.Float()))).tag(sync=True)
     places = traitlets.List(traitlets.Int()).tag(sync=True)  # of the pronouns
@@ -48,20 +48,30 @@ class AnnasGaze(Toy):
             wishes=asked, query=asked[0], shows=shows,
         )  # fmt: skip
 
+    def look(self, sentence: int, query: Sequence[float]) -> dict:
+        """What follows from a query in a sentence: pronoun, query, scores, weights, output."""
+        keys, pronoun = np.array(self.points[sentence]), self.sentences[sentence][self.places[sentence]]
+        scores = keys @ np.array(query)
+        weights = softmax(scores / self.tau)
+        return dict(pronoun=pronoun, query=query, scores=scores, weights=weights, output=weights @ keys)
+
     @property
     def selection(self) -> dict:
-        """What is chosen, and what follows from it: pronoun, query, scores, weights, output."""
-        keys = np.array(self.points[self.chosen])
-        scores = keys @ np.array(self.query)
-        weights = softmax(scores / self.tau)
-        pronoun = self.sentences[self.chosen][self.places[self.chosen]]
-        return dict(pronoun=pronoun, query=self.query, scores=scores, weights=weights, output=weights @ keys)
+        """What is chosen, and what follows from it, as `look` says."""
+        return self.look(self.chosen, self.query)
 
-    def _ipython_display_(self) -> None:
-        found = []
-        for words, keys, place, wish in zip(self.sentences, self.points, self.places, self.wishes, strict=True):
-            found += [words[place], words[int(np.argmax(np.array(keys) @ np.array(wish)))]]
-        display_with_twin(self, *bundle(draw_gaze(self), ALT.format(*found)), CAPTION)
+    def picture(self) -> tuple[Figure, str]:
+        figure, axes = plt.subplots(2, 2, figsize=(10.4, 5.2), width_ratios=(2.5, 1), layout="constrained")
+        found, weighing = [], self.shows == "weights"
+        for i, (words, wish) in enumerate(zip(self.sentences, self.wishes, strict=True)):
+            seen = self.look(i, wish)
+            draw_arcs(axes[i, 0], words, self.places[i], seen[self.shows], 1.0 if weighing else 6.0)
+            plane = dict(zip(words, self.points[i], strict=True))
+            draw_plane(axes[i, 1], plane, wish, seen["pronoun"], seen["output"] if weighing else None)
+            found += [seen["pronoun"], words[int(seen["scores"].argmax())]]
+        title = f"One changed query sends the attention somewhere else; the numbers are the {self.shows}"
+        axes[0, 0].set_title(title, loc="left", fontsize=12)
+        return figure, ALT.format(*found)
 
 
 def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: float = 1.0) -> None:
@@ -72,7 +82,8 @@ def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: 
     ax.set(xlim=(0, ends[-1]), ylim=(-1.5, 5.0))
     for i, value in enumerate(values):
         share = min(max(value / largest, 0.0), 1.0)
-        ax.text(middles[i], 0, words[i], ha="center", fontsize=12, **_asking(i == place))
+        style: dict[str, Any] = dict(color=RED, weight="bold") if i == place else {}
+        ax.text(middles[i], 0, words[i], ha="center", fontsize=12, **style)
         ax.text(middles[i], -0.95, f"{value:.2f}".replace("-", "−"), ha="center", fontsize=9.5, color=GREY)
         if share < 0.01:
             continue
@@ -80,10 +91,6 @@ def draw_arcs(ax: Axes, words: Sequence[str], place: int, values: Any, largest: 
         style = dict(arrowstyle="-", color=RED, linewidth=0.6 + 8 * share, alpha=0.25 + 0.75 * share)
         curve = "arc3,rad=-1.1" if i == place else f"arc3,rad=-{min(0.42, 6.0 / (end - start)):.2f}"
         ax.add_patch(FancyArrowPatch((start, 0.85), (end, 0.85), connectionstyle=curve, **style))
-
-
-def _asking(is_query: bool) -> dict:
-    return dict(color=RED, weight="bold") if is_query else dict(color="black")
 
 
 def draw_plane(ax: Axes, plane: Plane, query: Any = None, asks: str = "", output: Any = None) -> None:
@@ -106,26 +113,8 @@ def draw_plane(ax: Axes, plane: Plane, query: Any = None, asks: str = "", output
         ax.text(output[0] + beside[0], output[1] + beside[1], "output", color=GREEN, fontsize=11)
 
 
-def draw_gaze(gaze: AnnasGaze) -> Figure:
-    """The widget as a still picture: each sentence with the query that it begins with."""
-    figure, axes = plt.subplots(2, 2, figsize=(10.4, 5.2), width_ratios=(2.5, 1), layout="constrained")
-    for row, words, keys, place, wish in zip(axes, gaze.sentences, gaze.points, gaze.places, gaze.wishes, strict=True):
-        scores = np.array(keys) @ np.array(wish)
-        weights = softmax(scores / gaze.tau)
-        weighing = gaze.shows == "weights"
-        draw_arcs(row[0], words, place, weights if weighing else scores, 1.0 if weighing else 6.0)
-        output = weights @ np.array(keys) if weighing else None
-        draw_plane(row[1], dict(zip(words, keys, strict=True)), wish, words[place], output)
-    title = "One changed query sends the attention somewhere else; the numbers are the "
-    axes[0, 0].set_title(title + gaze.shows, loc="left", fontsize=12)
-    return figure
-
-
 def draw_maps(maps: Mapping[str, tuple[Any, Sequence[str], int]], title: str) -> Axes:
-    """Attention maps in rows of two: {name: (weights (T, T), words, row to frame)}, colours by a power law, w^0.5.
-
-    The framed row has its numbers written in. Returns the first map's axes.
-    """
+    """Attention maps two a row, {name: (weights (T, T), words, row to frame and to number)}, coloured by weight^0.5."""
     rows = len(maps) // 2
     figure, axes = plt.subplots(rows, 2, figsize=(10.4, 4.9 * rows), layout="constrained", squeeze=False)
     for place, (ax, (name, (weights, words, framed))) in enumerate(zip(axes.flat, maps.items(), strict=True)):
@@ -138,8 +127,7 @@ def draw_maps(maps: Mapping[str, tuple[Any, Sequence[str], int]], title: str) ->
         for key, weight in enumerate(weights[framed]):
             ink = "black" if weight > 0.4 else "white"
             ax.text(key, framed, f"{weight:.2f}"[1:] if weight < 0.995 else "1", ha="center", va="center", color=ink)
-        frame = plt.Rectangle((-0.5, framed - 0.5), len(words), 1, fill=False, edgecolor=RED, linewidth=2)
-        ax.add_patch(frame)
+        ax.add_patch(Rectangle((-0.5, framed - 0.5), len(words), 1, fill=False, edgecolor=RED, linewidth=2))
     figure.colorbar(image, ax=axes, label="weight (power-law colours)", shrink=0.6, ticks=(0, 0.05, 0.2, 0.5, 1))
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return axes[0, 0]

@@ -4,14 +4,15 @@ import collections
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import traitlets
 
 from bigmodel_lib.storyworld import StoryWorld, text_of
 from bigmodel_lib.storyworld.story import Story
-from bigmodel_lib.viz.plots import ORANGE, bundle, draw_bars, new_axes
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import ORANGE, draw_bars, new_axes
+from bigmodel_lib.viz.widgets import Toy
 
 OFFERED = 8  # words to bet on
 APART = 3  # tokens from one bet to the next, at least; the first comes after two sentences
@@ -50,6 +51,7 @@ class GuessingGame(Toy):
     Sources: Shannon 1951 (guesses of letters); Cover & King 1978 (bets).
     """
 
+    caption = "In JupyterLab, click a word to double its odds, then reveal what came."
     stories = traitlets.List().tag(sync=True)
     bets = traitlets.List().tag(sync=True)
 
@@ -73,10 +75,9 @@ class GuessingGame(Toy):
         bets = sorted((turn, clicks) for number, turn, clicks in self.bets if number == story)
         return {turn: math.log2(np.exp2(clicks).sum()) - clicks[came[turn]] for turn, clicks in bets}
 
-    def _ipython_display_(self) -> None:
+    def picture(self) -> tuple[Any, str]:
         now = self.stories[0]["turns"][0]
         title = "Where would you put your money?\n" + " ".join(now["before"].split()[-12:]) + " …?"
         ax = new_axes(title, "your probability before you click", "next word", height=3.0)
         draw_bars(now["words"], [1 / OFFERED] * OFFERED, ax, ORANGE)
-        picture = bundle(ax.figure, "A betting game: eight words that may come next, with equal bars before a click.")
-        display_with_twin(self, *picture, "In JupyterLab, click a word to double its odds, then reveal what came.")
+        return ax.figure, "A betting game: eight words that may come next, with equal bars before a click."

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 # Okabe & Ito's colours, told apart by readers with any colour vision.
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#666666"
 DARK = "#444444"  # small print
+Limits = tuple[float, float] | None
 
 
 def bundle(figure: Any, alt: str) -> tuple[dict, dict]:
@@ -55,6 +56,14 @@ def new_axes(title: str, x: str, y: str, width: float = 7.0, height: float = 3.6
     ax.set_title(title, loc="left", fontsize=12)
     ax.set(xlabel=x, ylabel=y)
     ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def new_canvas(title: str, width: float, height: float, x: Limits = None, y: Limits = None) -> Axes:
+    """Axes for a diagram, without lines or numbers; its units are inches unless x and y say what its edges are."""
+    ax = new_axes(title, "", "", width, height)
+    ax.set_axis_off()
+    ax.set(xlim=x or (0, width), ylim=y or (0, height))
     return ax
 
 

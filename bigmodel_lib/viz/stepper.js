@@ -13,7 +13,7 @@ function render({ model, el }) {
   const back = button("◀", "one token back", () => { pause(); go(place() - 1); });
   const play = button("▶ play", "play or pause", () => (timer ? pause() : start()));
   const next = button("▶|", "one token on", () => { pause(); go(place() + 1); });
-  const slider = make("input", { type: "range", min: 0, "aria-label": "place in the text" });
+  const slider = deafen(make("input", { type: "range", min: 0, "aria-label": "place in the text" }));
   const text = make("div", { class: "bm-stepper-text", role: "listbox", "aria-label": "what the model wrote" });
   const says = make("div", { class: "bm-stepper-says", role: "status" });
   const bars = make("div", { class: "bm-stepper-bars" });
@@ -40,7 +40,7 @@ function render({ model, el }) {
   slider.oninput = () => { pause(); go(Number(slider.value)); };
   root.onkeydown = (event) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by || event.target === slider) return;
+    if (!by) return;
     event.preventDefault();
     pause();
     go(place() + by);

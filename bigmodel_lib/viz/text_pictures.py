@@ -8,18 +8,10 @@ from matplotlib.axes import Axes
 from bigmodel_lib.storyworld.story import Story
 from bigmodel_lib.text.tokenizers import text_of
 from bigmodel_lib.viz.attention import fonts_for
-from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, ORANGE, PINK, RED, SKY, new_axes
+from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, ORANGE, PINK, RED, SKY, new_canvas
 
 FILLS = (SKY, ORANGE, GREEN, PINK)  # tokens take turns
 WIDTH = 76  # columns of a token map; a Chinese character takes two
-
-
-def _empty(title: str, width: float, height: float, right: float, bottom: float) -> Axes:
-    """Axes to draw on, y down, (0, 0) their upper left corner."""
-    ax = new_axes(title, "", "", width, height)
-    ax.set_axis_off()
-    ax.set(xlim=(0, right), ylim=(bottom, 0))
-    return ax
 
 
 def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: str, alpha: float = 0.45) -> None:
@@ -28,7 +20,7 @@ def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: str,
 
 def draw_token_map(title: str, cuts: Mapping[str, Sequence[bytes]]) -> Axes:
     """Texts with a colour for each token; a character of several is striped. cuts {label: the bytes of each token}."""
-    ax = _empty(title, 9.2, 1.0, WIDTH, 1.0)
+    ax = new_canvas(title, 9.2, 1.0, (0, WIDTH))
     row = 0.0
     for label, pieces in cuts.items():
         ax.text(0, row + 0.5, f"{label}: {len(pieces)} tokens", fontsize=9.5, weight="bold", va="center", color=DARK)
@@ -58,7 +50,8 @@ def _draw_pieces(ax: Axes, pieces: Sequence[bytes], row: float) -> float:
 
 def draw_strips(title: str, strips: Mapping[str, Sequence[str]]) -> Axes:
     """Rows of tokens, one below another, {name: tokens}; an empty token leaves its place empty. x is blue, y orange."""
-    ax = _empty(title, 9.6, 0.4 + 0.4 * len(strips), max(map(len, strips.values())), len(strips))
+    edges = (0, max(map(len, strips.values()))), (len(strips), 0)
+    ax = new_canvas(title, 9.6, 0.4 + 0.4 * len(strips), *edges)
     for row, (name, tokens) in enumerate(strips.items()):
         ax.text(-0.1, row + 0.5, name, ha="right", va="center", fontsize=10, weight="bold", color=DARK)
         for place, token in enumerate(tokens):
@@ -71,7 +64,7 @@ def draw_strips(title: str, strips: Mapping[str, Sequence[str]]) -> Axes:
 def draw_story(title: str, story: Story, told: Sequence[int]) -> Axes:
     """A story as a comic, three panels a row, one for each of some sentences: who is in which room, and the things."""
     rows = -(-len(told) // 3)
-    ax = _empty(title, 9.6, 0.3 + 1.75 * rows, 9.7, 1.75 * rows)
+    ax = new_canvas(title, 9.6, 0.3 + 1.75 * rows, (0, 9.7), (1.75 * rows, 0))
     for panel, number in enumerate(told):
         x, y = 3.3 * (panel % 3), 1.75 * (panel // 3)
         ax.text(x, y + 0.2, text_of(story.sentences[number]), fontsize=10, va="center")

@@ -43,16 +43,8 @@ function render({ model, el }) {
   const canvas = make("canvas", { class: "bm-valley-map", role: "img", "aria-label": "a valley seen from above, × at its lowest point; click to start there" });
   const says = make("div", { class: "bm-valley-says", role: "status" });
   const again = make("button", { type: "button" }, "▶ walk again");
-  const sliders = make("div", { class: "bm-valley-row" });
-  const fields = {};
-  for (const [name, low, high, step, words] of FIELDS) {
-    const field = make("input", { type: "range", min: low, max: high, step, "aria-label": words });
-    const number = make("output");
-    field.oninput = () => { model.set(name, Number(field.value)); model.save_changes(); };
-    fields[name] = [field, number];
-    sliders.append(make("label", {}, make("span", {}, words), field, number));
-  }
-  const root = make("div", { class: "bm-toy bm-valley" }, canvas, says, sliders, again);
+  const [row, fields] = sliders(model, FIELDS);
+  const root = make("div", { class: "bm-toy bm-valley" }, canvas, says, row, again);
   el.append(root);
 
   function draw() {

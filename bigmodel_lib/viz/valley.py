@@ -1,17 +1,19 @@
 """A valley to walk down: gradient descent, momentum and Adam from one place. Its script is beside it and walks too."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import traitlets
 from numpy import ndarray
 
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, bundle, new_axes
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED, new_axes
+from bigmodel_lib.viz.widgets import Toy
 
 STEEP, TILT = 20.0, 0.5  # how much steeper the walls are than the floor; the valley's angle in radians
 WIDE, HIGH = 5.0, 3.2  # the map's edges
 WALKERS = (("gradient descent", BLUE, "o"), ("momentum", RED, "s"), ("Adam", GREEN, "^"))
-CAPTION = "In JupyterLab: click a place to start from, move the sliders, and watch the three walk. × marks the minimum."
 
 
 def height(x: ndarray, y: ndarray, tilt: float = TILT) -> ndarray:
@@ -26,7 +28,7 @@ def slope(x: float, y: float, tilt: float = TILT) -> ndarray:
     return turned @ (np.array([1.0, STEEP]) * (turned.T @ np.array([x, y])))
 
 
-def walk(kind: str, start: tuple[float, float], lr: float, beta: float, steps: int, tilt: float = TILT) -> ndarray:
+def walk(kind: str, start: Sequence[float], lr: float, beta: float, steps: int, tilt: float = TILT) -> ndarray:
     """The places that "gradient descent", "momentum" or "Adam" visits, (steps + 1, 2). Adam: β₁ = beta, β₂ = 0.99."""
     if kind not in [name for name, _, _ in WALKERS]:
         raise CourseError(f"{kind!r} does not walk here: choose gradient descent, momentum or Adam")
@@ -49,6 +51,8 @@ def walk(kind: str, start: tuple[float, float], lr: float, beta: float, steps: i
 class Valley(Toy):
     """The valley as something to play with; Adam has a rate of its own, since its steps are about that long."""
 
+    caption = "In JupyterLab: click a place to start from, "
+    caption += "move the sliders, and watch the three walk. × marks the minimum."
     start = traitlets.List(traitlets.Float(), [-4.0, 0.5]).tag(sync=True)
     lr = traitlets.Float(0.04).tag(sync=True)
     adam_lr = traitlets.Float(0.2).tag(sync=True)
@@ -58,14 +62,10 @@ class Valley(Toy):
 
     def paths(self) -> dict[str, ndarray]:
         """The three walks with the settings as they are, {name: (steps + 1, 2)}."""
-        start = (self.start[0], self.start[1])
-        rates = {"Adam": self.adam_lr}
-        return {
-            kind: walk(kind, start, rates.get(kind, self.lr), self.momentum, self.steps, self.tilt)
-            for kind, _, _ in WALKERS
-        }
+        rates = {"gradient descent": self.lr, "momentum": self.lr, "Adam": self.adam_lr}
+        return {kind: walk(kind, self.start, lr, self.momentum, self.steps, self.tilt) for kind, lr in rates.items()}
 
-    def _ipython_display_(self) -> None:
+    def picture(self) -> tuple[Any, str]:
         title = f"{self.steps} steps at rate {self.lr:g} (Adam: {self.adam_lr:g})"
         ax = new_axes(f"Three ways down a valley: {title}", "w₁", "w₂", 6.6, 4.2)
         x, y = np.meshgrid(np.linspace(-WIDE, WIDE, 120), np.linspace(-HIGH, HIGH, 90))
@@ -77,4 +77,4 @@ class Valley(Toy):
         ax.set(xlim=(-WIDE, WIDE), ylim=(-HIGH, HIGH))
         ax.legend(loc="upper right", fontsize=9)
         alt = "Contour lines of a narrow tilted valley; three paths lead from one start to the lowest point, marked ×."
-        display_with_twin(self, *bundle(ax.figure, alt), CAPTION)
+        return ax.figure, alt

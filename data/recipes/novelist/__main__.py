@@ -3,10 +3,11 @@
 The books themselves are not part of the course. Gather them (data/README.md lists the works, all of them are at Project
 Gutenberg), one .txt file each, a paragraph on a line, and:
 
-    python data/recipes/novelist.py prepare FOLDER_OF_BOOKS WORK    cleans and splits them
-    python data/recipes/novelist.py tune WORK TRIALS.json           the trials, ten minutes each, judged on one book
-    python data/recipes/novelist.py train WORK                      the run itself, with moments of it kept for the film
-    python data/recipes/novelist.py film WORK                       what the notebooks show of it
+    python data/recipes/novelist prepare WORK FOLDER_OF_BOOKS   cleans and splits them
+    python data/recipes/novelist tune WORK TRIALS.json          the trials, ten minutes each, judged on one book
+    python data/recipes/novelist train WORK [MINUTES [plain]]   the run itself, with moments of it kept for the film
+    python data/recipes/novelist film WORK                      writes what the notebooks show of it
+    python data/recipes/novelist losses|copies|sheet|keep WORK  measures it, and writes data/novelist/ (measures.py)
 """
 
 import argparse
@@ -18,9 +19,13 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
+
+import film
+import measures
 
 from bigmodel_lib.text.batches import ngrams
-from bigmodel_lib.training.checkpoints import write_json
+from bigmodel_lib.training import checkpoints
 
 JUDGE = "frankenstein"  # the book on which trials are judged, and which no run ever reads
 HELD_OUT = 10  # of the chapters of every other book, one in so many
@@ -96,14 +101,18 @@ TRIALS: list[tuple[str, dict]] = [
     ("plain", {}),
     ("ours", dict(learning_rate=0.03)),
     ("plain", dict(learning_rate=0.002)),
-    ("ours", dict(batch_size=16)),
-    ("plain", dict(learning_rate=0.002, batch_size=16)),
+    ("ours", dict(small=True)),
+    ("ours", dict(small=True, dropout=0.1)),
+    ("ours", dict(small=True, dropout=0.2)),
+    ("ours", dict(small=True, dropout=0.3)),
+    ("plain", dict(small=True, learning_rate=0.002)),
+    ("plain", dict(small=True, learning_rate=0.002, dropout=0.2)),
+    ("plain", dict(small=True, learning_rate=0.002, weight_decay=0.3)),
+    ("plain", dict(small=True, learning_rate=0.001)),
     ("ours", dict(n_layers=8, d_model=224)),
     ("plain", dict(learning_rate=0.004)),
-    ("ours", dict(small=True)),
-    ("plain", dict(small=True, learning_rate=0.002)),
-    ("ours", dict(small=True, dropout=0.1)),
-    ("plain", dict(small=True, learning_rate=0.002, dropout=0.2)),
+    ("ours", dict(batch_size=16)),
+    ("plain", dict(learning_rate=0.002, batch_size=16)),
 ]
 
 
@@ -142,15 +151,60 @@ def tune(work: pathlib.Path, path: pathlib.Path, workers: int = 2) -> None:
         for future in concurrent.futures.as_completed(coming):
             rows.append(future.result())
             print(rows[-1], flush=True)
-            write_json(path, rows)
+            checkpoints.write_json(path, rows)
+
+
+MOMENTS = (10, 20, 40, 80, 150, 300, 600, 1200, 1800, 2700, 3600, 4500, 5400)  # seconds, for the film
+
+
+def keep_moment(checkpoint: pathlib.Path, path: pathlib.Path) -> None:
+    """The weights of a running run as they are now, in bfloat16, with its step, seconds, tokens and last loss."""
+    tensors, notes = checkpoints.load_tensors(checkpoint)
+    state = notes["state"]
+    about = {name: state[name] for name in ("step", "seconds", "tokens")}
+    about["loss"] = state["curve"][-1]["loss"] if state["curve"] else None
+    prefix = "model/"
+    weights = {name.removeprefix(prefix): t.bfloat16() for name, t in tensors.items() if name.startswith(prefix)}
+    checkpoints.save_tensors(path, weights, about)
+
+
+def train(work: pathlib.Path, minutes: str = "97", arm: str = "ours", **changes: object) -> None:
+    """The run itself, on all cores: WORK/run is the model, WORK/moments what the film needs."""
+    options = {**TOKENS, **(OURS if arm == "ours" else PLAIN), **changes, "minutes": minutes, "save_every": 5}
+    out, moments = work / f"run_{arm}", work / f"moments_{arm}"
+    moments.mkdir()
+    command = [sys.executable, "-m", "bigmodel_lib", "pretrain", "--out", out, "--text", work / "train"]
+    command += ["--validation", work / "held_out", *words(options)]
+    with subprocess.Popen(command) as run:
+        checkpoint, began, coming = out / "checkpoint.safetensors", None, [0, *MOMENTS]
+        while run.poll() is None:
+            time.sleep(1)
+            if checkpoint.exists():
+                began = began or time.monotonic()
+                if coming and time.monotonic() - began >= coming[0]:
+                    keep_moment(checkpoint, moments / f"{coming.pop(0):05}.safetensors")
+    if run.returncode:
+        raise SystemExit(run.returncode)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("prepare", "tune"))
-    parser.add_argument("folders", type=pathlib.Path, nargs="+")
+    parser.add_argument("what", choices=("prepare", "tune", "train", "film", *measures.PARTS))
+    parser.add_argument("work", type=pathlib.Path)
+    parser.add_argument(
+        "more", nargs="*", help="prepare: the folder of books; tune: the list; train: minutes, ours|plain"
+    )
     options = parser.parse_args()
-    {"prepare": prepare, "tune": tune}[options.what](*options.folders)
+    if options.what == "prepare":
+        prepare(pathlib.Path(options.more[0]), options.work)
+    elif options.what == "tune":
+        tune(options.work, pathlib.Path(options.more[0]))
+    elif options.what == "train":
+        train(options.work, *options.more)
+    elif options.what == "film":
+        film.film(options.work)
+    else:
+        measures.measure(options.what, options.work)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Attention block by block: the softmax of a whole row, without the row ever standing in memory."""
+"""Attention block by block, forward and back, in PyTorch's own operations: for the benchmark of a GPU."""
 
 import math
 from typing import Any
@@ -6,32 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Partial = tuple[Tensor, Tensor, Tensor]  # (max score, Σ e^(score - max), Σ e^(score - max) v)
-
-
-def partial_softmax(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Partial:
-    """What a block of keys alone says: (m, s, y) = (max score, Σ e^(score - m), Σ e^(score - m) v) for each query.
-
-    y / s is the attention over this block. hidden: True where a query must not look; it must see one key at least.
-    Shapes: q (..., n, K), k and v (..., b, K), hidden (n, b) -> (..., n, 1), (..., n, 1), (..., n, K).
-    """
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if hidden is not None:
-        scores = scores.masked_fill(hidden, -math.inf)
-    highest = scores.amax(dim=-1, keepdim=True)
-    powers = (scores - highest).exp()
-    return highest, powers.sum(dim=-1, keepdim=True), powers @ v
-
-
-def merge_softmax(first: Partial, second: Partial) -> Partial:
-    """Two partial softmaxes over different keys as one: each (m, s, y) is brought to the common maximum, then added.
-
-    m = max(m₁, m₂), s = s₁ e^(m₁-m) + s₂ e^(m₂-m), y = y₁ e^(m₁-m) + y₂ e^(m₂-m). Source: Milakov & Gimelshein 2018.
-    """
-    (m1, s1, y1), (m2, s2, y2) = first, second
-    highest = torch.maximum(m1, m2)
-    share1, share2 = (m1 - highest).exp(), (m2 - highest).exp()
-    return highest, share1 * s1 + share2 * s2, share1 * y1 + share2 * y2
+from bigmodel_lib.exercises.nb05 import merge_softmax, partial_softmax
 
 
 def streaming_forward(q: Tensor, k: Tensor, v: Tensor, block_size: int) -> tuple[Tensor, Tensor]:

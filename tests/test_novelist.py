@@ -1,0 +1,124 @@
+"""The recipe of the novelist, on a few sentences written for it."""
+
+import hashlib
+import importlib.util
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+RECIPE = pathlib.Path(__file__).resolve().parents[1] / "data" / "recipes" / "novelist"
+
+
+def module(name):
+    """A module of the recipe, which is a folder that Python runs."""
+    found = importlib.util.spec_from_file_location(f"novelist_{name}", RECIPE / f"{name}.py")
+    made = importlib.util.module_from_spec(found)
+    found.loader.exec_module(made)
+    return made
+
+
+sys.path.insert(0, str(RECIPE))
+novelist, novelist_film, novelist_measures = map(module, ("__main__", "film", "measures"))
+sys.path.remove(str(RECIPE))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["CHAPTER I", "Chapter 12", "IV. THE LAMP", "II.", "3. How Anna Lost Her Lamp", "THE LAMP.", "The Lamp", "PART 1"],
+)
+def test_headings_are_known(line):
+    assert novelist.is_heading(line)
+
+
+@pytest.mark.parametrize("line", ["The lamp fell.", '"Yes," said Anna', "I saw it.", "Anna replied:", "It was late;"])
+def test_what_is_said_is_no_heading(line):
+    assert not novelist.is_heading(line)
+
+
+def book(name, n_chapters, n_words=400):
+    """A book whose paragraphs are all different, but for one that is in every chapter."""
+    lines = []
+    for chapter in range(n_chapters):
+        lines += [f"CHAPTER {chapter + 1}", "The Title", " ".join(f"{name}{chapter}w{i}" for i in range(n_words)) + "."]
+        lines += ["Enlarge", " ".join(f"again{i}" for i in range(20)) + "."]
+    return "\n".join(lines)
+
+
+def test_books_are_split_by_chapter_and_nothing_held_out_was_read(tmp_path):
+    books, work = tmp_path / "books", tmp_path / "work"
+    books.mkdir()
+    for name in ("one", "two", novelist.JUDGE):
+        (books / f"{name}.txt").write_text(book(name, 12))
+    novelist.prepare(books, work)
+    read, held_out, judge = (
+        "\n".join(novelist_measures.chapters_of(work / part)) for part in ("train", "held_out", "judge")
+    )
+    assert [path.stem for path in sorted((work / "held_out").glob("*.txt"))] == ["one_005", "two_005"]
+    assert len(list((work / "train").glob("*.txt"))) == 22 and "again" in read
+    assert "one5w7" in held_out and "again" not in held_out  # the paragraph that training has, too
+    assert novelist.JUDGE in judge and novelist.JUDGE not in read
+    assert not any(word in read for word in ("CHAPTER", "Title", "Enlarge"))
+
+
+def test_what_is_short_goes_with_the_chapter_before_it():
+    long = "word " * 400 + "."
+    found = novelist.chapters(f"A Note\nshort.\nCHAPTER 1\n{long}\nII.\nshort too.\nCHAPTER 2\n{long}")
+    assert [len(chapter) for chapter in found] == [2, 1] and found[0][1] == "short too."
+
+
+def test_the_longest_overlap_is_the_longest():
+    read = ["Anna took the lamp and went down to the hall.", "It was dark in the hall, and Ben was not there."]
+    said = [
+        "Then Anna took the lamp and went away",
+        "It was dark in the hall, and Ben slept",
+        "nothing of this is known",
+    ]
+    found = novelist_measures.longest_overlaps(said, read)
+    assert [" ".join(words) for words in found] == [
+        "Anna took the lamp and went",
+        "It was dark in the hall, and Ben",
+        "",
+    ]
+
+
+def test_an_interval_holds_the_gap_and_shrinks_with_more_chapters():
+    rng = np.random.default_rng(0)
+
+    def rows(n, per_character):
+        characters = rng.integers(5_000, 20_000, n)
+        return np.stack([characters * rng.normal(per_character, 0.05, n), characters], axis=1)
+
+    widths = []
+    for n in (20, 2000):
+        ours = rows(n, 1.0)
+        plain = ours + np.stack([ours[:, 1] * rng.normal(0.1, 0.05, n), np.zeros(n)], axis=1)
+        found = novelist_measures.gap_interval(ours, plain, draws=500)
+        assert found["low"] < found["gap"] < found["high"] and abs(found["gap"] - 0.1) < 0.05
+        widths.append(found["high"] - found["low"])
+    assert widths[1] < widths[0] / 5
+
+
+def test_quotations_are_counted_in_their_paragraphs():
+    assert novelist_film.closed_quotes('"Yes," said Anna.\n"No.\nrest "') == (2, 1)
+    assert novelist_film.closed_quotes('"Yes," said Anna, "of course."\n') == (2, 2)
+
+
+def test_a_word_is_found_where_its_last_piece_is():
+    tokens = ["An", "na", " saw", " An", "na", "'s", " lamp"]
+    assert [novelist_film.place_of(tokens, word) for word in ("Anna", "saw", "lamp")] == [4, 2, 6]
+
+
+def test_real_words_leave_out_what_may_be_cut():
+    assert novelist_film.real_words("amp fell on the flxr and brok", {"fell", "on", "the", "and"}) == pytest.approx(0.8)
+
+
+def test_the_first_words_keep_paragraphs():
+    assert novelist_measures.first_words("one two\nthree four", 3) == "one two\nthree"
+    assert novelist_measures.first_words("one", 3) == "one"
+
+
+def test_words_of_a_list_are_found_in_any_form(monkeypatch):
+    monkeypatch.setattr(novelist_measures, "SLURS", hashlib.sha256(b"blockhead").hexdigest()[:12])
+    assert [novelist_measures.is_slur(word) for word in ("Blockhead", "blockheads", "block")] == [True, True, False]
