@@ -1,6 +1,6 @@
 """Scrub through a model's training: what it wrote, expected and looked at in each frame of a film.
 
-A film is what data/recipes/novelist_film.py writes: prompts, sentences, next words, and frames in order of time.
+A film is what data/recipes/novelist/film.py writes: prompts, sentences, next words, and frames in order of time.
 """
 
 import re
