@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from bigmodel_lib.storyworld import sentences as said
+from bigmodel_lib.storyworld.scene import Construction, Filling, Scene
 from bigmodel_lib.storyworld.story import END, START, Text, words_of
 from bigmodel_lib.storyworld.world import NotInLanguage, StoryWorld
 
@@ -18,16 +20,49 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
-    """Whether a sentence (its tokens) can be said in this world, in some scene: a construction with some filling."""
+def readings(world: StoryWorld, sentence: list[str]) -> Iterator[tuple[Construction, Filling, bool]]:
+    """Yield each way to read a sentence (its tokens), in any scene: construction, filling, whether by a pronoun."""
     here = [word for word, forms in said.ENGLISH.items() if any(form in sentence for form in forms.values())]
     for c in world.constructions:
         if c.fits(sentence):
             words = [[word for word in said.words_for(world, slot) if word in here] for slot in c.slots]
-            ways = (False, True) if c.subject is not None else (False,)
-            if any(c.tell(filling, way).split() == sentence for filling in itertools.product(*words) for way in ways):
-                return True
-    return False
+            for filling, pronoun in itertools.product(itertools.product(*words), (False, True)):
+                if (c.subject is not None or not pronoun) and c.tell(filling, pronoun).split() == sentence:
+                    yield c, filling, pronoun
+
+
+def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
+    """Whether a sentence (its tokens) can be said in this world, in some scene."""
+    return any(True for _ in readings(world, sentence))
+
+
+def sentences_of(text: Text) -> list[list[str]]:
+    """The tokens of each sentence of a text, without the marks of start and end."""
+    if isinstance(text, str):
+        text = text.replace(START, "").replace(END, "")
+    words = [word for word in words_of(text) if word not in (START, END)]
+    ends = [i + 1 for i, word in enumerate(words) if word == "."]
+    return [words[start:end] for start, end in itertools.pairwise([0, *ends, len(words)]) if start < end]
+
+
+def misfit(world: StoryWorld, text: Text) -> str:
+    """The first thing that is wrong with what a text says, whatever the order and the turns in which it is told.
+
+    "broken": a sentence that nobody can say; "from nowhere": somebody or something that was never mentioned;
+    "does not fit": a sentence whose conditions (who is where, who has what, what was asked) don't hold; else "".
+    """
+    scene = Scene(world)
+    for sentence in sentences_of(text):
+        found = list(readings(world, sentence))
+        answers = () if scene.asked else world.tables["ANSWERS"]  # which can't be tried where nothing was asked
+        fitting = [reading for reading in found if reading[0] not in answers and reading[1] in reading[0].when(scene)]
+        if fitting:
+            scene.after(*fitting[0])
+            continue
+        known = {*scene.places, *scene.place, *scene.at, *said.LOOKS, *said.FEELINGS}
+        strange = all(not known.issuperset(filling) for _, filling, _ in found)
+        return "broken" if not found else "from nowhere" if strange else "does not fit"
+    return ""
 
 
 def judge(world: StoryWorld, text: Text) -> Verdict:
@@ -35,14 +70,10 @@ def judge(world: StoryWorld, text: Text) -> Verdict:
 
     Grammatical: every sentence is some construction with some filling. True: the parser derives the whole story.
     """
-    if isinstance(text, str):
-        text = text.replace(START, "").replace(END, "")
-    words = [word for word in words_of(text) if word not in (START, END)]
-    ends = [i + 1 for i, word in enumerate(words) if word == "."]
-    sentences = [words[start:end] for start, end in itertools.pairwise([0, *ends, len(words)]) if start < end]
+    sentences = sentences_of(text)
     broken = next((sentence for sentence in sentences if not grammatical(world, sentence)), None)
     try:
-        log_prob, reason = world.parse(words).log_prob, ""
+        log_prob, reason = world.parse([word for sentence in sentences for word in sentence]).log_prob, ""
     except NotInLanguage as error:
         log_prob, reason = -math.inf, str(error)
     if broken is not None:

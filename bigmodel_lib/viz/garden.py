@@ -1,6 +1,6 @@
 """The garden of futures: what a model could say next, as a tree; a branch is as wide as its token is likely there.
 
-Its script is beside it.
+The tree is a beam's, so likely ways that begin modestly may be missing. Its script is beside it.
 """
 
 import copy
@@ -28,7 +28,8 @@ ROUNDING = 1e-5  # of what is kept: a sum this close to top-p has reached it
 WARM = [round(0.1 * n, 1) for n in range(1, 17)]  # temperatures of the slider, above 0
 CAPTION = (
     "In JupyterLab: move the sliders, click a word to write up to it, let the model draw, undo. "
-    "A branch is as wide as its token is likely there; how likely all five are stands at the end."
+    "A branch is as wide as its token is likely there; the odds of all five tokens are on the right. "
+    "The ten futures are those that a beam finds: at each token it keeps the ten likeliest beginnings."
 )
 Node = dict[str, Any]  # ids, names and ln p of the likeliest tokens of a place; ln Σ p^(1/τ) for WARM; next places
 Way = tuple[int, ...]  # candidates, one a place
@@ -74,7 +75,7 @@ def follow(root: Node, way: Way) -> Node | None:
 
 
 def ways(root: Node, temperature: float, top_p: float, depth: int = DEPTH) -> list[tuple[Way, float]]:
-    """The likeliest ways of up to `depth` tokens with their probabilities, the likeliest first: a beam of FUTURES."""
+    """Likely ways of up to `depth` tokens with their probabilities, the likeliest first: those of a beam of FUTURES."""
     found: list[tuple[Way, float]] = [((), 1.0)]
     for _ in range(depth):
         longer = []
