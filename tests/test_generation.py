@@ -548,6 +548,22 @@ def test_preferring_lifts_the_chosen_over_the_rejected_and_starts_from_its_refer
     assert dpo_loss(*after, *reference, 0.5).item() == pytest.approx(losses[-1], abs=0.15)
 
 
+def test_runs_are_compared_where_they_have_paid_the_same_and_rates_that_never_do_are_out():
+    recipe = runpy.run_path(str(data_path("recipes/preferences.py")))
+    looks = [{"kl": kl, "true": true, "stories": 100} for kl, true in ((0.1, 60), (0.05, 62), (0.3, 80))]
+    shares = [recipe["share_at"](price, looks, 0.5) for price in (0.0, 0.05, 0.2, 0.31)]
+    assert shares[:3] == pytest.approx([0.5, 0.55, 0.71]) and math.isnan(shares[3])
+    ends = {0.5: (0.15, 90), 1.0: (0.4, 60), 2.0: (0.4, 70)}  # rate: KL, true of 100
+    runs = [
+        {"way": "SFT", "rate": rate, "seed": seed, "looks": [{"kl": kl, "true": true, "stories": 100}]}
+        for rate, (kl, true) in ends.items()
+        for seed in recipe["TUNING_SEEDS"]
+    ]
+    before = {"way": "temperature", "rate": 1.0, "seed": 0, "looks": [{"kl": 0.0, "true": 50, "stories": 100}]}
+    other = {"way": "SFT", "rate": 1.0, "seed": recipe["SEEDS"][0], "looks": [{"kl": 0.4, "true": 99, "stories": 100}]}
+    assert recipe["best_rate"]([before, *runs, other], "SFT") == 2.0
+
+
 @torch.no_grad()
 def test_the_divergence_that_is_sampled_is_the_exact_one(random_model):
     model, reference = random_model(1, 0.35, vocab_size=4), random_model(2, 0.35, vocab_size=4)
