@@ -45,6 +45,18 @@ def sentences_of(text: Text) -> list[list[str]]:
     return [words[start:end] for start, end in itertools.pairwise([0, *ends, len(words)]) if start < end]
 
 
+def fitting(world: StoryWorld, scene: Scene, sentence: list[str]) -> Iterator[tuple[Construction, Filling, bool]]:
+    """Yield each way to read a sentence that fits a scene: first those that come next, then any, out of turn."""
+    text = " ".join(sentence)
+    yield from (step[:3] for told, step in world.tellings(scene, sentence) if told == text)
+    answers = () if scene.asked else world.tables["ANSWERS"]  # which can't be tried where nothing was asked
+    for c in world.constructions:
+        if c.fits(sentence) and c not in answers:
+            for filling, pronoun in itertools.product(c.when(scene), (False, True)[: 1 + (c.subject is not None)]):
+                if c.tell(filling, pronoun) == text:
+                    yield c, filling, pronoun
+
+
 def misfit(world: StoryWorld, text: Text) -> str:
     """The first thing that is wrong with what a text says, whatever the order and the turns in which it is told.
 
@@ -53,15 +65,12 @@ def misfit(world: StoryWorld, text: Text) -> str:
     """
     scene = Scene(world)
     for sentence in sentences_of(text):
-        found = list(readings(world, sentence))
-        answers = () if scene.asked else world.tables["ANSWERS"]  # which can't be tried where nothing was asked
-        fitting = [reading for reading in found if reading[0] not in answers and reading[1] in reading[0].when(scene)]
-        if fitting:
-            scene.after(*fitting[0])
+        if step := next(fitting(world, scene, sentence), None):
+            scene.after(*step)
             continue
+        found = [{*filling} for _, filling, _ in readings(world, sentence)]
         known = {*scene.places, *scene.place, *scene.at, *said.LOOKS, *said.FEELINGS}
-        strange = all(not known.issuperset(filling) for _, filling, _ in found)
-        return "broken" if not found else "from nowhere" if strange else "does not fit"
+        return "broken" if not found else "does not fit" if any(words <= known for words in found) else "from nowhere"
     return ""
 
 

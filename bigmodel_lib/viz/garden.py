@@ -216,7 +216,9 @@ class Garden(Toy):
         """The tree as a picture: ways, one a row; where they share a beginning, they share its branch."""
         found = sorted(ways(self.root, self.temperature, self.top_p))
         end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
-        ax = new_axes(title or f"“{end} …”".replace("\n", "⏎"), "", "", 9.4, 4.4)
+        whole = said_of(sum(p for _, p in found))
+        message = f"“{end} …”: {len(found)} futures, together {whole}".replace("\n", "⏎")
+        ax = new_axes(title or message, "", "", 9.4, 4.4)
         ax.set_axis_off()
         rows: dict[Way, list[int]] = {(): [0, len(found) - 1]}
         for row, (way, p) in enumerate(found):
@@ -226,8 +228,7 @@ class Garden(Toy):
         middle = {way: (at[0] + at[-1]) / 2 for way, at in rows.items()}
         for way in list(rows)[1:]:
             self._draw_branch(ax, way, middle[way[:-1]], middle[way])
-        together = f"These {len(found)} together: {said_of(sum(p for _, p in found))}"
-        said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. {together}"
+        said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. These {len(found)} together: {whole}"
         ax.text(DEPTH + 0.4, -1, said, color=DARK, fontsize=9.5, ha="right")
         ax.set(xlim=(-0.3, DEPTH + 0.4), ylim=(max(len(found), 4) - 0.4, -1.2))
         return ax
