@@ -112,6 +112,18 @@ def _all_that_tie(logits, p):
     return logits.masked_fill(probabilities < lowest, -math.inf)
 
 
+def _gathered(logits, p):
+    if p >= 1:
+        return logits
+    probabilities, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    leaves = probabilities.cumsum(dim=-1) - probabilities >= p
+    return logits.masked_fill(leaves.gather(-1, order), -math.inf)
+
+
+def _other_way_round(logits, p):
+    return logits if p >= 1 else logits.masked_fill(keep_top_p(logits, p) > -math.inf, -math.inf)
+
+
 def _all_rows_as_one(logits, p):
     return keep_top_p(logits.reshape(-1), p).reshape(logits.shape)
 
@@ -207,6 +219,11 @@ def _cache_rolled(q, k, v, keys, values, position):
     return _plain(q, keys, values)
 
 
+def _cache_alone(q, k, v, keys, values, position):
+    attend_to_cache(q, k, v, keys, values, position)
+    return _plain(q, k, v)
+
+
 def _cache_masked(q, k, v, keys, values, position):
     T = keys.shape[-2]
     attend_to_cache(q, k, v, keys, values, position)
@@ -289,6 +306,10 @@ EXERCISES = [
             (1.6, "a probability is at most 1: divide by the sum of both afterwards"),
             (0.64, "that is 0.8²: the other one is squared as well, and both must sum to 1"),
             (0.4, "the temperature divides the logits, not the probabilities"),
+            (0.7685, "you divided the probabilities and took softmax of that: the *logits* are divided, ln 0.8 and ln 0.2"),
+            (0.8944, "that is √0.8: at τ = 2 one takes roots, here squares, and both must sum to 1"),
+            (94.1, "right in per cent: give a probability between 0 and 1"),
+            (16.0, "those are the odds, 16 to 1: what's the probability?"),
             (2 / 3, "that is temperature 2, the square roots: 0.5 makes the likelier one likelier"),
             (1.0, "only temperature 0 leaves nothing for the other one"),
             (1 / 17, "that is what is left for the other token"),
@@ -297,8 +318,8 @@ EXERCISES = [
     ),
     Exercise(
         id="08-top-p", title="the fewest that reach p", minutes=10, difficulty=2,
-        task="Write `keep_top_p(logits, p)`. Keep the fewest of the likeliest tokens whose probabilities together reach `p`, and set every other "
-        "logit to `-math.inf`. The token that gets the sum to p is kept: with 0.4, 0.3, 0.15, … and p = 0.6, two stay; with p = 0.7, too. "
+        task="Write `keep_top_p(logits, p)`. Going down from the likeliest token, keep tokens until their probabilities add up to `p` or more. Set every "
+        "other logit to `-math.inf`. The token with which the sum reaches p is kept: with 0.4, 0.3, 0.15, … and p = 0.6, two stay; with p = 0.7, too. "
         "At p = 1 everything stays, whatever rounding does to the sum.\n\n"
         "You may want `values, places = x.sort(dim=-1, descending=True)` and `x.cumsum(dim=-1)`. And this puts flags from sorted order back where they "
         "belong: `torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)`.",
@@ -334,6 +355,9 @@ EXERCISES = [
             (_sums_of_logits, "your running sum adds up logits: softmax makes probabilities of them first"),
             (_flags_in_sorted_order, "your flags are in sorted order, the logits in the order of their ids: `scatter` puts each flag back to its token"),
             (_cut_probabilities, "the right ones are cut, but yours are probabilities: cut the *logits*, softmax comes later"),
+            (_gathered, "`gather` takes flags from the tokens' places to sorted order: `scatter` puts them from sorted order back to their places"),
+            (_other_way_round, "your flags are the wrong way round: those that should stay are cut"),
+            (lambda x, p: keep_top_p(x, p).log_softmax(dim=-1), "the right ones are cut, but the others are rescaled: leave the logits that stay as they are"),
             (_all_rows_as_one, "each row has its own order and its own sum: work along the last axis (dim=-1)"),
             (_in_sorted_order, "your result is in sorted order: put the logits (or the flags) back to the tokens' places"),
             (_those_above_p, "p is what the kept ones have *together*: yours keeps those that have p each"),
@@ -368,9 +392,11 @@ EXERCISES = [
             (_wrong_cache(attend=_first_key_alone), "what you write is right; the mask of a causal attention takes the one query for the first token, which sees slot 0 alone: all full slots are in its past, so causal=False"),
             (_wrong_cache(attend=lambda *given: _plain(*given, scale=1.0)), "what you write is right; the scores are not divided by √K: use `attention`, or divide by `q.shape[-1] ** 0.5`"),
             (_wrong_cache(attend=lambda q, *given: _plain(q, *given, scale=q.shape[-1])), "what you write is right; the scores are divided by K: its root was wanted"),
+            (_cache_alone, "what you write is right; the token attends to its own key and value alone: give `attention` the full slots of the ring"),
             (_cache_masked, "a weight of 0 does not help where the slot holds nan: 0 · nan is nan. Leave such slots out by a slice"),
         ),
         wrong=(
+            (_wrong_cache(attend=lambda q, keys, values: _plain(q, values, keys)), "what you write is right; keys and values have changed places in the call of `attention`"),
             (_wrong_cache(slot=lambda t, T: t), _say_which_slot),
             (_cache_indexed, "the slots are 0 to T − 1: take the position modulo T"),
             (_cache_axes, "mind the axes: `keys[..., slot : slot + 1, :]` has the shape of k"),
@@ -431,7 +457,7 @@ EXERCISES = [
             (12 * 1024 * 768, "both keys and values are kept, and that counts numbers: each takes two bytes"),
             (2 * 12 * 1024 * 768 * 4, "four bytes a number is float32: here it is float16"),
             (2 * 12 * 1024 * 768 * 2 * 12, "the heads share the 768 numbers among them: do not multiply by the heads again"),
-            (2 * 1024 * 768 * 2, "that is one layer: there are twelve"),
+            (2 * 1024 * 768 * 2, "that is one layer, or one head in all layers: there are twelve of each"),
             (2 * 12 * 1024 * 1024 * 2, "the cache holds vectors of the model's width, not a T × T map"),
             (2 * 12 * 768 * 2, "that is one token: there are 1024"),
             (37.748736, "right in megabytes: bytes were wanted"),

@@ -26,7 +26,7 @@ function follow(root, way) {
   return way.reduce((node, i) => node?.next[i], root);
 }
 
-// The likeliest ways of DEPTH tokens, {way, p}, by a beam of FUTURES; a way ends where the tree does.
+// Likely ways of DEPTH tokens, {way, p}, as a beam of FUTURES finds them; a way ends where the tree does.
 function ways(root, temperature, topP) {
   let found = [{ way: [], p: 1 }];
   for (let depth = 0; depth < DEPTH; depth += 1) {
@@ -127,7 +127,7 @@ function render({ model, el }) {
       rows[name].push(row);
     }));
     const y = (way) => ROW * ((rows[key(way)][0] + rows[key(way)].at(-1)) / 2 + 0.5);
-    const picture = svg("svg", { viewBox: `-30 -10 ${WIDE} ${height + 10}`, role: "group", "aria-label": "the likeliest futures" });
+    const picture = svg("svg", { viewBox: `-30 -10 ${WIDE} ${height + 10}`, role: "group", "aria-label": "likely futures" });
     const drawn = {};
     for (const way of all) {
       const x = 6 + COLUMN * (way.length - 1), from = y(way.slice(0, -1)), to = y(way);
@@ -161,7 +161,7 @@ function render({ model, el }) {
     const cost = model.get("written").reduce((sum, step) => sum - step.log, 0);
     const futures = found.length === 1 ? "One future is left" : `These ${found.length} futures`;
     says.textContent = `${futures}${found.length === 1 ? "." : ` have ${percent(whole)} of the probability; a branch is as wide as its token is likely there.`}` +
-      (cost ? ` What you’ve written so far had a probability of 1 in ${Math.round(Math.exp(cost)).toLocaleString("en")}.` : "");
+      (cost ? ` At temperature 1, with nothing cut, what you’ve written had a probability of 1 in ${Math.round(Math.exp(cost)).toLocaleString("en")}.` : "");
   }
   function draw() {
     putHeat();

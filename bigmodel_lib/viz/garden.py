@@ -1,6 +1,6 @@
 """The garden of futures: what a model could say next, as a tree; a branch is as wide as its token is likely there.
 
-Its script is beside it.
+The tree is a beam's, so likely ways that begin modestly may be missing. Its script is beside it.
 """
 
 import copy
@@ -28,7 +28,8 @@ ROUNDING = 1e-5  # of what is kept: a sum this close to top-p has reached it
 WARM = [round(0.1 * n, 1) for n in range(1, 17)]  # temperatures of the slider, above 0
 CAPTION = (
     "In JupyterLab: move the sliders, click a word to write up to it, let the model draw, undo. "
-    "A branch is as wide as its token is likely there; how likely all five are stands at the end."
+    "A branch is as wide as its token is likely there; the odds of all five tokens are on the right. "
+    "The ten futures are those that a beam finds: at each token it keeps the ten likeliest beginnings."
 )
 Node = dict[str, Any]  # ids, names and ln p of the likeliest tokens of a place; ln Σ p^(1/τ) for WARM; next places
 Way = tuple[int, ...]  # candidates, one a place
@@ -74,7 +75,7 @@ def follow(root: Node, way: Way) -> Node | None:
 
 
 def ways(root: Node, temperature: float, top_p: float, depth: int = DEPTH) -> list[tuple[Way, float]]:
-    """The likeliest ways of up to `depth` tokens with their probabilities, the likeliest first: a beam of FUTURES."""
+    """Likely ways of up to `depth` tokens with their probabilities, the likeliest first: those of a beam of FUTURES."""
     found: list[tuple[Way, float]] = [((), 1.0)]
     for _ in range(depth):
         longer = []
@@ -215,7 +216,9 @@ class Garden(Toy):
         """The tree as a picture: ways, one a row; where they share a beginning, they share its branch."""
         found = sorted(ways(self.root, self.temperature, self.top_p))
         end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
-        ax = new_axes(title or f"“{end} …”".replace("\n", "⏎"), "", "", 9.4, 4.4)
+        whole = said_of(sum(p for _, p in found))
+        message = f"“{end} …”: {len(found)} futures, together {whole}".replace("\n", "⏎")
+        ax = new_axes(title or message, "", "", 9.4, 4.4)
         ax.set_axis_off()
         rows: dict[Way, list[int]] = {(): [0, len(found) - 1]}
         for row, (way, p) in enumerate(found):
@@ -225,8 +228,7 @@ class Garden(Toy):
         middle = {way: (at[0] + at[-1]) / 2 for way, at in rows.items()}
         for way in list(rows)[1:]:
             self._draw_branch(ax, way, middle[way[:-1]], middle[way])
-        together = f"These {len(found)} together: {said_of(sum(p for _, p in found))}"
-        said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. {together}"
+        said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. These {len(found)} together: {whole}"
         ax.text(DEPTH + 0.4, -1, said, color=DARK, fontsize=9.5, ha="right")
         ax.set(xlim=(-0.3, DEPTH + 0.4), ylim=(max(len(found), 4) - 0.4, -1.2))
         return ax
