@@ -68,6 +68,18 @@ def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
     assert titles[2] == "after 5 min, 61,440 tokens: 1.75 nats per character"
 
 
+@pytest.mark.parametrize(
+    "written, order",
+    [
+        (WRITTEN, "First words, then first closed quotation mark, then first sentence"),
+        ([*WRITTEN[:3], WRITTEN[4]], "First words, then first closed quotation mark and first sentence"),
+        (WRITTEN[:1], "From the beginning to the end"),
+    ],
+)
+def test_its_title_says_in_which_order_things_came(written, order):
+    assert GrowingUp(film_of(written)).draw().get_suptitle() == f"{order}: what follows “Anna opened”"
+
+
 def test_the_twin_is_beside_it_where_no_kernel_runs(monkeypatch, film):
     shown, widget = [], GrowingUp(film)
     monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
