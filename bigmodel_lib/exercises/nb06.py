@@ -122,7 +122,7 @@ STEP_MISTAKES = (
     ),
     (
         _last_one_forgets,
-        "only the last optimizer forgets: `zero_grad()` belongs into the loop, as `step()` does",
+        "only the last optimizer forgets: `zero_grad()` belongs in the loop, as `step()` does",
     ),
     (
         _stays,
@@ -596,6 +596,22 @@ def quintic(x, a, b, c):
             (
                 _all_axes_turned_round,
                 "`.T` turns all axes round: with many matrices, `.mT` swaps the last two",
+            ),
+            (
+                lambda x, a, b, c: a * x + b * (x @ x.mT) + c * (x @ x.mT) @ (x @ x.mT),
+                "the last `@ x` is missing: b (X Xᵀ) and c (X Xᵀ)² still have to be multiplied by X",
+            ),
+            (
+                lambda x, a, b, c: a * x + (b * (x @ x.mT) + c * (x @ x.mT) @ (x @ x.mT)) * x,
+                "the last product, with X, is a matrix product as well: (…) @ x",
+            ),
+            (
+                lambda x, a, b, c: a * x + (b * (x @ x.mT) + (c * (x @ x.mT)) @ (c * (x @ x.mT))) @ x,
+                "c is squared, too: write c * (gram @ gram)",
+            ),
+            (
+                lambda x, a, b, c: a * x + (b * (x @ x.mT) + c * (x @ x.mT) @ (x @ x.mT) @ (x @ x.mT)) @ x,
+                "X Xᵀ three times, then X, makes the seventh power: twice is enough",
             ),
             (lambda x, a, b, c: quintic(x, a, c, b), "b and c have changed places: b goes with the third power"),
         ),
