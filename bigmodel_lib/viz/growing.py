@@ -84,7 +84,7 @@ class GrowingUp(Toy):
         layout: dict[str, Any] = dict(width_ratios=(2.3, 1, 1.1), layout="constrained", squeeze=False)
         figure, rows = plt.subplots(len(chosen), 3, figsize=(9.6, 2.0 * len(chosen)), **layout)
         prompt = self.film["prompts"][self.prompt]
-        figure.suptitle(f"{self._order()}: what follows “{prompt}”", fontsize=12, x=0.01, ha="left")
+        figure.suptitle(f"{self._order()}: what follows “{prompt}”", fontsize=11, x=0.01, ha="left")
         for number, axes in zip(chosen, rows, strict=True):
             self._draw_moment(self.film["frames"][number], axes)
         words = [readable(token).strip() for token in self.film["sentences"][self.sentence]]
