@@ -20,6 +20,8 @@ WRITTEN = [  # (seconds, real words, closed quotations, two samples)
     (600, 0.99, 1.0, ["the lamp.\nShe went down to the hall.", '"Yes," said Ben.']),
 ]
 
+SENTENCE_FIRST = [*WRITTEN[:3], (300, 0.98, 0.2, ["the lamp.\nShe went down to the hall.", "and"]), WRITTEN[4]]
+
 
 def film_of(written):
     maps = [[[1.0], [0.75, 0.25], [0.5, 0.25, 0.25]], [[1.0], [0.04, 0.96]]]
@@ -66,6 +68,19 @@ def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
     assert texts == [film["frames"][i]["samples"][1].strip() for i in (0, 2, 3, 4)]
     titles = [axes.get_title(loc="left") for axes in rows[::3]]
     assert titles[2] == "after 5 min, 61,440 tokens: 1.75 nats per character"
+
+
+@pytest.mark.parametrize(
+    "written, order",
+    [
+        (WRITTEN, "First words, then first closed quotation mark, then first sentence"),
+        ([*WRITTEN[:3], WRITTEN[4]], "First words, then first closed quotation mark and first sentence"),
+        (SENTENCE_FIRST, "First words, then first sentence, then first closed quotation mark"),
+        (WRITTEN[:1], "From the beginning to the end"),
+    ],
+)
+def test_its_title_says_in_which_order_things_came(written, order):
+    assert GrowingUp(film_of(written)).draw().get_suptitle() == f"{order}: what follows “Anna opened”"
 
 
 def test_the_twin_is_beside_it_where_no_kernel_runs(monkeypatch, film):

@@ -10,7 +10,7 @@ from bigmodel_lib.exercises.engine import Exercise, Gives, Tolerance, Wrong, clo
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.training.optimizers import linear_lr, quintic
 
-GRADIENT = ((6.0, -8.0), (8.0, 6.0))
+GRADIENT = ((6.0, -1.6), (8.0, 1.2))  # a turn after stretches of 10 and 2
 JORDAN = (3.4445, -4.7750, 2.0315)
 
 
@@ -62,6 +62,33 @@ def _first_optimizer_only(model, x, y, optimizers):
     return train_step(model, x, y, optimizers[:1])
 
 
+def _last_one_forgets(model, x, y, optimizers):
+    loss = cross_entropy(model(x), y)
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    optimizers[-1].zero_grad()
+    return loss.item()
+
+
+def _forgets_too_early(model, x, y, optimizers):
+    loss = cross_entropy(model(x), y)
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+        optimizer.step()
+    return loss.item()
+
+
+def _backward_in_the_loop(model, x, y, optimizers):
+    loss = cross_entropy(model(x), y)
+    for optimizer in optimizers:
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
 def _steps_before(model, x, y, optimizers):
     loss = cross_entropy(model(x), y)
     for optimizer in optimizers:
@@ -94,13 +121,17 @@ STEP_MISTAKES = (
         "old gradients are still there in the next step, and the new ones are added to them: `zero_grad()`",
     ),
     (
+        _last_one_forgets,
+        "only the last optimizer forgets: `zero_grad()` belongs in the loop, as `step()` does",
+    ),
+    (
         _stays,
         "no weight has moved: `loss.backward()` first, then `step()` of every optimizer, and `zero_grad()` only after that",
     ),
     (_first_optimizer_only, "only the first optimizer of the list takes its step"),
     (
         _returns_inside,
-        "the `return` stands inside the loop: only the first optimizer takes its step, and nothing is forgotten",
+        "the `return` is inside the loop: only the first optimizer takes its step, and nothing is forgotten",
     ),
     (_guesses_what_it_sees, "the targets are y, not x"),
     (_loss_afterwards, "the weights are right, but the loss to return is the one before the update"),
@@ -112,9 +143,11 @@ class _Descent:
 
     def __init__(self, part):
         self.weights = list(part.parameters())
+        self.steps_without_gradients = 0
 
     @torch.no_grad()
     def step(self):
+        self.steps_without_gradients += all(w.grad is None for w in self.weights)
         for w in self.weights:
             w -= 0.5 * w.grad if w.grad is not None else 0.0
 
@@ -124,26 +157,32 @@ class _Descent:
 
 
 STEP_FIRST = "the step comes before the backward pass, so it uses the gradients of the batch before"
+FORGETS_FIRST = "no weight has moved: you forget the gradients before you use them. First `step()`, then `zero_grad()`"
+BACKWARD_TWICE = "`loss.backward()` fills in all gradients at once: call it once, before the loop"
 
 
 def _three_steps(step):
-    """The losses of three steps of a tiny model, and the weights that it ends with."""
+    """The losses of three steps of a tiny model, the weights that it ends with, and whether all steps were empty."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Embedding(7, 5), nn.Linear(5, 7))
         batches = torch.randint(7, (3, 2, 2, 4))
     optimizers = [_Descent(part) for part in model]
     losses = [step(model, x, y, optimizers) for x, y in batches]
-    return losses, torch.cat([w.detach().flatten() for w in model.parameters()]).numpy()
+    empty = all(optimizer.steps_without_gradients == len(batches) for optimizer in optimizers)
+    return losses, torch.cat([w.detach().flatten() for w in model.parameters()]).numpy(), empty
 
 
 def _check_step(attempt):
     try:
-        losses, weights = _three_steps(attempt)
+        losses, weights, empty = _three_steps(attempt)
     except RuntimeError as error:
-        if "modified by an inplace operation" in str(error):
-            raise Wrong(STEP_FIRST) from None
+        for sign, words in (("modified by an inplace", STEP_FIRST), ("backward through the graph", BACKWARD_TWICE)):
+            if sign in str(error):
+                raise Wrong(words) from None
         raise
+    if empty:
+        raise Wrong(FORGETS_FIRST)
     if isinstance(losses[0], Tensor):
         raise Wrong(
             "a plain number was wanted, yours gives a tensor (which keeps its whole graph alive): `loss.item()`"
@@ -171,7 +210,7 @@ def muon(w: Tensor, gradient: Tensor, average: Tensor, lr: float, momentum: floa
     average = momentum * average + (1 - momentum) * gradient
     x = average / (average.norm() + 1e-7)
     for _ in range(5):
-        x = quintic(x, *JORDAN)
+        x = quintic(x, 3.4445, -4.7750, 2.0315)
     return w - lr * x, average
 
 
@@ -212,6 +251,13 @@ def _muon_of_the_gradient(w, gradient, average, lr, momentum):
 def _muon_from_the_average_again(w, gradient, average, lr, momentum):
     average = momentum * average + (1 - momentum) * gradient
     return w - lr * quintic(average, *JORDAN), average
+
+
+def _muon_divides_every_time(w, gradient, average, lr, momentum):
+    average = x = momentum * average + (1 - momentum) * gradient
+    for _ in range(5):
+        x = quintic(x / (x.norm() + 1e-7), *JORDAN)
+    return w - lr * x, average
 
 
 def _muon_without_brackets(w, gradient, average, lr, momentum):
@@ -269,33 +315,50 @@ def _all_axes_turned_round(x, a, b, c):
     return a * x + (b * gram + c * gram @ gram) @ x
 
 
+ROTATION = np.array([[0.6, -0.8], [0.8, 0.6]])
+_GRADIENT = np.array(GRADIENT)
+ORTHOGONAL_MISTAKES = (
+    (_GRADIENT, "that is G itself: its stretches are 10 and 2, and 1 is wanted for both"),
+    (
+        _GRADIENT / np.linalg.norm(_GRADIENT),
+        "you divided by the length of all four numbers together: the stretches are 0.98 and 0.2",
+    ),
+    (_GRADIENT / 10, "you divided both by 10: the loud direction has length 1 now, and the quiet one has 0.2"),
+    (_GRADIENT / 2, "you divided both by 2: the quiet direction has length 1 now, and the loud one has 5"),
+    (
+        _GRADIENT / np.linalg.norm(_GRADIENT, axis=1, keepdims=True),
+        "you divided each *row* by its length: what G makes of (1, 0) and (0, 1) are its columns",
+    ),
+    (np.diag([10.0, 2.0]), "those are only the stretches Σ: keep the turn, and drop them"),
+    (np.sign(_GRADIENT), "those are the signs: their columns are √2 long, and should have length 1"),
+    (ROTATION.T, "that turns the other way: it is the transpose"),
+    (np.eye(2), "the identity forgets the direction: U Vᵀ keeps the turn and drops the stretch"),
+    (-ROTATION, "the sign is turned round: that turns by half a circle more than G does"),
+)
+
+
 def _check_orthogonal(attempt):
-    gradient = np.array(GRADIENT)
     try:
         given = np.array(attempt, dtype=float)
     except (TypeError, ValueError):
         raise Wrong("a 2 × 2 list of numbers was wanted") from None
     if given.shape != (2, 2):
         raise Wrong(f"a 2 × 2 list of numbers was wanted, yours has shape {given.shape}")
-    mistakes = [
-        (gradient, "that is G itself: both of its singular values are 10, and 1 is wanted"),
-        (
-            gradient / np.linalg.norm(gradient),
-            "you divided by the length of all four numbers together: singular values of 0.71",
-        ),
-        (np.sign(gradient), "those are the signs: their columns are √2 long, and should have length 1"),
-        (gradient.T / 10, "that turns the other way: it is the transpose"),
-        (np.eye(2), "the identity forgets the direction: U Vᵀ keeps the turn and drops the stretch"),
-        (-gradient / 10, "the sign is turned round: that turns by half a circle more than G does"),
-    ]
-    for mistake, words in mistakes:
+    for mistake, words in ORTHOGONAL_MISTAKES:
         if close(given, mistake, 0.006):
             raise Wrong(words)
-    if not close(given.T @ given, np.eye(2), 0.02):
-        raise Wrong("its columns are not of length 1 and at right angles")
-    if not close(given, gradient / 10, 0.006):
+    if abs(given[:, 0] @ given[:, 1]) > 0.02 * np.linalg.norm(given) ** 2:
+        raise Wrong("its columns aren't at right angles, and those of G are")
+    first, second = np.linalg.norm(given, axis=0)
+    if not close((first, second), (1.0, 1.0), 0.01):
+        raise Wrong(
+            f"its columns are at right angles, but {first:.3g} and {second:.3g} long: both should have length 1"
+        )
+    if np.linalg.det(given) < 0:
+        raise Wrong("that mirrors (its determinant is −1), and G turns")
+    if not close(given, ROTATION, 0.006):
         raise Wrong("it is orthogonal, but it turns by another angle than G does")
-    return "G is a turn times a stretch of 10, and only the turn is kept"
+    return "the loud direction and the quiet one are equally long now, and only the turn is left"
 
 
 EXERCISES = [
@@ -319,6 +382,7 @@ per character?""",
         tolerance=0.011,
         wrong=(
             (math.log2(100), "that is log2(100), the answer in bits: a nat is the unit of the natural logarithm"),
+            (4.635, "that's for the manual, with all its characters: here there are 100"),
             (2, "that is log10(100): take the natural logarithm"),
             (100, "100 is the number of choices: the loss is the logarithm of how many there are"),
             (0.01, "1/100 is the probability of each choice: the loss is minus its logarithm"),
@@ -355,6 +419,8 @@ def train_step(model, x, y, optimizers):
         wrong=(
             *STEP_MISTAKES,
             (_steps_before, STEP_FIRST),
+            (_forgets_too_early, FORGETS_FIRST),
+            (_backward_in_the_loop, BACKWARD_TWICE),
             (lambda m, x, y, o: cross_entropy(m(x), y), "keeps its whole graph alive"),
             (lambda m, x, y, o: 1.0, "which calls, in which order"),
             (lambda m, x, y, o: train_step(m, x, y, o) + 1, "the weights are right, but the loss was"),
@@ -366,11 +432,11 @@ def train_step(model, x, y, optimizers):
         title="the learning rate over time",
         minutes=5,
         difficulty=1,
-        task=r"""
-Write `linear_lr(fraction, step, warmup_steps)`: the share of the peak learning rate to use now. It climbs over the first
-`warmup_steps` steps and falls to zero over the whole budget, of which `fraction` is used:
+        task="""
+Write `linear_lr(fraction, step, warmup_steps)`: the share of the peak learning rate to use now. It's a product of two factors:
 
-$$\min\Bigl(1, \frac{\text{step} + 1}{\text{warmup steps}}\Bigr) \cdot (1 - \text{fraction})$$
+- the *warm-up* climbs in equal steps. With `warmup_steps` = 4 it's 1/4 at step 0, then 2/4, 3/4, 1, and it stays at 1;
+- the *fall* goes in a straight line from 1 down to 0. `fraction` is the part of the budget that's used up so far.
 """,
         stub="""
 def linear_lr(fraction, step, warmup_steps):
@@ -379,7 +445,7 @@ def linear_lr(fraction, step, warmup_steps):
 """,
         name="linear_lr",
         hints=(
-            "Two things happen to the rate: one at the start, one all the time. Which arguments does each of them need?",
+            "One factor only matters at the start, the other all the time. Which arguments does each of them need?",
             "Write the two factors one at a time, `warmup = …` and `fall = …`. What keeps the first from passing 1?",
             "`warmup = min(1, (step + 1) / warmup_steps)`; the fall is the share of the budget that is left.",
         ),
@@ -429,6 +495,18 @@ def linear_lr(fraction, step, warmup_steps):
                 lambda f, s, w: max(1, (s + 1) / w) * (1 - f),
                 "the warm-up takes the larger of the two, not the smaller: min",
             ),
+            (
+                lambda f, s, w: (s + 1) / w if s < w else 1 - f,
+                "the fall is missing during the warm-up: the two factors are multiplied from step 0",
+            ),
+            (
+                lambda f, s, w: min(1, (s + 1) / w) - f,
+                "the fall is subtracted: it's a factor, times (1 − fraction)",
+            ),
+            (
+                lambda f, s, w: min(1, s + 1 / w) * (1 - f),
+                "brackets are missing: s + 1/w divides the 1 alone, write (step + 1) / warmup_steps",
+            ),
         ),
         right="up over the first steps, down to zero at the end",
         ours="bigmodel_lib.training.optimizers:linear_lr",
@@ -439,7 +517,7 @@ def linear_lr(fraction, step, warmup_steps):
         minutes=4,
         difficulty=2,
         task=r"""
-On paper: the gradient of a 2 × 2 matrix is $G = \begin{pmatrix} 6 & -8 \\ 8 & 6 \end{pmatrix}$. Keep its turns and set both stretches to
+On paper: the gradient of a 2 × 2 matrix is $G = \begin{pmatrix} 6 & -1.6 \\ 8 & 1.2 \end{pmatrix}$. Keep its turns and set both stretches to
 one: which matrix is $U V^\top$?
 """,
         stub="step_direction = ...  # [[a, b], [c, d]]",
@@ -447,20 +525,26 @@ one: which matrix is $U V^\top$?
         hints=(
             "What does G do to a vector? Try (1, 0) and (0, 1).",
             "Are the two columns of G at right angles? How long is each?",
-            "G is 10 times a rotation; a rotation has singular values of 1.",
+            "G stretches by 10 and by 2, then turns: divide each column by its own length, and only the turn is left.",
         ),
         check=_check_orthogonal,
         answer=[[0.6, -0.8], [0.8, 0.6]],
-        another=(np.array(GRADIENT) @ np.linalg.inv(np.array([[10.0, 0.0], [0.0, 10.0]])), ((0.6, -0.8), (0.8, 0.6))),
+        another=(np.array(GRADIENT) @ np.diag([1 / 10, 1 / 2]), ((0.6, -0.8), (0.8, 0.6))),
         wrong=(
-            ([[6, -8], [8, 6]], "G itself"),
-            ([[0.424, -0.566], [0.566, 0.424]], "all four numbers together"),
+            ([[6, -1.6], [8, 1.2]], "G itself"),
+            ([[0.588, -0.157], [0.784, 0.118]], "all four numbers together"),
+            ([[0.6, -0.16], [0.8, 0.12]], "the quiet one has 0.2"),
+            ([[3, -0.8], [4, 0.6]], "the loud one has 5"),
+            ([[0.966, -0.258], [0.989, 0.148]], "each *row*"),
+            ([[10, 0], [0, 2]], "only the stretches"),
             ([[1, -1], [1, 1]], "the signs"),
             ([[0.6, 0.8], [-0.8, 0.6]], "the transpose"),
             ([[1, 0], [0, 1]], "forgets the direction"),
             ([[-0.6, 0.8], [-0.8, -0.6]], "half a circle"),
             ([[0.8, -0.6], [0.6, 0.8]], "another angle"),
-            ([[0.6, 0.6], [0.8, 0.8]], "at right angles"),
+            ([[0.6, 0.8], [0.8, -0.6]], "mirrors"),
+            ([[0.6, 0.6], [0.8, 0.8]], "aren't at right angles"),
+            ([[10, 0], [0, 10]], "10 and 10 long"),
             ([1, 2], "2 × 2 list"),
         ),
     ),
@@ -513,6 +597,22 @@ def quintic(x, a, b, c):
                 _all_axes_turned_round,
                 "`.T` turns all axes round: with many matrices, `.mT` swaps the last two",
             ),
+            (
+                lambda x, a, b, c: a * x + b * (x @ x.mT) + c * (x @ x.mT) @ (x @ x.mT),
+                "the last `@ x` is missing: b (X Xᵀ) and c (X Xᵀ)² still have to be multiplied by X",
+            ),
+            (
+                lambda x, a, b, c: a * x + (b * (x @ x.mT) + c * (x @ x.mT) @ (x @ x.mT)) * x,
+                "the last product, with X, is a matrix product as well: (…) @ x",
+            ),
+            (
+                lambda x, a, b, c: a * x + (b * (x @ x.mT) + (c * (x @ x.mT)) @ (c * (x @ x.mT))) @ x,
+                "c is squared, too: write c * (gram @ gram)",
+            ),
+            (
+                lambda x, a, b, c: a * x + (b * (x @ x.mT) + c * (x @ x.mT) @ (x @ x.mT) @ (x @ x.mT)) @ x,
+                "X Xᵀ three times, then X, makes the seventh power: twice is enough",
+            ),
             (lambda x, a, b, c: quintic(x, a, c, b), "b and c have changed places: b goes with the third power"),
         ),
         right="three products, and each singular value goes through the polynomial by itself",
@@ -529,7 +629,7 @@ Write `muon(w, gradient, average, lr, momentum)`, one step for one matrix. Four 
 1. the average moves on: $M \leftarrow \mu M + (1 - \mu)\,G$, with $\mu$ the momentum;
 2. X is M divided by its length, `M.norm() + 1e-7` (the tiny number is for matrices of zeros);
 3. five times, X becomes `quintic(X, 3.4445, -4.7750, 2.0315)`;
-4. w moves against X, `lr` times.
+4. subtract `lr` times X from w.
 
 Return the new w and the new average.
 """,
@@ -552,7 +652,7 @@ def muon(w, gradient, average, lr, momentum):
         inputs=_step_to_take,
         special=(
             (
-                "G = [[6, −8], [8, 6]] and no average yet",
+                "G = [[6, −1.6], [8, 1.2]] and no average yet",
                 torch.zeros(2, 2).double(),
                 torch.tensor(GRADIENT).double(),
                 torch.zeros(2, 2).double(),
@@ -598,6 +698,17 @@ def muon(w, gradient, average, lr, momentum):
                 "each round goes back to the average: start from the X of the round before, `x = quintic(x, …)`",
             ),
             (
+                _muon_divides_every_time,
+                "X is divided by its length again in every round: once is enough, before the rounds",
+            ),
+            (
+                lambda w, g, m, lr, mu: (
+                    _muon(w, g, m, lr, mu)[0],
+                    _muon(w, g, m, lr, mu)[1] / (_muon(w, g, m, lr, mu)[1].norm() + 1e-7),
+                ),
+                "w is right, but the average that you return is already divided by its length: return M itself",
+            ),
+            (
                 _muon_without_brackets,
                 "1e-7 is added to every entry of X: it belongs to the length, so mind the brackets",
             ),
@@ -638,8 +749,8 @@ def muon(w, gradient, average, lr, momentum):
         minutes=4,
         difficulty=2,
         task="""
-After long training, BERT's loss is 1.1 nats per hidden character, and GPT's is 1.4 nats per next character. Which of the two is the better
-model of the language?
+After long training, both are tested on the same held-out text, in nats per guess. BERT's loss on hidden characters is 1.1, GPT's on next
+characters is 1.4. Which of the two is the better model of the language?
 
 **a** BERT. · **b** That depends on the unit. · **c** These two numbers can't tell: they answer different questions. · **d** The one that was
 tested on the easier text.
@@ -655,7 +766,7 @@ tested on the easier text.
         another=("C", "c)"),
         wrong=(
             ("a", "its loss is lower partly because its question is easier: it is told what comes after"),
-            ("b", "both are nats for each target; what differs is what the model was told before it had to answer"),
+            ("b", "both are in nats per guess; what differs is what the model was told before it had to guess"),
             ("d", "both read the same held-out text"),
         ),
         right="the probabilities of hidden tokens given all others do not multiply to the probability of a text; those of next tokens do",

@@ -84,15 +84,24 @@ class GrowingUp(Toy):
         layout: dict[str, Any] = dict(width_ratios=(2.3, 1, 1.1), layout="constrained", squeeze=False)
         figure, rows = plt.subplots(len(chosen), 3, figsize=(9.6, 2.0 * len(chosen)), **layout)
         prompt = self.film["prompts"][self.prompt]
-        figure.suptitle(f"Gibberish, words, sentences: what follows “{prompt}”", fontsize=12, x=0.01, ha="left")
+        figure.suptitle(f"{self._order()}: what follows “{prompt}”", fontsize=11, x=0.01, ha="left")
         for number, axes in zip(chosen, rows, strict=True):
             self._draw_moment(self.film["frames"][number], axes)
         words = [readable(token).strip() for token in self.film["sentences"][self.sentence]]
         rows[-1][1].set_xticks(range(len(words)), words, rotation=90, fontsize=9)
         rows[-1][2].set_xlabel("probability", fontsize=9)
+        rows[0][1].set_title("where it looks", loc="left", fontsize=9.5)
         for axes in rows[:-1]:
             axes[2].tick_params(labelbottom=False)
         return figure
+
+    def _order(self) -> str:
+        """The bookmarks in order of time: "First words, then first sentence"; those of one frame share a place."""
+        places: dict[int, list[str]] = {}
+        for name, frame, _ in sorted(self.bookmarks, key=lambda mark: mark[1]):
+            places.setdefault(frame, []).append(name)
+        words = ", then ".join(" and ".join(names) for names in places.values()) or "from the beginning to the end"
+        return words[0].upper() + words[1:]
 
     def _draw_moment(self, frame: dict, axes: Sequence[Axes]) -> None:
         text, look, bars = axes
@@ -111,11 +120,11 @@ class GrowingUp(Toy):
         look.set_yticks([len(tokens) - 1], [readable(tokens[-1]).strip()], fontsize=9)
         prompt, words = self.film["next"][self.sentence]
         draw_bars([readable(w).strip() or readable(w) for w in words], frame["next"][self.sentence], bars, BLUE)
-        bars.set_xlim(0, max(max(each["next"][self.sentence]) for each in self.film["frames"]))
+        bars.set_xlim(0, 1.08 * max(max(each["next"][self.sentence]) for each in self.film["frames"]))
         bars.tick_params(labelsize=9)
-        bars.set_title(f"“… {' '.join(prompt.split()[-3:])}”", loc="left", fontsize=9.5)
+        bars.set_title(f"“… {' '.join(prompt.split()[-3:])}” and then?", loc="left", fontsize=9.5)
 
     def _ipython_display_(self) -> None:
-        alt = "Four rows, from the beginning of training to its end: a sample, which turns from word salad into prose, "
-        alt += "an attention map, which gains structure, and bars of next words, which become sure."
+        alt = "Rows from the beginning of training to its end, each with a sample of the model's writing, "
+        alt += "an attention map over a sentence, and bars for the probabilities of eight next words."
         display_with_twin(self, *bundle(self.draw(), alt), CAPTION)
