@@ -16,7 +16,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from notebook_code import defined_in
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
@@ -33,7 +32,6 @@ from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
-model_probabilities = defined_in("06_pretraining", "model_probabilities").model_probabilities
 NAME = "fakegpu"
 
 
@@ -224,7 +222,6 @@ def writing(device) -> dict:
         "log_probability": lambda: generation.log_probability(model, *generation.batch_of(prompt, chosen, device)),
         "log_probabilities": lambda: dpo.log_probabilities(model, prompt, chosen, 3),
         "preference_loss": preferring,
-        "model_probabilities": lambda: model_probabilities(model)(prompt),
     }
 
 

@@ -1,4 +1,4 @@
-"""What a notebook defines itself, for tests: `defined_in("06_pretraining", "compress")`."""
+"""What a notebook defines itself, for tests: `defined_in("06_pretraining", "pretrain")`."""
 
 import ast
 import contextlib

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline"
+TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|growing"
 PLAYED = re.compile(rf"ipywidgets|bigmodel_lib\.viz\.({TOYS})")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
@@ -375,6 +375,19 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0.02]
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "04_valley.png")
+    page.context.close()
+
+
+def test_the_film_is_scrubbed_in_the_kernel_as_well(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "06_pretraining.ipynb")
+    toy = page.locator(".bm-grow")
+    toy.scroll_into_view_if_needed()
+    toy.get_by_text("first closed quotation mark").click()
+    there = "[growing.frame, growing.prompt] in [mark[1:] for mark in growing.bookmarks if 'quotation' in mark[0]]"
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), there, True)
+    assert page.locator(".bm-grow-closed").count() >= 2
+    assert watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "06_growing.png")
     page.context.close()
 
 

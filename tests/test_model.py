@@ -1,12 +1,9 @@
 """Claims about the model, each with random non-zero weights."""
 
-import ast
 import math
 import runpy
 
-import nbformat
 import pytest
-import source_cells
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -224,13 +221,6 @@ def test_value_residuals_add_the_first_values_to_later_ones(random_model, random
     monkeypatch.setattr(layers, "attention", with_the_first_values)
     torch.testing.assert_close(given_, plain(tokens), rtol=0, atol=1e-12)
     assert (transformer.initialise(other).value_shares == 0).all()
-
-
-def test_06_shows_value_residuals_as_the_recipe_trains_them():
-    text = TRIED.read_text(encoding="utf-8")
-    shown = nbformat.read(TRIED.parents[2] / "notebooks/06_pretraining.ipynb", as_version=4).cells
-    trained = source_cells.for_readers(text, source_cells.definition(ast.parse(text), ["ValueResiduals"], "tried"))
-    assert trained in [cell.source for cell in shown]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

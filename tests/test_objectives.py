@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from notebook_code import defined_in
 
 from bigmodel_lib import generation
 from bigmodel_lib.by_hand import model as by_hand
@@ -28,7 +27,6 @@ from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
-model_probabilities = defined_in("06_pretraining", "model_probabilities").model_probabilities
 TINY = ["--d-model", "16", "--n-layers", "2", "--n-heads", "2", "--context-length", "16", "--batch-size", "8"]
 
 
@@ -126,16 +124,14 @@ def test_dropout_acts_in_training_alone_and_keeps_the_mean(random_model, random_
     assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
 
 
-def test_a_model_in_training_writes_and_compresses_without_dropout(random_model):
+def test_a_model_in_training_writes_and_is_looked_at_without_dropout(random_model):
     for changes in (dict(dropout=0.4), dict(ngrams=3)):
         model = random_model(scale=0.3, **changes)
         said = list(generation.generate(model.eval(), [3, 1, 4], 30, temperature=1.0))
-        prices = model_probabilities(model)([3, 1, 4])
         maps = record(model, torch.tensor([[3, 1, 4]]), "weights")
         model.train()
         assert torch.equal(record(model, torch.tensor([[3, 1, 4]]), "weights"), maps) and model.training
         assert list(generation.generate(model, [3, 1, 4], 30, temperature=1.0)) == said and model.training
-        assert np.array_equal(model_probabilities(model)([3, 1, 4]), prices) and model.training
 
 
 @pytest.mark.parametrize("changes", [dict(dropout=0.2), dict(ngrams=2)])

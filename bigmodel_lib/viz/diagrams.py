@@ -163,8 +163,11 @@ def draw_forward_backward(title: str, values: Words, steps: Words, slopes: Words
     return ax
 
 
-def draw_pipeline() -> Axes:
-    """The course's pipeline: phases in time, and the one set of weights that runs through them."""
+def draw_pipeline(here: str = "") -> Axes:
+    """The course's pipeline: phases in time, and the one set of weights that runs through them.
+
+    here: the phase that the reader is in; the others are pale.
+    """
     ax = new_canvas("The pipeline: four phases in time, one set of weights", 9.2, 3.4)
     phases = (  # name, what is done, where, colour, what the weights are good for
         ("data input", "text becomes\nnumbers", "02", SKY, ""),
@@ -174,8 +177,10 @@ def draw_pipeline() -> Axes:
     )
     for place, (name, work, notebook, colour, weights) in enumerate(phases):
         left, middle = 0.1 + 2.32 * place, 1.075 + 2.32 * place
-        _box(ax, (middle, 2.175), work, to_rgba(colour, 0.25), colour, (1.95, 1.45))
-        ax.text(middle, 2.62, name, ha="center", va="center", fontsize=12, weight="bold")
+        off = here not in ("", name)
+        face, edge, ink = ("white", OFF, DARK) if off else (to_rgba(colour, 0.45 if here else 0.25), colour, "black")
+        _box(ax, (middle, 2.175), work, face, edge, (1.95, 1.45), color=ink)
+        ax.text(middle, 2.62, name, ha="center", va="center", fontsize=12, weight="bold", color=ink)
         ax.text(middle, 1.63, f"notebook {notebook}", ha="center", va="center", fontsize=9, color=DARK)
         ax.text(left, 0.95, weights, fontsize=9, color=RED)
         if place:

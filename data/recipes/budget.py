@@ -2,8 +2,8 @@
 
 First each size is timed on all cores; then each is trained for as many steps as 10, 60 and 180 seconds of that hold.
 All are the preset medium but for the width; the preset small stands beside them. Then models of three widths read the
-whole of the Python manual, a tenth and a hundredth of it, one of them also with dropout. Notebook 06 draws both tables;
-`--minutes` alone chooses by the first.
+whole of the Python manual, a tenth and a hundredth of it, one of them also with dropout. `--minutes`
+alone chooses by the first table.
 """
 
 import argparse

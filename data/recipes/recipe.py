@@ -2,7 +2,7 @@
 
 All models have the size of the preset small and read the Python manual as characters. Each row's learning rate is
 tuned on a tenth of the text that is used for nothing else; each is then trained with five seeds (the same batches and
-starts in all rows), to equal tokens and again to equal seconds. Notebook 06 draws the table and makes one row again.
+starts in all rows), to equal tokens and again to equal seconds.
 """
 
 import argparse
