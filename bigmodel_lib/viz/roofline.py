@@ -52,17 +52,18 @@ class Roofline(Toy):
 
     def picture(self) -> tuple[Any, str]:
         card = self.cards[self.card]
-        title = f"({self.m}, {self.k}) @ ({self.k}, {self.n}) in {self.format} on an {self.card}"
+        moving, computing = self.times()
+        pace = "memory sets the pace" if moving > computing else "arithmetic sets the pace"
+        title = f"({self.m}, {self.k}) @ ({self.k}, {self.n}) on an {self.card}: {pace}"
         ax = new_axes(title, "operations for each byte moved", "10¹² operations a second", 7.0, 4.2)
         x = np.geomspace(0.1, 1e4, 200)
         for kind, peak in card["peaks"].items():
             style = dict(color=COLOURS[kind], linewidth=2.4 if kind == self.format else 1.0)
             ax.loglog(x, np.minimum(peak, card["bandwidth"] * x) / 1e12, **style)
-            ax.text(1.1e4, peak / 1e12, kind, color=COLOURS[kind], va="center", fontsize=10)
+            ax.text(1.1e4, peak / 1e12, kind.replace("tf", "TF"), color=COLOURS[kind], va="center", fontsize=10)
         dots = np.array(card["measured"][self.format])
         ax.plot(dots[:, 0] * 2 / 3 / BYTES[self.format], dots[:, 1] / 1e12, "o", color="none", markeredgecolor=GREY)
         ax.text(9e3, 0.3, "○ measured, n³, n = 1024 to 8192", color=GREY, ha="right", fontsize=10)
-        moving, computing = self.times()
         operations = 2.0 * self.m * self.k * self.n
         intensity = operations / (moving * card["bandwidth"])
         ax.plot(intensity, operations / max(moving, computing) / 1e12, "*", color="black", markersize=15)
