@@ -109,11 +109,7 @@ TRIALS: list[tuple[str, dict]] = [
     ("plain", dict(small=True, learning_rate=0.002)),
     ("plain", dict(small=True, learning_rate=0.002, dropout=0.2)),
     ("plain", dict(small=True, learning_rate=0.002, weight_decay=0.3)),
-    ("plain", dict(small=True, learning_rate=0.001)),
-    ("ours", dict(n_layers=8, d_model=224)),
     ("plain", dict(learning_rate=0.004)),
-    ("ours", dict(batch_size=16)),
-    ("plain", dict(learning_rate=0.002, batch_size=16)),
 ]
 
 

@@ -184,7 +184,7 @@ def keep(work: pathlib.Path) -> dict:
     checkpoints.save_model(folder, model, tokenizer, torch.bfloat16)
     metrics = checkpoints.read_json(work / "run_ours" / "metrics.json")
     metrics["curve"] = [row for row in metrics["curve"] if row["step"] % 100 == 0]
-    metrics |= {"made_by": "data/recipes/novelist.py", "measures": checkpoints.read_json(work / "measures.json")}
+    metrics |= {"made_by": "data/recipes/novelist", "measures": checkpoints.read_json(work / "measures.json")}
     checkpoints.write_json(folder / "metrics.json", metrics)
     shutil.copy(work / "trials.json", folder / "trials.json")
     return {"kept": str(folder.name)}
