@@ -1,12 +1,16 @@
 """The recipe of the novelist, on a few sentences written for it."""
 
+import collections
 import hashlib
 import importlib.util
+import json
 import pathlib
 import sys
 
 import numpy as np
 import pytest
+
+from bigmodel_lib.training import checkpoints
 
 RECIPE = pathlib.Path(__file__).resolve().parents[1] / "data" / "recipes" / "novelist"
 
@@ -122,3 +126,41 @@ def test_the_first_words_keep_paragraphs():
 def test_words_of_a_list_are_found_in_any_form(monkeypatch):
     monkeypatch.setattr(novelist_measures, "SLURS", hashlib.sha256(b"blockhead").hexdigest()[:12])
     assert [novelist_measures.is_slur(word) for word in ("Blockhead", "blockheads", "block")] == [True, True, False]
+
+
+KEPT = RECIPE.parents[1] / "novelist"
+
+
+def test_what_is_kept_is_the_recipes_and_small_enough():
+    model, tokenizer = checkpoints.load_model(KEPT)
+    assert (KEPT / "model.safetensors").stat().st_size <= 16e6
+    assert 4e6 <= sum(p.numel() for p in model.parameters()) <= 8e6 and tokenizer.vocab_size == 4096
+    rows = json.loads((KEPT / "trials.json").read_text())
+    arms = collections.Counter(row["arm"] for row in rows)
+    assert all((row["arm"], row["changes"]) in novelist.TRIALS for row in rows) and arms["ours"] >= 6
+
+
+def test_the_film_has_its_moments_and_its_loss_falls():
+    film = json.loads((KEPT / "film.json").read_text())
+    frames = film["frames"]
+    losses = [frame["val_nats_per_char"] for frame in frames]
+    assert 12 <= len(frames) <= 20 and losses == sorted(losses, reverse=True)
+    assert set(film) == {"prompts", "sentences", "heads", "next", "frames"}
+
+
+def test_it_copies_hardly_more_than_people_do_as_00_says():
+    copies = json.loads((KEPT / "metrics.json").read_text())["measures"]["copies"]
+    ours, people = copies["novelist"], copies["held-out books"]
+    assert copies["passages"] == 1000 and ours["median"] <= people["median"] + 1 and ours["95 %"] <= people["95 %"] + 2
+    assert copies["tokens_per_second"] >= 400
+
+
+def test_the_datasheet_says_what_was_measured():
+    copies = json.loads((KEPT / "metrics.json").read_text())["measures"]["copies"]
+    said = " ".join((KEPT.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"in what it read has {copies['novelist']['longest']} words" in said
+    assert f"from held-out chapters, it has {copies['held-out books']['longest']}." in said
+    assert f"contain {copies['novelist']['slurs']} slur" in said
+    arms = collections.Counter(row["arm"] for row in json.loads((KEPT / "trials.json").read_text()))
+    numbers = ("no", "one", "two", "three", "four", "five", "six")
+    assert f"{numbers[arms['ours']]} for itself and so far {numbers[arms['plain']]} for the plain GPT" in said

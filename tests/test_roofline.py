@@ -54,3 +54,10 @@ def test_the_picture_puts_the_star_where_the_slower_clock_says():
     assert y == pytest.approx(2 * 4096 * 4096 / max(toy.times()) / 1e12)
     assert x == pytest.approx(2 * 4096 * 4096 / (2 * (4096 * 4096 + 2 * 4096)))
     plt.close(ax.figure)
+
+
+@pytest.mark.parametrize("rows, pace", [(1, "memory"), (4096, "arithmetic")])
+def test_its_title_says_what_sets_the_pace(rows, pace):
+    (ax,) = Roofline(MEASURED, m=rows).picture()[0].axes
+    assert ax.get_title(loc="left") == f"({rows}, 4096) @ (4096, 4096) on an H100: {pace} sets the pace"
+    plt.close(ax.figure)

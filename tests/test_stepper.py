@@ -7,7 +7,9 @@ from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.generation import write
 from bigmodel_lib.model.transformer import LanguageModel, initialise
+from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
+from bigmodel_lib.training.checkpoints import load_model
 from bigmodel_lib.viz.stepper import SHOWN, TokenStepper
 
 CONFIG = ModelConfig(vocab_size=256, context_length=32, d_model=16, n_layers=1, n_heads=2, d_ff=32, init="gpt2")
@@ -44,3 +46,14 @@ def test_it_stays_within_the_context_and_refuses_an_empty_prompt(model):
     assert len(TokenStepper(model, ByteTokenizer(), "ab", n_tokens=500).steps) == CONFIG.context_length - 2
     with pytest.raises(CourseError, match="at least one token"):
         TokenStepper(model, ByteTokenizer(), "")
+
+
+@pytest.mark.parametrize("model_of", ["first_model", "novelist"])
+def test_in_print_no_token_covers_another(model_of):
+    text = TokenStepper(*load_model(data_path(model_of)), "The old man", n_tokens=60).picture()[0].axes[0]
+    boxes = [patch.get_bbox() for patch in text.patches]
+    assert len(boxes) == len(text.texts) == 60
+    for box, label in zip(boxes, text.texts, strict=True):
+        assert box.width == len(label.get_text()) and label.get_position() == (box.x0, box.y0 + 0.5)
+    for box, after in zip(boxes, boxes[1:], strict=False):
+        assert (after.x0, after.y0) in [(box.x1, box.y0), (0, box.y1)]

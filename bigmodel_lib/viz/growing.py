@@ -16,10 +16,8 @@ from matplotlib.colors import PowerNorm
 from bigmodel_lib.viz.plots import BLUE, DARK, bundle, draw_bars, readable
 from bigmodel_lib.viz.widgets import Toy, display_with_twin
 
-CAPTION = (
-    "In JupyterLab: drag the slider, or jump to a bookmark. Here are four moments: a sample, where the model looks "
-)
-CAPTION += "(dark: much; the colour follows the root of the weight), and which next words it expects."
+CAPTION = "In JupyterLab: drag the slider, or jump to a bookmark. In print: four moments, each with a sample, where "
+CAPTION += "the model looks (dark: much; the colour follows the root of the weight), and the next words it expects."
 SPEECH = re.compile(r'"[^"\n]*[a-z][^"\n]*"')  # opened and closed in one paragraph
 SENTENCE = re.compile(r'(?:^|[\n"]|[.!?]"? )[A-Z][a-z]*(?: [a-z,;\'-]+){4,}[.!?]')  # five words up to a full stop
 REAL = 0.9  # the share of words that are some, from which on it writes words

@@ -72,14 +72,18 @@ class TokenStepper(Toy):
         return self.tokenizer.decode(self.written)
 
     def picture(self) -> tuple[Any, str]:
-        step, columns = self.steps[self.position], 50
-        letters = [readable(step["text"]) for step in self.steps]
-        surprise = np.zeros(-(-len(letters) // columns) * columns)
-        surprise[: len(letters)] = [-math.log2(step["p"]) for step in self.steps]
+        step, columns, x, line = self.steps[self.position], 84, 0, 0
         figure, (text, bars) = plt.subplots(2, figsize=(8, 4.4), height_ratios=(1, 2), layout="constrained")
-        text.imshow(surprise.reshape(-1, columns), cmap="Oranges", vmin=0, vmax=10, aspect="auto")
-        for place, letter in enumerate(letters):
-            text.text(place % columns, place // columns, letter, ha="center", va="center", family="monospace")
+        for each in self.steps:
+            label, surprise = readable(each["text"]), -math.log2(each["p"])
+            if x + len(label) > columns:
+                x, line = 0, line + 1
+            shade = plt.get_cmap("Oranges")(surprise / 10)
+            text.add_patch(Rectangle((x, line), len(label), 1, facecolor=shade))
+            dark = dict(color="white" if surprise > 7 else "black", family="monospace", fontsize=9.5)
+            text.text(x, line + 0.5, label, va="center", **dark)
+            x += len(label)
+        text.set(xlim=(0, columns), ylim=(max(3, line + 1), 0))
         text.set_axis_off()
         text.set_title(f"After “{self.prompt}”: the darker, the more it surprised the model", loc="left", fontsize=12)
         bars.set(xlabel="probability", ylabel=f"token {self.position + 1}")

@@ -92,6 +92,7 @@ def prepare(source: pathlib.Path, work: pathlib.Path) -> None:
 # What both kinds of model are given; bfloat16 because the processor multiplies such numbers faster
 TOKENS = dict(tokenizer="bpe", vocab_size=4096, precision="bfloat16")
 OURS = dict(preset="large", ngrams=1, n_layers=6, d_model=256, n_heads=4, context_length=256, batch_size=8)
+DROPOUT = 0.2  # of the run itself, which reads each chapter about ten times; its trials read each once or five times
 PLAIN = dict(preset="plain", n_layers=6, d_model=288, n_heads=6, context_length=256, batch_size=8, dropout=0.1)
 TEN_MINUTES = {"ours": 1150, "plain": 1250}  # steps of 8 x 256 tokens on one core of a Xeon with AMX
 SMALL = 8  # a trial of dropout reads one chapter in so many, so that it reads each about as often as the run will
@@ -164,9 +165,10 @@ def keep_moment(checkpoint: pathlib.Path, path: pathlib.Path) -> None:
     checkpoints.save_tensors(path, weights, about)
 
 
-def train(work: pathlib.Path, minutes: str = "97", arm: str = "ours", **changes: object) -> None:
+def train(work: pathlib.Path, minutes: str = "97", arm: str = "ours") -> None:
     """The run itself, on all cores: WORK/run is the model, WORK/moments what the film needs."""
-    options = {**TOKENS, **(OURS if arm == "ours" else PLAIN), **changes, "minutes": minutes, "save_every": 5}
+    options = {**TOKENS, **({**OURS, "dropout": DROPOUT} if arm == "ours" else PLAIN)}
+    options |= {"minutes": minutes, "save_every": 5}
     out, moments = work / f"run_{arm}", work / f"moments_{arm}"
     moments.mkdir()
     command = [sys.executable, "-m", "bigmodel_lib", "pretrain", "--out", out, "--text", work / "train"]

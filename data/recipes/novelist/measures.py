@@ -10,6 +10,7 @@ WORK is the folder in which `novelist train` has left both runs. What is found g
 
 import collections
 import hashlib
+import itertools
 import json
 import pathlib
 import random
@@ -117,10 +118,9 @@ def longest_overlaps(passages: Sequence[str], training: Sequence[str], n: int = 
             places[run].append(i)
 
     def grown(words: list[str], start: int, place: int) -> int:
-        length = n
-        while start + length < len(words) and words[start + length : start + length + 1] == read[place + length :][:1]:
-            length += 1
-        return length
+        follows = read[place + n : place + len(words)]
+        pairs = zip(words[start + n :], follows, strict=False)
+        return n + sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     found = []
     for words in split:
@@ -197,6 +197,8 @@ def measure(what: str, work: pathlib.Path) -> None:
     """Do one part, print what it found, and keep it in WORK/measures.json."""
     found = PARTS[what](work)
     print(found)
+    if what == "keep":
+        return
     path = work / "measures.json"
     measures = checkpoints.read_json(path) if path.exists() else {}
     checkpoints.write_json(path, {**measures, what: found})
