@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 import traitlets
+from matplotlib.patches import Rectangle
 
 from bigmodel_lib.generation import Sampling, check_settings, generate, sampling_distribution
 from bigmodel_lib.model.devices import evaluating
