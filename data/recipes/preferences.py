@@ -33,7 +33,7 @@ from bigmodel_lib.training.checkpoints import load_model
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "preferences.json"
-RATES = {"SFT": (0.5, 1.0, 2.0), "DPO": (0.25, 0.5, 1.0)}  # times muon_lr 0.002 and adamw_lr 0.001
+RATES = {"SFT": (0.25, 0.5, 1.0, 2.0), "DPO": (0.125, 0.25, 0.5, 1.0)}  # times muon_lr 0.002 and adamw_lr 0.001
 TUNING_SEEDS, SEEDS = (0, 1, 2), tuple(range(10, 18))
 TEMPERATURES = (1.0, 0.8, 0.6, 0.4, 0.2)
 STEPS, LOOKS, BETA, PRICE = 160, (10, 20, 40, 80, 160), 0.1, 0.2
