@@ -553,7 +553,7 @@ def test_runs_are_compared_where_they_have_paid_the_same_and_rates_that_never_do
     looks = [{"kl": kl, "true": true, "stories": 100} for kl, true in ((0.1, 60), (0.05, 62), (0.3, 80))]
     shares = [recipe["share_at"](price, looks, 0.5) for price in (0.0, 0.05, 0.2, 0.31)]
     assert shares[:3] == pytest.approx([0.5, 0.55, 0.71]) and math.isnan(shares[3])
-    ends = {0.5: (0.15, 90), 1.0: (0.4, 60), 2.0: (0.4, 70)}  # rate: KL, true of 100
+    ends = {0.25: (0.1, 95), 0.5: (0.15, 90), 1.0: (0.4, 60), 2.0: (0.4, 70)}  # rate: KL, true of 100
     runs = [
         {"way": "SFT", "rate": rate, "seed": seed, "looks": [{"kl": kl, "true": true, "stories": 100}]}
         for rate, (kl, true) in ends.items()
