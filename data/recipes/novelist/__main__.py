@@ -7,7 +7,7 @@ Gutenberg), one .txt file each, a paragraph on a line, and:
     python data/recipes/novelist tune WORK TRIALS.json          the trials, ten minutes each, judged on one book
     python data/recipes/novelist train WORK [MINUTES [plain]]   the run itself, with moments of it kept for the film
     python data/recipes/novelist film WORK                      writes what the notebooks show of it
-    python data/recipes/novelist losses|copies|sheet|keep WORK  measures it, and writes data/novelist/ (measures.py)
+    python data/recipes/novelist losses|copies|sheet|blind|keep WORK   see measures.py
 """
 
 import argparse

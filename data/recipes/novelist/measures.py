@@ -3,6 +3,7 @@
     losses   both models on the held-out chapters, with an interval
     copies   1,000 passages: the longest overlap with what it read, and slurs
     sheet    150 passages to be read blind, and beside them who wrote which
+    blind    what the readers marked, counted
     keep     writes data/novelist/
 
 WORK is the folder in which `novelist train` has left both runs. What is found goes to WORK/measures.json.
@@ -162,8 +163,27 @@ def copies(work: pathlib.Path) -> dict:
     return {"passages": N_PASSAGES, "temperature": TEMPERATURE, "hardware": hardware(), **found}
 
 
+ABBREVIATED = re.compile(r"\b(Mr|Mrs|Dr|St|M|Mme|Mlle|[A-Z])\.$")
+ENDED = re.compile(r"[.!?][\"')]*$")
+
+
+def sentences(text: str) -> tuple[list[str], str]:
+    """The whole sentences of a passage, and what is left of one that was cut off at its end."""
+    found: list[str] = []
+    for paragraph in text.split("\n"):
+        here: list[str] = []
+        for piece in re.split(r"(?<=[.!?])\s+|(?<=[.!?][\"')])\s+", paragraph.strip()):
+            goes_on = here and (ABBREVIATED.search(here[-1]) or piece[:1].islower())  # as in: "Who is it?" said he
+            if goes_on:
+                here[-1] += f" {piece}"
+            else:
+                here.append(piece)
+        found += here
+    return (found, "") if ENDED.search(found[-1]) else (found[:-1], found[-1])
+
+
 def sheet(work: pathlib.Path, n: int = 50) -> dict:
-    """A sheet of 3 n passages without names, shuffled, and beside it who wrote which."""
+    """A sheet of 3 n passages without names, shuffled, their sentences numbered, and beside it who wrote which."""
     rng = random.Random(2)
     begun = beginnings(chapters_of(work / "held_out"), 3 * n, rng)
     rows = [("human", f"{start} {text}") for start, text in begun[:n]]
@@ -171,9 +191,37 @@ def sheet(work: pathlib.Path, n: int = 50) -> dict:
         model, tokenizer = checkpoints.load_model(work / f"run_{arm}")
         rows += [(arm, f"{start} {write(model, tokenizer, start, 5000 + i)}") for i, (start, _) in enumerate(part)]
     rng.shuffle(rows)
-    (work / "sheet.txt").write_text("\n\n".join(f"[{i}] {text}" for i, (_, text) in enumerate(rows)), encoding="utf-8")
-    (work / "sheet_key.json").write_text(json.dumps([who for who, _ in rows]))
-    return {"passages": len(rows)}
+    lines, key = [], []
+    for i, (who, text) in enumerate(rows):
+        whole, rest = sentences(text)
+        lines.append("\n".join(f"[{i}.{k}] {sentence}" for k, sentence in enumerate(whole)) + f"\n(cut off: {rest})")
+        key.append([who, len(whole)])
+    (work / "sheet.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    checkpoints.write_json(work / "sheet_key.json", key)
+    return {"passages": len(rows), "sentences": sum(count for _, count in key)}
+
+
+def blind(work: pathlib.Path) -> dict:
+    """The share of clean sentences of each, from WORK/marks_*.json: each reader's list of numbers, such as "12.3".
+
+    A passage's share is the mean over its sentences and the readers; the 95 % interval draws passages with replacement.
+    """
+    key = json.loads((work / "sheet_key.json").read_text(encoding="utf-8"))
+    readers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("marks_*.json"))]
+    for mark in itertools.chain(*readers):
+        passage, sentence = map(int, mark.split("."))
+        if not sentence < key[passage][1]:
+            raise ValueError(f"a reader marked {mark}, which isn't on the sheet")
+    marks = collections.Counter(int(mark.split(".")[0]) for reader in readers for mark in set(reader))
+    found: dict = {"readers": len(readers)}
+    for who in ("ours", "plain", "human"):
+        rows = np.array([[marks[i], count * len(readers)] for i, (writer, count) in enumerate(key) if writer == who])
+        drawn = rows[np.random.default_rng(0).integers(0, len(rows), size=(10_000, len(rows)))].sum(axis=1)
+        low, high = np.quantile(1 - drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+        marked, whole = rows.sum(axis=0)
+        shares = {"clean": 1 - marked / whole, "low": low, "high": high}
+        found[who] = {name: float(share) for name, share in shares.items()} | {"sentences": int(whole) // len(readers)}
+    return found
 
 
 def keep(work: pathlib.Path) -> dict:
@@ -190,7 +238,13 @@ def keep(work: pathlib.Path) -> dict:
     return {"kept": str(folder.name)}
 
 
-PARTS: dict[str, Callable[[pathlib.Path], dict]] = {"losses": losses, "copies": copies, "sheet": sheet, "keep": keep}
+PARTS: dict[str, Callable[[pathlib.Path], dict]] = {
+    "losses": losses,
+    "copies": copies,
+    "sheet": sheet,
+    "blind": blind,
+    "keep": keep,
+}
 
 
 def measure(what: str, work: pathlib.Path) -> None:
