@@ -17,7 +17,7 @@ def _logits(rng):
     """Logits of one row or of several, in any order, and a p."""
     lead = ((), (), (2,), (2, 3))[rng.integers(4)]
     logits = torch.from_numpy(rng.normal(scale=rng.choice([0.3, 1.0, 4.0]), size=(*lead, rng.integers(1, 9)))).float()
-    return logits, float(rng.choice([rng.uniform(0.02, 0.99), 1.0], p=[0.9, 0.1]))
+    return logits, float(rng.uniform(0.02, 0.99))
 
 
 def _by_rank(result, logits, p):
@@ -80,6 +80,16 @@ def _sums_of_logits(logits, p):
     values, places = logits.sort(dim=-1, descending=True)
     stays = values.cumsum(dim=-1) < p
     return logits.masked_fill(~torch.zeros_like(stays).scatter(-1, places, stays), -math.inf)
+
+
+def _sums_of_logits_before(logits, p):
+    values, places = logits.sort(dim=-1, descending=True)
+    leaves = values.cumsum(dim=-1) - values >= p
+    return logits.masked_fill(torch.zeros_like(leaves).scatter(-1, places, leaves), -math.inf)
+
+
+def _along_the_first_axis(logits, p):
+    return keep_top_p(logits.movedim(0, -1), p).movedim(-1, 0)
 
 
 def _flags_in_sorted_order(logits, p):
@@ -203,6 +213,11 @@ def _cache_axes(q, k, v, keys, values, position):
     return attend_to_cache(q, k, v, keys, values, position)
 
 
+def _cache_axes_modulo(q, k, v, keys, values, position):
+    keys[..., position % keys.shape[-2], :] = k
+    return attend_to_cache(q, k, v, keys, values, position)
+
+
 def _cache_late(q, k, v, keys, values, position):
     T = keys.shape[-2]
     out = _plain(q, *(x[..., : min(position + 1, T), :] for x in (keys, values)))
@@ -287,7 +302,8 @@ def _check_greedy(attempt):
         raise Wrong(
             f"{words}: let the likelier first token split its share more evenly, or make it less sure of itself"
         )
-    return f"greedy ends at {greedy:.2f}, and the likeliest text has {best:.2f}"
+    digits = 2 if best - greedy >= 0.01 else 4
+    return f"greedy ends at {greedy:.{digits}f}, and the likeliest text has {best:.{digits}f}"
 
 
 EXERCISES = [
@@ -309,6 +325,7 @@ EXERCISES = [
             (0.7685, "you divided the probabilities and took softmax of that: the *logits* are divided, ln 0.8 and ln 0.2"),
             (0.8944, "that is √0.8: at τ = 2 one takes roots, here squares, and both must sum to 1"),
             (94.1, "right in per cent: give a probability between 0 and 1"),
+            (8 / 9, "you doubled the odds, 4 to 1 becoming 8 to 1: dividing logits by 1/2 *squares* them"),
             (16.0, "those are the odds, 16 to 1: what's the probability?"),
             (2 / 3, "that is temperature 2, the square roots: 0.5 makes the likelier one likelier"),
             (1.0, "only temperature 0 leaves nothing for the other one"),
@@ -352,6 +369,8 @@ EXERCISES = [
             (lambda x, p: keep_top_p(x, p).softmax(dim=-1), "yours gives probabilities: logits were wanted, those that are cut at −∞"),
             (lambda x, p: keep_top_p(x, p) * 2, "the logits of the tokens that stay must not change"),
             (lambda x, p: keep_top_p(x, p).nan_to_num(neginf=0.0), "a logit of 0 is not “nothing”: e⁰ is 1; those that are cut go to −∞"),
+            (_sums_of_logits_before, "what the likelier ones have together is counted in logits: take softmax first"),
+            (_along_the_first_axis, "each row has its own order: softmax, sort and cumsum run along the last axis (dim=-1)"),
             (_sums_of_logits, "your running sum adds up logits: softmax makes probabilities of them first"),
             (_flags_in_sorted_order, "your flags are in sorted order, the logits in the order of their ids: `scatter` puts each flag back to its token"),
             (_cut_probabilities, "the right ones are cut, but yours are probabilities: cut the *logits*, softmax comes later"),
@@ -387,6 +406,7 @@ EXERCISES = [
         partial=(
             (_cache_late, "what you write is right; you attend before you write: write first, and the token sees itself and no longer the one whose slot it takes"),
             (_wrong_cache(full=lambda t, T: min(t, T)), "what you write is right; the token does not see itself: with its own, min(position + 1, T) slots are full"),
+            (_wrong_cache(full=lambda t, T: max(min(t, T), 1)), "what you write is right; after the first token, `position` slots are full *before* this one: its own makes position + 1, up to T"),
             (_wrong_cache(full=lambda t, T: T), "what you write is right; you look at empty slots, too: only the first min(position + 1, T) hold a key"),
             (_wrong_cache(full=lambda t, T: t % T + 1), "what you write is right; from the second turn on all slots are full, not only those up to the one just written"),
             (_wrong_cache(attend=_first_key_alone), "what you write is right; the mask of a causal attention takes the one query for the first token, which sees slot 0 alone: all full slots are in its past, so causal=False"),
@@ -399,6 +419,7 @@ EXERCISES = [
             (_wrong_cache(attend=lambda q, keys, values: _plain(q, values, keys)), "what you write is right; keys and values have changed places in the call of `attention`"),
             (_wrong_cache(slot=lambda t, T: t), _say_which_slot),
             (_cache_indexed, "the slots are 0 to T − 1: take the position modulo T"),
+            (_cache_axes_modulo, "mind the axes: `keys[..., slot : slot + 1, :]` has the shape of k, `keys[..., slot, :]` has one axis less"),
             (_cache_axes, "mind the axes: `keys[..., slot : slot + 1, :]` has the shape of k"),
             (_wrong_cache(both=lambda k, v: (k, k)), "you write the key to both rings"),
             (_wrong_cache(both=lambda k, v: (k, None)), "the value is missing from its ring: the next token will want it, too"),
@@ -408,6 +429,7 @@ EXERCISES = [
             (_wrong_cache(slot=lambda t, T: 0), "yours writes to slot 0 each time, over the first key: slot position mod T was wanted"),
             (_wrong_cache(slot=lambda t, T: T - 1), "yours writes to the last slot each time: slot position mod T was wanted, the next that is free"),
             (_wrong_cache(slot=lambda t, T: min(t, T - 1)), "once the ring is full, yours writes to the last slot again and again: slot position mod T was wanted, where the oldest is"),
+            (_wrong_cache(slot=lambda t, T: (t - 1) % T), "yours writes one slot too early: `position` is counted from 0, as slots are"),
             (_wrong_cache(slot=lambda t, T: (t + 1) % T), "yours writes one slot too far: slots are counted from 0"),
             (_cache_rolled, "yours moves all keys when the ring is full: only slot position mod T should change, the rest stays"),
             (_cache_joined, "`torch.cat` makes a longer copy and leaves the ring as it was: write to a slot of the ring itself"),
@@ -455,6 +477,8 @@ EXERCISES = [
         wrong=(
             (12 * 1024 * 768 * 2, "that is half of it: both keys and values are kept, and each number takes two bytes"),
             (12 * 1024 * 768, "both keys and values are kept, and that counts numbers: each takes two bytes"),
+            (36, "36 MiB is right: give it in bytes"),
+            (8 * 2 * 12 * 1024 * 768 * 2, "that's in bits: bytes were asked for"),
             (2 * 12 * 1024 * 768 * 4, "four bytes a number is float32: here it is float16"),
             (2 * 12 * 1024 * 768 * 2 * 12, "the heads share the 768 numbers among them: do not multiply by the heads again"),
             (2 * 1024 * 768 * 2, "that is one layer, or one head in all layers: there are twelve of each"),

@@ -6,16 +6,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bigmodel_lib.exercises.engine import Exercise
+from bigmodel_lib.exercises.engine import Exercise, Tolerance
 from bigmodel_lib.finetuning.dpo import dpo_loss
 
 # 08-price
 
 
 def _shares(rng):
-    """The share of good texts now, and the share that is wanted; sometimes all or none of one."""
-    p = float(rng.uniform(0.02, 0.98))
-    return p, float(rng.choice([rng.uniform(0.0, 1.0), p, 1.0, 0.0], p=[0.7, 0.1, 0.1, 0.1]))
+    """The share of good texts now, and the share that is wanted."""
+    return tuple(float(share) for share in rng.uniform(0.02, 0.98, size=2))
 
 
 def least_kl(p, q):
@@ -41,15 +40,6 @@ def _price_by_torch(p, q):
 def _price_with_nan(p, q):
     with np.errstate(all="ignore"):
         return float(q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p)))
-
-
-def _price(formula):
-    """A wrong price that takes 0 ln 0 for 0."""
-
-    def attempt(p, q):
-        return formula(p, min(max(q, 1e-15), 1 - 1e-15))
-
-    return attempt
 
 
 # 08-dpo
@@ -117,20 +107,21 @@ EXERCISES = [
             "For each pair (q, p) and (1 − q, 1 − p): add new · log(new / old), but only if new is above 0.",
         ),
         answer=least_kl, another=(_price_by_scipy, _price_by_torch),
-        inputs=_shares,
+        inputs=_shares, tolerance=Tolerance(absolute=1e-6, relative=1e-5),
         special=(("all of them true", 0.5, 1.0), ("none of them true", 0.25, 0.0), ("nothing changes", 0.3, 0.3)),
         partial=(
             (lambda p, q: q * math.log(q / p) + (1 - q) * math.log((1 - q) / (1 - p)), "between 0 and 1 it's right; at q = 0 or q = 1 there's a log of 0, whose term should count as 0"),
+            (lambda p, q: (q * math.log(q / p) if q > 0 else 0.0) + (1 - q) * math.log((1 - q) / (1 - p)), "up to q = 1 it's right; there 1 − q is 0, and its term should count as 0, too"),
             (_price_with_nan, "between 0 and 1 it's right; at q = 0 or q = 1 NumPy makes 0 · ln 0 = nan, and it should count as 0"),
         ),
         wrong=(
-            (_price(lambda p, q: q * math.log(q / p)), "the untrue stories are missing: they have a term of their own"),
-            (_price(lambda p, q: -least_kl(p, q)), "the sign is the wrong way round: a price is never negative"),
-            (_price(lambda p, q: least_kl(q, p)), "p and q have changed places: it's the new share that weighs each term"),
-            (_price(lambda p, q: math.log(q / p) + math.log((1 - q) / (1 - p))), "each logarithm must be weighted by its new share, q and 1 − q"),
-            (_price(lambda p, q: q * math.log(q / p) - (1 - q) * math.log((1 - q) / (1 - p))), "the two terms are added: yours subtracts the second"),
-            (_price(lambda p, q: least_kl(p, q) / math.log(2)), "that's in bits: nats were asked for, so use the natural logarithm"),
-            (_price(lambda p, q: p * math.log(q / p) + (1 - p) * math.log((1 - q) / (1 - p))), "the terms are weighted by the old shares: take the new ones"),
+            (lambda p, q: q * math.log(q / p), "the untrue stories are missing: they have a term of their own"),
+            (lambda p, q: -least_kl(p, q), "the sign is the wrong way round: a price is never negative"),
+            (lambda p, q: least_kl(q, p), "p and q have changed places: it's the new share that weighs each term"),
+            (lambda p, q: math.log(q / p) + math.log((1 - q) / (1 - p)), "each logarithm must be weighted by its new share, q and 1 − q"),
+            (lambda p, q: q * math.log(q / p) - (1 - q) * math.log((1 - q) / (1 - p)), "the two terms are added: yours subtracts the second"),
+            (lambda p, q: least_kl(p, q) / math.log(2), "that's in bits: nats were asked for, so use the natural logarithm"),
+            (lambda p, q: p * math.log(q / p) + (1 - p) * math.log((1 - q) / (1 - p)), "the terms are weighted by the old shares: take the new ones"),
             (lambda p, q: abs(q - p), "that's how far the share moves: the price is the formula above"),
         ),
         right="it costs little near p and more and more beyond: to make all stories true costs ln(1/p)",
@@ -165,6 +156,9 @@ EXERCISES = [
             (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).mean(), "ln σ is missing: without it a pair that is won already pulls as hard as ever"),
             (_wrong_dpo(lambda w, r, w0, r0, b: (b * (w - w0 - r + r0)).mean()), "the mean came too early: first ln σ of each pair, then the mean"),
             (lambda w, r, w0, r0, b: (b * (w - w0 - r + r0)).sigmoid().mean(), "that is the probability: the loss is minus its logarithm"),
+            (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().mean(), "ln is missing: the loss is minus the *logarithm* of that probability"),
+            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w + w0 - r - r0)), "the reference is taken away: a gain is ln p now minus ln p before"),
+            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0) - (r - r0)), "β multiplies the whole margin: put it in brackets"),
             (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().mean().log(), "take the logarithm of each pair, then the mean"),
             (lambda w, r, w0, r0, b: -functional.logsigmoid(b * (w - w0 - r + r0)), "one number was wanted, the mean over the pairs"),
             (lambda w, r, w0, r0, b: dpo_loss(w, r, w0, r0, b).item(), "the value is right, but `.item()` makes a plain number of it: the loss must stay a tensor, for backward()"),
@@ -190,6 +184,8 @@ EXERCISES = [
             (0.25, "that is the weight at the start, with a margin of 0"),
             (0.5 / (1 + math.exp(2)), "inside the sigmoid is β times the margin as well"),
             (1 / (1 + 1 / math.e), "that is how sure the model is that the chosen one wins; the pull is what is missing to 1, times β"),
+            (math.log(1 + 1 / math.e), "that's the loss itself: its slope was wanted"),
+            (1 / (1 + math.exp(2)), "β is missing twice: in front, and inside σ"),
             (0.5 / (1 + math.exp(0.5)), "the margin is 1 − (−1) = 2, not 1"),
             (-0.5 / (1 + math.e), "its size was wanted, without the minus sign"),
         ),
