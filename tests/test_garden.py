@@ -137,3 +137,16 @@ def test_its_picture_names_all_branches_and_odds_are_said_as_readers_like_them(g
     branches = {way[:depth] for way, _ in found for depth in range(1, len(way) + 1)}
     assert len(ax.patches) == len(branches) and ax.get_title(loc="left").startswith("“Anna opened")
     assert [said_of(p) for p in (0.5, 0.1, 0.05, 1 / 840)] == ["50 %", "10 %", "1 in 20", "1 in 840"]
+
+
+def test_a_future_ends_at_the_stop(model):
+    garden = Garden(model, ByteTokenizer(), "Anna opened")
+    stop = garden.root["ids"][0]
+    garden = Garden(model, ByteTokenizer(), "Anna opened", stop=stop)
+    found = [garden._ids(way) for way, _ in ways(garden.root, 1.0, 1.0)]
+    assert [stop] in found and all(stop not in ids[:-1] for ids in found)
+    assert any(len(ids) == DEPTH for ids in found) and len(set(map(tuple, found))) == len(found)
+    garden.temperature = 0  # the likeliest token is the stop
+    assert ways(garden.root, 0.0, 1.0) == [((0,), 1.0)]
+    garden.draw(5)
+    assert garden.steps == [[stop]]

@@ -93,7 +93,7 @@ def said_of(p: float) -> str:
 
 
 class Garden(Toy):
-    """The futures of a text: `Garden(model, tokenizer, "Anna opened the door and")`.
+    """The futures of a text: `Garden(model, tokenizer, "Anna opened the door and")`; at `stop`, a future ends.
 
     Raises CourseError for an empty prompt.
     """
@@ -105,8 +105,16 @@ class Garden(Toy):
     top_p = traitlets.Float(1.0, min=0.05, max=1).tag(sync=True)
     ask = traitlets.Dict().tag(sync=True)  # {do, way or text, count}
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, prompt: str, seed: int = 0, **settings: float):
-        self.model, self.tokenizer, self.seed = model, tokenizer, seed
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        prompt: str,
+        seed: int = 0,
+        stop: int | None = None,
+        **settings: float,
+    ):
+        self.model, self.tokenizer, self.seed, self.stop = model, tokenizer, seed, stop
         check_settings(model, tokenizer.encode(prompt), 1, Sampling())
         super().__init__(prompt=prompt, **settings)
         self.steps: list[list[int]] = []
@@ -137,7 +145,8 @@ class Garden(Toy):
         for temperature, top_p in ((self.temperature, self.top_p), (0.0, 1.0), (0.5, 1.0), (1.5, 1.0)):
             for depth in range(1, DEPTH):
                 found = [way for way, _ in ways(self.root, temperature, top_p, depth)]
-                self._add([way for way in found if follow(self.root, way) is None])
+                goes_on = [way for way in found if self._ids(way)[-1] != self.stop]
+                self._add([way for way in goes_on if follow(self.root, way) is None])
         self.tree = copy.deepcopy(self.root)  # another object, so that it is sent
 
     def _add(self, missing: Sequence[Way]) -> None:
@@ -170,7 +179,7 @@ class Garden(Toy):
         how = dict(temperature=self.temperature, top_p=self.top_p)
         for token in generate(self.model, self.tokens, n_tokens, self.seed, **how):
             ids.append(token)
-            if any(mark in self.tokenizer.decode([token]) for mark in ".!?\n"):
+            if token == self.stop or any(mark in self.tokenizer.decode([token]) for mark in ".!?\n"):
                 break
         self._append(ids, drawn=True)
 

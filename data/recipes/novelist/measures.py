@@ -49,19 +49,20 @@ def chapters_of(folder: pathlib.Path) -> list[str]:
 
 
 def losses_by_chapter(model: LanguageModel, tokenizer: Tokenizer, chapters: Sequence[str]) -> np.ndarray:
-    """(total loss in nats, characters) of each chapter: (N, 2)."""
+    """(total loss in nats, characters, tokens) of each chapter: (N, 3)."""
     found = []
     for chapter in chapters:
         tokens = tokenizer.encode(chapter)
         characters = len(tokenizer.decode(tokens[1:]))
-        found.append((evaluate(model, tokens, precision="float32") * (len(tokens) - 1), characters))
+        n = len(tokens) - 1
+        found.append((evaluate(model, tokens, precision="float32") * n, characters, n))
     return np.array(found)
 
 
 def gap_interval(ours: np.ndarray, plain: np.ndarray, draws: int = 10_000) -> dict:
     """By how many nats per character `ours` is below `plain`, with a 95 % interval: chapters drawn with replacement.
 
-    Shapes: two of (N, 2), as `losses_by_chapter` has them. Source: Efron & Tibshirani 1993, chapter 13.
+    Shapes: two of (N, 3), as `losses_by_chapter` has them. Source: Efron & Tibshirani 1993, chapter 13.
     """
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(ours), size=(draws, len(ours)))
@@ -73,13 +74,19 @@ def gap_interval(ours: np.ndarray, plain: np.ndarray, draws: int = 10_000) -> di
 
 
 def losses(work: pathlib.Path) -> dict:
-    """Both models, on every held-out chapter."""
+    """Both models, on every held-out chapter; ours on as many chapters that it has read, too."""
     chapters, found = chapters_of(work / "held_out"), {}
     for arm in ("ours", "plain"):
         model, tokenizer = checkpoints.load_model(work / f"run_{arm}")
         found[arm] = losses_by_chapter(model, tokenizer, chapters)
-    per_character = {arm: float(rows[:, 0].sum() / rows[:, 1].sum()) for arm, rows in found.items()}
-    return {"chapters": len(chapters), "nats_per_char": per_character, **gap_interval(found["ours"], found["plain"])}
+        if arm == "ours":
+            read = chapters_of(work / "train")
+            found["ours, read"] = losses_by_chapter(model, tokenizer, read[:: len(read) // len(chapters)])
+    sums = {arm: rows.sum(axis=0) for arm, rows in found.items()}
+    per_character = {arm: float(nats / characters) for arm, (nats, characters, _) in sums.items()}
+    perplexity = {arm: float(np.exp(nats / tokens)) for arm, (nats, _, tokens) in sums.items()}
+    gap = gap_interval(found["ours"], found["plain"])
+    return {"chapters": len(chapters), "nats_per_char": per_character, "perplexity": perplexity, **gap}
 
 
 def beginnings(chapters: Sequence[str], n: int, rng: random.Random) -> list[tuple[str, str]]:
