@@ -133,18 +133,23 @@ def test_sentences_end_where_a_reader_would_say():
     whole = ['He said to Mr. Darcy, "No!" and left.', "She smiled.", '"Who is it?" said he, (softly.)']
     assert novelist_measures.sentences(text) == (whole, "And then the")
     assert novelist_measures.sentences("One. Two!") == (["One.", "Two!"], "")
+    assert novelist_measures.sentences("One.\n\n \nTwo!\n") == (["One.", "Two!"], "")
     assert novelist_measures.sentences("no end") == ([], "no end")
 
 
 def test_marks_of_blind_readers_are_counted_by_writer(tmp_path):
-    checkpoints.write_json(tmp_path / "sheet_key.json", [["ours", 4], ["plain", 2], ["human", 5], ["ours", 1]])
-    checkpoints.write_json(tmp_path / "marks_1.json", ["0.0", "1.0", "1.1"])
-    checkpoints.write_json(tmp_path / "marks_2.json", ["0.0", "0.3", "1.1", "3.0"])
+    for name in ("warm", "cool"):
+        rows = [["ours", 4], ["plain", 2], ["human", 5], ["ours", 1]]
+        checkpoints.write_json(tmp_path / f"sheet_{name}_key.json", rows)
+        checkpoints.write_json(tmp_path / f"marks_{name}_1.json", ["0.0", "1.0", "1.1"])
+    checkpoints.write_json(tmp_path / "marks_warm_2.json", ["0.0", "0.3", "1.1", "3.0"])
     found = novelist_measures.blind(tmp_path)
+    assert found["cool"]["readers"] == 1 and found["cool"]["ours"]["clean"] == pytest.approx(0.8)
+    found = found["warm"]
     assert [found[who]["clean"] for who in ("ours", "plain", "human")] == pytest.approx([0.6, 0.25, 1.0])
     assert [found[who]["sentences"] for who in ("ours", "plain", "human")] == [5, 2, 5] and found["readers"] == 2
     assert found["ours"]["low"] <= 0.6 <= found["ours"]["high"] == pytest.approx(0.625)
-    checkpoints.write_json(tmp_path / "marks_3.json", ["1.2"])
+    checkpoints.write_json(tmp_path / "marks_warm_3.json", ["1.2"])
     with pytest.raises(ValueError, match="1.2"):
         novelist_measures.blind(tmp_path)
 
