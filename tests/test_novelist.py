@@ -190,3 +190,24 @@ def test_the_datasheet_says_what_was_measured():
     arms = collections.Counter(row["arm"] for row in json.loads((KEPT / "trials.json").read_text()))
     numbers = ("no", "one", "two", "three", "four", "five", "six")
     assert f"{numbers[arms['ours']]} for itself and {numbers[arms['plain']]} for the plain GPT" in said
+
+
+def test_the_datasheet_says_how_good_it_is():
+    measures = json.loads((KEPT / "metrics.json").read_text())["measures"]
+    said = " ".join((KEPT.parent / "README.md").read_text(encoding="utf-8").split())
+    losses, blind = measures["losses"], measures["blind"]
+    ours, plain, read = (losses["nats_per_char"][who] for who in ("ours", "plain", "ours, read"))
+    assert (
+        f"it has {ours:.3f} nats per character" in said
+        and f"same books has {plain:.3f}: {plain - ours:.3f} more" in said
+    )
+    assert f"interval {losses['low']:.3f} to {losses['high']:.3f}" in said and f"has read, it has {read:.3f}." in said
+    assert 0 < losses["low"] < plain - ours < losses["high"]
+    for sheet, words in (("warm", "sound, {} of the plain GPT's and {} of the books'"), ("cool", "was {}, {} and {}.")):
+        shares = [f"{100 * blind[sheet][who]['clean']:.0f} %" for who in ("ours", "plain", "human")]
+        assert words.format(*shares[-words.count("{}") :]) in said and shares[0] in said
+        assert blind[sheet]["readers"] >= 2
+    trials = json.loads((KEPT / "trials.json").read_text())
+    whole = [row for row in trials if "small" not in row["changes"]]
+    best = {arm: min(r["val_nats_per_char"] for r in whole if r["arm"] == arm) for arm in ("ours", "plain")}
+    assert f"the distance was {best['plain'] - best['ours']:.2f}" in said and "aim was 80 %" in said
