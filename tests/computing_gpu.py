@@ -273,11 +273,11 @@ def pointing_and_exploring(device) -> dict:
         )
 
     def written_together():
-        from bigmodel_lib.viz.stepper import WriteWithMe
+        from bigmodel_lib.viz.garden import Garden
 
-        pen = WriteWithMe(by_byte, ByteTokenizer(), "ab")
-        pen.draw(3)
-        return [*pen.written, *[p for _, _, p in pen.candidates()]]
+        garden = Garden(by_byte, ByteTokenizer(), "ab")
+        garden.draw(3)
+        return [*garden.steps[0], garden.written[0]["log"], *garden.root["logs"]]
 
     methods = ("weights", "rollout", "gradient × input", "ablation")
     return {
@@ -286,7 +286,7 @@ def pointing_and_exploring(device) -> dict:
         "points": lambda: list(scores.points(model, words, cases)[0].values()),
         "guesses": lambda: scores.guesses(model, words, cases),
         "draw_attention": drawn,
-        "WriteWithMe": written_together,
+        "Garden": written_together,
         **{f"explorer, {method}": lambda method=method: explored(method) for method in methods},
     }
 

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|growing"
+TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|garden|growing"
 PLAYED = re.compile(rf"ipywidgets|bigmodel_lib\.viz\.({TOYS})")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
@@ -375,6 +375,27 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(chromi
     assert browsers.ask_kernel(lab[1], "[valley.lr, valley.tilt]") == [0.12, 0.02]
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "04_valley.png")
+    page.context.close()
+
+
+def test_a_future_that_is_clicked_is_written_and_undone(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "08_generation.ipynb")
+    garden = page.locator(".bm-garden").first
+    garden.scroll_into_view_if_needed()
+    assert browsers.ask_kernel(lab[1], "garden.written") == []
+    before = garden.locator(".bm-garden-text").inner_text()
+    garden.locator(".bm-garden-next button").nth(1).click()
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "len(garden.written)", 1)
+    page.wait_for_function("(old) => document.querySelector('.bm-garden-text').innerText.length > old", arg=len(before))
+    written = browsers.ask_kernel(lab[1], "garden.written[0]['text']")
+    assert garden.locator(".bm-garden-text").inner_text() == before + written
+    garden.get_by_label("temperature").press("Home")
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "garden.temperature", 0)
+    assert garden.locator(".bm-garden-p").count() == 1
+    garden.get_by_role("button", name="undo").click()
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "len(garden.written)", 0)
+    assert failures(page) == watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "08_garden.png")
     page.context.close()
 
 

@@ -23,7 +23,6 @@ from bigmodel_lib.generation import (
     keep_top_k,
     keep_top_p,
     log_probability,
-    next_logits,
     sample_next,
     sampling_distribution,
     stream,
@@ -37,7 +36,6 @@ from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.text.tokenizers import ByteTokenizer
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer
-from bigmodel_lib.viz.stepper import WriteWithMe
 
 RECIPES = [
     dict(), dict(token_shift=False), dict(qk_norm=False), dict(activation="gelu"), dict(ngrams=3), dict(ngrams=4),
@@ -469,7 +467,7 @@ def test_a_continuation_costs_what_its_tokens_cost(random_model):
     assert torch.equal(log_probabilities(model, prompt, rows * 50, 7)[:3], log_probability(model, x, y).detach())
 
 
-beam_search = defined_in("08_generation", "beam_search", Cache=KVCache, read=next_logits).beam_search
+beam_search = defined_in("08_generation", "beam_search").beam_search
 
 
 @torch.no_grad()
@@ -513,82 +511,6 @@ def test_the_readers_own_run_comes_first_and_only_if_it_is_finished(random_model
     assert checkpoints.own_or_committed("stories") == ours, "saved outputs are of the course's models"
 
 
-@pytest.fixture
-def pen(random_model):
-    return WriteWithMe(random_model(vocab_size=256), ByteTokenizer(), "I love", shown=6)
-
-
-def test_writing_together_shows_what_would_be_drawn_and_takes_what_is_chosen(pen):
-    model = pen.model
-    logits = model(torch.tensor([list(b"I love")]))[0, -1]
-    pen.temperature, pen.top_p = 0.7, 0.9
-    p = sampling_distribution(logits, 0.7, 0, 0.9)
-    best = p.topk(6)
-    shown = pen.candidates()
-    assert [token for token, _, _ in shown] == best.indices.tolist()
-    assert [chance for _, _, chance in shown] == pytest.approx(best.values.tolist(), abs=1e-5)
-    assert pen.choose(2) == shown[2][1] and pen.written == [shown[2][0]]
-    again = model(torch.tensor([[*b"I love", shown[2][0]]]))[0, -1]
-    assert pen.candidates()[0][0] == again.argmax().item(), "the next candidates follow the chosen one"
-    assert pen.text == "I love" + ByteTokenizer().decode([shown[2][0]])
-    pen.undo()
-    assert pen.candidates() == shown and pen.text == "I love"
-    pen.undo()
-    pen.top_k = 1
-    pen.draw(15)
-    assert pen.written == list(generate(model, list(b"I love"), 6, temperature=0)) + pen.written[6:]
-    assert len(pen.written) == 15 and pen.price == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(CourseError, match="candidate 9 is not shown: choose 0 to 0"):
-        pen.choose(9)
-    with pytest.raises(CourseError, match="a prompt of at least one token"):
-        WriteWithMe(model, ByteTokenizer(), "")
-
-
-def test_writing_together_counts_what_the_choices_cost(pen):
-    cost = 0.0
-    for place in (1, 0, 3):
-        cost -= math.log(pen.candidates()[place][2])
-        pen.choose(place)
-    assert pen.price == pytest.approx(cost)
-    pen.undo()
-    assert pen.price < cost and len(pen.written) == 2
-
-
-def test_writing_together_keeps_settings_that_are_beyond_its_sliders(pen, monkeypatch):
-    monkeypatch.setattr("IPython.display.display", lambda *shown, **_: None)
-    pen.temperature, pen.top_k, pen.top_p = 3.0, 99, 0.01
-    pen._ipython_display_()
-    assert (pen.temperature, pen.top_k, pen.top_p) == (3.0, 99, 0.01)
-
-
-def test_writing_together_is_drawn_in_a_notebook_and_on_paper(pen, monkeypatch):
-    import IPython.display
-    import ipywidgets
-
-    shown = []
-    monkeypatch.setattr(IPython.display, "display", lambda data, **_: shown.append(data))
-    pen._ipython_display_()
-    assert shown[0]["image/png"] and shown[1].data.startswith("*Choose the next word")
-    view = shown[0]["application/vnd.jupyter.widget-view+json"]
-    box = ipywidgets.widgets.widget._instances[view["model_id"]]
-    found = [box]
-    for widget in found:
-        found += getattr(widget, "children", ())
-    buttons = [widget for widget in found if type(widget).__name__ == "Button"]
-    buttons[1].click()
-    assert len(pen.written) == 1
-    slider = next(widget for widget in found if getattr(widget, "description", "") == "temperature")
-    before = pen.candidates()
-    slider.value = 0.3
-    assert pen.temperature == 0.3 and pen.candidates()[0][2] > before[0][2]
-    next(button for button in buttons if button.description == "undo").click()
-    assert pen.written == []
-    next(button for button in buttons if button.description == "draw 20").click()
-    assert len(pen.written) == 20
-    ax = pen.draw_on()
-    assert [bar.get_width() for bar in ax.patches] == pytest.approx([p for _, _, p in pen.candidates()])
-
-
 # Preferences
 
 
@@ -624,6 +546,22 @@ def test_preferring_lifts_the_chosen_over_the_rejected_and_starts_from_its_refer
     margin = (after[0] - reference[0]) - (after[1] - reference[1])
     assert losses[-1] < 0.5 * math.log(2) and (margin > 1).all()
     assert dpo_loss(*after, *reference, 0.5).item() == pytest.approx(losses[-1], abs=0.15)
+
+
+def test_runs_are_compared_where_they_have_paid_the_same_and_rates_that_never_do_are_out():
+    recipe = runpy.run_path(str(data_path("recipes/preferences.py")))
+    looks = [{"kl": kl, "true": true, "stories": 100} for kl, true in ((0.1, 60), (0.05, 62), (0.3, 80))]
+    shares = [recipe["share_at"](price, looks, 0.5) for price in (0.0, 0.05, 0.2, 0.31)]
+    assert shares[:3] == pytest.approx([0.5, 0.55, 0.71]) and math.isnan(shares[3])
+    ends = {0.25: (0.1, 95), 0.5: (0.15, 90), 1.0: (0.4, 60), 2.0: (0.4, 70)}  # rate: KL, true of 100
+    runs = [
+        {"way": "SFT", "rate": rate, "seed": seed, "looks": [{"kl": kl, "true": true, "stories": 100}]}
+        for rate, (kl, true) in ends.items()
+        for seed in recipe["TUNING_SEEDS"]
+    ]
+    before = {"way": "temperature", "rate": 1.0, "seed": 0, "looks": [{"kl": 0.0, "true": 50, "stories": 100}]}
+    other = {"way": "SFT", "rate": 1.0, "seed": recipe["SEEDS"][0], "looks": [{"kl": 0.4, "true": 99, "stories": 100}]}
+    assert recipe["best_rate"]([before, *runs, other], "SFT") == 2.0
 
 
 @torch.no_grad()
@@ -707,6 +645,29 @@ def test_truth_is_the_parsers(world):
         assert verdict.log_prob == wanted and verdict.true == (wanted > -math.inf)
         assert verdict.grammatical or not verdict.true
     assert judging.judge(world, "").grammatical is False
+
+
+def test_what_the_world_tells_fits_whatever_else_it_says_does_not(world):
+    rng = np.random.default_rng(3)
+    assert {judging.misfit(world, world.sample(rng).text) for _ in range(60)} == {""}
+
+
+@pytest.mark.parametrize("ending, what", [
+    ("In the end the map was in the hall .", "does not fit"),  # nobody carried it there
+    ("Then Sara walked into the hall . So Kofi stayed in the hall .", "does not fit"),
+    ("Sara did not know .", "does not fit"),  # nobody asked
+    ("In the end the cup was in the hall .", "from nowhere"),
+    ("Ben picked up the map .", "from nowhere"),
+    ("Kofi map the .", "broken"),
+    ("So Kofi", "broken"),
+    ("So Kofi stayed in the kitchen .", ""),  # the world tells longer stories, but it can be
+    ("Kofi picked up the map . In the end Kofi had the map .", ""),
+])  # fmt: skip
+def test_what_does_not_fit_is_told_from_what_is_only_told_oddly(world, ending, what):
+    opening = "There were three rooms : a bedroom , a kitchen and a hall . Sara was in the bedroom . "
+    story = f"{opening} Kofi was reading in the kitchen . In the kitchen lay a map . {ending}"
+    assert judging.misfit(world, story) == what
+    assert not (what and judging.judge(world, story).true)
 
 
 # The small set for "I love programming"

@@ -133,18 +133,23 @@ def test_sentences_end_where_a_reader_would_say():
     whole = ['He said to Mr. Darcy, "No!" and left.', "She smiled.", '"Who is it?" said he, (softly.)']
     assert novelist_measures.sentences(text) == (whole, "And then the")
     assert novelist_measures.sentences("One. Two!") == (["One.", "Two!"], "")
+    assert novelist_measures.sentences("One.\n\n \nTwo!\n") == (["One.", "Two!"], "")
     assert novelist_measures.sentences("no end") == ([], "no end")
 
 
 def test_marks_of_blind_readers_are_counted_by_writer(tmp_path):
-    checkpoints.write_json(tmp_path / "sheet_key.json", [["ours", 4], ["plain", 2], ["human", 5], ["ours", 1]])
-    checkpoints.write_json(tmp_path / "marks_1.json", ["0.0", "1.0", "1.1"])
-    checkpoints.write_json(tmp_path / "marks_2.json", ["0.0", "0.3", "1.1", "3.0"])
+    for name in ("warm", "cool"):
+        rows = [["ours", 4], ["plain", 2], ["human", 5], ["ours", 1]]
+        checkpoints.write_json(tmp_path / f"sheet_{name}_key.json", rows)
+        checkpoints.write_json(tmp_path / f"marks_{name}_1.json", ["0.0", "1.0", "1.1"])
+    checkpoints.write_json(tmp_path / "marks_warm_2.json", ["0.0", "0.3", "1.1", "3.0"])
     found = novelist_measures.blind(tmp_path)
+    assert found["cool"]["readers"] == 1 and found["cool"]["ours"]["clean"] == pytest.approx(0.8)
+    found = found["warm"]
     assert [found[who]["clean"] for who in ("ours", "plain", "human")] == pytest.approx([0.6, 0.25, 1.0])
     assert [found[who]["sentences"] for who in ("ours", "plain", "human")] == [5, 2, 5] and found["readers"] == 2
     assert found["ours"]["low"] <= 0.6 <= found["ours"]["high"] == pytest.approx(0.625)
-    checkpoints.write_json(tmp_path / "marks_3.json", ["1.2"])
+    checkpoints.write_json(tmp_path / "marks_warm_3.json", ["1.2"])
     with pytest.raises(ValueError, match="1.2"):
         novelist_measures.blind(tmp_path)
 
@@ -185,3 +190,24 @@ def test_the_datasheet_says_what_was_measured():
     arms = collections.Counter(row["arm"] for row in json.loads((KEPT / "trials.json").read_text()))
     numbers = ("no", "one", "two", "three", "four", "five", "six")
     assert f"{numbers[arms['ours']]} for itself and {numbers[arms['plain']]} for the plain GPT" in said
+
+
+def test_the_datasheet_says_how_good_it_is():
+    measures = json.loads((KEPT / "metrics.json").read_text())["measures"]
+    said = " ".join((KEPT.parent / "README.md").read_text(encoding="utf-8").split())
+    losses, blind = measures["losses"], measures["blind"]
+    ours, plain, read = (losses["nats_per_char"][who] for who in ("ours", "plain", "ours, read"))
+    assert (
+        f"it has {ours:.3f} nats per character" in said
+        and f"same books has {plain:.3f}: {plain - ours:.3f} more" in said
+    )
+    assert f"interval {losses['low']:.3f} to {losses['high']:.3f}" in said and f"has read, it has {read:.3f}." in said
+    assert 0 < losses["low"] < plain - ours < losses["high"]
+    for sheet, words in (("warm", "sound, {} of the plain GPT's and {} of the books'"), ("cool", "was {}, {} and {}.")):
+        shares = [f"{100 * blind[sheet][who]['clean']:.0f} %" for who in ("ours", "plain", "human")]
+        assert words.format(*shares[-words.count("{}") :]) in said and shares[0] in said
+        assert blind[sheet]["readers"] >= 2
+    trials = json.loads((KEPT / "trials.json").read_text())
+    whole = [row for row in trials if "small" not in row["changes"]]
+    best = {arm: min(r["val_nats_per_char"] for r in whole if r["arm"] == arm) for arm in ("ours", "plain")}
+    assert f"the distance was {best['plain'] - best['ours']:.2f}" in said and "aim was 80 %" in said

@@ -14,6 +14,7 @@ ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", 
 RECIPES = {  # in an order in which each finds what it needs: {name: (what it writes, minutes on two cores)}
     "first_model": ("first_model/ and attention_map.png", "3 minutes"),
     "stories": ("storyteller/ and tasks/", "40 minutes"),
+    "preferences": ("preferences.json", "25 minutes"),
     "tiny_gpt2": ("tiny_gpt2/", "15 minutes"),
     "encoder": ("encoder/", "7 minutes"),
     "interpretation": ("answerer/ and interpretation.json", "20 minutes"),

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional
 
 from bigmodel_lib.exercises.engine import Exercise, Gives, Tolerance, Wrong
-from bigmodel_lib.finetuning.dpo import dpo_loss
 from bigmodel_lib.generation import keep_top_p
 from bigmodel_lib.model.layers import attention
 
@@ -18,7 +17,7 @@ def _logits(rng):
     """Logits of one row or of several, in any order, and a p."""
     lead = ((), (), (2,), (2, 3))[rng.integers(4)]
     logits = torch.from_numpy(rng.normal(scale=rng.choice([0.3, 1.0, 4.0]), size=(*lead, rng.integers(1, 9)))).float()
-    return logits, float(rng.choice([rng.uniform(0.02, 0.99), 1.0], p=[0.9, 0.1]))
+    return logits, float(rng.uniform(0.02, 0.99))
 
 
 def _by_rank(result, logits, p):
@@ -77,6 +76,31 @@ def _rounding_at_1(logits, p):
     return logits.masked_fill(_sorted_back(logits, lambda sums, own: sums - own >= p), -math.inf)
 
 
+def _sums_of_logits(logits, p):
+    values, places = logits.sort(dim=-1, descending=True)
+    stays = values.cumsum(dim=-1) < p
+    return logits.masked_fill(~torch.zeros_like(stays).scatter(-1, places, stays), -math.inf)
+
+
+def _sums_of_logits_before(logits, p):
+    values, places = logits.sort(dim=-1, descending=True)
+    leaves = values.cumsum(dim=-1) - values >= p
+    return logits.masked_fill(torch.zeros_like(leaves).scatter(-1, places, leaves), -math.inf)
+
+
+def _along_the_first_axis(logits, p):
+    return keep_top_p(logits.movedim(0, -1), p).movedim(-1, 0)
+
+
+def _flags_in_sorted_order(logits, p):
+    probabilities = logits.softmax(dim=-1).sort(dim=-1, descending=True).values
+    return logits.masked_fill(probabilities.cumsum(dim=-1) - probabilities >= p, -math.inf)
+
+
+def _cut_probabilities(logits, p):
+    return logits.softmax(dim=-1).masked_fill(keep_top_p(logits, p) == -math.inf, -math.inf)
+
+
 def _one_too_many(logits, p):
     return logits.masked_fill(_sorted_back(logits, lambda sums, own: sums - own > p), -math.inf)
 
@@ -96,6 +120,18 @@ def _all_that_tie(logits, p):
     kept = keep_top_p(logits, p) > -math.inf
     lowest = probabilities.masked_fill(~kept, 2.0).amin(dim=-1, keepdim=True)
     return logits.masked_fill(probabilities < lowest, -math.inf)
+
+
+def _gathered(logits, p):
+    if p >= 1:
+        return logits
+    probabilities, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    leaves = probabilities.cumsum(dim=-1) - probabilities >= p
+    return logits.masked_fill(leaves.gather(-1, order), -math.inf)
+
+
+def _other_way_round(logits, p):
+    return logits if p >= 1 else logits.masked_fill(keep_top_p(logits, p) > -math.inf, -math.inf)
 
 
 def _all_rows_as_one(logits, p):
@@ -134,8 +170,8 @@ def _another_cache(q, k, v, keys, values, position):
     return (mixed / odds.sum(-1, keepdim=True))[:, :, None]
 
 
-def _plain(q, keys, values, scale=2.0):
-    return (q @ keys.mT / scale).softmax(dim=-1) @ values
+def _plain(q, keys, values, scale=None):
+    return (q @ keys.mT / (scale or math.sqrt(q.shape[-1]))).softmax(dim=-1) @ values
 
 
 def _wrong_cache(slot=lambda t, T: t % T, full=lambda t, T: min(t + 1, T), both=lambda k, v: (k, v), attend=_plain):
@@ -177,6 +213,11 @@ def _cache_axes(q, k, v, keys, values, position):
     return attend_to_cache(q, k, v, keys, values, position)
 
 
+def _cache_axes_modulo(q, k, v, keys, values, position):
+    keys[..., position % keys.shape[-2], :] = k
+    return attend_to_cache(q, k, v, keys, values, position)
+
+
 def _cache_late(q, k, v, keys, values, position):
     T = keys.shape[-2]
     out = _plain(q, *(x[..., : min(position + 1, T), :] for x in (keys, values)))
@@ -193,16 +234,25 @@ def _cache_rolled(q, k, v, keys, values, position):
     return _plain(q, keys, values)
 
 
+def _cache_alone(q, k, v, keys, values, position):
+    attend_to_cache(q, k, v, keys, values, position)
+    return _plain(q, k, v)
+
+
 def _cache_masked(q, k, v, keys, values, position):
     T = keys.shape[-2]
     attend_to_cache(q, k, v, keys, values, position)
-    scores = (q @ keys.mT / 2).masked_fill(torch.arange(T) > position, -math.inf)
+    scores = (q @ keys.mT / q.shape[-1] ** 0.5).masked_fill(torch.arange(T) > position, -math.inf)
     return scores.softmax(dim=-1) @ values
 
 
 def _cache_joined(q, k, v, keys, values, position):
     T = keys.shape[-2]
     return _plain(q, torch.cat([keys, k], -2)[..., -T:, :], torch.cat([values, v], -2)[..., -T:, :])
+
+
+def _cache_grown(q, k, v, keys, values, position):
+    return _plain(q, torch.cat([keys, k], dim=-2), torch.cat([values, v], dim=-2))
 
 
 def _cache_copied(q, k, v, keys, values, position):
@@ -252,50 +302,19 @@ def _check_greedy(attempt):
         raise Wrong(
             f"{words}: let the likelier first token split its share more evenly, or make it less sure of itself"
         )
-    return f"greedy ends at {greedy:.2f}, and the likeliest text has {best:.2f}"
-
-
-# 08-dpo
-
-
-def _four_texts(rng):
-    """ln p of B chosen and B rejected texts, now and before; gradients go to the first two."""
-    n_pairs = int(rng.integers(1, 9))
-    four = [torch.from_numpy(-rng.exponential(rng.choice([1.0, 20.0]), size=n_pairs)).float() for _ in range(4)]
-    return *(x.requires_grad_(i < 2) for i, x in enumerate(four)), float(rng.uniform(0.05, 2.0))
-
-
-def _very_wrong_pair():
-    chosen = torch.tensor([-2000.0], requires_grad=True)
-    zeros = [torch.zeros(1) for _ in range(3)]
-    return chosen, zeros[0].requires_grad_(), *zeros[1:], 1.0
-
-
-def _dpo_by_hand(chosen, rejected, chosen_before, rejected_before, beta):
-    margin = beta * (chosen - rejected - chosen_before + rejected_before)
-    return torch.log1p(torch.exp(-margin.abs())).mean() + torch.relu(-margin).mean()
-
-
-def _wrong_dpo(inside, sign=-1.0, reduce="mean"):
-    def loss(w, r, w0, r0, beta):
-        return sign * getattr(functional.logsigmoid(inside(w, r, w0, r0, beta)), reduce)()
-
-    return loss
-
-
-def _dpo_by_softplus(chosen, rejected, chosen_before, rejected_before, beta):
-    return functional.softplus(beta * (chosen_before - chosen + rejected - rejected_before)).sum() / len(chosen)
+    digits = 2 if best - greedy >= 0.01 else 4
+    return f"greedy ends at {greedy:.{digits}f}, and the likeliest text has {best:.{digits}f}"
 
 
 EXERCISES = [
     Exercise(
         id="08-temperature", title="temperature on paper", minutes=3, difficulty=1,
-        task="Two tokens have the probabilities 0.8 and 0.2 at temperature 1. What is the probability of the first at temperature 0.5?",
+        task="At temperature 1, two tokens have probabilities 0.8 and 0.2. What's the first one's probability at temperature 0.5?",
         stub="at_half = ...  # a number", name="at_half",
         hints=(
-            "Probabilities are proportional to e^logit. What does dividing a logit by 0.5 do to e^logit?",
-            "Both tokens' powers change in the same way, and afterwards both probabilities must sum to 1 again.",
-            "The powers are squared: 0.64 and 0.04. Divide the first by the sum of the two.",
+            "A probability is proportional to e^logit. What does dividing the logit by 0.5 do to that?",
+            "The same thing happens to both tokens. Afterwards their probabilities must sum to 1 again.",
+            "Both get squared: 0.64 and 0.04. Now make them sum to 1.",
         ),
         answer=16 / 17, another=(0.94, 0.64 / 0.68), tolerance=0.003,
         wrong=(
@@ -303,6 +322,11 @@ EXERCISES = [
             (1.6, "a probability is at most 1: divide by the sum of both afterwards"),
             (0.64, "that is 0.8²: the other one is squared as well, and both must sum to 1"),
             (0.4, "the temperature divides the logits, not the probabilities"),
+            (0.7685, "you divided the probabilities and took softmax of that: the *logits* are divided, ln 0.8 and ln 0.2"),
+            (0.8944, "that is √0.8: at τ = 2 one takes roots, here squares, and both must sum to 1"),
+            (94.1, "right in per cent: give a probability between 0 and 1"),
+            (8 / 9, "you doubled the odds, 4 to 1 becoming 8 to 1: dividing logits by 1/2 *squares* them"),
+            (16.0, "those are the odds, 16 to 1: what's the probability?"),
             (2 / 3, "that is temperature 2, the square roots: 0.5 makes the likelier one likelier"),
             (1.0, "only temperature 0 leaves nothing for the other one"),
             (1 / 17, "that is what is left for the other token"),
@@ -311,18 +335,17 @@ EXERCISES = [
     ),
     Exercise(
         id="08-top-p", title="the fewest that reach p", minutes=10, difficulty=2,
-        task="Build one. Of the likeliest tokens, keep the fewest whose probabilities together reach `p`, and put the logits of the others at "
-        "`-math.inf`. The token that crosses p stays: with probabilities 0.4, 0.3, 0.15, … and p = 0.6 there are two. "
-        "0 < p ≤ 1, and at p = 1 all tokens stay, whatever rounding does to the sum.\n\n"
-        "Useful: `x.sort(dim=-1, descending=True)` gives (sorted values, their places), `x.cumsum(dim=-1)` the running sum, and "
-        "`torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)` puts flags back from sorted order to their places. "
-        "The pictures below use yours if it passes.",
+        task="Write `keep_top_p(logits, p)`. Going down from the likeliest token, keep tokens until their probabilities add up to `p` or more. Set every "
+        "other logit to `-math.inf`. The token with which the sum reaches p is kept: with 0.4, 0.3, 0.15, … and p = 0.6, two stay; with p = 0.7, too. "
+        "At p = 1 everything stays, whatever rounding does to the sum.\n\n"
+        "You may want `values, places = x.sort(dim=-1, descending=True)` and `x.cumsum(dim=-1)`. And this puts flags from sorted order back where they "
+        "belong: `torch.zeros_like(places, dtype=torch.bool).scatter(-1, places, flags)`.",
         stub="def keep_top_p(logits, p):\n    # logits (..., V), 0 < p <= 1 -> (..., V)\n    return ...", name="keep_top_p",
         hints=(
-            "Go through the tokens from the likeliest down. When does one of them no longer belong to the set?",
-            "A token leaves if those that are likelier have reached p without it. Which running sum tells what the likelier ones have?",
-            "`leaves = sums - probabilities >= p`, in sorted order; scatter that back to the tokens' places and `masked_fill`. "
-            "Give the logits back unchanged where p is 1.",
+            "Walk through the tokens from the likeliest down. At which of them do you stop needing more?",
+            "A token goes if the likelier ones have reached p without it. How do you get their sum from a running sum that includes the token?",
+            "In sorted order, `leaves = sums - probabilities >= p`. Scatter that back to the tokens' places, then `masked_fill`. "
+            "For p = 1, return the logits as they came.",
         ),
         answer=keep_top_p, another=(_another_top_p, _top_p_by_counting),
         inputs=_logits, view=_by_rank,
@@ -346,6 +369,14 @@ EXERCISES = [
             (lambda x, p: keep_top_p(x, p).softmax(dim=-1), "yours gives probabilities: logits were wanted, those that are cut at −∞"),
             (lambda x, p: keep_top_p(x, p) * 2, "the logits of the tokens that stay must not change"),
             (lambda x, p: keep_top_p(x, p).nan_to_num(neginf=0.0), "a logit of 0 is not “nothing”: e⁰ is 1; those that are cut go to −∞"),
+            (_sums_of_logits_before, "what the likelier ones have together is counted in logits: take softmax first"),
+            (_along_the_first_axis, "each row has its own order: softmax, sort and cumsum run along the last axis (dim=-1)"),
+            (_sums_of_logits, "your running sum adds up logits: softmax makes probabilities of them first"),
+            (_flags_in_sorted_order, "your flags are in sorted order, the logits in the order of their ids: `scatter` puts each flag back to its token"),
+            (_cut_probabilities, "the right ones are cut, but yours are probabilities: cut the *logits*, softmax comes later"),
+            (_gathered, "`gather` takes flags from the tokens' places to sorted order: `scatter` puts them from sorted order back to their places"),
+            (_other_way_round, "your flags are the wrong way round: those that should stay are cut"),
+            (lambda x, p: keep_top_p(x, p).log_softmax(dim=-1), "the right ones are cut, but the others are rescaled: leave the logits that stay as they are"),
             (_all_rows_as_one, "each row has its own order and its own sum: work along the last axis (dim=-1)"),
             (_in_sorted_order, "your result is in sorted order: put the logits (or the flags) back to the tokens' places"),
             (_those_above_p, "p is what the kept ones have *together*: yours keeps those that have p each"),
@@ -355,17 +386,16 @@ EXERCISES = [
     ),
     Exercise(
         id="08-cache", title="one step with a cache", minutes=12, difficulty=3,
-        task="Build one. The keys and values of a layer lie in two rings of T slots. Now comes the token at `position`, counted from 0, with its "
-        "query, key and value. Write its key and its value to slot position mod T of their rings, *in place*, and give its attention over all "
-        "slots that are full: min(position + 1, T), its own included.\n\n"
-        "Shapes: q, k, v (B, H, 1, K); keys, values (B, H, T, K), changed in place -> (B, H, 1, K). "
-        "`attention(q, keys, values, causal=…)` from notebook 05 is imported: softmax(q kᵀ / √K) v.",
+        task="Write `attend_to_cache(q, k, v, keys, values, position)`: one token's step in one layer. `keys` and `values` are the cache, two rings of T "
+        "slots. The token at `position` (counted from 0) brings its query, key and value. Write key and value into slot `position % T`, *in place*. "
+        "Then return the token's attention to all full slots, its own included: the first min(position + 1, T). The rest may hold anything.\n\n"
+        "Shapes: q, k, v (B, H, 1, K); keys, values (B, H, T, K); result (B, H, 1, K). You have `attention(q, keys, values, causal=…)`.",
         stub="def attend_to_cache(q, k, v, keys, values, position):\n    return ...  # out", name="attend_to_cache",
         hints=(
-            "What must be in the rings when the query looks? And how many slots hold anything by then?",
-            "`position % T` is the slot. `keys = …` would only give the name to another tensor: which way of writing changes the ring itself? "
-            "And what would a causal mask hide from a single query, all of whose keys are in the past?",
-            "`keys[..., slot : slot + 1, :] = k`, the same for the value, and then `attention` over the slices `[..., :full, :]`, causal=False.",
+            "What must already be in the cache when the query looks? And how many slots are full by then?",
+            "`keys = …` only gives the name to another tensor. Which assignment changes the tensor itself? "
+            "And is there anything that a causal mask should hide from this one query?",
+            "`keys[..., slot : slot + 1, :] = k`, the same for the value, then `attention` over the slices `[..., :full, :]` with causal=False.",
         ),
         answer=attend_to_cache, another=(_another_cache, _attended_by_hand),
         inputs=_ring, changes=(3, 4), gives=Gives(dtype=True),
@@ -376,16 +406,20 @@ EXERCISES = [
         partial=(
             (_cache_late, "what you write is right; you attend before you write: write first, and the token sees itself and no longer the one whose slot it takes"),
             (_wrong_cache(full=lambda t, T: min(t, T)), "what you write is right; the token does not see itself: with its own, min(position + 1, T) slots are full"),
+            (_wrong_cache(full=lambda t, T: max(min(t, T), 1)), "what you write is right; after the first token, `position` slots are full *before* this one: its own makes position + 1, up to T"),
             (_wrong_cache(full=lambda t, T: T), "what you write is right; you look at empty slots, too: only the first min(position + 1, T) hold a key"),
             (_wrong_cache(full=lambda t, T: t % T + 1), "what you write is right; from the second turn on all slots are full, not only those up to the one just written"),
             (_wrong_cache(attend=_first_key_alone), "what you write is right; the mask of a causal attention takes the one query for the first token, which sees slot 0 alone: all full slots are in its past, so causal=False"),
             (_wrong_cache(attend=lambda *given: _plain(*given, scale=1.0)), "what you write is right; the scores are not divided by √K: use `attention`, or divide by `q.shape[-1] ** 0.5`"),
             (_wrong_cache(attend=lambda q, *given: _plain(q, *given, scale=q.shape[-1])), "what you write is right; the scores are divided by K: its root was wanted"),
+            (_cache_alone, "what you write is right; the token attends to its own key and value alone: give `attention` the full slots of the ring"),
             (_cache_masked, "a weight of 0 does not help where the slot holds nan: 0 · nan is nan. Leave such slots out by a slice"),
         ),
         wrong=(
+            (_wrong_cache(attend=lambda q, keys, values: _plain(q, values, keys)), "what you write is right; keys and values have changed places in the call of `attention`"),
             (_wrong_cache(slot=lambda t, T: t), _say_which_slot),
             (_cache_indexed, "the slots are 0 to T − 1: take the position modulo T"),
+            (_cache_axes_modulo, "mind the axes: `keys[..., slot : slot + 1, :]` has the shape of k, `keys[..., slot, :]` has one axis less"),
             (_cache_axes, "mind the axes: `keys[..., slot : slot + 1, :]` has the shape of k"),
             (_wrong_cache(both=lambda k, v: (k, k)), "you write the key to both rings"),
             (_wrong_cache(both=lambda k, v: (k, None)), "the value is missing from its ring: the next token will want it, too"),
@@ -395,9 +429,11 @@ EXERCISES = [
             (_wrong_cache(slot=lambda t, T: 0), "yours writes to slot 0 each time, over the first key: slot position mod T was wanted"),
             (_wrong_cache(slot=lambda t, T: T - 1), "yours writes to the last slot each time: slot position mod T was wanted, the next that is free"),
             (_wrong_cache(slot=lambda t, T: min(t, T - 1)), "once the ring is full, yours writes to the last slot again and again: slot position mod T was wanted, where the oldest is"),
+            (_wrong_cache(slot=lambda t, T: (t - 1) % T), "yours writes one slot too early: `position` is counted from 0, as slots are"),
             (_wrong_cache(slot=lambda t, T: (t + 1) % T), "yours writes one slot too far: slots are counted from 0"),
             (_cache_rolled, "yours moves all keys when the ring is full: only slot position mod T should change, the rest stays"),
             (_cache_joined, "`torch.cat` makes a longer copy and leaves the ring as it was: write to a slot of the ring itself"),
+            (_cache_grown, "`torch.cat` makes longer copies, in which the oldest key is still there: write to slot `position % T` of the ring itself"),
             (_cache_copied, "the rings are as before: they are to change in place. `keys[..., slot : slot + 1, :] = …` writes to the ring, `keys = …` gives the name to another tensor"),
             (_cache_returned, "that is a longer ring, joined by `torch.cat`: the attention (B, H, 1, K) was wanted"),
             (lambda *given: (attend_to_cache(*given), *given[3:5]), "three things came back: give the attention alone, the rings are changed in place"),
@@ -408,120 +444,64 @@ EXERCISES = [
     ),
     Exercise(
         id="08-reach", title="how far back?", minutes=5, difficulty=2,
-        task="On paper. A model of 2 layers without token shift writes with rings of 4 slots: each token sees the last 4 keys, its own among "
-        "them. How many places before the newest token lies the oldest one that can still change the newest logits?",
+        task="On paper. A model has 2 layers and a cache of 4 slots, so each token sees its own key and the 3 before it. (No token shift.) "
+        "How many places back is the oldest token that can still change the newest logits?",
         stub="places_back = ...  # a whole number", name="places_back",
         hints=(
-            "In layer 2 the newest token looks at keys up to 3 places back. What have the tokens seen from which those keys are made?",
-            "They were made in layer 1, where each of their tokens looked back in its turn. How far did the oldest of them look?",
+            "In layer 2 the newest token sees keys up to 3 places back. What had the tokens there seen when those keys were made?",
+            "Layer 1 made them, and there each token looked back as well. How far did the oldest of them look?",
             "3 places back in layer 2, and from there 3 more in layer 1.",
         ),
         answer=6, another=(6.0, 2 * (4 - 1)), tolerance=0.4,
         wrong=(
             (3, "that is what one layer sees: the keys of the second layer have seen others themselves"),
             (4, "a ring of 4 slots holds the token itself and 3 before it, and there are two layers"),
-            (8, "each layer reaches back over the 3 tokens before, not over 4"),
-            (7, "that counts the token itself: how far back is the oldest?"),
+            (8, "each layer reaches 3 places back, not 4"),
+            (7, "that counts the token itself too: how far *back* is the oldest?"),
             (9, "the reach of two layers adds up, it does not multiply"),
             (5, "layer 2 sees 3 back, and each of those had seen 3 further back"),
         ),
-        right="each layer adds T - 1: what a key has seen stays in it when the slot of the token that it saw has been written over",
+        right="each layer adds T − 1: a key remembers what its token saw, even after that has been overwritten",
     ),
     Exercise(
-        id="08-memory", title="the cache of GPT-2's small one", minutes=4, difficulty=1,
-        task="GPT-2's smallest model has 12 layers of 12 heads, a width of 768, a context of 1024 tokens and no token shift. How many bytes does its full "
-        "cache take for one text, in float16 (2 bytes a number)?",
+        id="08-memory", title="the cache of the smallest GPT-2", minutes=4, difficulty=1,
+        task="The smallest GPT-2 has 12 layers of 12 heads, width 768 and a context of 1,024 tokens. How many bytes does its cache take when it's full, "
+        "for one text, at 2 bytes a number?",
         stub="cache_bytes = ...  # a number", name="cache_bytes",
         hints=(
-            "What is kept for one token in one layer?",
-            "A key and a value. All heads together share the width; then count layers, tokens and bytes.",
-            "2 · 768 numbers for each token in each layer, times 12 layers, 1024 tokens, 2 bytes.",
+            "What does the cache keep of one token in one layer?",
+            "Two things, and the heads share the width among them. Then count layers, tokens and bytes.",
+            "2 · 768 numbers a token in each layer; times 12 layers, 1,024 tokens and 2 bytes.",
         ),
         answer=2 * 12 * 1024 * 768 * 2, another=(37.7e6, 37_748_736.0), tolerance=Tolerance(relative=0.01),
         wrong=(
             (12 * 1024 * 768 * 2, "that is half of it: both keys and values are kept, and each number takes two bytes"),
             (12 * 1024 * 768, "both keys and values are kept, and that counts numbers: each takes two bytes"),
+            (36, "36 MiB is right: give it in bytes"),
+            (8 * 2 * 12 * 1024 * 768 * 2, "that's in bits: bytes were asked for"),
             (2 * 12 * 1024 * 768 * 4, "four bytes a number is float32: here it is float16"),
             (2 * 12 * 1024 * 768 * 2 * 12, "the heads share the 768 numbers among them: do not multiply by the heads again"),
-            (2 * 1024 * 768 * 2, "that is one layer: there are twelve"),
+            (2 * 1024 * 768 * 2, "that is one layer, or one head in all layers: there are twelve of each"),
             (2 * 12 * 1024 * 1024 * 2, "the cache holds vectors of the model's width, not a T × T map"),
             (2 * 12 * 768 * 2, "that is one token: there are 1024"),
             (37.748736, "right in megabytes: bytes were wanted"),
         ),
-        right="keys and values, 12 layers, 1024 tokens, 768 numbers, 2 bytes: about 38 MB for each text that is being written",
+        right="keys and values, 12 layers, 1,024 tokens, 768 numbers, 2 bytes: about 38 MB, for every single conversation",
     ),
     Exercise(
-        id="08-greedy", title="a step that is best and wrong", minutes=6, difficulty=2,
-        task="Find a counterexample to “the likeliest token at each step gives the likeliest text”. A text is A or B, and then X or Y. "
-        "Choose the probabilities such that always taking the likeliest does *not* end at the likeliest of the four texts.",
+        id="08-greedy", title="best step, worst path", minutes=6, difficulty=2,
+        task="Is the likeliest text the one where every token is the likeliest? Find a counterexample. A text is A or B, followed by X or Y. "
+        "Choose probabilities so that greedy does *not* end at the likeliest of the four texts.",
         stub="choices = ...  # [p(A), [p(X|A), p(Y|A)], [p(X|B), p(Y|B)]]", name="choices",
         hints=(
-            "Let the likelier first token be unsure of what comes next.",
-            "If both ways after the likelier token are even, greedy ends at half of its probability. How sure must the other token be of its next?",
-            "Say p(A) = 0.6, then X and Y even: greedy ends at 0.3. After B, at 0.4, one way must have more than 3/4.",
+            "Make the likelier first token a bad investment.",
+            "Say X and Y are even after the likelier token. Then greedy ends with half its probability. How sure must the other token be?",
+            "With p(A) = 0.6 and X, Y even, greedy ends at 0.3. After B, which has 0.4, one way needs more than 3/4.",
         ),
         check=_check_greedy, answer=[0.6, [0.5, 0.5], [0.9, 0.1]],
         another=((0.4, (1.0, 0.0), (0.45, 0.55)), [0.55, [0.4, 0.6], [0.0, 1.0]]),
         wrong=(([0.6, [0.9, 0.1], [0.9, 0.1]], "greedy finds the likeliest"), ([0.5, [0.5, 0.5], [1, 0]], "equally likely: say which"),
                ([0.6, [0.5, 0.6], [0.9, 0.1]], "must sum to 1"), ([1.6, [0.5, 0.5], [0.9, 0.1]], "from 0 to 1"),
                (0.6, "was wanted"), ([0.6, [0.5, 0.5], [0.75, 0.25]], "equally likely: let")),
-    ),
-    Exercise(
-        id="08-dpo", title="the loss of preferring", minutes=8, difficulty=2,
-        task="Build one: $-\\frac{1}{B}\\sum \\ln \\sigma\\bigl(\\beta\\,[(\\ln \\pi(y_w) - \\ln \\pi_\\text{ref}(y_w)) - (\\ln \\pi(y_l) - "
-        "\\ln \\pi_\\text{ref}(y_l))]\\bigr)$, the mean over B pairs. `torch.nn.functional.logsigmoid` is $\\ln \\sigma$, "
-        "safe for large numbers. The training below uses yours if it passes.",
-        stub="def dpo_loss(chosen, rejected, chosen_before, rejected_before, beta):\n"
-        "    # ln p of each text (B,), under the model and under the reference -> one number\n    return ...", name="dpo_loss",
-        hints=(
-            "First the margin of each pair: what the chosen gained, less what the rejected gained.",
-            "Then β times the margin goes through ln σ. Is the loss high or low where the margin is high? And how do B numbers become one?",
-            "`margin = (chosen - chosen_before) - (rejected - rejected_before)`, then minus the mean of `logsigmoid(beta * margin)`.",
-        ),
-        answer=dpo_loss, another=(_dpo_by_hand, _dpo_by_softplus),
-        inputs=_four_texts, special=(("a very wrong pair", *_very_wrong_pair()),),
-        partial=(
-            (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().log().mean(), "for ordinary pairs it is right; for a very wrong one, sigmoid is 0 and its logarithm infinite: use functional.logsigmoid"),
-        ),
-        wrong=(
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - r)), "the reference is missing: what counts is how far each has moved from where it was"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: -b * (w - w0 - r + r0)), "the sign is turned: this prefers the rejected"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: w - w0 - r + r0), "beta is missing"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: (w - w0 - r + r0) / b), "beta multiplies the margin, it does not divide it"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), sign=1.0), "the minus is missing: a loss falls as the margin grows"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 - r + r0), reduce="sum"), "the mean over the pairs was wanted, not the sum"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: b * (w - w0 + r - r0)), "what the rejected gained counts against: its gain is taken away"),
-            (_wrong_dpo(lambda w, r, w0, r0, b: (b * (w - w0 - r + r0)).mean()), "the mean came too early: first ln σ of each pair, then the mean"),
-            (lambda w, r, w0, r0, b: (b * (w - w0 - r + r0)).sigmoid().mean(), "that is the probability: the loss is minus its logarithm"),
-            (lambda w, r, w0, r0, b: -(b * (w - w0 - r + r0)).sigmoid().mean().log(), "take the logarithm of each pair, then the mean"),
-            (lambda w, r, w0, r0, b: -functional.logsigmoid(b * (w - w0 - r + r0)), "one number was wanted, the mean over the pairs"),
-            (lambda w, r, w0, r0, b: dpo_loss(w, r, w0, r0, b).item(), "the value is right, but `.item()` makes a plain number of it: the loss must stay a tensor, for backward()"),
-            (lambda w, r, w0, r0, b: dpo_loss(w.detach(), r, w0, r0, b), "the value is right, but no gradient reaches `chosen`: don't detach it"),
-        ),
-        right="minus the log-probability, by Bradley and Terry, that the chosen one wins",
-        ours="bigmodel_lib.finetuning.dpo:dpo_loss",
-    ),
-    Exercise(
-        id="08-pull", title="how hard does a pair pull?", minutes=5, difficulty=2,
-        task="On paper. The derivative of the loss of one pair by $\\ln \\pi(y_w)$ is $-\\beta\\,\\sigma(-\\beta\\,m)$ with the margin m: what "
-        "the chosen gained less what the rejected gained. With β = 0.5, the chosen text has gained 1 nat and the rejected one has lost "
-        "1. What is $\\beta\\,\\sigma(-\\beta\\,m)$ now? **Its size is wanted, without the minus sign.**",
-        stub="pull = ...  # a number", name="pull",
-        hints=(
-            "The margin is what the chosen gained less what the rejected gained; losing is gaining with a minus.",
-            "Multiply the margin by −β and take σ(x) = 1/(1 + e^−x) of it. What is left to do after that?",
-            "The margin is 1 − (−1) = 2, so it is σ(−1), times the β in front.",
-        ),
-        answer=0.5 / (1 + math.e), another=(0.1345, 0.134), tolerance=0.002,
-        wrong=(
-            (1 / (1 + math.e), "the factor β in front is missing"),
-            (0.5 / (1 + 1 / math.e), "the argument is −β times the margin: a pair with a margin above 0 pulls less"),
-            (0.25, "that is the weight at the start, with a margin of 0"),
-            (0.5 / (1 + math.exp(2)), "inside the sigmoid is β times the margin as well"),
-            (1 / (1 + 1 / math.e), "that is how sure the model is that the chosen one wins; the pull is what is missing to 1, times β"),
-            (0.5 / (1 + math.exp(0.5)), "the margin is 1 − (−1) = 2, not 1"),
-            (-0.5 / (1 + math.e), "its size was wanted, without the minus sign"),
-        ),
-        right="it began at β/2 = 0.25: as its margin grows a pair pulls less and less, but never with 0",
     ),
 ]  # fmt: skip

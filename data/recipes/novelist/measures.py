@@ -49,19 +49,20 @@ def chapters_of(folder: pathlib.Path) -> list[str]:
 
 
 def losses_by_chapter(model: LanguageModel, tokenizer: Tokenizer, chapters: Sequence[str]) -> np.ndarray:
-    """(total loss in nats, characters) of each chapter: (N, 2)."""
+    """(total loss in nats, characters, tokens) of each chapter: (N, 3)."""
     found = []
     for chapter in chapters:
         tokens = tokenizer.encode(chapter)
         characters = len(tokenizer.decode(tokens[1:]))
-        found.append((evaluate(model, tokens, precision="float32") * (len(tokens) - 1), characters))
+        n = len(tokens) - 1
+        found.append((evaluate(model, tokens, precision="float32") * n, characters, n))
     return np.array(found)
 
 
 def gap_interval(ours: np.ndarray, plain: np.ndarray, draws: int = 10_000) -> dict:
     """By how many nats per character `ours` is below `plain`, with a 95 % interval: chapters drawn with replacement.
 
-    Shapes: two of (N, 2), as `losses_by_chapter` has them. Source: Efron & Tibshirani 1993, chapter 13.
+    Shapes: two of (N, 3), as `losses_by_chapter` has them. Source: Efron & Tibshirani 1993, chapter 13.
     """
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(ours), size=(draws, len(ours)))
@@ -73,13 +74,19 @@ def gap_interval(ours: np.ndarray, plain: np.ndarray, draws: int = 10_000) -> di
 
 
 def losses(work: pathlib.Path) -> dict:
-    """Both models, on every held-out chapter."""
+    """Both models, on every held-out chapter; ours on as many chapters that it has read, too."""
     chapters, found = chapters_of(work / "held_out"), {}
     for arm in ("ours", "plain"):
         model, tokenizer = checkpoints.load_model(work / f"run_{arm}")
         found[arm] = losses_by_chapter(model, tokenizer, chapters)
-    per_character = {arm: float(rows[:, 0].sum() / rows[:, 1].sum()) for arm, rows in found.items()}
-    return {"chapters": len(chapters), "nats_per_char": per_character, **gap_interval(found["ours"], found["plain"])}
+        if arm == "ours":
+            read = chapters_of(work / "train")
+            found["ours, read"] = losses_by_chapter(model, tokenizer, read[:: len(read) // len(chapters)])
+    sums = {arm: rows.sum(axis=0) for arm, rows in found.items()}
+    per_character = {arm: float(nats / characters) for arm, (nats, characters, _) in sums.items()}
+    perplexity = {arm: float(np.exp(nats / tokens)) for arm, (nats, _, tokens) in sums.items()}
+    gap = gap_interval(found["ours"], found["plain"])
+    return {"chapters": len(chapters), "nats_per_char": per_character, "perplexity": perplexity, **gap}
 
 
 def beginnings(chapters: Sequence[str], n: int, rng: random.Random) -> list[tuple[str, str]]:
@@ -101,10 +108,10 @@ def first_words(text: str, n: int = N_WORDS) -> str:
     return text[: ends[n - 1]] if len(ends) >= n else text
 
 
-def write(model: LanguageModel, tokenizer: Tokenizer, begun: str, seed: int) -> str:
+def write(model: LanguageModel, tokenizer: Tokenizer, begun: str, seed: int, **how: float) -> str:
     """N_WORDS words that a model adds to a beginning."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = generate_many(model, tokenizer.encode("\n" + begun), 1, 2 * N_WORDS, generator, temperature=TEMPERATURE)[0]
+    generator, how = torch.Generator().manual_seed(seed), {"temperature": TEMPERATURE, **how}
+    ids = generate_many(model, tokenizer.encode("\n" + begun), 1, 2 * N_WORDS, generator, **how)[0]
     return first_words(tokenizer.decode(ids).lstrip(" "))
 
 
@@ -163,6 +170,7 @@ def copies(work: pathlib.Path) -> dict:
     return {"passages": N_PASSAGES, "temperature": TEMPERATURE, "hardware": hardware(), **found}
 
 
+SHEETS: dict[str, dict] = {"warm": {"temperature": 0.8}, "cool": {"temperature": 0.6, "top_p": 0.9}}
 ABBREVIATED = re.compile(r"\b(Mr|Mrs|Dr|St|M|Mme|Mlle|[A-Z])\.$")
 ENDED = re.compile(r"[.!?][\"')]*$")
 
@@ -170,7 +178,7 @@ ENDED = re.compile(r"[.!?][\"')]*$")
 def sentences(text: str) -> tuple[list[str], str]:
     """The whole sentences of a passage, and what is left of one that was cut off at its end."""
     found: list[str] = []
-    for paragraph in text.split("\n"):
+    for paragraph in filter(str.strip, text.split("\n")):
         here: list[str] = []
         for piece in re.split(r"(?<=[.!?])\s+|(?<=[.!?][\"')])\s+", paragraph.strip()):
             goes_on = here and (ABBREVIATED.search(here[-1]) or piece[:1].islower())  # as in: "Who is it?" said he
@@ -183,31 +191,43 @@ def sentences(text: str) -> tuple[list[str], str]:
 
 
 def sheet(work: pathlib.Path, n: int = 50) -> dict:
-    """A sheet of 3 n passages without names, shuffled, their sentences numbered, and beside it who wrote which."""
-    rng = random.Random(2)
-    begun = beginnings(chapters_of(work / "held_out"), 3 * n, rng)
-    rows = [("human", f"{start} {text}") for start, text in begun[:n]]
-    for arm, part in (("ours", begun[n : 2 * n]), ("plain", begun[2 * n :])):
-        model, tokenizer = checkpoints.load_model(work / f"run_{arm}")
-        rows += [(arm, f"{start} {write(model, tokenizer, start, 5000 + i)}") for i, (start, _) in enumerate(part)]
-    rng.shuffle(rows)
+    """Two sheets of 3 n passages without names, shuffled, their sentences numbered, and beside them who wrote which."""
+    found = {}
+    for seed, (name, how) in enumerate(SHEETS.items(), start=2):
+        rng = random.Random(seed)
+        begun = beginnings(chapters_of(work / "held_out"), 3 * n, rng)
+        rows = [("human", f"{start} {text}") for start, text in begun[:n]]
+        for arm, part in (("ours", begun[n : 2 * n]), ("plain", begun[2 * n :])):
+            model, tokenizer = checkpoints.load_model(work / f"run_{arm}")
+            texts = [write(model, tokenizer, start, 5000 + i, **how) for i, (start, _) in enumerate(part)]
+            rows += [(arm, f"{start} {text}") for (start, _), text in zip(part, texts, strict=True)]
+        rng.shuffle(rows)
+        found[name] = _write_sheet(work, name, rows)
+    return found
+
+
+def _write_sheet(work: pathlib.Path, name: str, rows: list[tuple[str, str]]) -> dict:
     lines, key = [], []
     for i, (who, text) in enumerate(rows):
         whole, rest = sentences(text)
         lines.append("\n".join(f"[{i}.{k}] {sentence}" for k, sentence in enumerate(whole)) + f"\n(cut off: {rest})")
         key.append([who, len(whole)])
-    (work / "sheet.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    checkpoints.write_json(work / "sheet_key.json", key)
+    (work / f"sheet_{name}.txt").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    checkpoints.write_json(work / f"sheet_{name}_key.json", key)
     return {"passages": len(rows), "sentences": sum(count for _, count in key)}
 
 
 def blind(work: pathlib.Path) -> dict:
-    """The share of clean sentences of each, from WORK/marks_*.json: each reader's list of numbers, such as "12.3".
+    """The share of clean sentences of each, by sheet, from WORK/marks_NAME_*.json: a reader's numbers, such as "12.3".
 
     A passage's share is the mean over its sentences and the readers; the 95 % interval draws passages with replacement.
     """
-    key = json.loads((work / "sheet_key.json").read_text(encoding="utf-8"))
-    readers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob("marks_*.json"))]
+    return {name: {**how, **_clean_sentences(work, name)} for name, how in SHEETS.items()}
+
+
+def _clean_sentences(work: pathlib.Path, name: str) -> dict:
+    key = json.loads((work / f"sheet_{name}_key.json").read_text(encoding="utf-8"))
+    readers = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(work.glob(f"marks_{name}_*.json"))]
     for mark in itertools.chain(*readers):
         passage, sentence = map(int, mark.split("."))
         if not sentence < key[passage][1]:
