@@ -203,6 +203,8 @@ def test_the_datasheet_says_how_good_it_is():
     )
     assert f"interval {losses['low']:.3f} to {losses['high']:.3f}" in said and f"has read, it has {read:.3f}." in said
     assert 0 < losses["low"] < plain - ours < losses["high"]
+    size = next(row["parameters"] for row in json.loads((KEPT / "trials.json").read_text()) if row["arm"] == "plain")
+    assert f"A plain GPT with {size / 1e6:.1f} million parameters" in said
     for sheet, words in (("warm", "sound, {} of the plain GPT's and {} of the books'"), ("cool", "was {}, {} and {}.")):
         shares = [f"{100 * blind[sheet][who]['clean']:.0f} %" for who in ("ours", "plain", "human")]
         assert words.format(*shares[-words.count("{}") :]) in said and shares[0] in said
