@@ -117,6 +117,29 @@ LIGHT = dict(light="true", paper="#ffffff", ink="#212121", dim="#616161", soft="
 DARK = dict(light="false", paper="#111111", ink="#e0e0e0", dim="#aaaaaa", soft="#262626", line="#555555")
 
 
+@contextlib.contextmanager
+def alone(browser, ready: str):
+    """A function (widget, names, theme, width) -> (page, watch): a toy on a page of its own, without Lab and kernel.
+
+    `names` are the traits that Lab would send; `ready` is what the toy has drawn once it's there.
+    """
+    contexts = []
+
+    def open_page(widget, names, theme=LIGHT, width=1000):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
+        page = contexts[-1].new_page()
+        watch = Watch(page)
+        esm = str(widget._esm).replace("export default { render };", "const start = render;")
+        state = {**{name: getattr(widget, name) for name in names}, "maps": ""}
+        page.set_content(PAGE % dict(theme, esm=esm, css=widget._css, state=json.dumps(state)))
+        page.wait_for_selector(ready)
+        return page, watch
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
 def page_with_explorer(state: dict, theme: dict) -> str:
     """HTML that shows the explorer without Jupyter, on a model object that keeps what is set."""
     from bigmodel_lib.viz.explorer import AttentionExplorer

@@ -1,6 +1,5 @@
 """The garden of futures in a real browser: drawing, pruning, clicking, undoing; `make test-browser` runs it, too."""
 
-import json
 import os
 
 import pytest
@@ -28,23 +27,14 @@ def opened(chromium):
     from bigmodel_lib.training.checkpoints import load_model
     from bigmodel_lib.viz.garden import Garden
 
-    contexts = []
+    with browsers.alone(chromium, ".bm-garden svg path") as open_page:
 
-    def open_page(theme=browsers.LIGHT, width=1000):
-        torch.manual_seed(0)
-        widget = Garden(*load_model(data_path("tiny_gpt2")), "Anna was in the hall . Ben was")
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}))
-        page = contexts[-1].new_page()
-        watch = browsers.Watch(page)
-        esm = str(Garden._esm).replace("export default { render };", "const start = render;")
-        state = {**{name: getattr(widget, name) for name in SENT}, "maps": ""}
-        page.set_content(browsers.PAGE % dict(theme, esm=esm, css=Garden._css, state=json.dumps(state)))
-        page.wait_for_selector(".bm-garden svg path")
-        return page, watch, widget
+        def open_garden(theme=browsers.LIGHT, width=1000):
+            torch.manual_seed(0)
+            widget = Garden(*load_model(data_path("tiny_gpt2")), "Anna was in the hall . Ben was")
+            return *open_page(widget, SENT, theme, width), widget
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_garden
 
 
 def drawn(page):

@@ -1,6 +1,5 @@
 """Anna's gaze in a real browser: drawing, dragging, keys, swapping; `make test-browser` runs this file, too."""
 
-import json
 import os
 
 import numpy as np
@@ -28,22 +27,13 @@ def opened(chromium):
     """A function (shows, theme, width) -> (page, watch, the widget's twin in Python) of a page with it alone."""
     from bigmodel_lib.viz.gaze import AnnasGaze
 
-    contexts = []
+    with browsers.alone(chromium, ".bm-gaze-bar") as open_page:
 
-    def open_page(shows="weights", theme=browsers.LIGHT, width=900):
-        widget = AnnasGaze(PLANE, SENTENCES, {"she": (2, 0), "it": (0, 2)}, shows=shows)
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}))
-        page = contexts[-1].new_page()
-        watch = browsers.Watch(page)
-        esm = str(AnnasGaze._esm).replace("export default { render };", "const start = render;")
-        state = {**{name: getattr(widget, name) for name in SENT}, "maps": ""}
-        page.set_content(browsers.PAGE % dict(theme, esm=esm, css=AnnasGaze._css, state=json.dumps(state)))
-        page.wait_for_selector(".bm-gaze-bar")
-        return page, watch, widget
+        def open_gaze(shows="weights", theme=browsers.LIGHT, width=900):
+            widget = AnnasGaze(PLANE, SENTENCES, {"she": (2, 0), "it": (0, 2)}, shows=shows)
+            return *open_page(widget, SENT, theme, width), widget
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_gaze
 
 
 def bars(page):
