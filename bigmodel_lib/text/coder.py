@@ -20,7 +20,7 @@ def _shares(p: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def encode(symbols: Sequence[int], predict: Predictor) -> bytes:
-    """The shortest number in the interval that belongs to the symbols: at most about two bits above Σ -log2 p."""
+    """A number in the interval that belongs to the symbols, of at most Σ -log2 p + 1 bits, and filled up to a byte."""
     low, width = 0, 1  # of the interval, in units of 2^-(BITS · symbols so far)
     for i, symbol in enumerate(symbols):
         starts, widths = _shares(predict(symbols[:i]))
