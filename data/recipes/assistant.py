@@ -6,6 +6,7 @@ take four minutes (`--device cuda`); two cores of a CPU take about four hours, f
 """
 
 import argparse
+import collections
 import concurrent.futures
 import functools
 import itertools
@@ -48,9 +49,9 @@ PLOTS, CHUNK, ASKED = 600_000, 500, 3  # stories at most, in one piece of work, 
 WAYS = {  # {name: (rank of LoRA or 0, whether the tables of words learn, share of stories in a batch, peak rate)}
     "all weights": (0, True, 0.0, 0.005),
     "all weights, stories mixed in": (0, True, 0.25, 0.005),
-    "LoRA": (16, True, 0.0, 0.005),
-    "LoRA, tables frozen": (16, False, 0.0, 0.005),
-    "LoRA, stories mixed in": (16, True, 0.25, 0.005),
+    "LoRA": (8, True, 0.0, 0.005),
+    "LoRA, tables frozen": (8, False, 0.0, 0.005),
+    "LoRA, stories mixed in": (8, True, 0.25, 0.005),
 }
 WAY_STEPS, WAY_BATCH, LOOKS = 400, 256, (0, 10, 20, 50, 100, 150, 200, 300, 400)
 TABLES = ("token_embedding", "w_out")
@@ -287,48 +288,48 @@ def summarise_by_rule(told: list[str]) -> str:
 
 
 class Translator:
-    """Two ways to translate that are learned by counting: word by word, and by sentences with names left open."""
+    """Two ways to translate that are learned by counting: word by word, and from a phrasebook with gaps for names."""
 
     def __init__(self, stories):
-        together, alone = {}, {}
-        self.phrases = {}
+        self.phrases: dict = {}
+        together, alone = collections.Counter(), collections.Counter()
         for story in stories:
             for english, step in zip(story.sentences, story.steps, strict=True):
                 chinese = step.construction.tell_chinese(step.filling, step.pronoun).split()
-                self.phrases.setdefault(self.opened(english, said.ENGLISH), self.opened(chinese, said.CHINESE))
-                for word in {*english}:
-                    alone[word] = alone.get(word, 0) + 1
-                    for sign in {*chinese}:
-                        together[word, sign] = together.get((word, sign), 0) + 1
-                for sign in {*chinese}:
-                    alone[sign] = alone.get(sign, 0) + 1
+                for with_things in (False, True):
+                    key, names = self.opened(english, with_things)
+                    gaps = {said.CHINESE[name][""]: gap for gap, name in names.items()}
+                    self.phrases.setdefault(key, [gaps.get(sign, sign) for sign in chinese])
+                alone.update({*english, *chinese})
+                together.update(itertools.product({*english}, {*chinese}))
         best: dict = {}
         for (word, sign), n in together.items():
             best[word] = max(best.get(word, (0.4, "")), (2 * n / (alone[word] + alone[sign]), sign))  # Dice
-        self.words = {word: sign for word, (_, sign) in best.items()}
-        self.words |= {name: forms[""] for name, forms in said.CHINESE.items()}
+        self.words = {word: sign for word, (_, sign) in best.items()} | {n: f[""] for n, f in said.CHINESE.items()}
 
     @staticmethod
-    def opened(tokens, language) -> tuple[str, ...]:
-        """Tokens with each name replaced by the number of its kind: names of a kind are numbered as they come."""
-        kinds = (said.PEOPLE, said.PLACES, said.THINGS, said.LOOKS, said.FEELINGS)
-        kind_of = {language[name][""]: k for k, names in enumerate(kinds) for name in names}
-        return tuple(f"<{kind_of[token]}>" if token in kind_of else token for token in tokens)
+    def opened(sentence: list[str], with_things: bool) -> tuple[tuple, dict]:
+        """(the sentence with numbered gaps where it has names, {gap: name}); a thing's measure word needs the thing."""
+        kinds = {"person": said.PEOPLE, "place": said.PLACES, "look": said.LOOKS, "feeling": said.FEELINGS}
+        kinds |= {"thing": said.THINGS} if with_things else {}
+        kind_of = {name: kind for kind, names in kinds.items() for name in names}
+        names: dict = {}
+        for word in sentence:
+            if word in kind_of and word not in names.values():
+                names[f"<{kind_of[word]} {len(names)}>"] = word
+        gaps = {name: gap for gap, name in names.items()}
+        return tuple(gaps.get(word, word) for word in sentence), names
 
     def word_by_word(self, told: list[str]) -> list[str]:
         return [self.words[word] for word in told if self.words.get(word)]
 
     def by_phrases(self, told: list[str]) -> list[str]:
-        """Each sentence as one like it was translated, with this one's names in their order."""
+        """Each sentence as one like it was translated: one with the same thing, or else one with any."""
         found = []
         for sentence in sentences_of(told):
-            key = self.opened(sentence, said.ENGLISH)
-            names: dict = {}
-            for slot, word in zip(key, sentence, strict=True):
-                if slot.startswith("<"):
-                    names.setdefault(slot, []).append(said.CHINESE[word][""])
-            taken = {slot: iter(words) for slot, words in names.items()}
-            found += [next(taken.get(sign, iter(())), sign) for sign in self.phrases.get(key, ())]
+            keys = [self.opened(sentence, with_things) for with_things in (False, True)]
+            key, names = next(((key, names) for key, names in keys if key in self.phrases), keys[0])
+            found += [said.CHINESE[names[sign]][""] if sign in names else sign for sign in self.phrases.get(key, ())]
         return found
 
 
