@@ -33,7 +33,7 @@ from bigmodel_lib.recipes import finetuning_config, preset
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.judge import misfit, sentences_of
-from bigmodel_lib.storyworld.story import words_of
+from bigmodel_lib.storyworld.story import Story, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, CHINESE, QUESTION, SUMMARY, Task, task_batch, task_tokenizer, tasks_of
 from bigmodel_lib.training import checkpoints
 from bigmodel_lib.training.trainer import Trainer, full_precision
@@ -96,20 +96,32 @@ def rows_of(kind: str, tasks: list[Task], ids: dict) -> tuple[np.ndarray, np.nda
     return rows, np.array([len(task.given) for task in fitting], dtype=np.int16)
 
 
+def beginning(story: Story, rng) -> Story:
+    """Its first sentences, at least those up to the first thing: a reader may ask before the story has ended."""
+    first = next(i for i, facts in enumerate(story.facts) if any(key[0] == "thing" for key in facts))
+    return Story(story.world, story.steps[: int(rng.integers(first + 1, len(story.steps)))])
+
+
+def questions_of(story: Story, rng, n: int) -> list[Task]:
+    """Some of its questions, at most n."""
+    questions = story.questions()
+    drawn = [questions[i] for i in rng.permutation(len(questions))[:n]]
+    told = [START, *story.tokens, QUESTION]
+    return [Task("question", [*told, *words_of(q.text), ANSWER], [*words_of(q.answer), END]) for q in drawn]
+
+
 def chunk(number: int, seed: int = 10) -> dict:
-    """{kind: rows} of CHUNK new stories: the story, some of its questions, its summary, its translation."""
+    """{kind: rows} of CHUNK new stories: the story; and, of it or in a third of them of its beginning, the tasks."""
     world, tokenizer = world_and_tokenizer()
     rng, tasks = np.random.default_rng([seed, number]), {kind: [] for kind in LENGTHS}
     for _ in range(CHUNK):
-        story = world.sample(rng)
+        whole = world.sample(rng)
+        story = beginning(whole, rng) if rng.random() < 1 / 3 else whole
         told = [START, *story.tokens]
-        tasks["story"].append(Task("story", [START], [*story.tokens, END]))
+        tasks["story"].append(Task("story", [START], [*whole.tokens, END]))
         tasks["summary"].append(Task("summary", [*told, SUMMARY], [*words_of(story.summary()[0]), END]))
         tasks["chinese"].append(Task("chinese", [*told, CHINESE], [*story.chinese_tokens, END]))
-        questions = story.questions()
-        for one in rng.permutation(len(questions))[:ASKED]:
-            asked = [*told, QUESTION, *words_of(questions[one].text), ANSWER]
-            tasks["question"].append(Task("question", asked, [*words_of(questions[one].answer), END]))
+        tasks["question"] += questions_of(story, rng, ASKED)
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
     return {kind: rows_of(kind, found, ids) for kind, found in tasks.items()}
 
@@ -406,6 +418,9 @@ def measure(model, tokenizer, pool, with_tasks: bool, n: int) -> dict:
             for task, hit in zip(ones, right, strict=True):
                 by_kind.setdefault(asked_kind(parts(task)[1]), []).append(hit)
     found["questions"] = {name: {"asked": len(hits), "right": sum(hits)} for name, hits in sorted(by_kind.items())}
+    rng = np.random.default_rng(8)
+    cut = {"question": [one for story in stories for one in questions_of(beginning(story, rng), rng, 1)]}
+    found["exact_on_beginnings"] = exact(model, cut, tokenizer)
     return found | {"rules": rules(tasks, 2 * n)}
 
 
