@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional
 
 from bigmodel_lib.finetuning.lora import add_lora, count_trainable
-from bigmodel_lib.generation import generate_many
+from bigmodel_lib.generation import generate, generate_many
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.devices import choose_device, evaluating
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
@@ -55,6 +55,8 @@ WAYS = {  # {name: (rank of LoRA or 0, whether the tables of words learn, share 
 }
 WAY_STEPS, WAY_BATCH, LOOKS = 400, 256, (0, 10, 20, 50, 100, 150, 200, 300, 400)
 TABLES = ("token_embedding", "w_out")
+CHAT = """Once there was a house with a kitchen, a hall and an attic. Anna was in the kitchen. Ben was there too.
+Anna had a lamp. Anna took the lamp to the attic. Ben went to the hall. Where is the lamp?"""  # notebook 07 opens so
 
 
 @functools.cache
@@ -385,6 +387,13 @@ def fault(text: list[str]) -> str:
     return "" if world.log_prob(text) > -np.inf else misfit(world, text) or "out of turn"
 
 
+def goes_on(model, tokenizer, words: list[str]) -> dict:
+    """What it says after some words, always the likeliest next."""
+    ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}
+    said = generate(model, [ids[word] for word in words], 60, temperature=0, stop=ids[END])
+    return {"read": " ".join(words), "said": " ".join(tokenizer.vocabulary[i] for i in said)}
+
+
 def told_truly(model, tokenizer, pool, temperature: float, n_stories: int) -> dict:
     """The share of its own stories that the world can tell, and what is wrong with the others first."""
     start, end = (int(tokenizer.encode(mark)[0]) for mark in (START, END))
@@ -402,6 +411,7 @@ def measure(model, tokenizer, pool, with_tasks: bool, n: int) -> dict:
     counted = sum(len(story.tokens) + 1 for story in stories)
     found = {"loss": story_loss(model, stories, tokenizer), "floor": -sum(s.log_prob for s in stories) / counted}
     found["told"] = [told_truly(model, tokenizer, pool, t, 2 * n) for t in (0.7, 1.0)]
+    found["goes_on"] = goes_on(model, tokenizer, [START, *words_of(CHAT)])
     if not with_tasks:
         return found
     found["exact"], found["mistakes"], by_kind = {}, [], {}
