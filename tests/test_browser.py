@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
-TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|garden|growing"
+TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|garden|growing|chat"
 PLAYED = re.compile(rf"ipywidgets|bigmodel_lib\.viz\.({TOYS})")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name
@@ -396,6 +396,24 @@ def test_a_future_that_is_clicked_is_written_and_undone(chromium, lab):
     wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "len(garden.written)", 0)
     assert failures(page) == watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "08_garden.png")
+    page.context.close()
+
+
+def test_the_chat_answers_about_a_story_that_the_reader_changed(chromium, lab):
+    page, watch = browsers.open_and_run(chromium, lab[0], "07_finetuning.ipynb")
+    chat = page.locator(".bm-chat").first
+    chat.scroll_into_view_if_needed()
+    assert chat.locator(".bm-chat-turn").count() == 1
+    assert chat.locator(".bm-chat-after p").first.inner_text() == "in the attic"
+    story = chat.get_by_label("the story")
+    story.fill(story.input_value().replace("took the lamp to the attic", "took the lamp to the hall"))
+    chat.get_by_label("your question").press("Enter")
+    wait_for(page, lambda words: browsers.ask_kernel(lab[1], words), "len(chat.turns)", 2)
+    assert browsers.ask_kernel(lab[1], "'lamp to the hall' in chat.story")
+    page.wait_for_function("document.querySelectorAll('.bm-chat-turn').length === 2")
+    assert chat.locator(".bm-chat-after p").nth(1).inner_text() == "in the hall"
+    assert failures(page) == watch.errors == watch.strangers == []
+    page.screenshot(path=browsers.SHOTS / "07_chat.png")
     page.context.close()
 
 
