@@ -221,7 +221,7 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     assert abs(progress.loss - wanted) < 1e-5
 
 
-train_until_worse = defined_in("07_finetuning", "train_until_worse").train_until_worse
+train_until_worse = defined_in("07b_classifying", "train_until_worse").train_until_worse
 
 
 def test_early_stopping_goes_back_to_the_best_weights(random_model):
