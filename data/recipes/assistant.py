@@ -53,7 +53,8 @@ WAYS = {  # {name: (rank of LoRA or 0, whether the tables of words learn, share 
     "LoRA, tables frozen": (8, False, 0.0, 0.005),
     "LoRA, stories mixed in": (8, True, 0.25, 0.005),
 }
-WAY_STEPS, WAY_BATCH, LOOKS = 400, 256, (0, 10, 20, 50, 100, 150, 200, 300, 400)
+WAY_STEPS, WAY_BATCH, LOOKS = 200, 24, (0, 10, 20, 40, 60, 100, 150, 200)
+WAY_SHARES = {"question": 0.6, "summary": 0.4}  # of the rows that are no stories
 TABLES = ("token_embedding", "w_out")
 CHAT = """Once there was a house with a kitchen, a hall and an attic. Anna was in the kitchen. Ben was there too.
 Anna had a lamp. Anna took the lamp to the attic. Ben went to the hall. Where is the lamp?"""  # notebook 07 opens so
@@ -457,21 +458,21 @@ def way_row(way: str, seed: int, device: str, steps: int, folder: pathlib.Path) 
         for kind in LENGTHS:
             stock.rows[kind], stock.given[kind] = kept[kind], kept[kind + " given"]
             stock.count[kind] = len(kept[kind])
-    shares = {kind: share / 0.75 * (1 - mixed) for kind, share in SHARES.items() if kind != "story"}
-    settings = dict(batch_size=WAY_BATCH if steps == WAY_STEPS else 16, seed=seed, steps=steps)
+    shares = {kind: share * (1 - mixed) for kind, share in WAY_SHARES.items()}
+    settings = dict(batch_size=WAY_BATCH, seed=seed, steps=steps)
     if rank:
         config = finetuning_config("lora", adamw_lr=rate, **settings)
     else:
         config = finetuning_config("full", muon_lr=rate, adamw_lr=rate, **settings)
     model.train()
     run = Trainer(model, stock.batches(shares | {"story": mixed}, config.batch_size), row_loss, config)
-    stories, tasks = unseen(4, 300 if steps == WAY_STEPS else 10)
+    stories, tasks = unseen(4, 150 if steps == WAY_STEPS else 10)
 
     def look() -> dict:
-        scores = exact(model, tasks, tokenizer)
+        scores = exact(model, {kind: tasks[kind] for kind in WAY_SHARES}, tokenizer)
         return {
             "step": run.step,
-            "score": sum(scores.values()) / 3,
+            "score": sum(scores.values()) / len(scores),
             **scores,
             "loss": story_loss(model, stories, tokenizer),
         }
@@ -586,7 +587,7 @@ def main(arguments=None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     start, (_, tokenizer) = time.perf_counter(), world_and_tokenizer()
     stock = Stock(tokenizer, 2000 if options.mini else PLOTS)
-    least = 500 if options.mini else 20_000
+    least = 500 if options.mini else 20_000 if "train" in options.parts else 3000
     with concurrent.futures.ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
         stock.fill(pool, 2 * options.processes)
         while stock.count["story"] < least:
@@ -599,8 +600,10 @@ def main(arguments=None) -> int:
             measure_all(pool, options)
         print(f"{time.perf_counter() - start:.0f} s", flush=True)
     if "ways" in options.parts:
-        rows = compare(stock, options.processes + 1, range(options.seeds), options)
-        save_metrics({"ways": {"steps": WAY_STEPS, "batch": WAY_BATCH, "rows": rows}})
+        rows = compare(stock, options.processes, range(options.seeds), options)
+        versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+        made = {"hardware": hardware(options.device), "versions": versions, "shares": WAY_SHARES}
+        save_metrics({"ways": made | {"steps": WAY_STEPS, "batch": WAY_BATCH, "rows": rows}})
     print(f"{time.perf_counter() - start:.0f} s in all", flush=True)
     return 0
 
