@@ -84,7 +84,7 @@ class Chat(Toy):
         turn = self.turns[-1]
         story = textwrap.wrap(self.story, 104)
         replies = {who: textwrap.wrap(turn[who]["said"], 46) for who in self.models}
-        height = 1.5 + 0.21 * (len(story) + max(map(len, replies.values())))
+        height = 1.15 + 0.21 * (len(story) + max(map(len, replies.values())))
         ax = new_canvas("One question, two models: before and after fine-tuning", 9.4, height, y=(height, 0))
         fonts = dict(family=["DejaVu Sans", *fonts_for([turn["after"]["said"]])], fontsize=10, va="top")
         ax.text(0.05, 0.05, "\n".join(story), color=DARK, **fonts)

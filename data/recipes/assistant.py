@@ -52,6 +52,8 @@ WAYS = {  # {name: (rank of LoRA or 0, whether the tables of words learn, share 
     "LoRA": (8, True, 0.0, 0.005),
     "LoRA, tables frozen": (8, False, 0.0, 0.005),
     "LoRA, stories mixed in": (8, True, 0.25, 0.005),
+    "all weights, slowly": (0, True, 0.0, 0.0015),
+    "LoRA, slowly": (8, True, 0.0, 0.0015),
 }
 WAY_STEPS, WAY_BATCH, LOOKS = 200, 24, (0, 10, 20, 40, 60, 100, 150, 200)
 WAY_SHARES = {"question": 0.6, "summary": 0.4}  # of the rows that are no stories
