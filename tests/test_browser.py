@@ -317,7 +317,7 @@ def test_the_stepper_steps_plays_and_takes_another_choice(chromium, lab):
     after = written.all_inner_texts()
     assert after[:4] == before[:4] and after[4] != before[4] and len(after) == 80
     page.locator(".bm-stepper").press("ArrowLeft")
-    page.get_by_text("▶ play").click()
+    page.locator(".bm-stepper").get_by_text("▶ play").click()
     page.wait_for_function("document.querySelector('.bm-stepper-says').textContent.startsWith('Token 6 ')")
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "00_stepper.png")
