@@ -251,7 +251,7 @@ EXERCISES = [
     ),
     Exercise(
         id="14-break-even", title="the break-even volume", minutes=3, difficulty=1,
-        task="A request brings $0.04 and costs $0.015. Salaries and rent are $30,000 a month. How many requests a month does it take to lose nothing?",
+        task="A request brings 4 cents and costs 1.5 cents. Salaries and rent are 30,000 dollars a month. How many requests a month does it take to lose nothing?",
         stub="break_even = ...  # requests a month", name="break_even",
         hints=(
             "What is left of each request, once its own cost is paid?",
@@ -300,13 +300,13 @@ EXERCISES = [
     ),
     Exercise(
         id="14-fine-tune", title="when does fine-tuning beat prompting?", minutes=5, difficulty=2,
-        task="With a long prompt, a request costs you $0.007 at somebody's API. A small fine-tuned model would cost $28,800 once, then $2,400 a month for its card and $0.001 a request. You plan for 24 months, with the same number of requests each month. "
+        task="With a long prompt, a request costs you 0.7 cents at somebody's API. A small fine-tuned model would cost 28,800 dollars once, then 2,400 dollars a month for its card and 0.1 cents a request. You plan for 24 months, with the same number of requests each month. "
         "From which *monthly API bill* on, in dollars, is fine-tuning cheaper?",
         stub="api_bill = ...  # dollars a month", name="api_bill",
         hints=(
             "First find the number of requests at which both cost the same. What does the fine-tuned model cost each month even without requests?",
             "Spread the 28,800 over 24 months. Each request saves 0.007 − 0.001 dollars. And the question isn't about requests.",
-            "(1,200 + 2,400) / 0.006 requests a month, times $0.007.",
+            "(1,200 + 2,400) / 0.006 requests a month, times 0.007 dollars.",
         ),
         answer=4200, another=(4200.0, 600_000 * 0.007), tolerance=5,
         wrong=(
@@ -325,11 +325,11 @@ EXERCISES = [
         id="14-planted", title="one line is wrong", minutes=8, difficulty=2,
         task="A founder shows you this plan. One line is wrong. Which?\n\n"
         "- **A** We start with 300,000 requests a month and grow by 8 % a month: 755,000 in month 13.\n"
-        "- **B** A request has 1,500 tokens in, at $2.50 a million, and 300 out, at $10: $0.00675.\n"
-        "- **C** At $0.05 a request and $24,000 fixed costs, the first month breaks even at 555,000 requests.\n"
-        "- **D** Our own model, 8 billion parameters on 160 billion tokens: 6 N D = 7.7 · 10²¹. The card does 989 · 10¹² a second, so 2,160 hours of one card, $5,400 at $2.50.\n"
+        "- **B** A request has 1,500 tokens in, at 2.50 dollars a million, and 300 out, at 10 dollars: 0.675 cents.\n"
+        "- **C** At 5 cents a request and 24,000 dollars of fixed costs, the first month breaks even at 555,000 requests.\n"
+        "- **D** Our own model, 8 billion parameters on 160 billion tokens: 6 N D = 7.7 · 10²¹. The card does 989 · 10¹² a second, so 2,160 hours of one card: 5,400 dollars, at 2.50 an hour.\n"
         "- **E** In bfloat16 it takes 16 GB. A card of 80 GB has 64 GB left for caches: at 131,072 bytes a token and 1,800 tokens a request, 271 requests at a time.\n"
-        "- **F** If prices fall by 2 % a month, our $0.05 are $0.031 after two years.",
+        "- **F** If prices fall by 2 % a month, our 5 cents are 3.1 cents after two years.",
         stub="wrong_line = ...  # one letter", name="wrong_line",
         hints=(
             "Recompute each line. Five of them are right to the last digit, and the sixth has its digits right, too.",

@@ -58,7 +58,7 @@ class Company(Toy):
 
     def picture(self) -> tuple[Any, str]:
         now, before = cash(self.plan()), cash(self.ways[self.way])
-        title = f"{self.way}: {money(now[-1])} after two years, lowest {money(now.min())}"
+        title = f"{self.way}: {money(now[-1])} after two years, lowest {money(now.min())}".replace("$", r"\$")
         ax = new_axes(title, "month", "cash, thousand dollars", 7.0, 3.6)
         ax.axhline(0, color="black", linewidth=0.8)
         ax.plot(before / 1e3, color=GREY, linewidth=1.2)
