@@ -10,7 +10,7 @@ const FIELDS = [ // name, low, high, step, words, how it is said
   ["fall", 0, 0.08, 0.002, "prices fall a month", (x) => `${(100 * x).toFixed(1)} %`],
   ["cost", 0, 0.06, 0.00025, "cost of a request", (x) => `$${x.toFixed(4)}`],
   ["fixed", 0, 150000, 500, "fixed costs a month", (x) => `$${COUNTED.format(x)}`],
-  ["one_off", 0, 4e6, 5000, "paid once, at the start", (x) => `$${COUNTED.format(x)}`],
+  ["one_off", 0, 4e6, 5000, "paid at the start", (x) => `$${COUNTED.format(x)}`],
 ];
 
 function cash(plan) {
