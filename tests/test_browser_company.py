@@ -38,7 +38,8 @@ def in_step(page):
     """Whether the page says what Python computes from the page's own numbers."""
     line = cash({name: page.evaluate(f"state.{name}") for name in FIELDS})
     kind = "Profit" if line[-1] >= 0 else "Loss"
-    text = f"{kind} after two years: {money(line[-1])}. It needs {money(-line.min())} before it pays back (month {line.argmin()})."
+    text = f"{kind} after two years: {money(line[-1])}. It needs {money(-line.min())} before it pays back "
+    text += f"(month {line.argmin()})."
     return says(page).startswith(text), (says(page), text)
 
 

@@ -30,7 +30,8 @@ def test_cash_adds_up_month_by_month():
 
 
 @pytest.mark.parametrize("dollars, said", [
-    (49_400, "$49k"), (-91_100, "−$91k"), (1_770_000, "$1.8M"), (-5.2e6, "−$5.2M"), (999_600, "$1.0M"), (0, "$0k"), (-20, "$0k"),
+    (49_400, "$49k"), (-91_100, "−$91k"), (1_770_000, "$1.8M"), (-5.2e6, "−$5.2M"), (999_600, "$1.0M"),
+    (0, "$0k"), (-20, "$0k"),
 ])  # fmt: skip
 def test_money_is_short(dollars, said):
     assert money(dollars) == said
