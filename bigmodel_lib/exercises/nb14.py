@@ -88,6 +88,19 @@ def _integers(w, bits, group):
     return (parts / scale).round().reshape(w.shape)
 
 
+def _other_stretches(w, bits, group):
+    parts = w.reshape(group, -1, w.shape[1])
+    scale = (parts.abs().amax(dim=0, keepdim=True) / (2 ** (bits - 1) - 1)).clamp(min=1e-30)
+    return (scale * (parts / scale).round()).reshape(w.shape)
+
+
+def _quantise_by_factors(w, bits, group):
+    parts, top = w.reshape(-1, group, w.shape[1]), 2 ** (bits - 1) - 1
+    most = parts.abs().max(dim=1, keepdim=True)[0]
+    most[most == 0] = 1
+    return torch.round(parts * top / most).mul(most / top).reshape(w.shape)
+
+
 def _without_care_for_0(w, bits, group):
     parts = w.reshape(-1, group, w.shape[1])
     scale = parts.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
@@ -157,6 +170,10 @@ def _wrong_cash(margin=None, volume=None, flows=None, start=lambda plan: -plan["
     return attempt
 
 
+def _paid_back(plan, months):
+    return np.append(-plan["one_off"], cash(plan, months)[1:] + plan["one_off"])
+
+
 EXERCISES = [
     Exercise(
         id="14-hours", title="how long, on one card?", minutes=4, difficulty=1,
@@ -172,6 +189,7 @@ EXERCISES = [
             (27.78, "that's the forward pass alone, 2 N D: the backward pass costs twice as much again"),
             (55.56, "that's the backward pass alone: forward and backward together are 6 N D"),
             (13.89, "each parameter takes part 6 times for each token: yours counts once"),
+            (1.2e20, "those are the operations: divide by what the card does in a second"),
             (300_000.0, "those are seconds: an hour has 3,600"),
             (5000.0, "those are minutes: hours were asked for"),
             (3.472, "those are days: hours were asked for"),
@@ -207,6 +225,8 @@ EXERCISES = [
             (lambda b, t, w, c, f, bw, p: max((w + t * c) / bw, b * f / p), "each text has a cache of its own: batch is missing there"),
             (lambda b, t, w, c, f, bw, p: max((w + b * c) / bw, b * f / p), "a cache holds `context` tokens: that factor is missing"),
             (lambda b, t, w, c, f, bw, p: max((w + b * t * c) / bw, f / p), "each text computes its own token: batch is missing in the arithmetic"),
+            (lambda b, t, w, c, f, bw, p: max(w / bw, b * t * c / bw, b * f / p), "weights and caches come over the same wire: add their bytes before you divide"),
+            (lambda b, t, w, c, f, bw, p: max((w + b * t * c) / bw, b * t * f / p), "each text writes one token: its operations aren't multiplied by the context"),
             (lambda b, t, w, c, f, bw, p: b / step_seconds(b, t, w, c, f, bw, p), "those are tokens a second: the seconds of one step were asked for"),
             (lambda b, t, w, c, f, bw, p: step_seconds(b, t, w, c, f, bw, p) / b, "that's the time for each text: the whole step was asked for"),
             (lambda b, t, w, c, f, bw, p: max((w + b * t * c) * bw, b * f * p), "bytes times bytes a second aren't seconds: divide"),
@@ -225,9 +245,9 @@ EXERCISES = [
             "After the reshape, the scales have shape (n_in / group, 1, n_out): `amax` over axis 1, with keepdim. Where a scale is 0, dividing gives nan.",
             "parts = w.reshape(...), scale = (parts.abs().amax(dim=1, keepdim=True) / top).clamp(min=1e-30), then scale * (parts / scale).round(), back in the old shape.",
         ),
-        answer=quantise, another=(_quantise_by_loops, _quantise_by_chunks), inputs=_matrix, tolerance=Tolerance(relative=1e-4, absolute=1e-6),
+        answer=quantise, another=(_quantise_by_loops, _quantise_by_chunks, _quantise_by_factors), inputs=_matrix, tolerance=Tolerance(relative=1e-4, absolute=1e-6),
         special=(
-            ("a stretch of zeros", torch.tensor([[0.0, 1.0], [0.0, -3.0], [2.0, 0.0], [-1.0, 0.0]]), 4, 2),
+            ("a stretch of zeros", torch.tensor([[0.0, 1.0], [0.0, -3.0], [2.0, 0.0], [-0.9, 0.0]]), 4, 2),
             ("one stretch a column", torch.tensor([[1.0, -8.0], [0.26, 2.2], [-0.7, 1.0]]), 3, 3),
         ),
         partial=(
@@ -241,6 +261,9 @@ EXERCISES = [
             (_wrong_quantise(top=lambda b: 2 ** (b - 1)), "top is 2^(bits−1) − 1: with 4 bits the numbers go from −7 to 7"),
             (_wrong_quantise(top=lambda b: 2**b - 1), "one bit is for the sign: top is 2^(bits−1) − 1"),
             (_wrong_quantise(size=lambda x: x.amax(dim=1, keepdim=True).abs()), "the largest *absolute* value sets the scale: a stretch may have its largest number below 0"),
+            (_wrong_quantise(size=lambda x: x.abs().mean(dim=1, keepdim=True)), "the *largest* absolute value sets the scale: yours is the mean"),
+            (_wrong_quantise(lambda b: 2**b - 1, lambda x: x.amax(1, True) - x.amin(1, True)), "your grid goes from the smallest to the largest number: here it lies around 0, and the largest absolute value sets it"),
+            (_other_stretches, "with reshape(group, -1, …), numbers that are far apart share a scale: stretches are neighbours, so -1 comes first"),
             (_wrong_quantise(to=torch.floor), "you rounded down: the nearest multiple was wanted"),
             (_wrong_quantise(to=torch.trunc), "you cut the decimals off, as int does: the nearest multiple was wanted"),
             (_integers, "yours are the integers: multiply by the scale again"),
@@ -258,12 +281,13 @@ EXERCISES = [
             "The margins of all requests together have to pay what is due without a single request.",
             "Each request leaves 0.04 − 0.015 = 0.025 dollars towards the 30,000.",
         ),
-        answer=1_200_000, another=(1.2e6, 30_000 / 0.025), tolerance=500,
+        answer=1_200_000, another=(1.2e6, 30_000 / 0.025), tolerance=Tolerance(relative=4e-4),
         wrong=(
             (750_000, "you divided by the price: a request costs something, too, and only the margin is left"),
             (2_000_000, "you divided by the cost: it's the margin, price minus cost, that pays the fixed costs"),
             (545_454.5, "you added price and cost: the cost is taken away from the price"),
             (28_800_000, "that's for two years: a month was asked for"),
+            (1.2, "right in millions: give the number of requests"),
             (1_200, "you're a factor of 1,000 off: 30,000 / 0.025"),
             (40_000, "that's a day of the month: a month was asked for"),
         ),
@@ -291,6 +315,8 @@ EXERCISES = [
             (_wrong_cash(margin=lambda plan, m: plan["price"] * (1 - plan["fall"]) ** m), "the cost of a request is missing"),
             (_wrong_cash(flows=lambda plan, n, each: n * each), "the fixed costs are missing: they are due each month"),
             (_wrong_cash(flows=lambda plan, n, each: n * each + plan["fixed"]), "the fixed costs are paid, not earned: subtract them"),
+            (lambda plan, months: cash({**plan, "fixed": 12 * plan["fixed"]}, months), "the fixed costs are those of a month: yours are a year's"),
+            (_paid_back, "what was paid at the start stays paid: let the running sum begin with it"),
             (lambda plan, months: cash(plan, months)[1:], "the start is missing: months + 1 numbers, of which the first is −one_off"),
             (lambda plan, months: np.diff(cash(plan, months), prepend=0.0), "those are the flows: sum them up"),
             (lambda plan, months: cash(plan, months)[-1], "that's the end alone: the cash after each month was wanted"),
@@ -308,7 +334,7 @@ EXERCISES = [
             "Spread the 28,800 over 24 months. Each request saves 0.007 − 0.001 dollars. And the question isn't about requests.",
             "(1,200 + 2,400) / 0.006 requests a month, times 0.007 dollars.",
         ),
-        answer=4200, another=(4200.0, 600_000 * 0.007), tolerance=5,
+        answer=4200, another=(4200.0, 600_000 * 0.007), tolerance=Tolerance(relative=1e-3),
         wrong=(
             (600_000, "that's the number of requests: what would they cost at the API?"),
             (2800, "you left out what is paid once: 28,800 over 24 months are 1,200 a month"),
