@@ -1,1 +1,1 @@
-"""What a teacher runs: `make class-sheet` reads students' notebooks and says who solved what."""
+"""What a teacher runs: `make course` hands notebooks out, `make class-sheet` says who solved what."""
