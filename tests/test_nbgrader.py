@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -130,6 +131,14 @@ def test_hidden_tests_draw_other_inputs():
 
 def test_what_json_cannot_hold_is_not_recorded():
     assert course.recorded(engine.find("06-step")) == [] and course.recorded(engine.find("06-hidden")) == []
+
+
+def test_the_teachers_guide_has_the_minutes_of_now_and_names_exercises_that_exist():
+    guide = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- minutes -->\n(.*?)\n?<!-- end -->", guide, re.S)[1]
+    assert table == course.minutes_table()
+    for exercise_id in re.findall(r"\b\d\d-[a-z-]+", guide):
+        engine.find(exercise_id)
 
 
 def test_an_unknown_notebook_gets_one_line(capsys):

@@ -158,6 +158,16 @@ def imports_of(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(lines)
 
 
+def minutes_table() -> str:
+    """The guide's table: exercises, minutes and points of each notebook."""
+    lines = ["| notebook | exercises | minutes | points |", "| --- | --- | --- | --- |"]
+    for number in engine.record.notebooks():
+        own = engine.entries(number).values()
+        minutes, points = sum(e.minutes for e in own), sum(e.difficulty for e in own)
+        lines.append(f"| {number} | {len(own)} | {minutes} | {points} |")
+    return "\n".join(lines)
+
+
 def build(folder: pathlib.Path, numbers: list[str], homework: bool) -> list[str]:
     """Write the course; returns a line for each notebook."""
     folder.mkdir(parents=True, exist_ok=True)
