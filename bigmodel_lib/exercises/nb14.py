@@ -212,6 +212,7 @@ EXERCISES = [
         special=(
             ("one text, which waits for memory", 1, 100, 2e9, 1e5, 2e9, 1e12, 1e14),
             ("so many texts that arithmetic sets the pace", 900, 10, 2e9, 1e3, 2e9, 1e12, 1e14),
+            ("a processor that is slow at arithmetic", 4, 10, 2e9, 1e3, 2e9, 1e12, 1e11),
         ),
         partial=(
             (lambda b, t, w, c, f, bw, p: (w + b * t * c) / bw, "where memory sets the pace it's right; arithmetic may be slower: take the larger of the two times"),
