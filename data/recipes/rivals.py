@@ -6,11 +6,9 @@ are others. Each row is kept in runs/rivals as it is done, so a stopped run goes
 """
 
 import argparse
-import ast
 import collections
 import functools
 import importlib.metadata
-import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -18,7 +16,6 @@ import pathlib
 import platform
 import re
 import sys
-import sysconfig
 import time
 
 import numpy as np
@@ -31,6 +28,7 @@ from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.text.batches import encode_texts, split_labelled
+from bigmodel_lib.text.docstrings import package_sentences
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
@@ -67,39 +65,6 @@ RATES = tuple(dict(rate=r) for r in (0.1, 0.25, 0.5, 1.0))  # times the rates of
 
 
 # Sentences that packages ship, half of them with the wrong word
-
-
-def docstrings(root: pathlib.Path):
-    """The docstrings of a folder's Python files."""
-    for file in sorted(root.rglob("*.py")):
-        inside = file.relative_to(root).parts
-        if "site-packages" in inside or any("test" in part for part in inside):
-            continue
-        try:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-        except (SyntaxError, UnicodeDecodeError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module, ast.AsyncFunctionDef)):
-                yield ast.get_docstring(node) or ""
-
-
-def sentences(text: str):
-    """Plain sentences of 5 to 40 words: letters, digits and everyday punctuation alone."""
-    for paragraph in re.split(r"\n\s*\n", text):
-        plain = " ".join(re.sub(r"[`*]+", "", re.sub(r":\w+:`", "`", paragraph)).split())
-        for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])", plain):
-            if re.fullmatch(r"[A-Z][A-Za-z0-9,;:'\"()\- ]+[.!?]", sentence) and 5 <= len(sentence.split()) <= 40:
-                yield sentence
-
-
-def sentences_of(package: str) -> list[str]:
-    """The sentences that an installed package, or Python itself, ships in its docstrings."""
-    if package == "python":
-        root = pathlib.Path(sysconfig.get_paths()["stdlib"])
-    else:
-        root = pathlib.Path(importlib.util.find_spec(package).origin).parent
-    return [sentence for text in docstrings(root) for sentence in sentences(text)]
 
 
 def slips(found_sentences) -> list[dict]:
@@ -417,7 +382,7 @@ def main() -> int:
     KEPT.mkdir(parents=True, exist_ok=True)
     with multiprocessing.get_context("spawn").Pool(options.workers, begin, (options.device, options.mini)) as pool:
         if not (KEPT / "sentences.json").exists():
-            found = pool.map(sentences_of, PACKAGES, chunksize=1)
+            found = pool.map(package_sentences, PACKAGES, chunksize=1)
             checkpoints.write_json(KEPT / "sentences.json", slips(itertools.chain.from_iterable(found)))
             print(f"sentences after {time.monotonic() - start:.0f} s", flush=True)
         for stage in ("tune", "report"):
