@@ -44,7 +44,7 @@ def sentences(text: str) -> Iterator[str]:
     """The plain sentences of 5 to 40 words in a docstring, without marks of code."""
     for paragraph in re.split(r"\n\s*\n", text):
         plain = " ".join(re.sub(r"[`*]+", "", re.sub(r":\w+:`", "`", paragraph)).split())
-        plain = re.sub(r"^.*---\s*(\S+ : )?", "", plain)  # a heading and its line
+        plain = re.sub(r"^.*---[^A-Z]*", "", plain)  # a heading, its line, a name and its type
         for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])", plain):
             if PLAIN.fullmatch(sentence) and 5 <= len(sentence.split()) <= 40:
                 yield sentence
