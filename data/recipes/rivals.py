@@ -49,6 +49,7 @@ PAIRS = (
     "accept except",
 )
 PACKAGES, MOST = ("torch", "scipy", "python", "sklearn", "matplotlib", "numpy"), 300  # sentences for each word, at most
+MOST_OF_BOOKS = 4000
 DEVICE = torch.device("cpu")
 MINI = dict(
     EPOCHS=1,
@@ -121,22 +122,21 @@ def reviews() -> Data:
     return Data(table.texts, table.labels)
 
 
+def features(words: list[str], place: int) -> str:
+    """The neighbours of one word, each with its place, and pairs of them."""
+    words, i = ["<", "<", *" ".join(words).lower().split(), ">", ">"], place + 2
+    near = [f"{k:+d}|{words[i + k]}" for k in (-2, -1, 1, 2)]
+    near += [f"-|{words[i - 2]}|{words[i - 1]}", f"+|{words[i + 1]}|{words[i + 2]}", f"0|{words[i - 1]}|{words[i + 1]}"]
+    return " ".join(f"{words[i]}|{feature}" for feature in near)
+
+
 def proofs() -> Data:
     """Half of the sentences as they are (1), half with the other word (0); `context`: the word's neighbours."""
     rows = json.loads((KEPT / "sentences.json").read_text(encoding="utf-8"))
     rng = np.random.default_rng(1)
     right = rng.permutation(len(rows)) % 2
     texts = [row["sentence"] if ok else other(row) for row, ok in zip(rows, right, strict=True)]
-    context = []
-    for row, text in zip(rows, texts, strict=True):
-        words, i = ["<", "<", *text.lower().split(), ">", ">"], row["place"] + 2
-        near = [f"{k:+d}|{words[i + k]}" for k in (-2, -1, 1, 2)]
-        near += [
-            f"-|{words[i - 2]}|{words[i - 1]}",
-            f"+|{words[i + 1]}|{words[i + 2]}",
-            f"0|{words[i - 1]}|{words[i + 1]}",
-        ]
-        context.append(" ".join(f"{words[i]}|{feature}" for feature in near))
+    context = [features(text.split(), row["place"]) for row, text in zip(rows, texts, strict=True)]
     data = Data(texts, right, np.array(context, dtype=object))
     data.others = [other(row) if ok else row["sentence"] for row, ok in zip(rows, right, strict=True)]
     data.pairs = np.array([row["pair"] for row in rows])
@@ -253,6 +253,43 @@ def opinion(name):
     return rival
 
 
+def from_books(folder: pathlib.Path) -> dict:
+    """The neighbours, learned from the novelist's own books: each place with a word of a pair."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    partner = {word: pair for pair in PAIRS for word in pair.split()}
+    found, rng, texts, labels = collections.defaultdict(list), np.random.default_rng(0), [], []
+    for book in sorted(folder.glob("*.txt")):
+        for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])|\n", book.read_text(encoding="utf-8")):
+            words = sentence.split()
+            for place, word in enumerate(words):
+                if word in partner:
+                    found[word].append((words, place))
+    for pair in PAIRS:
+        first, second = pair.split()
+        n = min(MOST_OF_BOOKS, len(found[first]), len(found[second]))
+        for word, wrong in ((first, second), (second, first)):
+            for i in rng.permutation(len(found[word]))[:n]:
+                words, place = found[word][i]
+                texts += [features(words, place), features([*words[:place], wrong, *words[place + 1 :]], place)]
+                labels += [1, 0]
+    data, vectorizer = data_of("slips"), TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+", lowercase=False)
+    x, losses, kept_at = vectorizer.fit_transform(texts), [], []
+    for setting in CS:
+        model = LogisticRegression(max_iter=1000, **setting).fit(x, labels)
+        logs = model.predict_log_proba(vectorizer.transform(data.context))
+        tested = {seed: data.split(seed)[1] for seed in (*TUNING, *SLIP_SPLITS)}
+        scores = {seed: label_metrics(logs[rows], data.labels[rows]) for seed, rows in tested.items()}
+        losses.append(np.mean([scores[seed]["loss"] for seed in TUNING]))
+        kept_at.append([round(scores[seed]["accuracy"], 4) for seed in SLIP_SPLITS])
+    best = int(np.argmin(losses))
+    accuracies = kept_at[best]
+    return dict(
+        places=len(labels) // 2, setting=CS[best], accuracies=accuracies, accuracy=round(float(np.mean(accuracies)), 4)
+    )
+
+
 REVIEWS = {  # rival: (function, settings to choose from)
     "TF-IDF + logistic regression": (linear, CS),
     "LSTM, as printed": (lstm, ({},)),
@@ -365,7 +402,9 @@ def collect(device: str) -> None:
     sentences_kept = json.loads((KEPT / "sentences.json").read_text(encoding="utf-8"))
     how = dict(made_by="data/recipes/rivals.py", hardware=hardware(), card=card, epochs=EPOCHS, trials=4, tuning=TUNING,
                versions={"python": platform.python_version(), **versions}, sentences=len(sentences_kept))  # fmt: skip
-    checkpoints.write_json(FILE, {"how": how, "trials": found["tune"], "rows": found["report"]})
+    books = KEPT / "books.json"
+    of_books = json.loads(books.read_text(encoding="utf-8")) if books.exists() else None
+    checkpoints.write_json(FILE, {"how": how, "books": of_books, "trials": found["tune"], "rows": found["report"]})
     print({stage: len(rows) for stage, rows in found.items()}, "rows")
 
 
@@ -374,8 +413,14 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long; another run goes on")
+    parser.add_argument(
+        "--novels", type=pathlib.Path, help="the novelist's books: let the neighbours learn from them alone"
+    )
     parser.add_argument("--mini", action="store_true", help="one job of each kind and one epoch, in runs/rivals_mini")
     options = parser.parse_args()
+    if options.novels:
+        checkpoints.write_json(KEPT / "books.json", from_books(options.novels))
+        return 0
     if options.mini:
         globals().update(MINI)
     start = time.monotonic()
