@@ -23,7 +23,6 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "budget": ("budget.json", "40 minutes"),
     "tried": ("tried.json", "10 minutes"),
     "rivals": ("rivals.json", "75 minutes"),
-    "endings": ("endings.json", "50 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
 }
 
