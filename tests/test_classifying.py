@@ -1,4 +1,4 @@
-"""What notebook 07b rests on: pooling, intervals of overlapping splits, sentences of packages, and its table of rivals."""
+"""What notebook 07b rests on: pooling, intervals of overlapping splits, sentences of packages, its rivals."""
 
 import importlib
 import json
@@ -69,17 +69,16 @@ def test_it_holds_the_truth_far_more_often_than_the_ordinary_one():
 
 
 def test_sentences_are_plain_and_without_marks_of_code():
-    text = """Give `x` back.
+    text = """Give `x` back, and nothing else.
 
     Parameters
     ----------
     x : array
-        Its :class:`shape` isn't changed, and *nothing* is copied. a lower one is left out.
+        Its :class:`shape` isn't changed, and *nothing* is copied. Too short.
 
     >>> print(1) and more of what is here."""
-    assert list(docstrings.sentences(text)) == ["Its shape isn't changed, and nothing is copied."] or list(
-        docstrings.sentences(text)
-    )[0].startswith("Its ")
+    wanted = ["Give x back, and nothing else.", "Its shape isn't changed, and nothing is copied."]
+    assert list(docstrings.sentences(text)) == wanted
 
 
 def test_docstrings_of_a_package_are_found_and_its_tests_left_out(tmp_path, monkeypatch):
@@ -151,10 +150,8 @@ def test_the_novelist_sees_a_slip_without_a_label(rivals):
     class Two:
         texts, others = ["She was taller than he."], ["She was taller then he."]
 
-    logs = (
-        rivals.opinion("novelist")[0] if isinstance(rivals.opinion("novelist"), tuple) else rivals.opinion("novelist")
-    )
-    assert logs(Two, [0], [0], 0)[1][0, 1] > math.log(0.99)
+    asked = rivals.opinion("novelist")(Two, [0], [0], 0)[1]
+    assert asked[0, 1] > math.log(0.99)
 
 
 def test_both_ways_of_reading_a_sentence_agree(rivals):
