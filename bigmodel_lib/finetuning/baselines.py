@@ -77,7 +77,8 @@ class LSTMClassifier(nn.Module):
             self.dense.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        vectors, lstm = self.embedding(x), self.lstm
+        vectors = self.embedding(x)
+        lstm: Any = self.lstm
         if self.training and self.dropout:
             masks = [nn.functional.dropout(vectors.new_ones(len(x), width), self.dropout) for width in (32, 128)]
             last = lstm_steps(vectors, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)

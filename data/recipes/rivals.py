@@ -316,6 +316,11 @@ CURVES = ("TF-IDF + logistic regression", "LSTM, common budget", "novelist, fine
 TASKS = {"reviews": ({**REVIEWS, **REMEDIES}, reviews), "slips": ({**SLIPS, **UNLABELLED}, proofs)}
 
 
+def labels_for(name: str) -> tuple[int, ...]:
+    """How many sentences a rival learns from; 2,000 are dear for the novelist."""
+    return tuple(n for n in SLIP_LABELS if n <= 800 or not name.startswith("novelist"))
+
+
 def jobs_of_stage(stage: str) -> list[tuple]:
     """(task, rival, split, labels or None for all, number of the setting or None for the chosen one)."""
     jobs = []
@@ -327,7 +332,7 @@ def jobs_of_stage(stage: str) -> list[tuple]:
         return jobs
     jobs += [("reviews", name, seed, None, None) for name in TASKS["reviews"][0] for seed in SPLITS]
     jobs += [("reviews", name, seed, n, None) for name in CURVES for n in REVIEW_LABELS for seed in SPLITS]
-    jobs += [("slips", name, seed, n, None) for name in SLIPS for n in SLIP_LABELS for seed in SLIP_SPLITS]
+    jobs += [("slips", name, seed, n, None) for name in SLIPS for n in labels_for(name) for seed in SLIP_SPLITS]
     return jobs + [("slips", name, seed, 50, None) for name in UNLABELLED for seed in SLIP_SPLITS]
 
 
