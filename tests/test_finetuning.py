@@ -221,30 +221,7 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     assert abs(progress.loss - wanted) < 1e-5
 
 
-train_until_worse = defined_in("07_finetuning", "train_until_worse").train_until_worse
-
-
-def test_early_stopping_goes_back_to_the_best_weights(random_model):
-    run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=200)
-    values, kept = iter([0.9, 0.5, 0.4, 0.6, 0.7, 0.8, 0.1]), []
-
-    def measure():
-        kept.append(run.model.head.w.detach().clone())
-        return next(values)
-
-    history = train_until_worse(run, measure, every=10, patience=3)
-    assert [step for step, _ in history] == [0, 10, 20, 30, 40, 50] and run.step == 50
-    assert torch.equal(run.model.head.w, kept[2]) and not torch.equal(kept[2], kept[5])
-
-
-def test_early_stopping_can_go_back_to_the_start(random_model):
-    run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=50)
-    start, values = run.model.backbone.blocks[0].mlp.w_up.detach().clone(), iter([1.0, 2.0, 3.0])
-    train_until_worse(run, lambda: next(values), every=10, patience=2)
-    assert run.step == 20 and torch.equal(run.model.backbone.blocks[0].mlp.w_up, start)
-
-
-# Tasks and endings
+# Tasks
 
 
 @pytest.fixture(scope="module")
