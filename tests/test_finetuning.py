@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from notebook_code import defined_in
 from torch.nn import functional
 
 from bigmodel_lib.cli import evaluate, reports
@@ -399,48 +398,3 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert finetune("--out", tmp_path / "parts", "--resume") == 0
     whole, parts = (checkpoints.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-
-
-def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
-    told = [
-        "Anna",
-        "was",
-        "in",
-        "the",
-        "hall",
-        ".",
-        "Ben",
-        "was",
-        "in",
-        "the",
-        "attic",
-        ".",
-        "Ben",
-        "had",
-        "a",
-        "lamp",
-        ".",
-        "Anna",
-        "was",
-        "happy",
-        ".",
-    ]
-    answer_without_model = defined_in("07_finetuning", "answer_without_model").answer_without_model
-    ask = [["Where", "is", "Anna", "?"], ["Who", "has", "the", "lamp", "?"], ["How", "does", "Anna", "feel", "?"]]
-    memory = {"Ben had a lamp .": "阿本 有 一盏 灯 。"}
-
-    def answer(kind, more):
-        return answer_without_model(Task(kind, ["<story>", *told, *more], []), memory, world)
-
-    said = [answer("question", ["<question>", *question, "<answer>"]) for question in ask]
-    assert said == [["in", "the", "attic", "<end>"], ["Anna", "<end>"], ["happy", "<end>"]]
-    assert answer("question", ["<question>", "Why", "is", "Anna", "happy", "?", "<answer>"])[0] == "because"
-    assert answer("summary", ["<summary>"]) == ["The", "lamp", "came", "to", "be", "in", "the", "attic", ".", "<end>"]
-    assert answer("chinese", ["<chinese>"]) == ["阿本", "有", "一盏", "灯", "。", "<end>"]
-
-
-def test_the_memory_of_sentences_is_the_worlds_own_translation(world):
-    story = world.sample(np.random.default_rng(2))
-    sentence_memory = defined_in("07_finetuning", "sentence_memory").sentence_memory
-    memory = sentence_memory([story])
-    assert " ".join(memory[" ".join(sentence)] for sentence in story.sentences).split() == story.chinese_tokens
