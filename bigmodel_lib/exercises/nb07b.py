@@ -219,7 +219,7 @@ def _check_reverse(attempt):
         if b <= a:
             words = "the first classifier still wins" if a > b else "the two are equal"
             raise Wrong(f"{words} on your rows, {a:.2f} against {b:.2f}: look for rows where only the second is right")
-    return "whoever may choose the split may choose the winner: hence splits drawn by chance, many of them, in pairs"
+    return "whoever may choose the split may choose the winner, so splits are drawn by chance, many of them, the same for all"
 
 
 def _reverse(first_right, second_right):
@@ -243,8 +243,8 @@ EXERCISES = [
         minutes=5,
         difficulty=2,
         task="""
-On paper: a satisfied review ($y = 1$) has the logit $z = \\ln 3$, so that $\\sigma(z) = 3/4$. What is the derivative of its loss
-$-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training moves $z$ against it.
+On paper: a satisfied review ($y = 1$) has the logit $z = \\ln 3$, so $\\sigma(z) = 3/4$. What's the derivative of its loss
+$-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training will move $z$ against it.
 """,
         stub="pull = ...  # a number",
         name="pull",
@@ -407,9 +407,8 @@ def head_step(w, b, s, y, lr):
         minutes=8,
         difficulty=2,
         task="""
-Two classifiers have judged 400 texts; `first_right` and `second_right` say for each text whether they were right, and the first is
-the better one; on a few dozen texts, at least, only the second was. Write a function that chooses 50 different rows as a “test split” on which the
-*second* wins.
+Two classifiers have judged 400 texts. `first_right` and `second_right` say for each text whether they got it right. The first is the better one, but on a
+few dozen texts only the second was right. Write a function that chooses 50 different rows, as a “test split”, on which the *second* wins.
 """,
         stub="""
 def reversing_rows(first_right, second_right):
@@ -418,7 +417,7 @@ def reversing_rows(first_right, second_right):
 """,
         name="reversing_rows",
         hints=(
-            "Which texts speak for the second classifier, and against the first?",
+            "Which texts make the second classifier look good, and the first one bad?",
             "Which rows are they? `second_right & ~first_right` marks them. Are there always 50?",
             "`np.flatnonzero(second_right & ~first_right)`; if those are fewer than 50, fill up with texts on which both agree.",
         ),
@@ -504,8 +503,8 @@ def interval_of_splits(values, n_train, n_test):
         minutes=10,
         difficulty=2,
         task="""
-A label's *precision* is the share right among the texts that were *said* to have it, its *recall* the share right among those that *truly*
-have it, and its $F_1 = \\frac{2\\,P R}{P + R}$, or 0 if it is never right. Macro-F1 is the mean over the labels. Row $i$,
+Accuracy flatters whoever always says the most common label. Macro-F1 doesn't. A label's *precision* is the share that's right among the texts *said* to have it. Its
+*recall* is the share that's right among those that *truly* have it. Then $F_1 = \\frac{2\\,P R}{P + R}$, or 0 if it is never right. Macro-F1 is the mean over the labels. Row $i$,
 column $j$ of the confusion matrix counts texts with true label $i$ that were said to be $j$. A label that is never right counts
 with its 0, even one that occurs nowhere.
 """,
