@@ -126,12 +126,17 @@ def test_what_the_notebook_says_of_the_table(table):
             best.setdefault(row["rival"], {}).setdefault(str(row["setting"]), []).append(row["test_accuracy"])
     most = {name: max(np.mean(found) for found in settings.values()) for name, settings in best.items()}
     assert max(most, key=most.get) == "TF-IDF + logistic regression", "at some setting somebody passes the counter"
+    novelist = [row for row in table["trials"] if row["rival"] == "novelist, fine-tuned" and row["task"] == "reviews"]
+    slow, fast = ([row for row in novelist if row["setting"]["rate"] == rate] for rate in (0.1, 1.0))
+    for key in ("test_accuracy", "test_loss"):  # at a higher rate right more often, and hopelessly certain
+        assert np.mean([row[key] for row in fast]) > np.mean([row[key] for row in slow])
     printed = accuracies(table, "reviews", "LSTM, as printed", 560).mean()
     for name in ("dropout", "weight decay", "early stopping"):
         assert accuracies(table, "reviews", f"LSTM, {name}", 560).mean() < printed, "the accuracy has risen"
 
 
 def test_asking_beats_two_thousand_labels(table):
+    assert table["how"]["sentences"] == 3011
     asked = accuracies(table, "slips", "novelist, asked", 50)
     for name in ("TF-IDF + logistic regression", "its neighbours + logistic regression", "LSTM, common budget"):
         mean, half = interval_of_splits(asked - accuracies(table, "slips", name, 2000), 2000, 800)
