@@ -314,7 +314,6 @@ def finetuning_and_keeping(device) -> dict:
 
     return {
         **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
-        "opinions": lambda: evaluation.opinions(model, [np.arange(6)], [2]),
         "save_model": kept,
         **({} if str(device) == NAME else {"LSTM": rival}),  # its operation looks for a real GPU
     }

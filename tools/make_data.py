@@ -23,8 +23,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "recipe": ("recipe.json", "20 minutes"),
     "budget": ("budget.json", "40 minutes"),
     "tried": ("tried.json", "10 minutes"),
-    "rivals": ("rivals.json", "75 minutes"),
-    "endings": ("endings.json", "50 minutes"),
+    "rivals": ("rivals.json", "6 minutes with a GPU"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }
