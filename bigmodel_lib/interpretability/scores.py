@@ -1,7 +1,9 @@
-"""Which token does a method point at, and is it one that carries the answer? Scores against known truth."""
+"""Does a method point at the word that decides an answer? Minimal pairs whose truth is known, and a score for each word.
+
+Shapes: n = the places that may be named, those of the story. Logit difference: the answer's logit minus the rival's.
+"""
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +18,6 @@ from bigmodel_lib.storyworld.story import START, Question, Story, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, MARKS, QUESTION
 from bigmodel_lib.text.tokenizers import WordTokenizer
 
-KINDS = ("person", "thing", "holder")  # of questions: where is who, where is what, who has what
-
 
 def small_world() -> tuple[StoryWorld, WordTokenizer]:
     """(world, tokenizer) of short stories with few names, so that a small model learns to answer soon."""
@@ -28,145 +28,127 @@ def small_world() -> tuple[StoryWorld, WordTokenizer]:
     return world, WordTokenizer([*world.tokenizer().vocabulary, *MARKS])
 
 
-class Case(NamedTuple):
-    """One guess whose reasons are known."""
+class MinimalPair(NamedTuple):
+    """A story with a question, twice: exactly one word differs, and with it the answer."""
 
-    tokens: list  # the text up to the guess, as words
-    target: str  # the word that comes next
-    support: frozenset  # places of the words, in the sentences it follows from, that name what it is about or say it
-    candidates: int  # the places 0 … candidates - 1 may be named: those of the story
+    clean: list[str]  # up to the word that answers
+    corrupt: list[str]
+    place: int  # of the word that differs
+    answer: str  # after `clean`
+    rival: str  # after `corrupt`
+    support: frozenset[int]  # places of all words that the world knows to carry the answer
+    candidates: int  # places 0 … candidates - 1 may be named: those of the story
 
 
-def asked(story: Story, question: Question) -> Case:
-    """A question about a story, up to the word that answers it. Support is what the story world knows of it."""
+def asked(story: Story, question: Question) -> tuple[list[str], str]:
+    """(a story with a question, up to the word that answers it; that word)."""
     *begun, target = words_of(question.answer)
-    text = [START, *story.tokens, QUESTION, *words_of(question.text), ANSWER, *begun]
-    return Case(text, target, frozenset(place + 1 for place in question.support), 1 + len(story.tokens))
+    return [START, *story.tokens, QUESTION, *words_of(question.text), ANSWER, *begun], target
 
 
-class Turned(NamedTuple):
-    """A question before and after a word of the story, and what follows from it, makes its answer another one."""
+def minimal_pair(story: Story, question: Question) -> MinimalPair | None:
+    """The question, and a story in which one word alone makes its answer another one; None if there is none.
 
-    before: Case
-    after: Case
-    changed: frozenset  # places of `before` that hold another token in `after`; of two lengths, the word alone
-
-
-def turned(story: Story, question: Question) -> Turned | None:
-    """The counterfactual of a question: the last word that says its answer made another one; None if there is none."""
-    before = asked(story, question)
+    The world itself tells the second story: it's a story that could have happened, and its answer is known as well.
+    """
+    clean, answer = asked(story, question)
     ends = np.cumsum([len(sentence) for sentence in story.sentences])
     kinds = (story.world.places, story.world.people, story.world.things)
-    peers = next((names for names in kinds if before.target in names), ())
-    others = [token for token in dict.fromkeys(story.tokens) if token in peers and token != before.target]
-    places = [place for place in sorted(question.support, reverse=True) if story.tokens[place] == before.target]
+    peers = next((names for names in kinds if answer in names), ())
+    others = [token for token in dict.fromkeys(story.tokens) if token in peers and token != answer]
+    places = [place for place in sorted(question.support, reverse=True) if story.tokens[place] == answer]
     for place, other in itertools.product(places, others):
         try:
-            new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), before.target, other)
+            new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), answer, other)
         except CourseError:
             continue
-        same = [q for q in new.questions() if (q.kind, q.text) == (question.kind, question.text)]
-        if same and same[0].answer != question.answer:
-            after = asked(new, same[0])
-            differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=False)) if a != b}
-            alike = len(before.tokens) == len(after.tokens)
-            return Turned(before, after, frozenset(differ if alike else {place + 1}))
+        for same in new.questions():
+            corrupt, rival = asked(new, same)
+            alike = (same.kind, same.text) == (question.kind, question.text) and len(corrupt) == len(clean)
+            if alike and rival != answer and [i for i, w in enumerate(clean) if w != corrupt[i]] == [place + 1]:
+                support = frozenset(1 + i for i in question.support)
+                return MinimalPair(clean, corrupt, place + 1, answer, rival, support, 1 + len(story.tokens))
     return None
 
 
-def ids_of(case: Case, tokenizer: WordTokenizer, device: torch.device) -> Tensor:
-    """The tokens of a case as ids, (T,)."""
-    return torch.tensor(tokenizer.encode(" ".join(case.tokens)).tolist(), device=device)
+def ids_of(words: list[str], tokenizer: WordTokenizer) -> Tensor:
+    """Words as token ids, (T,)."""
+    return torch.tensor(tokenizer.encode(" ".join(words)).tolist())
+
+
+def logit_difference(logits: Tensor, answer: int, rival: int) -> Tensor:
+    """How much the last place prefers one token to another: z_answer - z_rival = ln(p_answer / p_rival).
+
+    Shapes: logits (B, T, V) -> (B,).
+    """
+    return logits[:, -1, answer] - logits[:, -1, rival]
+
+
+def gradients(model: LanguageModel, tokens: Tensor, answer: int, rival: int, steps: int = 1) -> tuple[Tensor, Tensor]:
+    """(slopes of the logit difference in each token's embedding, (T, D); the embeddings less their mean, (T, D)).
+
+    With more steps, the slopes are averaged on the way from the mean of the embeddings to the text's own, as
+    integrated gradients do. Source: Simonyan et al. 2014; Sundararajan et al. 2017, eq. 1.
+    """
+    x = model.embed(tokens[None]).detach()
+    away = x - x.mean(dim=1, keepdim=True)
+    shares = (torch.arange(steps) + 0.5) / steps if steps > 1 else torch.ones(1)
+    start = (x - (1 - shares)[:, None, None] * away).requires_grad_()
+    with torch.enable_grad():
+        logits = model(tokens.expand(len(shares), -1), hooks={"stream": lambda layer, v: v if layer else start})
+        (slopes,) = torch.autograd.grad(logit_difference(logits, answer, rival).sum(), start)
+    return slopes.mean(dim=0), away[0]
+
+
+def swapped(pair: MinimalPair, world: StoryWorld) -> tuple[list[int], list[list[str]]]:
+    """(places of the story's names, things and rooms; the text with that word alone made the next one of its kind)."""
+    kinds, places, texts = (world.places, world.people, world.things), [], []
+    for place, word in enumerate(pair.clean[: pair.candidates]):
+        for names in kinds:
+            if word in names:
+                other = names[(names.index(word) + 1) % len(names)]
+                places.append(place)
+                texts.append([*pair.clean[:place], other, *pair.clean[place + 1 :]])
+    return places, texts
 
 
 @torch.no_grad()
-def scores_of(model: LanguageModel, tokenizer: WordTokenizer, case: Case, others: dict[str, Case]) -> dict[str, Tensor]:
-    """{method: scores of the n candidates}, the highest being what the method points at.
+def scores_of(
+    model: LanguageModel, tokenizer: WordTokenizer, pair: MinimalPair, world: StoryWorld
+) -> dict[str, Tensor]:
+    """{method: its score for each word of the story, (n,)}; "attention" has a row for each head, (L, H, n).
 
-    "attention" has a row for each head (L, H, n), patching one for each layer but the first (L - 1, n).
-    Hiding takes a token from the sight of all heads; patching puts there, before a layer, the stream of another text,
-    {name: case}. Both are scored by how many nats more the target costs then.
+    What takes a word away, or puts another one in, is scored by how far the logit difference falls. Patching makes a
+    minimal pair of its own for each name, thing and room, and copies that place from the other text before a layer.
     """
-    tokens = ids_of(case, tokenizer, model.device)
-    place, target, n = len(tokens) - 1, tokenizer.vocabulary.index(case.target), case.candidates
+    tokens, n, T = ids_of(pair.clean, tokenizer), pair.candidates, len(pair.clean)
+    ends = [tokenizer.vocabulary.index(word) for word in (pair.answer, pair.rival)]
     weights = maps.record(model, tokens[None], "weights")[:, 0]
+    slopes, away = gradients(model, tokens, *ends)
+    many_slopes, _ = gradients(model, tokens, *ends, steps=16)
 
-    def costs(hooks):
-        return -model(tokens.expand(n, -1), hooks=hooks)[:, place].log_softmax(dim=-1)[:, target]
+    def fall(hooks, rows=n):
+        return whole - logit_difference(model(tokens.expand(rows, -1), hooks=hooks), *ends)
 
-    where = torch.tensor([[place], [target]], device=model.device)
-    one_each = torch.eye(n, len(tokens), dtype=torch.bool, device=model.device)
+    whole = logit_difference(model(tokens[None]), *ends)
+    one_each = torch.eye(n, T, dtype=torch.bool)
     scores = {
-        "attention": weights[:, :, place, :n],
-        "attention, all heads": weights[:, :, place, :n].mean(dim=(0, 1)),
-        "rollout": maps.rollout(weights)[-1, place, :n],
-        "gradient × input": maps.gradient_times_input(model, tokens[None], *where)[0, :n],
-        "hiding": costs(interventions.knockout(one_each)),
+        "attention": weights[:, :, -1, :n],
+        "attention, all heads": weights[:, :, -1, :n].mean(dim=(0, 1)),
+        "rollout": maps.rollout(weights)[-1, -1, :n],
+        "gradient": slopes.norm(dim=-1)[:n],
+        "gradient × input, size": (slopes * model.embed(tokens[None])[0]).sum(dim=-1).abs()[:n],
+        "gradient × input, signed": (slopes * model.embed(tokens[None])[0]).sum(dim=-1)[:n],
+        "integrated gradients": (many_slopes * away).sum(dim=-1)[:n],
+        "knockout": fall(interventions.knockout(one_each)),
+        "knockout, last place only": fall(interventions.knockout(one_each, last_only=True)),
     }
-    for name, other in others.items():
-        strange = ids_of(other, tokenizer, model.device)[None]
-        places = torch.arange(n, device=model.device) % strange.shape[1]
-        foreign = maps.record(model, strange, "stream")[1:-1, 0, places]
-        scores[name] = torch.stack([costs(interventions.putting(*pair)) for pair in enumerate(foreign, start=1)])
+    places, texts = swapped(pair, world)
+    rows, foreign = torch.stack([ids_of(text, tokenizer) for text in texts]), torch.tensor(places)
+    streams = maps.record(model, rows, "stream")[:-1]
+    for layer, stream in enumerate(streams):
+        put = interventions.putting(layer, stream[torch.arange(len(rows)), foreign], foreign)
+        found = torch.full((n,), -torch.inf)
+        found[foreign] = fall(put, len(rows))
+        scores[f"patching, before layer {layer}"] = found
     return scores
-
-
-def effects_of_heads(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> Tensor:
-    """How many nats more the targets of some cases cost without each head, on average: (L, H)."""
-    L, H = model.config.n_layers, model.config.n_heads
-    costs = torch.zeros(len(cases), 1 + L * H)
-    for row, case in zip(costs, cases, strict=True):
-        tokens, target = ids_of(case, tokenizer, model.device)[None], tokenizer.vocabulary.index(case.target)
-        for i, heads in enumerate([[], *([pair] for pair in np.ndindex(L, H))]):
-            row[i] = -interventions.ablate(model, tokens, heads)[0, -1].log_softmax(dim=-1)[target]
-    return (costs[:, 1:] - costs[:, :1]).mean(dim=0).view(L, H)
-
-
-def share_of_hits(tops: Sequence[int], cases: Sequence[Case]) -> np.ndarray:
-    """1 where the place pointed at is in the case's support, else 0: (N,)."""
-    return np.array([float(int(top) in case.support) for top, case in zip(tops, cases, strict=True)])
-
-
-def points(
-    model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case], others: list[dict[str, Case]] | None = None
-) -> tuple[dict, dict]:
-    """({method: (N/2,) places pointed at in the second half}, {what was chosen on the first half: which}).
-
-    Heads and the layers of patching are chosen by their hits on the first half of the cases, and a head once by what
-    its ablation costs there. others: for each case {name: what patching puts in}, or the next case as "another story".
-    """
-    named = others or [{"patching, another story": other} for other in cases[1:] + cases[:1]]
-    found = [scores_of(model, tokenizer, *pair) for pair in zip(cases, named, strict=True)]
-    half = len(cases) // 2
-
-    def tops(method, which=(), part=slice(half, None)):
-        return [int(scores[method][which].argmax()) for scores in found[part]]
-
-    def best(method, choices):
-        return max(choices, key=lambda one: share_of_hits(tops(method, one, slice(half)), cases[:half]).mean())
-
-    effects = effects_of_heads(model, tokenizer, cases[:half])
-    heads = list(np.ndindex(*effects.shape))
-    chosen = {"best head": best("attention", heads), "head that matters": max(heads, key=lambda pair: effects[pair])}
-    places = {
-        "first token": [0] * (len(cases) - half),
-        "previous token": [case.candidates - 1 for case in cases[half:]],
-        **{name: tops(name) for name in ("attention, all heads", "rollout", "gradient × input", "hiding")},
-        **{f"attention, {name}": tops("attention", pair) for name, pair in chosen.items()},
-    }
-    for name in named[0]:
-        chosen[name] = best(name, range(model.config.n_layers - 1))
-        places[name] = tops(name, chosen[name])
-    return places, chosen
-
-
-def chance(cases: list[Case]) -> np.ndarray:
-    """The share of hits of a random candidate, case by case."""
-    return np.array([len(case.support & set(range(case.candidates))) / case.candidates for case in cases])
-
-
-@torch.no_grad()
-def guesses(model: LanguageModel, tokenizer: WordTokenizer, cases: list[Case]) -> list[str]:
-    """The likeliest word at each case's place."""
-    best = [model(ids_of(case, tokenizer, model.device)[None])[0, -1].argmax() for case in cases]
-    return [tokenizer.vocabulary[int(i)] for i in best]
