@@ -3,7 +3,7 @@
 Three small decoders, alike but for their seeds, learn to answer questions about short stories (about three minutes
 each). On minimal pairs from stories that none has read, methods are scored, and rules that never open the model. The
 first model is kept in data/answerer. One model alone: python data/recipes/interpretation.py 1; its weights and its
-rows go to runs/interpretation, and are taken from there.
+rows go to runs/interpretation, and are taken from there; a second argument, cuda, trains it on a GPU.
 """
 
 import pathlib
@@ -60,44 +60,44 @@ def question_batches(world, tokenizer):
     return batch
 
 
-def build(seed: int, steps: int = STEPS):
+def build(seed: int, steps: int = STEPS, device: str = "cpu"):
     """(run, world, tokenizer) of one model, not yet begun."""
     world, tokenizer = small_world()
     sizes, config = preset(
         "medium", tokenizer.vocab_size, steps=steps, seed=seed, d_model=64, n_heads=2, n_layers=3, d_ff=192, ngrams=1,
         context_length=LENGTH, batch_size=BATCH, muon_lr=0.015, momentum=0.95, warmup_steps=20,
     )  # fmt: skip
-    model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed))
+    model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed)).to(device)
     next_batch, rng = question_batches(world, tokenizer), np.random.default_rng(1000 + seed)
     run = Trainer(model, lambda _: next_batch(rng), next_token_loss, config)  # its stories have a seed of their own
     return run, world, tokenizer
 
 
-def trained(seed: int, steps: int = STEPS):
+def trained(seed: int, steps: int = STEPS, device: str = "cpu"):
     """(model, tokenizer) of a seed, rounded to bfloat16; from runs/interpretation if it is there."""
     folder = RUNS / str(seed)
     if not (folder / "metrics.json").exists():
-        run, _, tokenizer = build(seed, steps)
+        run, _, tokenizer = build(seed, steps, device)
         for look in run:
             if look.step % 300 == 0:
                 print(f"seed {seed}  step {look.step}  loss {look.loss:.4f}  {look.seconds:.0f} s", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.save_model(folder, run.model, tokenizer, torch.bfloat16)
+        checkpoints.save_model(folder, run.model.cpu(), tokenizer, torch.bfloat16)
         checkpoints.write_json(folder / "metrics.json", how_it_was_trained(run))
     return checkpoints.load_model(folder)
 
 
-def made_with() -> dict:
+def made_with(device="cpu") -> dict:
     """By what, on what, and with which versions."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return dict(made_by="data/recipes/interpretation.py", hardware=hardware(), versions=versions)
+    return dict(made_by="data/recipes/interpretation.py", hardware=hardware(device), versions=versions)
 
 
 def how_it_was_trained(run) -> dict:
     """What a finished run says of itself."""
     curve = [row for row in run.curve if row["step"] % 100 == 0]
     return dict(text=READ, parameters=count_parameters(run.model), steps=run.step, train_seconds=run.seconds,
-                **made_with(), train_config=run.config.to_dict(), curve=curve)  # fmt: skip
+                **made_with(run.device), train_config=run.config.to_dict(), curve=curve)  # fmt: skip
 
 
 @torch.no_grad()
@@ -186,20 +186,20 @@ def rows_of(seed: int, model, tokenizer, tuning: int = TUNING, count: int = PAIR
     return rows
 
 
-def part(seed: int, mini: bool = False) -> list[dict]:
+def part(seed: int, device: str = "cpu") -> list[dict]:
     """The rows of a seed; from runs/interpretation if they are there."""
     torch.set_num_threads(1)
     file, start = RUNS / str(seed) / "rows.json", time.perf_counter()
     if not file.exists():
-        model, tokenizer = trained(seed, 20 if mini else STEPS)
-        checkpoints.write_json(file, rows_of(seed, model, tokenizer, *((4, 8) if mini else ())))
+        model, tokenizer = trained(seed, STEPS, device)
+        checkpoints.write_json(file, rows_of(seed, model, tokenizer))
         print(f"seed {seed}: rows after {time.perf_counter() - start:.0f} s", flush=True)
     return checkpoints.read_json(file)
 
 
 def main(arguments: list[str]) -> int:
     if arguments:
-        part(int(arguments[0]))
+        part(int(arguments[0]), *arguments[1:2])
         return 0
     rows = [row for seed in SEEDS for row in part(seed)]
     model, tokenizer = trained(SEEDS[0])
