@@ -98,5 +98,3 @@ class Surgeon(Toy):
         figure.suptitle(f"{title} (before: {start[self.sentence]:+.2f})", x=0.01, ha="left", fontsize=12)
         alt = f"Two grids of layers by heads with numbers: the change of {watched} when a head is silenced, or carried over."
         return figure, alt
-
-

@@ -15,7 +15,6 @@ from IPython.utils.capture import capture_output
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import bundle, display_bundle
 
-
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>%(title)s</title>
 <style>%(css)s
@@ -62,7 +61,9 @@ class Toy(anywidget.AnyWidget):
         """The widget as one HTML page that needs neither a kernel nor a network; changes: traits as they are there."""
         names = [name for name, trait in self.traits(sync=True).items() if not name.startswith("_")]
         state = {name: getattr(self, name) for name in names if hasattr(type(self), name)} | changes
-        state = {name: value for name, value in state.items() if isinstance(value, (str, int, float, bytes, list, dict))}
+        state = {
+            name: value for name, value in state.items() if isinstance(value, (str, int, float, bytes, list, dict))
+        }
         binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
         plain = json.dumps({name: value for name, value in state.items() if name not in binary})
         esm = str(self._esm).replace("export default", "const toy =")
