@@ -1,4 +1,4 @@
-"""Does a method point at the word that decides an answer? Minimal pairs whose truth is known, and a score for each word.
+"""Does a method point at the word that decides an answer? Minimal pairs with a known truth, and a score for each word.
 
 Shapes: n = the places that may be named, those of the story. Logit difference: the answer's logit minus the rival's.
 """

@@ -28,7 +28,7 @@ CHINESE_FONTS = (
 
 
 def power_scale(weights: Any) -> dict[str, Any]:
-    """Colours that grow with the square root of a weight, up to the largest: small weights can be told apart as well."""
+    """Colours that grow with the square root of a weight, up to the largest: small weights can be told apart."""
     return dict(cmap="cividis", norm=PowerNorm(0.5, vmin=0.0, vmax=max(float(np.max(weights)), 1e-9)))
 
 

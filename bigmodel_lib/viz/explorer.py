@@ -24,7 +24,7 @@ def maps_by(method: str, model: LanguageModel, tokens: Tensor) -> Tensor:
     """What one of METHODS says about each pair of tokens (T,): (rows, columns, T, T), each from 0 to 1, queries × keys.
 
     "weights": (L, H), as they are. "rollout": (L, 1), up to each layer. "gradient": (1, 1), each row's
-    shares of the slopes. "knockout": (L, H), how many nats the token after each query (for an encoder: the query itself)
+    shares of the slopes. "knockout": (L, H), how many nats the token after each query (for an encoder: the query)
     costs more if this head must not look at that key, cut off at 0 and 1.
     """
     tokens = targets = tokens.to(model.device)

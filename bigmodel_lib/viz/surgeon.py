@@ -96,5 +96,5 @@ class Surgeon(Toy):
         most = np.unravel_index(np.abs(change[self.sentence, 1]).argmax(), change.shape[2:])
         title = f"Carrying head {most[0]}.{most[1]} over moves the next word most"
         figure.suptitle(f"{title} (before: {start[self.sentence]:+.2f})", x=0.01, ha="left", fontsize=12)
-        alt = f"Two grids of layers by heads with numbers: the change of {watched} when a head is silenced, or carried over."
+        alt = f"Two grids of layers by heads: the change of {watched} when a head is silenced, or carried over."
         return figure, alt

@@ -192,9 +192,9 @@ def part(seed: int, device: str = "cpu") -> list[dict]:
     file, start = RUNS / str(seed) / "rows.json", time.perf_counter()
     if not file.exists():
         model, tokenizer = trained(seed, STEPS, device)
-        checkpoints.write_json(file, rows_of(seed, model, tokenizer))
+        checkpoints.write_json(file, {"rows": rows_of(seed, model, tokenizer)})
         print(f"seed {seed}: rows after {time.perf_counter() - start:.0f} s", flush=True)
-    return checkpoints.read_json(file)
+    return checkpoints.read_json(file)["rows"]
 
 
 def main(arguments: list[str]) -> int:
