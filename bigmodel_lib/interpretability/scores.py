@@ -92,7 +92,7 @@ def gradients(model: LanguageModel, tokens: Tensor, answer: int, rival: int, ste
     """
     x = model.embed(tokens[None]).detach()
     away = x - x.mean(dim=1, keepdim=True)
-    shares = (torch.arange(steps) + 0.5) / steps if steps > 1 else torch.ones(1)
+    shares = ((torch.arange(steps) + 0.5) / steps if steps > 1 else torch.ones(1)).to(x)
     start = (x - (1 - shares)[:, None, None] * away).requires_grad_()
     with torch.enable_grad():
         logits = model(tokens.expand(len(shares), -1), hooks={"stream": lambda layer, v: v if layer else start})
@@ -121,7 +121,7 @@ def scores_of(
     What takes a word away, or puts another one in, is scored by how far the logit difference falls. Patching makes a
     minimal pair of its own for each name, thing and room, and copies that place from the other text before a layer.
     """
-    tokens, n, T = ids_of(pair.clean, tokenizer), pair.candidates, len(pair.clean)
+    tokens, n, T = ids_of(pair.clean, tokenizer).to(model.device), pair.candidates, len(pair.clean)
     ends = [tokenizer.vocabulary.index(word) for word in (pair.answer, pair.rival)]
     weights = maps.record(model, tokens[None], "weights")[:, 0]
     slopes, away = gradients(model, tokens, *ends)
@@ -131,7 +131,7 @@ def scores_of(
         return whole - logit_difference(model(tokens.expand(rows, -1), hooks=hooks), *ends)
 
     whole = logit_difference(model(tokens[None]), *ends)
-    one_each = torch.eye(n, T, dtype=torch.bool)
+    one_each = torch.eye(n, T, dtype=torch.bool, device=model.device)
     scores = {
         "attention": weights[:, :, -1, :n],
         "attention, all heads": weights[:, :, -1, :n].mean(dim=(0, 1)),
@@ -144,11 +144,12 @@ def scores_of(
         "knockout, last place only": fall(interventions.knockout(one_each, last_only=True)),
     }
     places, texts = swapped(pair, world)
-    rows, foreign = torch.stack([ids_of(text, tokenizer) for text in texts]), torch.tensor(places)
+    rows = torch.stack([ids_of(text, tokenizer) for text in texts]).to(model.device)
+    foreign = torch.tensor(places, device=model.device)
     streams = maps.record(model, rows, "stream")[:-1]
     for layer, stream in enumerate(streams):
-        put = interventions.putting(layer, stream[torch.arange(len(rows)), foreign], foreign)
-        found = torch.full((n,), -torch.inf)
+        put = interventions.putting(layer, stream[torch.arange(len(rows), device=foreign.device), foreign], foreign)
+        found = torch.full((n,), -torch.inf, device=model.device)
         found[foreign] = fall(put, len(rows))
         scores[f"patching, before layer {layer}"] = found
     return scores

@@ -166,7 +166,7 @@ def tops_of(model, tokenizer, pairs: list[MinimalPair]) -> dict[str, list[int]]:
 
 
 def rows_of(seed: int, model, tokenizer, tuning: int = TUNING, count: int = PAIRS) -> list[dict]:
-    """All rows of one model: hits are a text of 0 and 1, pair by pair, for the word that decides and for the support."""
+    """All rows of one model: hits are a text of 0 and 1, pair by pair: the word that decides, any of the support."""
     chosen_on, _ = pairs_of(model, tokenizer, tuning, 500)
     pairs, tried = pairs_of(model, tokenizer, count, 501)
     on_tuning = tops_of(model, tokenizer, chosen_on)
@@ -176,8 +176,9 @@ def rows_of(seed: int, model, tokenizer, tuning: int = TUNING, count: int = PAIR
     tops["attention, best head"] = tops[best]
     chance = {"decides": np.mean([1 / pair.candidates for pair in pairs]),
               "support": np.mean([len(pair.support) / pair.candidates for pair in pairs])}  # fmt: skip
-    rows = [dict(seed=seed, answers=right_answers(model, tokenizer, 2 * (tuning + 100)), followed=[count, tried],
-                 best=best.split()[-1], chance={name: round(float(share), 4) for name, share in chance.items()})]  # fmt: skip
+    chance = {name: round(float(share), 4) for name, share in chance.items()}
+    answers = right_answers(model, tokenizer, 2 * (tuning + 100))
+    rows = [dict(seed=seed, answers=answers, followed=[count, tried], best=best.split()[-1], chance=chance)]
     for method in (method for method in tops if method not in heads):
         hits = dict(decides=[top == pair.place for top, pair in zip(tops[method], pairs, strict=True)],
                     support=[top in pair.support for top, pair in zip(tops[method], pairs, strict=True)])  # fmt: skip
