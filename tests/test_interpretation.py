@@ -214,9 +214,9 @@ def test_knockout_effects_point_at_what_the_answer_needs(by_hand):
         else:
             assert effects[place].abs().max() == 0
     for head in [{(0, 1)}, {(1, 0)}, {(1, 1)}]:
-        assert interventions.knockout_effects(by_hand, TEXT, targets, head).abs().max() < 0.01
+        assert interventions.knockout_effects(by_hand, TEXT, targets, head).abs().max() < 0.03
     both = interventions.knockout_effects(by_hand, TEXT, targets, {(1, 0), (1, 1)})
-    assert both[9].argmax() == 4 and both[9, 4] > 1 and both[9, :4].abs().max() < 0.01
+    assert both[9].argmax() == 4 and both[9, 4] > 1 and both[9, :4].abs().max() < 0.03
 
 
 # Ablation and patching

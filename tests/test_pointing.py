@@ -125,7 +125,8 @@ def test_most_methods_name_the_word_that_decides(answerer, pairs):
 
 def test_rules_without_a_model_name_what_they_say():
     told = words_of("start There was a hall and an attic . Mei was in the hall . Ben was in the hall . Ben had a cup .")
-    pair = scores.MinimalPair([*told, "<question>", *words_of("Where is Mei ? in the")], [], 13, "hall", "attic", frozenset(), len(told))  # fmt: skip
+    asked = [*told, "<question>", *words_of("Where is Mei ? in the")]
+    pair = scores.MinimalPair(asked, [], 13, "hall", "attic", frozenset(), len(told))
     places = RECIPE["by_rule"](pair)
     assert list(places.values()) == [19, 19, 13, 13]
     holder = pair._replace(clean=[*told, "<question>", *words_of("Who has the cup ?")], answer="Ben", place=21)
@@ -161,7 +162,7 @@ def test_the_models_of_the_table_answer_well_enough(table):
 
 def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(answerer):
     first, *rows = RECIPE["rows_of"](0, answerer, WORDS, 3, 4)
-    assert first["followed"][0] == 4 <= first["followed"][1] and first["best"] in [f"{i}.{j}" for i in range(3) for j in (0, 1)]  # fmt: skip
+    assert first["followed"][0] == 4 <= first["followed"][1] and first["best"] in ("1.0", "1.1")
     assert len(rows) == 16 and all(len(row["decides"]) == 4 for row in rows)
 
 
