@@ -474,7 +474,9 @@ def data(*names):
     return script("tools/make_data.py", name, *more)
 
 
-BROWSER_TESTS = ("tests/test_browser.py", "tests/test_browser_gaze.py", "tests/test_browser_garden.py")
+BROWSER_TESTS = (
+    "tests/test_browser.py", "tests/test_browser_gaze.py", "tests/test_browser_garden.py", "tests/test_browser_surgeon.py",
+)  # fmt: skip
 
 
 def test_browser(*arguments):
