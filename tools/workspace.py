@@ -475,8 +475,11 @@ def data(*names):
 
 
 BROWSER_TESTS = (
-    "tests/test_browser.py", "tests/test_browser_gaze.py", "tests/test_browser_garden.py", "tests/test_browser_surgeon.py",
-)  # fmt: skip
+    "tests/test_browser.py",
+    "tests/test_browser_gaze.py",
+    "tests/test_browser_garden.py",
+    "tests/test_browser_surgeon.py",
+)
 
 
 def test_browser(*arguments):

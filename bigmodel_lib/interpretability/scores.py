@@ -122,15 +122,15 @@ def scores_of(
     minimal pair of its own for each name, thing and room, and copies that place from the other text before a layer.
     """
     tokens, n, T = ids_of(pair.clean, tokenizer).to(model.device), pair.candidates, len(pair.clean)
-    ends = [tokenizer.vocabulary.index(word) for word in (pair.answer, pair.rival)]
+    answer, rival = (tokenizer.vocabulary.index(word) for word in (pair.answer, pair.rival))
     weights = maps.record(model, tokens[None], "weights")[:, 0]
-    slopes, away = gradients(model, tokens, *ends)
-    many_slopes, _ = gradients(model, tokens, *ends, steps=16)
+    slopes, away = gradients(model, tokens, answer, rival)
+    many_slopes, _ = gradients(model, tokens, answer, rival, steps=16)
 
     def fall(hooks, rows=n):
-        return whole - logit_difference(model(tokens.expand(rows, -1), hooks=hooks), *ends)
+        return whole - logit_difference(model(tokens.expand(rows, -1), hooks=hooks), answer, rival)
 
-    whole = logit_difference(model(tokens[None]), *ends)
+    whole = logit_difference(model(tokens[None]), answer, rival)
     one_each = torch.eye(n, T, dtype=torch.bool, device=model.device)
     scores = {
         "attention": weights[:, :, -1, :n],

@@ -152,7 +152,7 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
         rows = np.union1d(rows_that_matter(large, ROWS), [query])
     image = ax.imshow(large[rows], aspect="auto", **power_scale(large))
     _label(ax, tokens)
-    ax.set_yticks(range(len(rows)), [readable(tokens[i]) for i in rows], fontfamily=fonts_for(tokens))
+    ax.set_yticks(range(len(rows)), [readable(tokens[int(i)]) for i in rows], fontfamily=fonts_for(tokens))
     ax.figure.colorbar(image, ax=ax, label=LABEL[True], shrink=0.8)
     ax.set(xlabel=KEY, ylabel=QUERY)
     at = int(np.searchsorted(rows, query))
