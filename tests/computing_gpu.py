@@ -24,7 +24,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.finetuning import baselines, classification, dpo
-from bigmodel_lib.interpretability import interventions, maps, scores
+from bigmodel_lib.interpretability import interventions, maps
 from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.recipes import MODES
@@ -245,12 +245,8 @@ def looking(device) -> dict:
 
 
 def pointing_and_exploring(device) -> dict:
-    """{name: call}: which token methods point at, and the explorer's maps."""
-    world, words = scores.small_world()
-    model = put(random_model(words.vocab_size, context_length=200), device)
+    """{name: call}: the explorer's maps, and what else draws what a model computes."""
     by_byte = put(random_model(256), device)
-    story = world.sample(np.random.default_rng(0))
-    pair = next(pair for question in story.questions() if (pair := scores.minimal_pair(story, question)))
 
     def explored(method):
         from bigmodel_lib.viz.explorer import AttentionExplorer
@@ -262,7 +258,7 @@ def pointing_and_exploring(device) -> dict:
         from bigmodel_lib.viz.attention import draw_attention
 
         return (
-            draw_attention(maps.record(model, ids(device, 1, 5, 2)[None], "weights")[0, 0, 0], "abc")
+            draw_attention(maps.record(by_byte, ids(device, 1, 5, 2)[None], "weights")[0, 0, 0], "abc")
             .images[0]
             .get_array()
         )
@@ -276,7 +272,6 @@ def pointing_and_exploring(device) -> dict:
 
     methods = ("weights", "rollout", "gradient", "knockout")
     return {
-        "scores_of": lambda: list(scores.scores_of(model, words, pair, world).values()),
         "draw_attention": drawn,
         "Garden": written_together,
         **{f"explorer, {method}": lambda method=method: explored(method) for method in methods},

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from bigmodel_lib.interpretability import interventions, scores
+from bigmodel_lib.interpretability import interventions
+from bigmodel_lib.interpretability import pairs as minimal
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints, trainer
 
 RECIPE = runpy.run_path(str(data_path("recipes/interpretation.py")))
-WORLD, WORDS = scores.small_world()
+WORLD, WORDS = minimal.small_world()
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_a_question_ends_before_its_answer_and_its_support_says_it():
         story = WORLD.sample(np.random.default_rng(seed))
         for question in story.questions():
             if question.kind in RECIPE["KINDS"]:
-                text, answer = scores.asked(story, question)
+                text, answer = minimal.asked(story, question)
                 seen += 1
                 assert text[0] == START and text[1 : 1 + len(story.tokens)] == story.tokens
                 assert " ".join(words_of(question.answer)).endswith(answer)
@@ -45,7 +46,7 @@ def test_a_minimal_pair_differs_in_one_word_and_is_told_and_answered_by_the_worl
     for seed in range(60):
         story = WORLD.sample(np.random.default_rng(seed))
         for question in story.questions():
-            pair = scores.minimal_pair(story, question)
+            pair = minimal.minimal_pair(story, question)
             if question.kind not in RECIPE["KINDS"] or pair is None:
                 continue
             found += 1
@@ -54,26 +55,26 @@ def test_a_minimal_pair_differs_in_one_word_and_is_told_and_answered_by_the_worl
             assert pair.answer != pair.rival and pair.clean[pair.place] == pair.answer and pair.place in pair.support
             other = WORLD.parse(pair.corrupt[1 : pair.candidates])
             (same,) = [q for q in other.questions() if (q.kind, q.text) == (question.kind, question.text)]
-            assert scores.asked(other, same) == (pair.corrupt, pair.rival)
+            assert minimal.asked(other, same) == (pair.corrupt, pair.rival)
     assert found > 40
 
 
 def test_the_logit_difference_is_the_log_of_the_odds():
     p = torch.tensor([0.6, 0.2, 0.15, 0.05])
     logits = (p.log() + 3.7).expand(2, 5, 4)
-    assert torch.allclose(scores.logit_difference(logits, 0, 1), torch.full((2,), 3.0).log())
+    assert torch.allclose(RECIPE["logit_difference"](logits, 0, 1), torch.full((2,), 3.0).log())
 
 
 def test_gradients_are_slopes_and_integrated_ones_add_up_to_the_whole_way(answerer, pairs):
     pair = pairs[0]
-    ids, ends = scores.ids_of(pair.clean, WORDS), [WORDS.vocabulary.index(w) for w in (pair.answer, pair.rival)]
-    slopes, away = scores.gradients(answerer, ids, *ends)
-    many, _ = scores.gradients(answerer, ids, *ends, steps=400)
+    ids, ends = minimal.ids_of(pair.clean, WORDS), [WORDS.vocabulary.index(w) for w in (pair.answer, pair.rival)]
+    slopes, away = RECIPE["gradients"](answerer, ids, *ends)
+    many, _ = RECIPE["gradients"](answerer, ids, *ends, steps=400)
 
     def difference_at(x):
         with torch.no_grad():
             logits = answerer(ids[None], hooks={"stream": lambda layer, value: value if layer else x})
-        return scores.logit_difference(logits, *ends)[0].item()
+        return RECIPE["logit_difference"](logits, *ends)[0].item()
 
     x = answerer.embed(ids[None]).detach()
     nudge = torch.zeros_like(x)
@@ -86,7 +87,7 @@ def test_gradients_are_slopes_and_integrated_ones_add_up_to_the_whole_way(answer
 
 def test_swapping_changes_one_word_into_another_of_its_kind(pairs):
     for pair in pairs:
-        places, texts = scores.swapped(pair, WORLD)
+        places, texts = minimal.swapped(pair, WORLD)
         assert pair.place in places and len(places) == len(texts)
         for place, text in zip(places, texts, strict=True):
             assert [i for i, (a, b) in enumerate(zip(pair.clean, text, strict=True)) if a != b] == [place]
@@ -96,18 +97,18 @@ def test_swapping_changes_one_word_into_another_of_its_kind(pairs):
 
 def test_scores_are_what_their_methods_say(answerer, pairs):
     pair = pairs[1]
-    found = scores.scores_of(answerer, WORDS, pair, WORLD)
-    ids, ends = scores.ids_of(pair.clean, WORDS), [WORDS.vocabulary.index(w) for w in (pair.answer, pair.rival)]
+    found = RECIPE["scores_of"](answerer, WORDS, pair, WORLD)
+    ids, ends = minimal.ids_of(pair.clean, WORDS), [WORDS.vocabulary.index(w) for w in (pair.answer, pair.rival)]
     assert found["attention"].shape == (3, 2, pair.candidates)
     assert torch.allclose(found["attention"].mean(dim=(0, 1)), found["attention, all heads"])
     assert all(len(values) == pair.candidates for name, values in found.items() if name != "attention")
     keys = torch.zeros(1, len(ids), dtype=torch.bool)
     keys[0, pair.place] = True
     with torch.no_grad():
-        whole = scores.logit_difference(answerer(ids[None]), *ends)
-        hidden = scores.logit_difference(answerer(ids[None], hooks=interventions.knockout(keys)), *ends)
-        places, texts = scores.swapped(pair, WORLD)
-        swapped = [scores.logit_difference(answerer(scores.ids_of(text, WORDS)[None]), *ends) for text in texts]
+        whole = RECIPE["logit_difference"](answerer(ids[None]), *ends)
+        hidden = RECIPE["logit_difference"](answerer(ids[None], hooks=interventions.knockout(keys)), *ends)
+        places, texts = minimal.swapped(pair, WORLD)
+        swapped = [RECIPE["logit_difference"](answerer(minimal.ids_of(text, WORDS)[None]), *ends) for text in texts]
     assert found["knockout"][pair.place] == pytest.approx((whole - hidden).item(), abs=1e-3)
     by_hand = torch.cat([whole - one for one in swapped])  # before layer 0, patching is nothing but another word
     assert torch.allclose(found["patching, before layer 0"][torch.tensor(places)], by_hand, atol=1e-3)
@@ -126,7 +127,7 @@ def test_most_methods_name_the_word_that_decides(answerer, pairs):
 def test_rules_without_a_model_name_what_they_say():
     told = words_of("start There was a hall and an attic . Mei was in the hall . Ben was in the hall . Ben had a cup .")
     asked = [*told, "<question>", *words_of("Where is Mei ? in the")]
-    pair = scores.MinimalPair(asked, [], 13, "hall", "attic", frozenset(), len(told))
+    pair = minimal.MinimalPair(asked, [], 13, "hall", "attic", frozenset(), len(told))
     places = RECIPE["by_rule"](pair)
     assert list(places.values()) == [19, 19, 13, 13]
     holder = pair._replace(clean=[*told, "<question>", *words_of("Who has the cup ?")], answer="Ben", place=21)

@@ -14,8 +14,8 @@ import time
 import numpy as np
 import torch
 
-from bigmodel_lib.interpretability import scores
-from bigmodel_lib.interpretability.scores import MinimalPair, asked, ids_of, minimal_pair, small_world
+from bigmodel_lib.interpretability import interventions, maps
+from bigmodel_lib.interpretability.pairs import MinimalPair, asked, ids_of, minimal_pair, small_world, swapped
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
@@ -134,6 +134,73 @@ def pairs_of(model, tokenizer, count: int, seed: int) -> tuple[list[MinimalPair]
     return pairs, tried
 
 
+def logit_difference(logits: torch.Tensor, answer: int, rival: int) -> torch.Tensor:
+    """How much the last place prefers one token to another: z_answer - z_rival = ln(p_answer / p_rival).
+
+    Shapes: logits (B, T, V) -> (B,).
+    """
+    return logits[:, -1, answer] - logits[:, -1, rival]
+
+
+def gradients(
+    model, tokens: torch.Tensor, answer: int, rival: int, steps: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(slopes of the logit difference in each token's embedding, (T, D); the embeddings less their mean, (T, D)).
+
+    With more steps, the slopes are averaged on the way from the mean of the embeddings to the text's own, as
+    integrated gradients do. Source: Simonyan et al. 2014; Sundararajan et al. 2017, eq. 1.
+    """
+    x = model.embed(tokens[None]).detach()
+    away = x - x.mean(dim=1, keepdim=True)
+    shares = ((torch.arange(steps) + 0.5) / steps if steps > 1 else torch.ones(1)).to(x)
+    start = (x - (1 - shares)[:, None, None] * away).requires_grad_()
+    with torch.enable_grad():
+        logits = model(tokens.expand(len(shares), -1), hooks={"stream": lambda layer, v: v if layer else start})
+        (slopes,) = torch.autograd.grad(logit_difference(logits, answer, rival).sum(), start)
+    return slopes.mean(dim=0), away[0]
+
+
+@torch.no_grad()
+def scores_of(model, tokenizer, pair: MinimalPair, world) -> dict[str, torch.Tensor]:
+    """{method: its score for each word of the story, (n,)}; "attention" has a row for each head, (L, H, n).
+
+    What takes a word away, or puts another one in, is scored by how far the logit difference falls. Patching makes a
+    minimal pair of its own for each name, thing and room, and copies that place from the other text before a layer.
+    """
+    tokens, n, T = ids_of(pair.clean, tokenizer).to(model.device), pair.candidates, len(pair.clean)
+    answer, rival = (tokenizer.vocabulary.index(word) for word in (pair.answer, pair.rival))
+    weights = maps.record(model, tokens[None], "weights")[:, 0]
+    slopes, away = gradients(model, tokens, answer, rival)
+    many_slopes, _ = gradients(model, tokens, answer, rival, steps=16)
+
+    def fall(hooks, rows=n):
+        return whole - logit_difference(model(tokens.expand(rows, -1), hooks=hooks), answer, rival)
+
+    whole = logit_difference(model(tokens[None]), answer, rival)
+    one_each = torch.eye(n, T, dtype=torch.bool, device=model.device)
+    scores = {
+        "attention": weights[:, :, -1, :n],
+        "attention, all heads": weights[:, :, -1, :n].mean(dim=(0, 1)),
+        "rollout": maps.rollout(weights)[-1, -1, :n],
+        "gradient": slopes.norm(dim=-1)[:n],
+        "gradient × input, size": (slopes * model.embed(tokens[None])[0]).sum(dim=-1).abs()[:n],
+        "gradient × input, signed": (slopes * model.embed(tokens[None])[0]).sum(dim=-1)[:n],
+        "integrated gradients": (many_slopes * away).sum(dim=-1)[:n],
+        "knockout": fall(interventions.knockout(one_each)),
+        "knockout, last place only": fall(interventions.knockout(one_each, last_only=True)),
+    }
+    places, texts = swapped(pair, world)
+    rows = torch.stack([ids_of(text, tokenizer) for text in texts]).to(model.device)
+    foreign = torch.tensor(places, device=model.device)
+    streams = maps.record(model, rows, "stream")[:-1]
+    for layer, stream in enumerate(streams):
+        put = interventions.putting(layer, stream[torch.arange(len(rows), device=foreign.device), foreign], foreign)
+        found = torch.full((n,), -torch.inf, device=model.device)
+        found[foreign] = fall(put, len(rows))
+        scores[f"patching, before layer {layer}"] = found
+    return scores
+
+
 def by_rule(pair: MinimalPair) -> dict[str, int]:
     """{rule: the place that it names}, from the story, the question and the answer; the model stays closed."""
     world, story = small_world()[0], pair.clean[: pair.candidates]
@@ -155,7 +222,7 @@ def tops_of(model, tokenizer, pairs: list[MinimalPair]) -> dict[str, list[int]]:
     """{method or rule: the place that it names in each pair}; a head is called "attention, head 1.0"."""
     world, tops = small_world()[0], {}
     for pair in pairs:
-        found = scores.scores_of(model, tokenizer, pair, world)
+        found = scores_of(model, tokenizer, pair, world)
         heads = found.pop("attention")
         found |= {f"attention, head {i}.{j}": heads[i, j] for i, j in np.ndindex(*heads.shape[:2])}
         for method, values in found.items():
