@@ -230,7 +230,7 @@ over the heads of layer $l$. Give back $R_1, \dots, R_L$, one after each layer."
     ),
     Exercise(
         id="09-sharp", title="a sharp map without effect", minutes=3, difficulty=2,
-        task="""In 09, the novelist's head 2.1 gave Anna nearly all of its weight. But carrying over what it brings changed nothing, and silencing it changed next to nothing.
+        task="""In 09, the novelist's head 2.1 gave Anna nearly all of its weight. But carrying over what it brings changed nothing, and silencing it left the gap between *she* and *it* as wide as before.
 What follows?
 
 **a** The answer comes from Anna. · **b** The map is wrong. · **c** The map is right, and shows where a head looks: not what it
