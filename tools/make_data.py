@@ -18,7 +18,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "preferences": ("preferences.json", "25 minutes"),
     "tiny_gpt2": ("tiny_gpt2/", "15 minutes"),
     "encoder": ("encoder/", "7 minutes"),
-    "interpretation": ("answerer/ and interpretation.json", "20 minutes"),
+    "interpretation": ("answerer/ and interpretation.json", "15 minutes"),
     "blocks": ("blocks.json", "50 minutes"),
     "recipe": ("recipe.json", "20 minutes"),
     "budget": ("budget.json", "40 minutes"),
