@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model.layers import NORMS, Hooks, hooked, rope_tables
 from bigmodel_lib.model.transformer import Block
+
+CONTEXT, WARM_UP = 96, 32  # days that a model of returns reads at once; of these, days whose forecasts don't count
 
 
 def feature_tokens(x: Tensor, scale: Tensor, name: Tensor, cls: Tensor) -> Tensor:
@@ -97,8 +101,21 @@ def risk_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(model(x)[here], y[here].float())
 
 
-def student_loss(model: ReturnModel, r: Tensor, tomorrow: Tensor) -> Tensor:
-    """Mean of -ln p(tomorrow's return), a Student t of mean 0 with deviation σ = e^model(r): (B, T), (B, T) -> ()."""
+def student_t(model: ReturnModel, log_sigma: Tensor) -> torch.distributions.StudentT:
+    """Tomorrow's return as the model sees it: Student's t with mean 0 and deviation σ, so its scale is σ √(1 - 2/ν)."""
     freedom = 2 + model.tail.exp()
-    scale = model(r).exp() * ((freedom - 2) / freedom).sqrt()
-    return -torch.distributions.StudentT(freedom, 0.0, scale).log_prob(tomorrow).mean()
+    return torch.distributions.StudentT(freedom, 0.0, log_sigma.exp() * (1 - 2 / freedom).sqrt())
+
+
+def student_loss(model: ReturnModel, r: Tensor, tomorrow: Tensor) -> Tensor:
+    """Mean of -ln p(tomorrow's return) from day WARM_UP of each stretch on: (B, T), (B, T) -> (), in nats a day."""
+    return -student_t(model, model(r)[:, WARM_UP:]).log_prob(tomorrow[:, WARM_UP:]).mean()
+
+
+@torch.no_grad()
+def read_days(model: ReturnModel, r: ndarray) -> ndarray:
+    """σ of each day from day CONTEXT on, each from the 65 to 96 days before it: (days,) -> (days - CONTEXT,)."""
+    step = WARM_UP
+    padded = np.concatenate([r, np.zeros(step)]).astype(np.float32)
+    windows = torch.from_numpy(padded).unfold(0, CONTEXT, step)  # each gives forecasts for the days that it reads last
+    return model.eval()(windows)[:, -step:].exp().flatten().numpy()[step - 1 :][: len(r) - CONTEXT]

@@ -32,9 +32,9 @@ from bigmodel_lib.risk.models import TableModel, risk_loss
 from bigmodel_lib.training.trainer import Trainer
 
 FILE = pathlib.Path(__file__).resolve().parents[1] / "diagnosis.json"
-REPEATS, FOLDS, INNER, STEPS = 5, 5, 3, 200
+REPEATS, FOLDS, INNER, RATE = 5, 5, 3, 0.01
 SETTINGS = {
-    "attention": [{"lr": lr, "dropout": d} for lr in (0.003, 0.01) for d in (0.1, 0.4)],
+    "attention": [{"steps": n, "dropout": d} for n in (70, 120) for d in (0.2, 0.5)],
     "gradient boosting": [{"learning_rate": lr, "max_iter": n} for lr in (0.03, 0.1) for n in (60, 200)],
     "logistic regression": [{"C": c} for c in (0.03, 0.1, 0.3, 1.0)],
 }
@@ -46,8 +46,8 @@ CONFIG = ModelConfig(
 class Attention:
     """The library's block on feature tokens, with scikit-learn's two methods."""
 
-    def __init__(self, lr: float, dropout: float):
-        self.lr, self.dropout = lr, dropout
+    def __init__(self, steps: int, dropout: float):
+        self.steps, self.dropout = steps, dropout
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "Attention":
         self.scaler = StandardScaler().fit(x)
@@ -55,7 +55,9 @@ class Attention:
         self.model = initialise(
             TableModel(CONFIG.replace(dropout=self.dropout), x.shape[1]), torch.Generator().manual_seed(0)
         )
-        config = TrainConfig(steps=STEPS, batch_size=64, optimizer="adamw", adamw_lr=self.lr, weight_decay=0.05, eps=1e-8)
+        config = TrainConfig(
+            steps=self.steps, batch_size=64, optimizer="adamw", adamw_lr=RATE, weight_decay=0.05, eps=1e-8
+        )
 
         def batches(rng: np.random.Generator) -> tuple:
             rows = rng.choice(len(x), 64, replace=False)
@@ -120,7 +122,7 @@ def save(rows: list[dict]) -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
                 "scikit-learn": sklearn.__version__}  # fmt: skip
     how = {"made_by": "data/recipes/diagnosis.py", "repeats": REPEATS, "folds": FOLDS, "inner_folds": INNER,
-           "settings": SETTINGS, "steps": STEPS, "hardware": hardware(), "versions": versions}  # fmt: skip
+           "settings": SETTINGS, "rate": RATE, "hardware": hardware(), "versions": versions}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["rival"], r["repeat"], r["fold"])))
     half = FILE.with_suffix(".half")
     half.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
@@ -145,7 +147,11 @@ def main() -> None:
         for future in concurrent.futures.as_completed(waiting):
             rows.append(future.result())
             save(rows)
-            print(f"{time.perf_counter() - start:6.0f} s", {k: v for k, v in rows[-1].items() if k not in ("rows", "risk")}, flush=True)
+            print(
+                f"{time.perf_counter() - start:6.0f} s",
+                {k: v for k, v in rows[-1].items() if k not in ("rows", "risk")},
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ SETTINGS = {
     "counts": [{"lr": lr, "leaves": n} for lr in (0.05, 0.15) for n in (7, 31)],
     "counts and recency": [{"lr": lr, "leaves": n} for lr in (0.05, 0.15) for n in (7, 31)],
 }  # fmt: skip
-CONFIG = ModelConfig(vocab_size=len(EVENTS), context_length=40, d_model=32, n_heads=2, n_layers=2, d_ff=64, token_shift=False)
+CONFIG = ModelConfig(
+    vocab_size=len(EVENTS), context_length=40, d_model=32, n_heads=2, n_layers=2, d_ff=64, token_shift=False
+)
 
 
 class LSTMModel(nn.Module):
@@ -111,7 +113,9 @@ def risk_of(model: nn.Module, events: np.ndarray) -> np.ndarray:
     return torch.cat([model(part).sigmoid() for part in torch.from_numpy(events).split(500)]).numpy()
 
 
-def fit_trees(name: str, setting: dict, train: tuple, held_out: tuple, test: np.ndarray) -> tuple[np.ndarray, int, float]:
+def fit_trees(
+    name: str, setting: dict, train: tuple, held_out: tuple, test: np.ndarray
+) -> tuple[np.ndarray, int, float]:
     """(risks of the test patients, how many trees, held-out loss): as many trees as are best on the held-out patients."""
     recency = name == "counts and recency"
     table = lambda events, y: counts(events, recency)[y >= 0]  # noqa: E731
@@ -171,9 +175,13 @@ def save(rows: list[dict]) -> None:
     best = {"best": scores(known, y), "base rate": {"loss": round(loss_of(rate, y), 5)}}
     how = {"made_by": "data/recipes/patients.py", "sizes": SIZES, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
            "settings": SETTINGS, "steps": STEPS, "tested": TESTED, "hardware": hardware(), "versions": versions}  # fmt: skip
-    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["rival"], r["size"], r["seed"], r["setting"])))
+    lines = ",\n  ".join(
+        json.dumps(row) for row in sorted(rows, key=lambda r: (r["rival"], r["size"], r["seed"], r["setting"]))
+    )
     half = FILE.with_suffix(".half")
-    half.write_text(f'{{"how": {json.dumps(how)},\n "known": {json.dumps(best)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
+    half.write_text(
+        f'{{"how": {json.dumps(how)},\n "known": {json.dumps(best)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8"
+    )
     half.replace(FILE)  # whole at once: a run that is stopped here loses no row
 
 

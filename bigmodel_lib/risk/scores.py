@@ -1,0 +1,93 @@
+"""How risks are scored: what a decision is worth, whether a forecast of losses holds, and what can't be scored at all."""
+
+import numpy as np
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.special import xlogy
+from scipy.stats import chi2
+
+from bigmodel_lib.config import require
+
+
+def check_table(x: ArrayLike, y: ArrayLike) -> tuple[ndarray, ndarray]:
+    """A table (N, F) and its labels (N,), 0 or 1, as arrays. Raises CourseError for what no rival could learn from."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y)
+    require(
+        x.ndim == 2 and y.shape == x.shape[:1], f"a table (N, F) and N labels were wanted, not {x.shape} and {y.shape}"
+    )
+    rows, columns = np.nonzero(~np.isfinite(x))
+    where = f"{len(rows)} values are missing, the first in row {rows[0]}, column {columns[0]}" if len(rows) else ""
+    require(not len(rows), f"{where}: fill them in with what the training rows say, or leave these rows out")
+    require(bool(np.isin(y, (0, 1)).all()), f"labels 0 and 1 were wanted, not {np.unique(y)[:5].tolist()}: recode them")
+    require(len(np.unique(y)) == 2, f"all {len(y)} labels are {y[:1].tolist()}: one class alone teaches nothing")
+    return x, y
+
+
+def check_returns(r: ArrayLike, least: int) -> ndarray:
+    """Daily returns (days,) as an array. Raises CourseError for missing days, a constant, or fewer than `least`."""
+    r = np.asarray(r, dtype=float)
+    require(r.ndim == 1, f"a series (days,) was wanted, not an array of shape {r.shape}")
+    bad = np.flatnonzero(~np.isfinite(r))
+    first = f"{len(bad)} returns are missing, the first on day {bad[0]}" if len(bad) else ""
+    require(not len(bad), f"{first}: leave these days out (a 0 in their place would be a calm day that never was)")
+    require(len(r) >= least, f"{len(r)} days were given and {least} are needed: give a longer series")
+    require(float(np.ptp(r)) > 0, "all returns are the same: is this a series of returns?")
+    return r
+
+
+def net_benefit(y: ndarray, risk: ndarray, threshold: float) -> float:
+    """True positives minus false ones at the odds of the threshold, per patient: TP/n - FP/n · t/(1 - t).
+
+    Treated is who has a risk of t or more. Shapes: y and risk (n,). Source: Vickers & Elkin 2006, equation 1.
+    """
+    treated = risk >= threshold
+    true_positives, false_positives = (treated & (y == 1)).mean(), (treated & (y == 0)).mean()
+    return float(true_positives - false_positives * threshold / (1 - threshold))
+
+
+def interval_of_splits(values: ArrayLike, test_share: float, confidence: float = 0.95) -> tuple[float, float]:
+    """(mean, half-width) over overlapping splits: m ± t · s · √(1/k + n_test/n_train), k - 1 degrees of freedom.
+
+    test_share: n_test / n. For a comparison, give the differences split by split. Source: Nadeau & Bengio 2003,
+    section 3.4; for repeated cross-validation Bouckaert & Frank 2004.
+    """
+    from scipy.special import stdtrit
+
+    values = np.asarray(values, dtype=float)
+    k = len(values)
+    require(k > 1, f"an interval needs at least two splits, {k} were given: split more often")
+    widening = np.sqrt(1 / k + test_share / (1 - test_share))
+    return float(values.mean()), float(stdtrit(k - 1, 0.5 + confidence / 2) * values.std(ddof=1) * widening)
+
+
+def quantile_loss(r: ndarray, var: ndarray, p: float) -> ndarray:
+    """The loss whose mean is lowest at the p-quantile: (p - [r < var]) (r - var). Source: Koenker & Bassett 1978."""
+    return (p - (r < var)) * (r - var)
+
+
+def kupiec(hits: ndarray, p: float) -> tuple[float, float]:
+    """(likelihood ratio, p-value): do the losses go beyond value at risk as often as they should, on a share p of days?
+
+    LR = 2 ln [ q^x (1 - q)^(n - x) / (p^x (1 - p)^(n - x)) ] with q = x/n, χ² with 1 degree. hits (n,): 1 or 0.
+    Source: Kupiec 1995.
+    """
+    n, x = len(hits), int(np.sum(hits))
+    ratio = 2 * (xlogy(x, x / n) + xlogy(n - x, 1 - x / n) - xlogy(x, p) - xlogy(n - x, 1 - p))
+    return float(ratio), float(chi2.sf(ratio, 1))
+
+
+def christoffersen(hits: ndarray) -> tuple[float, float]:
+    """(likelihood ratio, p-value): is a hit as likely the day after a hit as on other days? χ² with 1 degree.
+
+    Source: Christoffersen 1998, section 3.2.
+    """
+    hits = np.asarray(hits, dtype=int)
+    before, now = hits[:-1], hits[1:]
+
+    def best(x: int, n: int) -> float:
+        return float(xlogy(x, x / n) + xlogy(n - x, 1 - x / n)) if n else 0.0
+
+    apart = best(int(now[before == 0].sum()), int((before == 0).sum()))
+    apart += best(int(now[before == 1].sum()), int((before == 1).sum()))
+    ratio = max(0.0, 2 * (apart - best(int(now.sum()), len(now))))
+    return float(ratio), float(chi2.sf(ratio, 1))
