@@ -49,7 +49,7 @@ def true_risk(events: ndarray) -> ndarray:
 
 
 def simulate(n: int, seed: int, visits: int = 40) -> tuple[ndarray, ndarray]:
-    """(events, diagnosed) of n patients, (n, visits) each: diagnosed is 0 before the diagnosis, 1 at it, -1 after it."""
+    """(events, diagnosed) of n patients, (n, visits) each: diagnosed is 0 before the diagnosis, 1 at it, then -1."""
     rng = np.random.default_rng(seed)
     events = draw_events(n, visits, rng)
     diagnosed = (rng.random(events.shape) < true_risk(events)).astype(np.int64)
@@ -58,7 +58,7 @@ def simulate(n: int, seed: int, visits: int = 40) -> tuple[ndarray, ndarray]:
 
 
 def counts(events: ndarray, recency: bool = False) -> ndarray:
-    """What a table can say of each visit: how often each event has happened so far, (N, T, V); or, beside it, when last.
+    """What a table can say at each visit: how often each event has happened so far, (N, T, V), or also when last.
 
     recency: V more columns, the visits since the last time, and 99 for never: (N, T, 2 V).
     """

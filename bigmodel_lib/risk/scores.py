@@ -1,4 +1,4 @@
-"""How risks are scored: what a decision is worth, whether a forecast of losses holds, and what can't be scored at all."""
+"""How risks are scored: what a decision is worth, whether a forecast of losses holds, and what can't be scored."""
 
 import numpy as np
 from numpy import ndarray

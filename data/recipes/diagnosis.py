@@ -39,7 +39,8 @@ SETTINGS = {
     "logistic regression": [{"C": c} for c in (0.03, 0.1, 0.3, 1.0)],
 }
 CONFIG = ModelConfig(
-    vocab_size=1, context_length=31, d_model=16, n_heads=2, n_layers=1, d_ff=32, positions="none", token_shift=False, causal=False
+    vocab_size=1, context_length=31, d_model=16, n_heads=2, n_layers=1, d_ff=32, positions="none", token_shift=False,
+    causal=False,
 )  # fmt: skip
 
 

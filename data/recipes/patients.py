@@ -1,10 +1,10 @@
 """How many patients does attention need to beat counts, where the order of events decides?
 
-`make data NAME=patients` writes data/patients.json and data/timelines.safetensors for notebook 12; a stopped run goes on.
+`make data NAME=patients` writes data/patients.json and data/timelines.safetensors for 12; a stopped run goes on.
 
 Four rivals read the same simulated timelines: attention, an LSTM, gradient boosting on counts, and on counts with the
-visits since each event. Each has four settings, tried once at each size on patients of their own; the largest size takes
-over the choice of the one before. A fifth of the patients says when to stop. Four other draws are reported.
+visits since each event. Each has four settings, tried once at each size on patients of their own; the largest size
+takes over the choice of the one before. A fifth of the patients says when to stop. Four other draws are reported.
 """
 
 import argparse
@@ -37,7 +37,9 @@ FILE, WEIGHTS = DATA / "patients.json", DATA / "timelines.safetensors"
 SIZES, TUNING_SEED, SEEDS = (250, 1000, 4000, 16000), 0, (10, 11, 12, 13)
 STEPS, LOOK_EVERY, TEST_SEED, TESTED = 400, 40, 10**6, 4000
 SETTINGS = {
-    "attention": [{"optimizer": o, "lr": lr, "dropout": d} for o, lr in (("muon", 0.02), ("adamw", 0.01)) for d in (0.0, 0.2)],
+    "attention": [
+        {"optimizer": o, "lr": r, "dropout": d} for o, r in (("muon", 0.02), ("adamw", 0.01)) for d in (0.0, 0.2)
+    ],
     "LSTM": [{"optimizer": "adamw", "lr": lr, "dropout": d} for lr in (0.003, 0.01) for d in (0.0, 0.2)],
     "counts": [{"lr": lr, "leaves": n} for lr in (0.05, 0.15) for n in (7, 31)],
     "counts and recency": [{"lr": lr, "leaves": n} for lr in (0.05, 0.15) for n in (7, 31)],
@@ -67,7 +69,7 @@ def loss_of(risk: np.ndarray, y: np.ndarray) -> float:
 
 
 def found_early(risk: np.ndarray, y: np.ndarray, false_alarms: float = 0.1) -> float:
-    """Share of the diagnosed who have an alarm before the visit of the diagnosis, if 10 % of the others ever have one."""
+    """Share of the diagnosed with an alarm before the visit of the diagnosis, if 10 % of the others ever have one."""
     never = (y == 1).sum(axis=1) == 0
     highest = np.sort(risk[never].max(axis=1))
     threshold = highest[int(np.ceil((1 - false_alarms) * len(highest))) - 1]
@@ -116,7 +118,7 @@ def risk_of(model: nn.Module, events: np.ndarray) -> np.ndarray:
 def fit_trees(
     name: str, setting: dict, train: tuple, held_out: tuple, test: np.ndarray
 ) -> tuple[np.ndarray, int, float]:
-    """(risks of the test patients, how many trees, held-out loss): as many trees as are best on the held-out patients."""
+    """(risks of the test patients, how many trees, held-out loss): as many trees as the held-out patients like best."""
     recency = name == "counts and recency"
     table = lambda events, y: counts(events, recency)[y >= 0]  # noqa: E731
     trees = HistGradientBoostingClassifier(
@@ -174,7 +176,8 @@ def save(rows: list[dict]) -> None:
     rate = np.full(known.shape, (y == 1).sum() / (y >= 0).sum())
     best = {"best": scores(known, y), "base rate": {"loss": round(loss_of(rate, y), 5)}}
     how = {"made_by": "data/recipes/patients.py", "sizes": SIZES, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
-           "settings": SETTINGS, "steps": STEPS, "tested": TESTED, "hardware": hardware(), "versions": versions}  # fmt: skip
+           "settings": SETTINGS, "steps": STEPS, "tested": TESTED,
+           "hardware": hardware(), "versions": versions}  # fmt: skip
     lines = ",\n  ".join(
         json.dumps(row) for row in sorted(rows, key=lambda r: (r["rival"], r["size"], r["seed"], r["setting"]))
     )

@@ -1,6 +1,6 @@
 """How many days does attention need to see tomorrow's volatility, in a market whose best forecast is known?
 
-`make data NAME=volatility` writes data/volatility.json and data/market.safetensors for notebook 12b; a stopped run goes on.
+`make data NAME=volatility` writes data/volatility.json and data/market.safetensors for 12b; a stopped run goes on.
 
 Each run reads one simulated history, of which the last fifth says when to stop. Four settings are tried once at each
 length, on a history of their own; the longest takes over the choice of the one before. Four other histories are
@@ -33,7 +33,7 @@ from bigmodel_lib.training.trainer import Trainer
 DATA = pathlib.Path(__file__).resolve().parents[1]
 FILE, WEIGHTS = DATA / "volatility.json", DATA / "market.safetensors"
 DAYS, TUNING_SEED, SEEDS = (2500, 10_000, 40_000, 160_000), 0, (10, 11, 12, 13)
-STEPS, LOOK_EVERY, TEST_SEED, TESTED = 600, 40, 10**6, 20_000
+STEPS, LOOK_EVERY, TEST_SEED, TESTED = 600, 20, 10**6, 20_000
 SETTINGS = [
     {"optimizer": o, "lr": lr, "dropout": d} for o, lr in (("muon", 0.01), ("adamw", 0.005)) for d in (0.0, 0.2)
 ]
@@ -47,7 +47,7 @@ def fit(r: np.ndarray, setting: dict, seed: int, steps: int = STEPS) -> tuple[Re
     n = len(r) * 4 // 5
     model = initialise(ReturnModel(CONFIG.replace(dropout=setting["dropout"])), torch.Generator().manual_seed(seed))
     windows = torch.from_numpy(r.astype(np.float32)).unfold(0, CONTEXT + 1, 1)
-    held_out = windows[n :: CONTEXT // 2]
+    held_out = windows[n :: max(CONTEXT // 2, len(r) // 1000)]
 
     def batches(rng: np.random.Generator) -> tuple:
         rows = windows[rng.integers(0, n - CONTEXT, 32)].numpy()
@@ -114,7 +114,7 @@ def run(days: int, which: int, seed: int) -> dict:
 
 
 def chosen(rows: list[dict], days: int) -> int:
-    """The setting with the lowest held-out loss in the tuning runs of this length (of the one before for the longest)."""
+    """The setting with the lowest held-out loss in tuning at this length (for the longest, of the one before)."""
     tuned_at = DAYS[-2] if days == DAYS[-1] else days
     found = [r for r in rows if (r["days"], r["seed"]) == (tuned_at, TUNING_SEED)]
     return min(found, key=lambda row: row["held_out"])["setting"]
@@ -128,8 +128,9 @@ def jobs(rows: list[dict]) -> Iterator[list[tuple]]:
 
 def save(rows: list[dict]) -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/volatility.py", "days": DAYS, "tuning_seed": TUNING_SEED, "seeds": SEEDS, "steps": STEPS,
-           "settings": SETTINGS, "tested": [TEST_SEED, TESTED], "hardware": hardware(), "versions": versions}  # fmt: skip
+    how = {"made_by": "data/recipes/volatility.py", "days": DAYS, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
+           "steps": STEPS, "settings": SETTINGS, "tested": [TEST_SEED, TESTED], "hardware": hardware(),
+           "versions": versions}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["days"], r["seed"], r["setting"])))
     half = FILE.with_suffix(".half")
     half.write_text(
