@@ -19,3 +19,13 @@ def interval_of_mean(values: ArrayLike, confidence: float = 0.95) -> tuple[float
         raise CourseError(f"an interval needs at least two numbers, {values.shape} was given: train with more seeds")
     t = stdtrit(len(values) - 1, 0.5 + confidence / 2)
     return float(values.mean()), float(t * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def interval_of_splits(values: ArrayLike, test_share: float, confidence: float = 0.95) -> tuple[float, float]:
+    """(mean, half-width) over splits that share rows: m ± t · s · √(1/k + n_test/n_train), k - 1 degrees of freedom.
+
+    test_share: n_test / n. For a comparison, give the differences split by split. Raises CourseError for fewer than
+    two splits. Source: Nadeau & Bengio 2003, section 3; for repeated cross-validation Bouckaert & Frank 2004.
+    """
+    mean, half = interval_of_mean(values, confidence)
+    return mean, half * float(np.sqrt(1 + np.size(values) * test_share / (1 - test_share)))

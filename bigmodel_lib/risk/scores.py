@@ -45,21 +45,6 @@ def net_benefit(y: ndarray, risk: ndarray, threshold: float) -> float:
     return float(true_positives - false_positives * threshold / (1 - threshold))
 
 
-def interval_of_splits(values: ArrayLike, test_share: float, confidence: float = 0.95) -> tuple[float, float]:
-    """(mean, half-width) over overlapping splits: m ± t · s · √(1/k + n_test/n_train), k - 1 degrees of freedom.
-
-    test_share: n_test / n. For a comparison, give the differences split by split. Source: Nadeau & Bengio 2003,
-    section 3.4; for repeated cross-validation Bouckaert & Frank 2004.
-    """
-    from scipy.special import stdtrit
-
-    values = np.asarray(values, dtype=float)
-    k = len(values)
-    require(k > 1, f"an interval needs at least two splits, {k} were given: split more often")
-    widening = np.sqrt(1 / k + test_share / (1 - test_share))
-    return float(values.mean()), float(stdtrit(k - 1, 0.5 + confidence / 2) * values.std(ddof=1) * widening)
-
-
 def quantile_loss(r: ndarray, var: ndarray, p: float) -> ndarray:
     """The loss whose mean is lowest at the p-quantile: (p - [r < var]) (r - var). Source: Koenker & Bassett 1978."""
     return (p - (r < var)) * (r - var)
