@@ -1,4 +1,4 @@
-"""A threshold to move: who is treated from this risk on, and what both kinds of errors cost; its script is here, too."""
+"""A threshold to move: who is treated from this risk on, and what both kinds of errors cost. Its script is beside."""
 
 from typing import Any
 
