@@ -39,20 +39,20 @@ def causes(events: ndarray) -> ndarray:
     return found
 
 
-def true_risk(events: ndarray) -> ndarray:
+def true_risk(events: ndarray, base: float = BASE) -> ndarray:
     """The probability that the diagnosis is made at each visit, given the timeline up to it and none so far: (N, T).
 
     σ(ln 1/300 + ln 3 · family history + ln 5 · signs so far): each sign multiplies the odds by five, for good.
     """
-    log_odds = BASE + FAMILY * (events[:, :1] == 1) + SIGN * np.cumsum(causes(events) > 0, axis=1)
+    log_odds = base + FAMILY * (events[:, :1] == 1) + SIGN * np.cumsum(causes(events) > 0, axis=1)
     return 1 / (1 + np.exp(-log_odds))
 
 
-def simulate(n: int, seed: int, visits: int = 40) -> tuple[ndarray, ndarray]:
+def simulate(n: int, seed: int, visits: int = 40, base: float = BASE) -> tuple[ndarray, ndarray]:
     """(events, diagnosed) of n patients, (n, visits) each: diagnosed is 0 before the diagnosis, 1 at it, then -1."""
     rng = np.random.default_rng(seed)
     events = draw_events(n, visits, rng)
-    diagnosed = (rng.random(events.shape) < true_risk(events)).astype(np.int64)
+    diagnosed = (rng.random(events.shape) < true_risk(events, base)).astype(np.int64)
     over = np.cumsum(diagnosed, axis=1) - diagnosed > 0
     return events, np.where(over, -1, diagnosed)
 
