@@ -1,10 +1,10 @@
 """How risks are scored: what a decision is worth, whether a forecast of losses holds, and what can't be scored."""
 
+import math
+
 import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from scipy.special import xlogy
-from scipy.stats import chi2
 
 from bigmodel_lib.config import require
 
@@ -50,29 +50,21 @@ def quantile_loss(r: ndarray, var: ndarray, p: float) -> ndarray:
     return (p - (r < var)) * (r - var)
 
 
-def kupiec(hits: ndarray, p: float) -> tuple[float, float]:
-    """(likelihood ratio, p-value): do the losses go beyond value at risk as often as they should, on a share p of days?
+def kupiec_ratio(hits: ndarray, p: float) -> float:
+    """2 ln of how much likelier the hits are with their own share q = x/n than with p; χ² with 1 degree if p is right.
 
-    LR = 2 ln [ q^x (1 - q)^(n - x) / (p^x (1 - p)^(n - x)) ] with q = x/n, χ² with 1 degree. hits (n,): 1 or 0.
-    Source: Kupiec 1995.
+    LR = 2 [x ln(q/p) + (n - x) ln((1 - q)/(1 - p))], with 0 ln 0 = 0. hits (n,): 1 or 0. Source: Kupiec 1995.
     """
     n, x = len(hits), int(np.sum(hits))
-    ratio = 2 * (xlogy(x, x / n) + xlogy(n - x, 1 - x / n) - xlogy(x, p) - xlogy(n - x, 1 - p))
-    return float(ratio), float(chi2.sf(ratio, 1))
+    pairs = [(x, x / n, p), (n - x, 1 - x / n, 1 - p)]
+    return 2 * sum(count * math.log(own / said) for count, own, said in pairs if count)
 
 
-def christoffersen(hits: ndarray) -> tuple[float, float]:
-    """(likelihood ratio, p-value): is a hit as likely the day after a hit as on other days? χ² with 1 degree.
+def christoffersen_ratio(hits: ndarray) -> float:
+    """2 ln of how much likelier the hits are if a day after a hit has a chance of its own; χ² with 1 degree if it hasn't.
 
     Source: Christoffersen 1998, section 3.2.
     """
-    hits = np.asarray(hits, dtype=int)
-    before, now = hits[:-1], hits[1:]
-
-    def best(x: int, n: int) -> float:
-        return float(xlogy(x, x / n) + xlogy(n - x, 1 - x / n)) if n else 0.0
-
-    apart = best(int(now[before == 0].sum()), int((before == 0).sum()))
-    apart += best(int(now[before == 1].sum()), int((before == 1).sum()))
-    ratio = max(0.0, 2 * (apart - best(int(now.sum()), len(now))))
-    return float(ratio), float(chi2.sf(ratio, 1))
+    before, now = np.asarray(hits[:-1], dtype=int), np.asarray(hits[1:], dtype=int)
+    apart = sum(kupiec_ratio(now[before == kind], now.mean()) for kind in (0, 1) if (before == kind).any())
+    return float(apart) if 0 < now.sum() < len(now) else 0.0
