@@ -61,7 +61,7 @@ def kupiec_ratio(hits: ndarray, p: float) -> float:
 
 
 def christoffersen_ratio(hits: ndarray) -> float:
-    """2 ln of how much likelier the hits are if a day after a hit has a chance of its own; χ² with 1 degree if it hasn't.
+    """2 ln of how much likelier the hits are if days after a hit have a chance of their own; χ² with 1 degree if not.
 
     Source: Christoffersen 1998, section 3.2.
     """
