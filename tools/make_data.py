@@ -24,6 +24,9 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "budget": ("budget.json", "40 minutes"),
     "tried": ("tried.json", "10 minutes"),
     "rivals": ("rivals.json", "6 minutes with a GPU"),
+    "patients": ("patients.json and timelines.safetensors", "10 minutes"),
+    "diagnosis": ("diagnosis.json", "8 minutes"),
+    "volatility": ("volatility.json and market.safetensors", "8 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }
