@@ -174,6 +174,8 @@ def test_what_07_says_of_the_ways_is_so(metrics):
         and abs(ends["LoRA, tables frozen"]["question"] - ends["LoRA"]["question"]) < 0.1
     )
     assert 0 < ends["all weights"]["score"] - ends["LoRA"]["score"] < 0.1
+    for way in ("all weights", "LoRA"):
+        assert ends[f"{way}, stories mixed in"]["score"] > ends[way]["score"] - 0.03
     start = metrics["ways"]["rows"][0]["looks"][0]["loss"]
     for way, end in ends.items():
         assert (end["loss"] - start < 0.03) == ("mixed" in way), way

@@ -86,7 +86,7 @@ class Chat(Toy):
         replies = {who: textwrap.wrap(turn[who]["said"], 46) for who in self.models}
         height = 1.15 + 0.21 * (len(story) + max(map(len, replies.values())))
         ax = new_canvas("One question, two models: before and after fine-tuning", 9.4, height, y=(height, 0))
-        fonts = dict(family=["DejaVu Sans", *fonts_for([turn["after"]["said"]])], fontsize=10, va="top")
+        fonts: dict[str, Any] = dict(family=["DejaVu Sans", *fonts_for([turn["after"]["said"]])], fontsize=10, va="top")
         ax.text(0.05, 0.05, "\n".join(story), color=DARK, **fonts)
         y = 0.25 + 0.21 * len(story)
         ax.text(0.05, y, f"You: {turn['asked']}", weight="bold", **fonts)
