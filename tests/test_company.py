@@ -55,9 +55,26 @@ def test_a_price_names_its_page_and_day_or_is_an_assumption(name):
     row = PRICES[name]
     assert row["low"] <= row["value"] <= row["high"] and row["what"]
     if row.get("assumption"):
-        assert row["assumption"] is True and not {"page", "read", "says"} & row.keys()
+        assert row["assumption"] is True and not {"page", "read", "says", "range"} & row.keys()
     else:
         assert re.match(r"https://[\w.-]+/", row["page"]) and isinstance(row["read"], datetime.date) and row["says"]
+        assert row.get("range", "ours") == "ours"
+
+
+@pytest.mark.parametrize("name", [n for n, row in PRICES.items() if "page" in row and "range" not in row])
+def test_a_range_that_isn_t_ours_stood_on_the_page(name):
+    row, said = PRICES[name], [float(number) for number in re.findall(r"\d+(?:\.\d+)?", PRICES[name]["says"])]
+    if name == "overhead":
+        said = [1 + percent / 100 for percent in said]
+    assert any(abs(row["low"] - x) < 0.005 for x in said) and any(abs(row["high"] - x) < 0.005 for x in said)
+
+
+def test_a_higher_price_always_matters_more_than_dearer_requests_or_fewer_of_them():
+    for cost in (0.0, 0.01, 0.04, 0.049):
+        plan = {**PLAN, "cost": cost}
+        lost = {name: cash(plan)[-1] - cash({**plan, name: plan[name] * by})[-1]
+                for name, by in (("price", 0.8), ("requests", 0.8), ("cost", 1.2))}  # fmt: skip
+        assert lost["price"] >= max(lost.values()) - 1e-9
 
 
 def test_a_step_s_two_clocks_go_on_at_once():
