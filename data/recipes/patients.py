@@ -5,7 +5,7 @@
 Four rivals read the same simulated timelines: attention, an LSTM, gradient boosting on counts, and on counts with the
 visits since each event. Each has four settings, tried once at each size on patients of their own; the largest size
 takes over the choice of the one before. A fifth of the patients says when to stop. Four other draws are reported. At
-4,000 patients, attention's rivals get three times as many steps or trees as well, and one LSTM has 6,000 steps on 16,000.
+4,000 patients, attention's rivals get three times as many steps or trees too; one LSTM gets 6,000 steps on 16,000.
 """
 
 import argparse
