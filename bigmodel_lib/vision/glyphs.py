@@ -25,7 +25,7 @@ BITMAP, INK = 32, 28  # pixels of a bitmap's side, and of the longer side of the
 
 @functools.cache
 def glyph_bank() -> Tensor:
-    """One bitmap of every class in every font, ink 1 and paper 0: (classes · fonts, 32, 32), a class's fonts together."""
+    """A bitmap of every class in every font, ink 1 and paper 0: (classes · fonts, 32, 32), class by class."""
     import matplotlib
     from matplotlib.ft2font import FT2Font
 

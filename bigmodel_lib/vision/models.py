@@ -77,7 +77,7 @@ class PatchTransformer(nn.Module):
         return grid_places(self.side).to(self.device)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(B, S, S) -> (B, N, D): each patch's pixels times one matrix, plus its place's vector where there are such."""
+        """(B, S, S) -> (B, N, D): each patch's pixels times one matrix, plus its place's vector if learned."""
         x = cut_patches(images, self.p) @ self.w_patch
         return x if self.position_embedding is None else x + self.position_embedding
 
@@ -96,7 +96,7 @@ class PatchTransformer(nn.Module):
 
 
 class Residual(nn.Module):
-    """relu(x + two convolutions of x), each with batch norm; the shortcut is a 1 × 1 convolution where shapes change."""
+    """relu(x + two convolutions of x), each with batch norm; where shapes change, x goes through one of 1 × 1."""
 
     def __init__(self, c_in: int, c_out: int, stride: int):
         super().__init__()
@@ -112,7 +112,7 @@ class Residual(nn.Module):
 
 
 def convolutions(width: int, strides: tuple[int, ...]) -> nn.Sequential:
-    """A first convolution and one residual block a stride, twice as wide at each stride of 2. Source: He et al. 2016."""
+    """A convolution, then a residual block a stride, twice as wide at each stride of 2. Source: He et al. 2016."""
     parts: list[nn.Module] = [nn.Conv2d(1, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     for stride in strides:
         parts.append(Residual(width, width * stride, stride))

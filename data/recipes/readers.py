@@ -4,7 +4,7 @@
 
 Rivals: a transformer on patches, once with learned places and once turned by row and column, and a small ResNet. All
 have the time of BUDGET seconds on one thread of a CPU, counted in steps of STEP seconds each (measured with --clock).
-Each gets 8 settings on TUNING_SEEDS at TUNED_AT images; SEEDS are other seeds. Logistic regression tries 8 strengths.
+Each, and logistic regression on pixels, gets 8 settings on TUNING_SEEDS at TUNED_AT images; SEEDS are other seeds.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import pathlib
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,20 +26,21 @@ from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.training.trainer import Trainer
-from bigmodel_lib.vision.glyphs import CLASSES, FONTS, digit_bank, draw, glyph_bank, poses, single_glyphs
+from bigmodel_lib.vision.glyphs import BITMAP, CLASSES, FONTS, INK, digit_bank, draw, glyph_bank, poses, single_glyphs
 from bigmodel_lib.vision.models import PatchTransformer, ResNet, image_config, label_loss, save_vision
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
-FILE = DATA / "readers.json"
-SIZES, TUNED_AT, TUNING_SEEDS, SEEDS = (300, 1000, 3000, 10000), 1000, (0, 1), (10, 11, 12, 13, 14)
+FILE, FOLDER = DATA / "readers.json", DATA / "readers"
+SIZES, TUNED_AT, TUNING_SEEDS, SEEDS = (300, 1000, 3000, 10000), 1000, (0, 1), (10, 11, 12, 13)
 BUDGET, BATCH = 60.0, 64
-STEP = {"learned": 0.105, "rope": 0.110, "resnet": 0.095}  # seconds on one thread of a CPU
+STEP = {"learned": 0.120, "rope": 0.120, "resnet": 0.105}  # seconds on one thread of a CPU
 NEAR, GLYPHS = 1.0, (12.0, 17.0)  # the rivals' glyphs: up to 1 pixel off the middle, 12 to 17 pixels long
 SHIFTS, NOISES, TESTED = (0, 1, 2, 3, 4, 5), (0.0, 0.2, 0.4, 0.6, 0.8), 1600
 RATES = (0.25, 0.5, 1.0, 2.0)
 SETTINGS = {  # equally many trials: (optimizer or weight decay, factor of the rates)
     "learned": [(kind, rate) for kind in ("muon", "adamw") for rate in RATES],
     "rope": [(kind, rate) for kind in ("muon", "adamw") for rate in RATES],
+    "linear": [(10.0**k, 1.0) for k in (-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5)],
     "resnet": [(decay, rate) for decay in (0.0, 0.1) for rate in RATES],
 }
 TRAINED_ON_DIGITS = 1000  # of the 1,797; the rest, by other hands for the most part, is kept for the test
@@ -80,35 +82,32 @@ def tests(seed: int, device: Any) -> dict:
     for shift in SHIFTS:
         which, _, labels = single_glyphs(rng, n)
         way = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])[rng.integers(4, size=n)]
-        found[f"shift {shift}"] = images_of((which, poses(rng, rng.uniform(*GLYPHS, n), 14 + shift * way, 28), labels), device)
+        found[f"shift {shift}"] = images_of(
+            (which, poses(rng, rng.uniform(*GLYPHS, n), 14 + shift * way, 28), labels), device
+        )
     for noise in NOISES:
         images, labels = images_of(single_glyphs(rng, n, NEAR, GLYPHS), device, 0.0)
         found[f"noise {noise}"] = images + noise * torch.randn_like(images), labels
     return found
 
 
-def linear(n: int, seed: int) -> dict:
-    """Logistic regression on pixels; its strength is the best of eight on a quarter of the images."""
+def linear(setting: tuple, n: int, seed: int) -> dict:
+    """Logistic regression on pixels; its setting is the strength C of its penalty's inverse."""
     from sklearn.linear_model import LogisticRegression
 
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
     images, labels = images_of(single_glyphs(np.random.default_rng(seed), n, NEAR, GLYPHS), "cpu")
-    x, y, kept = images.flatten(1).numpy(), labels.numpy(), n * 3 // 4
-
-    def fit(c: float, m: int) -> Any:
-        return LogisticRegression(C=c, max_iter=200).fit(x[:m], y[:m])
-
-    strengths = [10.0**k for k in (-4, -3.5, -3, -2.5, -2, -1.5, -1, 0)]
-    best = max(strengths, key=lambda c: fit(c, kept).score(x[kept:], y[kept:]))
-    model = fit(best, n)
-    scores = {name: round(model.score(a.flatten(1).numpy(), b.numpy()), 4) for name, (a, b) in tests(seed, "cpu").items()}
-    return {"model": "linear", "setting": [best, 0], "n": n, "seed": seed, "scores": scores}
+    model = LogisticRegression(C=setting[0], max_iter=300).fit(images.flatten(1).numpy(), labels.numpy())
+    fresh = tests(seed, "cpu").items()
+    scores = {test: round(model.score(x.flatten(1).numpy(), y.numpy()), 4) for test, (x, y) in fresh}
+    return {"model": "linear", "setting": list(setting), "n": n, "seed": seed, "scores": scores}
 
 
 def rival(name: str, setting: tuple, n: int, seed: int, device: str, share: float = 1.0) -> dict:
     """One run on n images, for as many steps as BUDGET seconds hold."""
     torch.set_num_threads(1)
+    if name == "linear":
+        return linear(setting, n, seed)
     torch.manual_seed(seed)
     images, labels = images_of(single_glyphs(np.random.default_rng(seed), n, NEAR, GLYPHS), device)
 
@@ -152,24 +151,25 @@ def reader(name: str, minutes: float, device: str, digits: int) -> dict:
         pass
     glyphs = images_of(single_glyphs(np.random.default_rng(7), 4000), device, 0.1)
     real = written[TRAINED_ON_DIGITS:].to(device), names[TRAINED_ON_DIGITS:].to(device)
-    straight = poses(np.random.default_rng(8), np.full(len(real[0]), 20.0), np.full((len(real[0]), 2), 14.0), 28, 0.0)
-    upright = torch.eye(2, 3).repeat(len(straight), 1, 1).to(device) * 28 / 20 * 28 / 32
+    upright = (torch.eye(2, 3) * 28 / 20 * INK / BITMAP).repeat(len(real[1]), 1, 1).to(device)
     seen = draw(real[0], upright)
-    if digits or name == "resnet":
-        (DATA / "readers").mkdir(exist_ok=True)
-        save_vision(DATA / "readers" / f"{name}.safetensors", model.cpu(), classes=CLASSES)
-        model.to(device)
-    return {"model": name, "digits": digits, "steps": trainer.step, "seconds": round(trainer.seconds, 1),
-            "glyphs": accuracy(model, *glyphs), "handwritten": accuracy(model, seen, real[1])}  # fmt: skip
+    notes = {"name": name, "digits": digits, "steps": trainer.step, "seconds": round(trainer.seconds, 1),
+             "glyphs": accuracy(model, *glyphs), "handwritten": accuracy(model, seen, real[1]),
+             "hardware": hardware(device)}  # fmt: skip
+    FOLDER.mkdir(exist_ok=True)
+    save_vision(FOLDER / f"{name}{'' if digits else '_print'}.safetensors", model.cpu(), **notes)
+    return notes
 
 
 def clock() -> None:
     """Print the seconds of a step on one thread, optimizer included."""
     torch.set_num_threads(1)
     for name, settings in SETTINGS.items():
-        images, labels = images_of(single_glyphs(np.random.default_rng(0), BATCH), "cpu")
-        model = new_model(name, 0)
-        trainer = Trainer(model, lambda rng: (images.numpy(), labels.numpy()), label_loss, config_of(name, settings[0], steps=30))
+        if name == "linear":
+            continue
+        batch = [x.numpy() for x in images_of(single_glyphs(np.random.default_rng(0), BATCH), "cpu")]
+        config = config_of(name, settings[0], steps=30)
+        trainer = Trainer(new_model(name, 0), lambda rng, batch=batch: batch, label_loss, config)
         trainer.clock = time.process_time
         for _ in trainer:
             pass
@@ -179,69 +179,65 @@ def clock() -> None:
 def best_setting(rows: list[dict], name: str) -> tuple:
     found = {}
     for setting in SETTINGS[name]:
-        runs = [row for row in rows if row["model"] == name and row["seed"] in TUNING_SEEDS and row["setting"] == list(setting)]
+        runs = [
+            row
+            for row in rows
+            if row["model"] == name and row["seed"] in TUNING_SEEDS and row["setting"] == list(setting)
+        ]
         found[setting] = np.mean([row["scores"]["like training"] for row in runs])
     return max(found, key=lambda setting: found[setting])
 
 
-def save(rows: list[dict], readers: list[dict], device: str) -> None:
+def save(rows: list[dict], device: str) -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/readers.py", "tuning_seeds": TUNING_SEEDS, "seeds": SEEDS, "budget": BUDGET, "step": STEP,
+    how = {"made_by": "data/recipes/readers.py", "tuning_seeds": TUNING_SEEDS, "seeds": SEEDS, "budget": BUDGET,
+           "step": STEP,
            "tested": TESTED, "hardware": hardware(device), "versions": versions}  # fmt: skip
-    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["model"], r["n"], r["seed"], str(r["setting"]))))
+    in_order = sorted(rows, key=lambda r: (r["model"], r["n"], r["seed"], str(r["setting"])))
+    lines = ",\n  ".join(json.dumps(row) for row in in_order)
     half = FILE.with_suffix(".half")
-    half.write_text(f'{{"how": {json.dumps(how)},\n "readers": {json.dumps(readers)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
+    half.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
     half.replace(FILE)
 
 
-def run(job: tuple) -> dict:
-    kind, *arguments = job
-    return {"linear": linear, "rival": rival, "reader": reader}[kind](*arguments)
-
-
-def jobs(rows: list[dict], readers: list[dict], device: str, minutes: float, share: float) -> Any:
+def jobs(rows: list[dict], names: list[str]) -> Iterator[list[tuple]]:
     """What has to run, in two parts: the second needs the first."""
     done = {(row["model"], *row["setting"], row["n"], row["seed"]) for row in rows}
-    read = {(row["model"], row["digits"]) for row in readers}
-    wanted = (("rope", TRAINED_ON_DIGITS, 1.0), ("resnet", TRAINED_ON_DIGITS, 1.0), ("rope", 0, 1.0))
-    yield [
-        *(("reader", name, part * minutes, device, digits) for name, digits, part in wanted if (name, digits) not in read),
-        *(("rival", name, setting, TUNED_AT, seed, device, share) for seed in TUNING_SEEDS for name, settings in SETTINGS.items()
-          for setting in settings if (name, *setting, TUNED_AT, seed) not in done),
-    ]  # fmt: skip
-    final = {name: best_setting(rows, name) for name in SETTINGS}
-    have = {(row["model"], row["n"], row["seed"]) for row in rows}
-    yield [
-        *(("rival", name, final[name], n, seed, device, share) for seed in SEEDS for n in SIZES for name in SETTINGS if (name, n, seed) not in have),
-        *(("linear", n, seed) for seed in SEEDS for n in SIZES if ("linear", n, seed) not in have),
-    ]  # fmt: skip
+    tuning = [(name, setting, TUNED_AT, seed) for seed in TUNING_SEEDS for name in names for setting in SETTINGS[name]]
+    yield [(name, setting, n, seed) for name, setting, n, seed in tuning if (name, *setting, n, seed) not in done]
+    final = [(name, best_setting(rows, name), n, seed) for seed in SEEDS for n in SIZES for name in names]
+    yield [(name, setting, n, seed) for name, setting, n, seed in final if (name, *setting, n, seed) not in done]
+
+
+def compare_rivals(names: list[str], processes: int, device: str, share: float) -> None:
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
+    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(processes, spawn) as pool:
+        for part in jobs(rows, names):
+            waiting = [pool.submit(rival, *job, device, share) for job in part]
+            for future in concurrent.futures.as_completed(waiting):
+                rows.append(future.result())
+                save(rows, device)
+                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train readers of glyphs and their rivals.")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--minutes", type=float, default=3.0, help="of each reader")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of two readers; the third has half")
     parser.add_argument("--share", type=float, default=1.0, help="of the rivals' steps, to try it out")
+    parser.add_argument("--only", nargs="*", default=[*SETTINGS, "readers"])
     parser.add_argument("--clock", action="store_true")
     options = parser.parse_args()
     if options.clock:
         return clock()
-    kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
-    rows, readers = kept.get("rows", []), kept.get("readers", [])
-    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(options.processes, spawn) as pool:
-        waiting: set = set()
-        for part in jobs(rows, readers, options.device, options.minutes, options.share):
-            waiting |= {pool.submit(run, job) for job in part}
-            tuned = False
-            while waiting and not tuned:
-                done, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
-                for future in done:
-                    row = future.result()
-                    (readers if "digits" in row else rows).append(row)
-                    print(f"{time.perf_counter() - start:6.0f} s", row, flush=True)
-                save(rows, readers, options.device)
+    names = [name for name in options.only if name != "readers"]
+    if names:
+        compare_rivals(names, options.processes, options.device, options.share)
+    for name, digits, part in (("rope", TRAINED_ON_DIGITS, 1.0), ("resnet", TRAINED_ON_DIGITS, 1.0), ("rope", 0, 0.5)):
+        if "readers" in options.only:
+            print(reader(name, part * options.minutes, options.device, digits), flush=True)
 
 
 if __name__ == "__main__":
