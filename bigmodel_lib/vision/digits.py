@@ -29,7 +29,8 @@ def perceptron(*widths: int) -> nn.Sequential:
 class Game(nn.Module):
     """A generator (noise, class) -> image, and a critic (image, class) -> logit of "real".
 
-    Source: Goodfellow et al. 2014. The class is given to both as ten numbers, one of them 1 (Mirza & Osindero 2014); without classes as ten zeros.
+    The class is given to both as ten numbers, one of them 1 (Mirza & Osindero 2014); without classes as ten zeros.
+    Source: Goodfellow et al. 2014.
     """
 
     def __init__(self, width: int = 128):
