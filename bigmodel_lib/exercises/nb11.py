@@ -46,7 +46,11 @@ def _by_columns(images, p):
 
 def _places(rng):
     n, quarter = (int(x) for x in rng.integers((1, 1), (7, 5)))
-    return torch.from_numpy(rng.integers(0, 8, size=(n, 2))).float(), 4 * quarter, float(rng.choice([10.0, 100.0, 1000.0]))
+    return (
+        torch.from_numpy(rng.integers(0, 8, size=(n, 2))).float(),
+        4 * quarter,
+        float(rng.choice([10.0, 100.0, 1000.0])),
+    )
 
 
 def _turned(places, d_head, base, speeds=None, order=lambda row, column: (row, column), layout=None):

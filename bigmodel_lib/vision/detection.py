@@ -79,13 +79,13 @@ class Detector(PatchTransformer):
     2021); in DETR (Carion et al. 2020) they do so in a decoder with cross-attention.
     """
 
-    def __init__(self, config: ModelConfig, p: int, grid: int = 3):
+    def __init__(self, config: ModelConfig, p: int, grid: int = 4):
         super().__init__(config, p)
         D, n = config.d_model, grid * grid
         self.queries = nn.Parameter(0.5 * torch.randn(n, D))
         middles = (torch.arange(grid) + 0.5) / grid
         homes = torch.cartesian_prod(middles, middles).flip(-1)  # x, y
-        self.register_buffer("homes", torch.cat([homes, torch.full((n, 2), 0.35)], dim=-1).logit())
+        self.register_buffer("homes", torch.cat([homes, torch.full((n, 2), 0.33)], dim=-1).logit())
         self.to_box = nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, 4))
         nn.init.zeros_(self.to_box[2].weight)
 
@@ -149,7 +149,7 @@ class HeatMap(nn.Module):
         return self.head(self.body(images[:, None])).float()
 
     @torch.no_grad()
-    def find(self, images: Tensor, most: int = 9) -> Found:
+    def find(self, images: Tensor, most: int = 16) -> Found:
         """The highest peaks: cells that no neighbour of their class exceeds."""
         out = self(images)
         heat, side = out[:, :-4].sigmoid(), out.shape[-1]
