@@ -24,8 +24,10 @@ BITMAP, INK = 32, 28  # pixels of a bitmap's side, and of the longer side of the
 
 
 @functools.cache
-def glyph_bank() -> Tensor:
+def glyph_bank(device: torch.device | str = "cpu") -> Tensor:
     """A bitmap of every class in every font, ink 1 and paper 0: (classes · fonts, 32, 32), class by class."""
+    if str(device) != "cpu":
+        return glyph_bank().to(device)
     import matplotlib
     from matplotlib.ft2font import FT2Font
 
@@ -130,7 +132,7 @@ def compose(which: Tensor, where: Tensor, labels: Tensor, image: int = 48, noise
 
     A box is where its glyph's ink is above 0.25, to the pixel. Boxes of glyphs that are not there are 0.
     """
-    ink = glyph_bank().to(where.device)[which.flatten()] * (labels >= 0).flatten()[:, None, None]
+    ink = glyph_bank(where.device)[which.flatten()] * (labels >= 0).flatten()[:, None, None]
     layers = draw(ink, where.flatten(0, 1), image).view(*labels.shape, image, image)
     inked = layers > 0.25
     sides = []

@@ -1,8 +1,8 @@
 """Two ways to draw digits for notebook 11b: a language model on grey levels, and a generator that plays a game.
 
 `make data NAME=drawings` writes data/drawings/: decoder.safetensors and game.safetensors, with all trials in their
-notes. Both learn from the first 1,000 handwritten digits of scikit-learn. Each gets 6 trials on 850 of them, judged on the
-other 150: the decoder by its loss, with the step at which it is lowest; the game, which has no loss to judge by, by the
+notes. Both learn from the first 1,000 handwritten digits of scikit-learn. Each gets 6 trials on 850 of them, judged on
+the other 150: the decoder by its loss, with the step at which it is lowest; the game, which has no loss to judge by, by the
 energy distance of its images to those 150. The winners are trained again on all 1,000, for as many steps.
 """
 

@@ -65,7 +65,7 @@ def config_of(name: str, setting: tuple, **more: Any) -> TrainConfig:
 
 def images_of(drawn: tuple, device: Any, noise: float = 0.1) -> tuple:
     which, where, labels = (torch.from_numpy(part).to(device) for part in drawn)
-    return draw(glyph_bank().to(device)[which], where, noise=noise), labels
+    return draw(glyph_bank(device)[which], where, noise=noise), labels
 
 
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
