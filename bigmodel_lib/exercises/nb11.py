@@ -185,11 +185,11 @@ EXERCISES = [
     Exercise(
         id="11-shift", title="a shift it can't see", minutes=4, difficulty=2,
         task="On paper. A transformer cuts 28 × 28 pixels into patches of 4 × 4. Its attention knows only how far apart patches are, not where they are, and at the end it takes the mean over all. "
-        "A glyph on empty paper is moved to the right. What's the smallest shift, in pixels, after which the logits are *exactly* the same?",
+        "A glyph on empty paper is moved to the right. What's the smallest shift, in pixels, after which every patch of the glyph comes up again, number by number, only elsewhere in the sequence?",
         stub="pixels = ...  # a whole number above 0", name="pixels",
         hints=(
-            "When do the same lists of pixels come up again as patches, only elsewhere in the sequence?",
-            "Move the glyph by one pixel: is any patch that it touches still the same list of numbers?",
+            "Move the glyph by one pixel. Is any patch that it touches still the same list of numbers?",
+            "The cuts stay where they are, and the glyph moves. When do the cuts go through it in the same places again?",
             "A patch is 4 pixels wide. After that shift each patch holds what its left neighbour held.",
         ),
         answer=4, another=(4.0, 28 / 7),
@@ -202,6 +202,6 @@ EXERCISES = [
             (16, "that's the pixels of a patch: how wide is it?"),
             (0, "a shift of 0 is none: the smallest one above 0 was wanted"),
         ),
-        right="then each patch holds what its neighbour held, the distances between patches are the same, and the mean doesn't ask for places",
+        right="then each patch holds what its neighbour held, and the distances between patches are the same. Only the edge of the paper tells the two apart",
     ),
 ]  # fmt: skip
