@@ -43,7 +43,7 @@ def test_it_asks_with_what_was_drawn_and_shows_the_five_likeliest_digits():
     assert len(names) == 5 and set(names) <= set("0123456789") and sorted(shares, reverse=True) == list(shares)
     assert toy.grid == [2, 2, 7] and len(toy.maps) == 2 * 2 * 49 * 49 and len(toy.seen) == SIDE * SIDE
     before = toy.bars
-    toy.pixels = bytes(255 * stroke(((14, 3), (14, 25))).astype(np.uint8))
+    toy.set_state({"pixels": memoryview((255 * stroke(((14, 3), (14, 25)))).astype(np.uint8).tobytes())})  # as Lab does
     assert toy.bars != before
 
 
@@ -117,7 +117,7 @@ def test_in_a_browser_it_draws_follows_the_mouse_and_points(opened, theme, width
 
 @in_a_browser
 def test_in_a_browser_drawings_of_the_model_s_are_shown(opened):
-    page, watch = opened(Sketch(lambda sheet: {"drawn": np.ones((6, 8, 8))}))
+    page, watch = opened(Sketch(lambda sheet: {"drawn": np.tile(np.linspace(0, 1, 8), (6, 8, 1))}))
     assert page.locator(".bm-sketch-drawn canvas").count() == 6 and page.locator(".bm-sketch-seen").is_hidden()
     page.screenshot(path=browsers.SHOTS / "sketch_drawn.png", full_page=True)
     assert watch.errors == watch.strangers == []

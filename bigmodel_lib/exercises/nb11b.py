@@ -15,7 +15,10 @@ from bigmodel_lib.vision.digits import game_losses
 
 def _boxes(rng):
     n, m = (int(x) for x in rng.integers(1, 6, size=2))
-    a, b = (torch.from_numpy(np.concatenate([rng.uniform(0.2, 0.8, (k, 2)), rng.uniform(0.05, 0.6, (k, 2))], 1)).float() for k in (n, m))
+    a, b = (
+        torch.from_numpy(np.concatenate([rng.uniform(0.2, 0.8, (k, 2)), rng.uniform(0.05, 0.6, (k, 2))], 1)).float()
+        for k in (n, m)
+    )
     return a, b
 
 
@@ -53,11 +56,15 @@ def _as_corners(a, b):
 
 
 def _from_corner(a, b):
-    return tuple(torch.cat([x[:, :2], x[:, :2] + x[:, 2:]], 1) for x in (a, b))[0][:, None], torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1)[None]
+    return tuple(torch.cat([x[:, :2], x[:, :2] + x[:, 2:]], 1) for x in (a, b))[0][:, None], torch.cat(
+        [b[:, :2], b[:, :2] + b[:, 2:]], 1
+    )[None]
 
 
 def _double(a, b):
-    return torch.cat([a[:, :2] - a[:, 2:], a[:, :2] + a[:, 2:]], 1)[:, None], torch.cat([b[:, :2] - b[:, 2:], b[:, :2] + b[:, 2:]], 1)[None]
+    return torch.cat([a[:, :2] - a[:, 2:], a[:, :2] + a[:, 2:]], 1)[:, None], torch.cat(
+        [b[:, :2] - b[:, 2:], b[:, :2] + b[:, 2:]], 1
+    )[None]
 
 
 # 11-ap
@@ -104,10 +111,17 @@ def _ap_by_table(scores, hits, n_true):
 
 def _logits(rng):
     n, m = (int(x) for x in rng.integers(1, 9, size=2))
-    return tuple(torch.from_numpy(rng.normal(scale=rng.choice([1.0, 4.0]), size=k)).float().requires_grad_() for k in (n, m))
+    return tuple(
+        torch.from_numpy(rng.normal(scale=rng.choice([1.0, 4.0]), size=k)).float().requires_grad_() for k in (n, m)
+    )
 
 
-def _game(real, fake, critic=lambda r, f: functional.softplus(-r).mean() + functional.softplus(f).mean(), generator=lambda f: functional.softplus(-f).mean()):
+def _game(
+    real,
+    fake,
+    critic=lambda r, f: functional.softplus(-r).mean() + functional.softplus(f).mean(),
+    generator=lambda f: functional.softplus(-f).mean(),
+):
     return critic(real, fake), generator(fake)
 
 

@@ -131,8 +131,13 @@ function render({ model, el }) {
   const parts = [["pixels", drawing], ["bars", drawBars], ["drawn", drawDrawn], ["seen", drawLook], ["maps", drawLook], ["point", drawLook]];
   parts.forEach(([name, act]) => model.on(`change:${name}`, act));
   ink = ink.slice();
+  const watch = new ResizeObserver(again); // colours are known once it's in the page
+  watch.observe(root);
   again();
-  return () => parts.forEach(([name, act]) => model.off(`change:${name}`, act));
+  return () => {
+    watch.disconnect();
+    parts.forEach(([name, act]) => model.off(`change:${name}`, act));
+  };
 }
 
 export default { render };

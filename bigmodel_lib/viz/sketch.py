@@ -40,7 +40,7 @@ class Sketch(Toy):
     """
 
     caption = "In JupyterLab: draw with the mouse. Then point at a patch on the right to see where it looks."
-    pixels = traitlets.Bytes(bytes(SIDE * SIDE)).tag(sync=True)
+    pixels = traitlets.Bytes(bytes(SIDE * SIDE)).tag(sync=True, from_json=lambda value, _: bytes(value))
     bars = traitlets.List([]).tag(sync=True)
     seen = traitlets.Bytes(b"").tag(sync=True)
     maps = traitlets.Bytes(b"").tag(sync=True)
