@@ -87,7 +87,7 @@ class Detector(PatchTransformer):
         homes = torch.cartesian_prod(middles, middles).flip(-1)  # x, y
         self.register_buffer("homes", torch.cat([homes, torch.full((n, 2), 0.33)], dim=-1).logit())
         self.to_box = nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, 4))
-        nn.init.zeros_(self.to_box[2].weight)
+        nn.init.zeros_(self.to_box[2].weight)  # type: ignore[arg-type]
 
     def places(self) -> Tensor:
         homes = self.homes[:, :2].sigmoid().flip(-1) * self.side - 0.5  # type: ignore[operator,index]
@@ -211,7 +211,7 @@ def hits_of(iou: ndarray, scores: ndarray, threshold: float) -> ndarray:
     return hits
 
 
-def mean_ap(found: Found, labels: Tensor, boxes: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> ndarray:
+def mean_ap(found: Found, labels: Tensor, boxes: Tensor, thresholds: Sequence[float] | ndarray = THRESHOLDS) -> ndarray:
     """The mean over the classes that occur of `average_precision`, at each threshold of the IoU: (len(thresholds),)."""
     scores, kinds, _ = (part.cpu().numpy() for part in found)
     iou, true = box_iou(found[2].cpu(), boxes.cpu()).numpy(), labels.cpu().numpy()
