@@ -24,9 +24,8 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "tried": ("tried.json", "10 minutes"),
     "rivals": ("rivals.json", "75 minutes"),
     "endings": ("endings.json", "50 minutes"),
-    "readers": ("readers.json and readers/", "2 hours"),
-    "scenes": ("scenes/, rates first: --rates", "4 hours"),
-    "drawings": ("drawings/", "20 minutes"),
+    "readers": ("readers.json and readers/", "15 minutes"),
+    "drawings": ("drawings/", "5 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
 }
 
@@ -35,7 +34,7 @@ def menu():
     """One line a recipe: its name, what it writes, how long it takes."""
     lines = ["make data NAME=…   writes in data/                        takes about"]
     lines += [f"{name:<18} {what:<38} {minutes}" for name, (what, minutes) in RECIPES.items()]
-    return "\n".join([*lines, f"{'all':<18} {'all of these but the novelist':<38} 11 hours"])
+    return "\n".join([*lines, f"{'all':<18} {'all of these but the novelist':<38} 6 hours"])
 
 
 def describe(row):

@@ -1,7 +1,7 @@
 """Two ways to draw digits for notebook 11b: a language model on grey levels, and a generator that plays a game.
 
 `make data NAME=drawings` writes data/drawings/: decoder.safetensors and game.safetensors, with all trials in their
-notes. Both learn from the first 1,000 handwritten digits of scikit-learn. Each gets 3 trials on 850 of them, judged on
+notes. Both learn from the first 1,000 handwritten digits of scikit-learn. Each gets 2 trials on 850 of them, judged on
 the other 150: the decoder by its loss, with the step at which it is lowest; the game, which has no loss to judge by, by
 the energy distance of its images to those 150. The winners are trained again on all 1,000, for as many steps.
 """
@@ -39,8 +39,8 @@ TRAINED, KEPT = 1000, 150
 CONFIG = ModelConfig(
     vocab_size=VOCABULARY, context_length=64, d_model=48, n_layers=3, n_heads=4, d_ff=96, positions="learned"
 )
-DECODERS = [dict(dropout=dropout) for dropout in (0.05, 0.15, 0.3)]
-GAMES = [dict(lr=lr, width=128) for lr in (0.0005, 0.001, 0.002)]
+DECODERS = [dict(dropout=dropout) for dropout in (0.1, 0.25)]
+GAMES = [dict(lr=lr, width=128) for lr in (0.001, 0.002)]
 LOOK = 100  # steps between two looks at the loss
 
 
@@ -93,7 +93,7 @@ def game(lr: float, width: int, steps: int, whole: bool) -> tuple[Any, list]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train two models that draw digits.")
     parser.add_argument("--only", choices=["decoder", "game"], nargs="*", default=["decoder", "game"])
-    parser.add_argument("--steps", type=int, default=800, help="of each decoder; eight times as many for each game")
+    parser.add_argument("--steps", type=int, default=500, help="of each decoder; eight times as many for each game")
     options = parser.parse_args()
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)

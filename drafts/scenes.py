@@ -1,6 +1,6 @@
 """Detectors of glyphs in scenes for notebook 11b: learned queries beside patches, and a convolutional heat map.
 
-`make data NAME=scenes` writes data/scenes/: queries.safetensors and heatmap.safetensors, each with its AP in its notes.
+It writes data/scenes/: queries.safetensors and heatmap.safetensors, each with its AP in its notes.
 Both are trained for equal time on ever new scenes, at the best of four rates that --rates has tried on another seed in
 a quarter of the time each, and written to data/scenes/trials_queries.json and trials_heatmap.json.
 """
@@ -22,7 +22,7 @@ from bigmodel_lib.vision.detection import Detector, HeatMap, heat_loss, mean_ap,
 from bigmodel_lib.vision.glyphs import CLASSES, compose, scenes
 from bigmodel_lib.vision.models import image_config, save_vision
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "scenes"
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "data/scenes"
 SIZES = dict(d_model=96, n_layers=4, n_heads=6, d_ff=192)
 TRIALS, TESTED = (0.25, 0.5, 1.0, 2.0), 2000
 
