@@ -521,6 +521,9 @@ TARGETS = {
     "bench-long": lambda *more: script("tests/bench_long.py", *more),
     "data": data,
     "mutants": mutants,
+    "course": lambda *more: call([venv_python(), "-m", "tools.classroom.course", *more]),
+    "class-sheet": lambda *more: call([venv_python(), "-m", "tools.classroom.sheet", *more]),
+    "slides": lambda *_: script("tools/showpieces.py"),
     "clean": lambda *_: clean(),
 }
 
