@@ -125,13 +125,13 @@ def as_bytes(values: Any) -> bytes:
 def reads(model: Any, names: str, first: int = 10) -> Callable[[ndarray], dict]:
     """What a reader of images says of a sheet: the drawing is put in the middle, 20 pixels long, as in training.
 
-    Its five likeliest of the first `first` names; the shares are those of all.
+    Its five likeliest of the first `first` names, with their shares among these.
     """
 
     def answer(sheet: ndarray) -> dict:
         image = fitted(torch.from_numpy(sheet).float(), SIDE, 20)[None]
         with torch.no_grad():
-            chances: Tensor = model(image).softmax(dim=-1)[0, :first]
+            chances: Tensor = model(image)[0, :first].softmax(dim=-1)
         best = chances.topk(5)
         bars = [(names[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
         return {"bars": bars, "seen": image[0], "maps": record(model, image, "weights")[:, 0]}
