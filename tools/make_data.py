@@ -27,6 +27,8 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "patients": ("patients.json and timelines.safetensors", "10 minutes"),
     "diagnosis": ("diagnosis.json", "8 minutes"),
     "volatility": ("volatility.json and market.safetensors", "8 minutes"),
+    "readers": ("readers.json and readers/", "15 minutes"),
+    "drawings": ("drawings/", "5 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }
