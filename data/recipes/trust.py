@@ -187,7 +187,8 @@ def doubt_measures(p, exact, y):
     top, guess = mean.max(-1)
     hit = (guess == y).numpy()
     row = dict(loss=-mean.gather(-1, y[:, None]).clamp(min=1e-12).log().mean(), total=total.mean(),
-               within=within.mean(), between=(total - within).mean(), truth=entropy(exact).mean(), kl=kl.mean(), accuracy=hit.mean(),
+               within=within.mean(), between=(total - within).mean(), truth=entropy(exact).mean(),
+               kl=kl.mean(), accuracy=hit.mean(),
                ece=ece(top.numpy(), hit), with_total=rank_correlation(total, kl),
                with_between=rank_correlation(total - within, kl) if len(p) > 1 else None)  # fmt: skip
     return {name: None if value is None else round(float(value), 5) for name, value in row.items()}
