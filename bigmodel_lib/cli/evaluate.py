@@ -1,4 +1,4 @@
-"""`bigmodel evaluate`: a model's report card; its loss on a text; a classifier on labelled texts, or what it says of one."""
+"""`bigmodel evaluate`: report cards of models, or a loss on a text; a classifier on labels, or what it says of a text."""
 
 import argparse
 import math
@@ -82,7 +82,8 @@ def texts_for(tokenizer: Tokenizer, path: str | None) -> list[str]:
     """The paragraphs of a text, or its lines if those are few; for a model of the story world new stories."""
     if path is not None:
         text = read_text(path)
-        return max((list(filter(str.strip, text.split(cut))) for cut in ("\n\n", "\n")), key=lambda parts: len(parts) > 20)
+        paragraphs, lines = (list(filter(str.strip, text.split(cut))) for cut in ("\n\n", "\n"))
+        return paragraphs if len(paragraphs) > 20 else lines
     if START not in getattr(tokenizer, "vocabulary", ()):
         raise CourseError("a text was wanted: name a file of paragraphs that the model has not read, with --text")
     world, rng = StoryWorld(longest=40), np.random.default_rng(1)
