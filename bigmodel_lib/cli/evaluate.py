@@ -1,4 +1,4 @@
-"""`bigmodel evaluate`: report cards of models, or a loss on a text; a classifier on labels, or what it says of a text."""
+"""`bigmodel evaluate`: report cards of models, a loss on a text, a classifier on labels, or what it says of a text."""
 
 import argparse
 import math
