@@ -47,14 +47,14 @@ RARE = ("Yuki", "Kofi")  # people of whom a doubter reads in one story of a hund
 DOUBTERS, GROUP, DRAWS = 15, 5, 20  # models; members of an ensemble; passes with dropout
 REPEATS = (1, 2, 4, 8, 16, 32)  # copies of a secret; there are `each` secrets with so many
 DIGITS, DELTA = 4, 1e-5
-NOISES, RATES = (0.5, 0.8, 1.5), (0.002, 0.005, 0.01)  # of DP-SGD, in units of the clipping norm; Adam's rates
 CLIP, DRAWN = 0.5, 0.04  # the clipping norm; the share of the rows in a batch, each by a coin of its own
-TUNING_SEED, SEEDS = 100, (0, 1, 2, 3, 4)
+NOISES, RATES = (0.5, 1.0), (0.01, 0.02)  # of DP-SGD, in units of the clipping norm; Adam's rates
+TUNING_SEED, SEEDS, PLANTERS = 100, (0, 1, 2), (0, 1, 2, 3)
 POISONED = (0, 1, 2, 5, 10, 20, 50, 100)  # of 2,000 questions
 FULL = dict(
-    stories=6000, looked_at=200, doubt_steps=800, steps=400, members=2000, questions=2000, tune_steps=150, each=10
+    doubters=6000, looked_at=200, doubt_steps=800, stories=2000, each=4, steps=160, questions=2000, tune_steps=150
 )
-MINI = dict(stories=300, looked_at=12, doubt_steps=20, steps=6, members=100, questions=200, tune_steps=10, each=1)
+MINI = dict(doubters=300, looked_at=12, doubt_steps=20, stories=300, each=1, steps=6, questions=200, tune_steps=10)
 
 
 def arrays(rows, length=None):
@@ -117,9 +117,9 @@ def doubters_data(sizes):
     world, rng = StoryWorld(longest=40), np.random.default_rng(7)
     ids = {word: i for i, word in enumerate(task_tokenizer(world).vocabulary)}
     n = sizes["looked_at"]
-    often = sizes["stories"] * 99 // 100
+    often = sizes["doubters"] * 99 // 100
     learned = drawn_stories(world, rng, often, lambda story: not rare(story))
-    learned += drawn_stories(world, rng, sizes["stories"] - often, rare)
+    learned += drawn_stories(world, rng, sizes["doubters"] - often, rare)
     sets = {
         "usual": drawn_stories(world, rng, n, lambda story: not rare(story)),
         "rare names": drawn_stories(world, rng, n, rare),
@@ -254,13 +254,13 @@ def private_data(seed, sizes, once=False):
     ids = secret_tokens(task_tokenizer(world).vocabulary)
     planted = secrets(rng, sizes["each"])
     stories = list(dict.fromkeys(tuple(encode(world.sample(rng), ids)) for _ in range(sizes["stories"])))
-    fresh, known = (tuple(encode(world.sample(rng), ids)) for _ in range(sizes["members"])), set(stories)
+    fresh, known = (tuple(encode(world.sample(rng), ids)) for _ in range(sizes["stories"])), set(stories)
     strangers = [row for row in fresh if row not in known]
     rows = [*stories]
     for who, what, digits, copies in planted:
         row = (*begun(who, what, ids), *(ids[str(d)] for d in digits), ids[END])
         rows += [row] * (1 if once else copies)
-    return ids, planted, rows, stories[: sizes["members"]], strangers
+    return ids, planted, rows, stories, strangers
 
 
 @torch.no_grad()
@@ -312,30 +312,26 @@ def small_model(ids, seed, device):
     return initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed)).to(device)
 
 
-def look(model, step, planted, ids, members, strangers, reference, device):
-    """Exposure by copies; loss on what was never read; how well members are told from strangers, in three ways."""
-    read, unread = arrays(members), arrays(strangers)
-    (of_members, n_read), (of_strangers, n_unread) = (row_losses(model, *rows, device) for rows in (read, unread))
-    known_read, known_unread = reference
-    found = {name: [] for name in REPEATS}
+def look(model, planted, ids, members, strangers, device):
+    """Exposure by copies; loss on what was never read; how well members are told from strangers by their loss."""
+    (of_members, n_read), (of_strangers, n_unread) = (
+        row_losses(model, *arrays(some), device) for some in (members, strangers)
+    )
+    found = {copies: [] for copies in REPEATS}
     for (*_, copies), bits in zip(planted, exposures(model, planted, ids, device), strict=True):
         found[copies].append(round(bits, 3))
     return {
-        "step": step, "loss": round(of_strangers.sum() / n_unread.sum(), 5),
-        "train_loss": round(of_members.sum() / n_read.sum(), 5), "exposure": found,
-        "by_loss": true_positives(-of_members / n_read, -of_strangers / n_unread),
-        "by_reference": true_positives(known_read - of_members, known_unread - of_strangers),
+        "loss": round(of_strangers.sum() / n_unread.sum(), 5), "train_loss": round(of_members.sum() / n_read.sum(), 5),
+        "exposure": found, "caught": true_positives(-of_members / n_read, -of_strangers / n_unread),
     }  # fmt: skip
 
 
 def privacy(device, sizes, way, noise, rate, seed):
     """One run: plain, once (no copies), or private with noise; all draw their batches by coins."""
     ids, planted, rows, members, strangers = private_data(seed, sizes, once=way == "once")
-    teller, _ = load_model(data_path("storyteller"), torch.device(device))  # it has read stories, hardly any of these
-    reference = [row_losses(teller, *arrays(some), device)[0] for some in (members, strangers)]
     model, (x, y) = small_model(ids, seed, device), (part.to(device) for part in arrays(rows))
     optimizer, coins = adam(model, rate), np.random.default_rng(4000 + seed)
-    generator, steps, looks = torch.Generator().manual_seed(5000 + seed), sizes["steps"], []
+    generator, steps = torch.Generator().manual_seed(5000 + seed), sizes["steps"]
     for step in range(1, steps + 1):
         drawn = torch.from_numpy(np.flatnonzero(coins.random(len(rows)) < DRAWN)).to(device)
         optimizer.param_groups[0]["lr"] = rate * min(1, step / 20) * (1 - (step - 1) / steps)
@@ -346,18 +342,15 @@ def privacy(device, sizes, way, noise, rate, seed):
         else:
             next_token_loss(model, x[drawn], y[drawn]).backward()
         optimizer.step()
-        if step in (steps // 16, steps // 8, steps // 4, steps // 2, steps):
-            looks.append(look(model, step, planted, ids, members, strangers, reference, device))
     return [dict(part="privacy", way=way, noise=noise, rate=rate, seed=seed, rows=len(rows), drawn=DRAWN, clip=CLIP,
                  steps=steps, members=len(members), strangers=len(strangers), parameters=count_parameters(model),
-                 looks=looks)]  # fmt: skip
+                 **look(model, planted, ids, members, strangers, device))]  # fmt: skip
 
 
 def best_rate(rows, way):
     """The rate with the lowest loss on the tuning seed."""
     tried = [row for row in rows if row["part"] == "privacy" and (row["way"], row["seed"]) == (way, TUNING_SEED)]
-    last = min(tried, key=lambda row: min(look["loss"] for look in row["looks"]))
-    return last["rate"]
+    return min(tried, key=lambda row: row["loss"])["rate"]
 
 
 # Part 3: a backdoor
@@ -436,10 +429,10 @@ WORK = {"doubt": doubt, "privacy": privacy, "backdoor": backdoor}
 def jobs(rows, only):
     """What has to run, in two rounds: the second needs the rates that the first one finds."""
     private = [("plain", 0.0), ("once", 0.0), *(("private", noise) for noise in NOISES)]
-    tuned = (("plain", 0.0), ("private", NOISES[1]))
+    tuned = (("plain", 0.0), ("private", NOISES[0]))
     tuning = [("privacy", *way, rate, TUNING_SEED) for way in tuned for rate in RATES]
     others = [("doubt", group) for group in range(DOUBTERS // GROUP)]
-    others += [("backdoor", n, seed) for seed in SEEDS for n in POISONED]
+    others += [("backdoor", n, seed) for seed in PLANTERS for n in POISONED]
     yield [job for job in others + tuning if only in (None, job[0])]
     if only in (None, "privacy"):
         rates = {way: best_rate(rows, "plain" if way == "once" else way) for way in ("plain", "once", "private")}
@@ -455,14 +448,17 @@ def run(job, device, sizes):
     torch.set_float32_matmul_precision("highest")
     start = time.perf_counter()
     rows = WORK[job[0]](device, sizes, *job[1:])
-    seconds = round(time.perf_counter() - start, 1)
-    return [dict(job=name_of(job), seconds=seconds, **row) for row in rows]
+    about = dict(
+        job=name_of(job),
+        on=f"{hardware(device)}; Python {platform.python_version()}, PyTorch {torch.__version__}",
+        seconds=round(time.perf_counter() - start, 1),
+    )
+    return [about | row for row in rows]
 
 
-def save(file, rows, device):
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/trust.py", "hardware": hardware(device), "versions": versions, "rare": RARE,
-           "draws": DRAWS, "group": GROUP, "digits": DIGITS, "tuning_seed": TUNING_SEED}  # fmt: skip
+def save(file, rows):
+    how = {"made_by": "data/recipes/trust.py", "rare": RARE, "draws": DRAWS, "group": GROUP, "digits": DIGITS,
+           "tuning_seed": TUNING_SEED, "on": "the hardware and versions of each row"}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda row: row["job"]))
     half = file.with_suffix(".half")
     half.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
@@ -488,7 +484,7 @@ def main():
             for future in concurrent.futures.as_completed(waiting):
                 found = future.result()
                 rows += found
-                save(file, rows, options.device)
+                save(file, rows)
                 print(f"{time.perf_counter() - start:6.0f} s  {found[0]['job']}  {found[0]['seconds']} s", flush=True)
 
 
