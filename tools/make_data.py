@@ -24,6 +24,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "tried": ("tried.json", "10 minutes"),
     "rivals": ("rivals.json", "75 minutes"),
     "endings": ("endings.json", "50 minutes"),
+    "trust": ("trust.json", "2 hours"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }
