@@ -31,6 +31,7 @@ from bigmodel_lib.text.tokenizers import CharacterTokenizer
 from bigmodel_lib.training.optimizers import Optimizers
 from bigmodel_lib.training.trainer import Diverged, Trainer, next_token_loss
 
+MANUAL = pathlib.Path(__file__).resolve().parents[2] / "runs" / "manual.txt"
 FILE = pathlib.Path(__file__).resolve().parents[1] / "ladder.json"
 STEPS, TRIALS, TUNING_SEED, SEEDS, DIVERGED = 200, 10, 100, (0, 1, 2, 3, 4), 99.0
 
@@ -87,11 +88,20 @@ class TwoRates(Optimizers):
 
 
 @functools.cache
+def manual() -> tuple[str, str]:
+    """(version of Python, its manual): of this Python, or of the one that runs/manual.txt was copied from."""
+    if not MANUAL.exists():
+        return platform.python_version(), sources.python_manual()
+    version, _, text = MANUAL.read_text(encoding="utf-8").partition("\n")
+    return version, text
+
+
+@functools.cache
 def texts() -> tuple:
     """(vocabulary size, training, tuning and validation tokens); no two share eight words in a row."""
-    manual = sources.python_manual()
-    tokenizer = CharacterTokenizer(manual)
-    most, validation = batches.split_without_leaks(manual)
+    text = manual()[1]
+    tokenizer = CharacterTokenizer(text)
+    most, validation = batches.split_without_leaks(text)
     train, tuning = batches.split_without_leaks(most)
     return tokenizer.vocab_size, *(tokenizer.encode(text) for text in (train, tuning, validation))
 
@@ -233,7 +243,7 @@ def waiting(rows: list[dict], begun: set, chosen: tuple[str, ...]) -> list[tuple
 
 def save(rows: list[dict]) -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/ladder.py", "text": "the Python manual, split without leaks", "steps": STEPS,
+    how = {"made_by": "data/recipes/ladder.py", "text": f"the manual of Python {manual()[0]}, split without leaks", "steps": STEPS,
            "trials": TRIALS, "tuning_seed": TUNING_SEED, "seeds": SEEDS, "ladder": LADDER, "hardware": hardware(),
            "versions": versions}  # fmt: skip
     order = list(arms())
