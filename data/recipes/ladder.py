@@ -243,9 +243,9 @@ def waiting(rows: list[dict], begun: set, chosen: tuple[str, ...]) -> list[tuple
 
 def save(rows: list[dict]) -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/ladder.py", "text": f"the manual of Python {manual()[0]}, split without leaks", "steps": STEPS,
-           "trials": TRIALS, "tuning_seed": TUNING_SEED, "seeds": SEEDS, "ladder": LADDER, "hardware": hardware(),
-           "versions": versions}  # fmt: skip
+    how = {"made_by": "data/recipes/ladder.py", "text": f"the manual of Python {manual()[0]}, split without leaks",
+           "steps": STEPS, "trials": TRIALS, "tuning_seed": TUNING_SEED, "seeds": SEEDS, "ladder": LADDER,
+           "hardware": hardware(), "versions": versions}  # fmt: skip
     order = list(arms())
     rows = sorted(rows, key=lambda row: (row["kind"], order.index(row["arm"]), row.get("seed", 0)))
     lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
