@@ -143,7 +143,7 @@ EXERCISES = [
         task="Write `difference(ours, theirs)`. Both are losses of n runs, and run i of both had the same seed. Return the mean of the differences ours − theirs, "
         "and the half-width of its 95 % interval: Student's quantile `t.ppf(0.975, n - 1)`, times the standard deviation of the differences (with n − 1 in its "
         "denominator), over √n.",
-        stub="from scipy.stats import t\n\n\ndef difference(ours, theirs):\n    # two lists of n numbers -> (mean, half-width)\n    return ...", name="difference",
+        stub="def difference(ours, theirs):\n    # two lists of n numbers -> (mean, half-width)\n    return ...", name="difference",
         hints=(
             "What can you do first, because the seeds are the same?",
             "Subtract run by run; from then on there's only one list. NumPy's `std` has n in its denominator unless you tell it otherwise.",
