@@ -151,8 +151,8 @@ def test_a_story_run_learns(scaling):
 
 
 def test_the_sealed_run_uses_four_times_the_largest_compute(scaling):
-    n = {w: count_parameters(scaling["build"](scaling["cell"]("x", w, 1e4, 0, (0.1, 0.1))).model) for w in (96, 128)}
-    assert n[128] * scaling["sealed_tokens"]() == pytest.approx(4 * n[96] * 8e6, rel=0.001)
+    n = {w: count_parameters(scaling["build"](scaling["cell"]("x", w, 1e4, 0, (0.1, 0.1))).model) for w in (48, 64)}
+    assert n[64] * scaling["sealed_tokens"]() == pytest.approx(4 * n[48] * 4.8e5, rel=0.001)
 
 
 def test_the_table_of_the_ladder_is_whole(ladder):
@@ -174,7 +174,7 @@ def test_the_table_of_the_law_is_whole(scaling):
     for row in kept["rows"]:
         rows[row["table"]].append(row)
     cells = {(row["d_model"], row["tokens"]) for row in rows["grid"]}
-    assert len(cells) == 25 and len(rows["sealed"]) >= 1
+    assert len(cells) == 20 and len(rows["sealed"]) >= 1
     assert all(row["seed"] != kept["how"]["tuning_seed"] for row in kept["rows"] if row["table"] != "tuning")
     for row in rows["grid"] + rows["sealed"]:
         assert (row["muon_lr"], row["adamw_lr"]) == scaling["best_rates"](kept["rows"], row["d_model"], row["tokens"])

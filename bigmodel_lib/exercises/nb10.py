@@ -120,21 +120,21 @@ def _best_size_by_scipy(C, A, alpha, B, beta):
 EXERCISES = [
     Exercise(
         id="10-swiglu", title="a fair SwiGLU", minutes=3, difficulty=1,
-        task="Our MLP has two matrices, 64 × 128 and 128 × 64. SwiGLU's has three: two of 64 × f and one of f × 64. Which f gives it as many weights "
+        task="Our MLP has two matrices, 32 × 64 and 64 × 32. SwiGLU's has three: two of 32 × f and one of f × 32. Which f gives it as many weights "
         "(to the nearest whole number)?",
         stub="f = ...  # a number", name="f",
         hints=(
             "How many weights do the two matrices have together?",
             "Write the number of SwiGLU's weights with f in it, and set the two equal.",
-            "2 · 64 · 128 = 3 · 64 · f.",
+            "2 · 32 · 64 = 3 · 32 · f.",
         ),
-        answer=85, another=(85.33, 256 / 3), tolerance=0.5,
+        answer=43, another=(42.67, 128 / 3), tolerance=0.5,
         wrong=(
-            (128, "then SwiGLU has half as many weights again, and may win by size alone"),
-            (256, "more columns make it larger still: three matrices must share what two had"),
-            (64, "that's half of 128: it has three matrices in place of two, not four"),
-            (192, "the other way round: more matrices, so fewer columns each"),
-            (42.67, "that's a third of 128: two thirds are left, since there were two matrices before"),
+            (64, "then SwiGLU has half as many weights again, and may win by size alone"),
+            (128, "more columns make it larger still: three matrices must share what two had"),
+            (32, "that's half of 64: it has three matrices in place of two, not four"),
+            (96, "the other way round: more matrices, so fewer columns each"),
+            (21.33, "that's a third of 64: two thirds are left, since there were two matrices before"),
         ),
         right="two thirds of the width: otherwise the comparison is one of sizes",
     ),

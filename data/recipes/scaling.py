@@ -1,8 +1,8 @@
 """How the loss falls with size and with data, on stories that never end: `make data NAME=scaling`; data/scaling.json.
 
-Five widths read five amounts of new stories, no story twice, and a sixth reads until it has used four times the largest
-compute among them. Three more read the same few stories again and again. The world's own probabilities give each run's
-gap to the floor exactly. Rates are chosen by another seed at six of the cells. A stopped run goes on; on CUDA a step is
+Five widths read four amounts of new stories, no story twice, and a sixth reads until it has used four times the largest
+compute among them. Two read the same few stories again and again. The world's own probabilities give each run's gap to
+the floor exactly. Rates are chosen by another seed at a cell in the middle. A stopped run goes on; on CUDA a step is
 recorded once and then played back.
 """
 
@@ -36,18 +36,15 @@ from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILE, TEXT = ROOT / "data" / "scaling.json", ROOT / "runs" / "stories.npy"
-LENGTH, PER_STORY, BATCH = (
-    76,
-    53.84,
-    64,
-)  # tokens that the longest story may have, targets of a mean one, stories a step
-STORIES, FRESH, CHUNK = 352_000, 4_000, 4_000
-WIDTHS, TOKENS = (16, 32, 48, 64, 96), (0.5e6, 1e6, 2e6, 4e6, 8e6)
-SEALED, TIMES_COMPUTE = 128, 4  # the width of the run in the envelope, and its compute over the largest in the grid
-TUNED_WIDTHS, TUNED_TOKENS = (16, 48, 96), (0.5e6, 4e6)
+LENGTH, PER_STORY = 76, 53.84  # tokens that the longest story may have, and targets of a mean one
+BATCH, LAYERS = 16, 2
+STORIES, FRESH, CHUNK = 44_000, 4_000, 4_000
+WIDTHS, TOKENS = (8, 12, 20, 32, 48), (0.6e5, 1.2e5, 2.4e5, 4.8e5)
+SEALED, TIMES_COMPUTE = 64, 4  # the width of the run in the envelope, and its compute over the largest in the grid
+TUNED_WIDTHS, TUNED_TOKENS = (20,), (1.2e5,)
 RATES = tuple(itertools.product((0.015, 0.035), (0.02, 0.05, 0.12)))  # (muon_lr, adamw_lr)
-AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS = (32, 64, 128), (4, 16, 64), 4e6  # how often each story is read
-TUNING_SEED, SEEDS = 100, (0, 1, 2)
+AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS = (12, 48), (4, 16, 64), 2.4e5  # how often each story is read
+TUNING_SEED, SEEDS = 100, (0, 1)
 
 
 def tell(chunk: int) -> np.ndarray:
@@ -85,8 +82,11 @@ def in_and_out(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(rows == 255, 0, rows)[:, :-1], np.where(rows == 255, -1, rows)[:, 1:]
 
 
-def story_batches(seed: int, n_different: int) -> Callable:
-    """A source of BATCH stories: all n_different in a random order, then all of them again in another."""
+def story_batches(seed: int, n_different: int, cut: bool = False) -> Callable:
+    """A source of BATCH stories: all n_different in a random order, then all of them again in another.
+
+    cut: at the end of the longest story of the batch, so shapes differ.
+    """
     told, shuffle = np.load(TEXT, mmap_mode="r"), np.random.default_rng([7, seed])
     mine = shuffle.permutation(len(told))[:n_different]
 
@@ -95,7 +95,12 @@ def story_batches(seed: int, n_different: int) -> Callable:
             yield from shuffle.permutation(mine)
 
     numbers = endless()
-    return lambda rng: in_and_out(told[np.sort(list(itertools.islice(numbers, BATCH)))])
+
+    def batch(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        rows = told[np.sort(list(itertools.islice(numbers, BATCH)))]
+        return in_and_out(rows[:, : (rows != 255).sum(axis=1).max()] if cut else rows)
+
+    return batch
 
 
 class SteadyMuon(Muon):
@@ -184,11 +189,11 @@ def build(row: dict, device: str = "cpu", record: bool = True) -> RecordedTraine
     width, steps = row["d_model"], steps_of(row["tokens"])
     sizes, config = preset(
         "medium", StoryWorld(longest=40).tokenizer().vocab_size, steps=steps, seed=row["seed"], d_model=width,
-        n_heads=width // 16, context_length=LENGTH - 1, ngrams=1, batch_size=BATCH, muon_lr=row["muon_lr"],
-        adamw_lr=row["adamw_lr"], precision="float32",
+        n_heads=max(1, width // 16), n_layers=LAYERS, context_length=LENGTH - 1, ngrams=1, batch_size=BATCH,
+        warmup_steps=10, muon_lr=row["muon_lr"], adamw_lr=row["adamw_lr"], precision="float32",
     )  # fmt: skip
     model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(row["seed"])).to(choose_device(device))
-    source = story_batches(row["seed"], math.ceil(steps * BATCH / row["again"]))
+    source = story_batches(row["seed"], math.ceil(steps * BATCH / row["again"]), cut=device == "cpu")
     return RecordedTrainer(model, source, next_token_loss, config, record=record)
 
 
@@ -249,7 +254,7 @@ def best_rates(rows: list[dict], width: int, tokens: float) -> tuple[float, floa
 
 def sealed_tokens() -> float:
     """What SEALED has to read to use TIMES_COMPUTE times the largest N·D of the grid."""
-    n = {w: 4 * 12 * w * w + 2 * 220 * w + 8 * w for w in (SEALED, max(WIDTHS))}
+    n = {w: LAYERS * 12 * w * w + 2 * 220 * w + 2 * LAYERS * w for w in (SEALED, max(WIDTHS))}
     return TIMES_COMPUTE * n[max(WIDTHS)] * max(TOKENS) / n[SEALED]
 
 
@@ -264,10 +269,9 @@ def jobs(rows: list[dict]) -> Iterator[list[dict]]:
 
     again = [(width, times) for width in reversed(AGAIN_WIDTHS) for times in AGAIN]
     for seed in SEEDS:
-        part = [own("sealed", SEALED, sealed_tokens(), seed)]
-        part += [own("grid", width, tokens, seed) for width, tokens in grid]
-        part += [own("again", width, AGAIN_TOKENS, seed, times) for width, times in again]
-        yield [*part, own("again", max(AGAIN_WIDTHS), AGAIN_TOKENS, seed)]
+        part = [own("grid", width, tokens, seed) for width, tokens in grid]
+        part += [own("sealed", SEALED, sealed_tokens(), seed)]
+        yield part + [own("again", width, AGAIN_TOKENS, seed, times) for width, times in again]
 
 
 def save(rows: list[dict]) -> None:
@@ -276,7 +280,7 @@ def save(rows: list[dict]) -> None:
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     how = {"made_by": "data/recipes/scaling.py", "stories_a_step": BATCH, "fresh_stories": FRESH,
            "floor": round(floor.sum() / int((ids[:, 1:] != 255).sum()), 5), "tuning_seed": TUNING_SEED,
-           "seeds": SEEDS, "times_compute": TIMES_COMPUTE, "hardware": hardware(), "card": card,
+           "seeds": SEEDS, "times_compute": TIMES_COMPUTE, "layers": LAYERS, "hardware": hardware(), "card": card,
            "versions": versions}  # fmt: skip
     lines = ",\n  ".join(json.dumps(row) for row in rows)
     half = FILE.with_suffix(".half")
