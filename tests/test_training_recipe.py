@@ -10,6 +10,7 @@ import torch
 
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.exercises.nb10 import best_size, residuals
+from bigmodel_lib.measuring.intervals import interval_of_mean
 from bigmodel_lib.model.transformer import count_parameters
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.text.batches import overlap, pad
@@ -155,17 +156,38 @@ def test_the_sealed_run_uses_four_times_the_largest_compute(scaling):
     assert n[64] * scaling["sealed_tokens"]() == pytest.approx(4 * n[48] * 4.8e5, rel=0.001)
 
 
+def losses(kept, arm):
+    rows = [row for row in kept["rows"] if (row["kind"], row["arm"]) == ("equal tokens", arm)]
+    return np.array([row["loss"] for row in sorted(rows, key=lambda row: row["seed"])])
+
+
 def test_the_table_of_the_ladder_is_whole(ladder):
     kept = read_json(data_path("ladder.json"))
-    found = collections.Counter((row["kind"], row["arm"]) for row in kept["rows"])
-    for arm in ladder["arms"]():
-        assert found["tuning", arm] >= kept["how"]["trials"] and found["milliseconds a step", arm] == 1
-        for kind in ("equal tokens", "equal seconds"):
-            rows = [row for row in kept["rows"] if (row["kind"], row["arm"]) == (kind, arm)]
-            if kind == "equal tokens" or arm != ladder["RECIPE"]:
-                assert [row["seed"] for row in rows] == kept["how"]["seeds"] and len(rows) >= 5
-                assert all(tuple(row["rates"]) == ladder["best_rates"](kept["rows"], arm) for row in rows)
     assert kept["how"]["tuning_seed"] not in kept["how"]["seeds"]
+    for arm in ladder["LADDER"]:
+        rows = [row for row in kept["rows"] if row["arm"] == arm]
+        tried = [tuple(row["rates"]) for row in rows if row["kind"] == "tuning"]
+        assert len(set(tried)) == len(tried) == kept["how"]["trials"]
+        assert sum(row["kind"] == "milliseconds a step" for row in rows) == 1
+        runs = [row for row in rows if row["kind"] == "equal tokens"]
+        assert [row["seed"] for row in runs] == kept["how"]["seeds"] and len(runs) >= 5
+        assert all(tuple(row["rates"]) == ladder["best_rates"](rows, arm) for row in runs)
+
+
+def test_what_notebook_10_says_of_the_ladder(ladder):
+    """Which intervals contain zero, which rungs stand out, and where the seeds scatter."""
+    kept = read_json(data_path("ladder.json"))
+    found = {arm: losses(kept, arm) for arm in ladder["LADDER"]}
+    rungs = ladder["LADDER"][:-1]
+    steps = {b: interval_of_mean(found[b] - found[a]) for a, b in zip(rungs, rungs[1:], strict=False)}
+    sure = {arm for arm, (mean, half) in steps.items() if abs(mean) > half}
+    assert sure == {f"+ {trick}" for trick in ("AdamW", "RoPE", "QK-norm", "Muon", "token shift", "n-grams")}
+    after = {arm: mean for arm, (mean, _) in steps.items() if rungs.index(arm) > 2}
+    assert sorted(after, key=after.get)[:3] == ["+ n-grams", "+ Muon", "+ token shift"]
+    assert min(found["plain"].std(), found["+ warm-up and decay"].std()) > 10 * found["+ AdamW"].std()
+    for other in ("+ QK-norm", "+ ReLU²"):
+        mean, half = interval_of_mean(found["SwiGLU for ReLU²"] - found[other])
+        assert abs(mean) < half
 
 
 def test_the_table_of_the_law_is_whole(scaling):

@@ -260,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the recipe one trick at a time.")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
-        "--part", choices=("ladder", "all"), default="all", help="the ladder alone, or also each trick left out"
+        "--part", choices=("ladder", "all"), default="ladder", help="the ladder alone, or also each trick left out"
     )
     parser.add_argument("--mini", action="store_true", help="a try of half a minute")
     parser.add_argument("--minutes", type=float, default=1e6, help="end after so many minutes, and go on another time")
