@@ -202,6 +202,28 @@ def test_the_table_of_the_law_is_whole(scaling):
         assert (row["muon_lr"], row["adamw_lr"]) == scaling["best_rates"](kept["rows"], row["d_model"], row["tokens"])
 
 
+def test_what_notebook_10_says_of_the_law():
+    """Where the law misses, what the envelope holds, and what reading again costs."""
+    from scipy.optimize import least_squares
+
+    rows = read_json(data_path("scaling.json"))["rows"]
+    grid = [row for row in rows if row["table"] == "grid"]
+    N, D, gap = (np.array([row[key] for row in grid], float) for key in ("parameters", "tokens", "gap"))
+    theta = least_squares(residuals, (4.0, 0.5, 6.0, 0.5), args=(N, D, gap)).x
+    edge = D == D.max()
+    along, missed = gap[edge][np.argsort(N[edge])], residuals(theta, N, D, gap)[edge][np.argsort(N[edge])]
+    assert missed[2] < -0.1 and missed[4] > 0.15
+    assert along[2] > 0.93 * along[1] and along[3] < 0.7 * along[2] and along[4] < 0.7 * along[3]
+    for row in rows:
+        if row["table"] == "sealed":
+            assert row["gap"] < 0.8 * math.exp(residuals(theta, row["parameters"], row["tokens"], 1.0))
+            assert row["parameters"] * row["tokens"] == pytest.approx(4 * (N * D).max(), rel=0.001)
+    again = {(row["parameters"], row["again"]): row["gap"] for row in rows if row["table"] == "again"}
+    for n in {n for n, _ in again}:
+        new = gap[(N == n) & (D == 240_000)].mean()
+        assert again[n, 4] < 1.1 * new and again[n, 16] > 1.2 * new and again[n, 64] > 5 * new
+
+
 def test_the_best_size_is_where_moving_costs():
     law = (math.log(300.0), 0.7, math.log(500.0), 0.55)
     for C in (1e11, 1e13):
