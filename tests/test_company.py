@@ -100,3 +100,12 @@ def test_quantised_rows_get_better_with_each_thing_that_is_done():
     assert means == sorted(means, reverse=True) and means[1] > 2 and means[-1] < 0.1
     assert all(r["low"] < r["rise"] < r["high"] for r in FOUND["rows"])
     assert all(r["int8 kernel"] < r["float32"] < r["int8, turned back each time"] for r in FOUND["speeds"])
+
+
+def test_what_the_notebook_says_of_long_letters_and_of_kernels():
+    ours = dict(price=0.05, requests=300e3, growth=0.08, fall=0.02, fixed=24e3, one_off=20e3)
+    plan = {**ours, "cost": (10_000 * PRICES["large_in"]["value"] + 300 * PRICES["large_out"]["value"]) / 1e6}
+    by = {name: 1.2 if name in ("cost", "fixed", "fall", "one_off") else 0.8 for name in FIELDS}
+    ends = {name: cash({**plan, name: plan[name] * by[name]})[-1] for name in FIELDS}
+    assert plan["cost"] == pytest.approx(0.028) and sorted(ends, key=ends.__getitem__)[:3] == ["price", "fixed", "cost"]
+    assert all(2.5 < r["float32"] / r["int8 kernel"] < 4 for r in FOUND["speeds"])
