@@ -24,7 +24,7 @@ import warnings
 
 import numpy as np
 import torch
-from bigmodel_lib.interpretability.scores import small_world
+from bigmodel_lib.interpretability.pairs import small_world
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
