@@ -4,7 +4,7 @@ ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m tools.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-gpu bench-long data mutants clean
+.PHONY: help lab install test test-fast test-browser test-classroom notebooks fresh lint lock bench bench-gpu bench-long data mutants course class-sheet slides clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
@@ -18,6 +18,8 @@ test-fast:  ## lint and unit tests, without the notebooks
 	@$(RUN) test-fast
 test-browser: ## run the notebooks that have widgets in a real browser (Chromium must be there)
 	@$(RUN) test-browser
+test-classroom: ## let nbgrader hand out, grade and give feedback (installs it)
+	@$(RUN) test-classroom
 notebooks:  ## execute notebooks/ in fresh kernels and save their outputs (one: NB=06)
 	@$(RUN) notebooks $(NB)
 fresh:      ## put back the course's version of one notebook in my_notebooks/ (NB=01)
@@ -36,5 +38,11 @@ data:       ## make files in data/ again: the list of recipes (one of them: NAME
 	@$(RUN) data $(NAME)
 mutants:    ## break the library in 200 places and count what the tests notice (one part: ONLY=backprop; the answers of exercises: ONLY=exercises; minutes: BUDGET=8)
 	@$(RUN) mutants $(if $(ONLY),--only $(ONLY)) $(if $(BUDGET),--budget $(BUDGET))
+course:     ## an nbgrader course in runs/course/, from all notebooks (some: NB="01 06"; exercises alone: HOMEWORK=yes)
+	@$(RUN) course $(NB) $(if $(HOMEWORK),--homework)
+class-sheet: ## who solved what, from a folder of students' notebooks (SUBMISSIONS=folder)
+	@$(RUN) class-sheet $(if $(SUBMISSIONS),"$(SUBMISSIONS)")
+slides:     ## a slide of each showpiece, 1600 × 900, in runs/slides/
+	@$(RUN) slides
 clean:      ## remove the environment and caches; my_notebooks/ stays
 	@$(RUN) clean

@@ -105,19 +105,21 @@ def find(exercise_id: str) -> Exercise:
     return known[exercise_id]
 
 
-def judge(exercise_id: str, attempt: Any) -> tuple[str, str]:
-    """("right" | "not yet" | "not attempted", what to say)."""
-    return judge_entry(find(exercise_id), attempt)
+def judge(exercise_id: str, attempt: Any, first_seed: int = 0) -> tuple[str, str]:
+    """("right" | "not yet" | "not attempted", what to say). A teacher's tests draw their inputs from another seed on."""
+    return judge_entry(find(exercise_id), attempt, first_seed)
 
 
-def judge_entry(exercise: Exercise, attempt: Any) -> tuple[str, str]:
+def judge_entry(exercise: Exercise, attempt: Any, first_seed: int = 0) -> tuple[str, str]:
     """`judge`, for an entry at hand."""
     try:
         if attempt is ... or attempt is None:
             raise Blank
         if exercise.check is not None:
             return _by_own_check(exercise, attempt)
-        return (judge_function if callable(exercise.answer) else judge_value)(exercise, attempt)
+        if callable(exercise.answer):
+            return judge_function(exercise, attempt, first_seed)
+        return judge_value(exercise, attempt)
     except Blank:
         return "not attempted", "replace the ... above and run both cells"
     except Wrong as diagnosis:

@@ -187,11 +187,11 @@ def _agreeing(function: Callable, trial: Trial, exercise: "Exercise") -> set[int
     return found
 
 
-def judge_function(exercise: "Exercise", attempt: Any) -> tuple[str, str]:
-    """(verdict, words) on a function. Raises Blank if nothing has been written."""
+def judge_function(exercise: "Exercise", attempt: Any, first_seed: int = 0) -> tuple[str, str]:
+    """(verdict, words) on a function, tried on inputs from some seed on. Raises Blank if nothing has been written."""
     if not callable(attempt):
         return "not yet", f"a function `{exercise.name}` was wanted, {in_words(attempt)} was given"
-    cases = cases_of(exercise)
+    cases = cases_of(exercise, first_seed)
     wanted = [call(exercise.answer, case, exercise.changes) for case in cases]
     outside = arrays_outside(attempt)
     given: list[Outcome] = []

@@ -1,0 +1,1 @@
+"""What a teacher runs: `make course` hands notebooks out, `make class-sheet` says who solved what."""
