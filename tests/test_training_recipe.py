@@ -163,7 +163,7 @@ def losses(kept, arm):
 
 def test_the_table_of_the_ladder_is_whole(ladder):
     kept = read_json(data_path("ladder.json"))
-    assert kept["how"]["tuning_seed"] not in kept["how"]["seeds"]
+    assert kept["how"]["tuning_seed"] not in kept["how"]["seeds"] and kept["how"]["trials"] == 6
     for arm in ladder["LADDER"]:
         rows = [row for row in kept["rows"] if row["arm"] == arm]
         tried = [tuple(row["rates"]) for row in rows if row["kind"] == "tuning"]
