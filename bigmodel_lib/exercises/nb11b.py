@@ -17,7 +17,12 @@ def _levels(rng):
 
 
 def _text_by_lists(levels, labels):
-    return torch.tensor([[17 + label, *(int(x) for row in image for x in row)] for image, label in zip(levels.tolist(), labels.tolist(), strict=True)])
+    return torch.tensor(
+        [
+            [17 + label, *(int(x) for row in image for x in row)]
+            for image, label in zip(levels.tolist(), labels.tolist(), strict=True)
+        ]
+    )
 
 
 def _text_by_filling(levels, labels):
