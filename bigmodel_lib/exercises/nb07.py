@@ -163,14 +163,17 @@ def _check_reverse(attempt):
     for seed in range(5):
         first, second = _two_judges(seed)
         chosen = attempt(first, second)
+        chosen = sorted(chosen) if isinstance(chosen, (set, frozenset)) else chosen
         try:
             rows = [int(row) for row in np.asarray(chosen).reshape(-1)]
         except (TypeError, ValueError):
             raise Wrong("a list of row numbers was wanted") from None
+        if np.asarray(chosen).dtype.kind == "f":
+            raise Wrong("row numbers are whole numbers, yours are not")
         if np.asarray(chosen).dtype == bool:
             raise Wrong("True and False came back: `np.flatnonzero` makes row numbers of them")
         if len(rows) != 50:
-            raise Wrong(f"50 rows were wanted, yours has {len(rows)}")
+            raise Wrong(f"50 rows were wanted, yours has {len(rows)} (`np.where` gives a tuple: take its [0] first)")
         if len(set(rows)) < 50:
             raise Wrong("a row is in it twice: a test split takes each text once")
         if min(rows) < 0 or max(rows) >= 400:
@@ -179,7 +182,7 @@ def _check_reverse(attempt):
         if b <= a:
             words = "the first classifier still wins" if a > b else "the two are equal"
             raise Wrong(f"{words} on your rows, {a:.2f} against {b:.2f}: look for rows where only the second is right")
-    return "whoever may choose the split may choose the winner: hence splits drawn by chance, many of them, in pairs"
+    return "choose the split and you choose the winner: so draw many splits, at random, and compare on the same ones"
 
 
 def _reverse(first_right, second_right):
@@ -364,6 +367,7 @@ def loss_at(score, scores, losses):
             ("reached at the first look", 0.2, [0.3, 0.5], [1.0, 2.0]),
             ("never reached", 0.9, [0.0, 0.5], [1.0, 2.0]),
             ("exactly at a look", 0.5, [0.0, 0.5, 0.8], [1.0, 2.0, 4.0]),
+            ("exactly at a look, then it falls", 0.5, [0.0, 0.5, 0.3, 0.6], [1.0, 2.0, 3.0, 4.0]),
             ("the score falls again", 0.4, [0.0, 0.5, 0.3, 0.6], [1.0, 2.0, 3.0, 4.0]),
         ),
         partial=(
@@ -418,6 +422,9 @@ On paper: a matrix of 128 × 512 numbers gets a LoRA of rank 2. How many numbers
             (65_536, "that is the whole matrix: LoRA leaves it as it is and adds two thin ones"),
             (1_024, "each thin matrix has its own shape: A is 128 × 2, B is 2 × 512"),
             (256, "that is A alone: B has 2 × 512 more"),
+            (768, "B counts r times as well: 2 · 128 + 2 · 512"),
+            (1_152, "A counts r times as well: 2 · 128 + 2 · 512"),
+            (262_144, "A and B are two matrices: add their sizes, don't multiply them"),
             (640, "that is rank 1: at rank 2 both have twice as many"),
             (2_560, "that is rank 4: A has two columns and B two rows"),
             (66_816, "the matrix itself does not learn: count A and B only"),

@@ -27,7 +27,8 @@ class Chat(Toy):
     likeliest token, again and again. `turns` holds what was asked, and what each has read and said.
     """
 
-    caption = "In JupyterLab: change the story or the question by hand and press a button; both models read the same."
+    caption = "In JupyterLab: change the story or the question and press a button. Both read the same words; "
+    caption += "the right one also gets a mark that names the job."
     story = traitlets.Unicode().tag(sync=True)
     question = traitlets.Unicode().tag(sync=True)
     turns = traitlets.List().tag(sync=True)  # one a button pressed: {task, asked, before: {read, said}, after: {...}}
