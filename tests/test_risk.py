@@ -178,7 +178,7 @@ def test_the_corrected_interval_covers_where_the_usual_one_does_not():
     for _ in range(400):
         sample = rng.normal(size=50)
         values = [sample[rng.permutation(50)[:10]].mean() for _ in range(25)]
-        mean, half = interval_of_splits(values, test_share=0.2)
+        mean, half = interval_of_splits(values, n_train=4, n_test=1)
         hits += abs(mean) < half
         usual += abs(mean) < stats.t.ppf(0.975, 24) * np.std(values, ddof=1) / 5
         assert half == pytest.approx(stats.t.ppf(0.975, 24) * np.std(values, ddof=1) * np.sqrt(1 / 25 + 0.25))

@@ -21,11 +21,12 @@ def interval_of_mean(values: ArrayLike, confidence: float = 0.95) -> tuple[float
     return float(values.mean()), float(t * values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def interval_of_splits(values: ArrayLike, test_share: float, confidence: float = 0.95) -> tuple[float, float]:
-    """(mean, half-width) over splits that share rows: m ± t · s · √(1/k + n_test/n_train), k - 1 degrees of freedom.
+def interval_of_splits(values: ArrayLike, n_train: int, n_test: int) -> tuple[float, float]:
+    """(mean, half-width) of the 95 % interval of k differences on random splits of one table.
 
-    test_share: n_test / n. For a comparison, give the differences split by split. Raises CourseError for fewer than
-    two splits. Source: Nadeau & Bengio 2003, section 3; for repeated cross-validation Bouckaert & Frank 2004.
+    m ± t · s · √(1/k + n_test/n_train), with s and t as above. The training parts overlap, so the differences are not
+    independent, and more splits alone cannot make it certain.
+    Source: Nadeau & Bengio 2003, Inference for the generalization error.
     """
-    mean, half = interval_of_mean(values, confidence)
-    return mean, half * float(np.sqrt(1 + np.size(values) * test_share / (1 - test_share)))
+    mean, half = interval_of_mean(values)
+    return mean, half * float(np.sqrt(1 + len(np.asarray(values)) * n_test / n_train))
