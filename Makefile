@@ -4,7 +4,7 @@ ADVICE = Python 3.11 to 3.14 was wanted and none was found: install one (python.
 RUN = $(or $(PYTHON),$(error $(ADVICE))) -m tools.workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help lab install test test-fast test-browser notebooks fresh lint lock bench bench-gpu bench-long data mutants course class-sheet slides clean
+.PHONY: help lab install test test-fast test-browser test-classroom notebooks fresh lint lock bench bench-gpu bench-long data mutants course class-sheet slides clean
 
 help:       ## list all targets
 	@sed -n 's/^\([a-z-]*\):\( *\)## /make \1\2  /p' Makefile
@@ -18,6 +18,8 @@ test-fast:  ## lint and unit tests, without the notebooks
 	@$(RUN) test-fast
 test-browser: ## run the notebooks that have widgets in a real browser (Chromium must be there)
 	@$(RUN) test-browser
+test-classroom: ## let nbgrader hand out, grade and give feedback (installs it)
+	@$(RUN) test-classroom
 notebooks:  ## execute notebooks/ in fresh kernels and save their outputs (one: NB=06)
 	@$(RUN) notebooks $(NB)
 fresh:      ## put back the course's version of one notebook in my_notebooks/ (NB=01)

@@ -787,7 +787,7 @@ def test_all_recipes_stop_at_the_first_that_fails_and_the_datasheet_follows_each
         (tmp_path / f"recipes/{name}.py").write_text(program + f"sys.exit({code})\n")
     (tmp_path / "README.md").write_text("| `one.txt` | a number | 0 | `0` |\n")
     monkeypatch.setattr(make_data, "DATA", tmp_path)
-    monkeypatch.setattr(make_data, "RECIPES", dict.fromkeys(("one", "two", "three")))
+    monkeypatch.setattr(make_data, "RECIPES", dict.fromkeys(("one", "two", "three"), ("a number", "1 minute")))
     assert make_data.main("all") == 3 and not (tmp_path / "three.txt").exists()
     checksum = hashlib.sha256(b"one").hexdigest()
     assert (tmp_path / "README.md").read_text() == f"| `one.txt` | a number | 3 | `{checksum}` |\n"

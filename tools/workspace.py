@@ -485,6 +485,13 @@ def test_browser(*arguments):
     return call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "-rs", *BROWSER_TESTS, *arguments])
 
 
+def test_classroom(*arguments):
+    """A course for nbgrader, handed out and graded headlessly."""
+    ensure_environment()
+    code = call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[classroom]"])
+    return code or call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "tests/test_nbgrader.py", *arguments])
+
+
 def mutants(*options):
     """How much of what breaks do the tests notice? Installs the tool that breaks it."""
     ensure_environment()
@@ -507,6 +514,7 @@ TARGETS = {
     "test": test,
     "test-fast": test_fast,
     "test-browser": test_browser,
+    "test-classroom": test_classroom,
     "notebooks": lambda *names: script("tests/run_notebooks.py", *names),
     "fresh": lambda *numbers: fresh(" ".join(numbers)),
     "lint": lambda *_: lint(),
