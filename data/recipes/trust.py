@@ -24,11 +24,11 @@ import warnings
 
 import numpy as np
 import torch
-from bigmodel_lib.interpretability.pairs import small_world
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
+from bigmodel_lib.interpretability.pairs import small_world
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
