@@ -24,7 +24,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.finetuning import baselines, classification, dpo
-from bigmodel_lib.interpretability import interventions, maps, scores
+from bigmodel_lib.interpretability import interventions, maps
 from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.recipes import MODES
@@ -233,30 +233,20 @@ def looking(device) -> dict:
     weights = maps.record(model, text[None], "weights")[:, 0]
     two, where = torch.stack([text, after]), (ids(device, 3, 4), ids(device, 1, 2))
     one_head = [(0, 1)]
-
-    def measure(logits):
-        return logits[:, -1, 4]
-
     return {
         "rollout": lambda: maps.rollout(weights),
-        "gradient_times_input": lambda: maps.gradient_times_input(model, two, *where),
+        "gradient_norms": lambda: maps.gradient_norms(model, two, *where),
         "knockout_effects": lambda: interventions.knockout_effects(model, text, after),
         "knockout_effects, one head": lambda: interventions.knockout_effects(model, text, after, one_head),
-        "ablate, zero": lambda: interventions.ablate(model, text[None], one_head),
-        "ablate, mean": lambda: interventions.ablate(model, text[None], one_head, "mean", after[None]),
-        "ablate, resample": lambda: interventions.ablate(model, text[None], one_head, "resample", after[None]),
-        "patch": lambda: interventions.patch(model, text, other, measure),
+        "ablate": lambda: interventions.ablate(model, text[None], 0, 1),
+        "patch": lambda: interventions.patch(model, text[None], other[None], 0, 1),
         "record": lambda: maps.record(model, text[None], "activations"),
     }
 
 
 def pointing_and_exploring(device) -> dict:
-    """{name: call}: which token methods point at, and the explorer's maps."""
-    world, words = scores.small_world()
-    model = put(random_model(words.vocab_size, context_length=200), device)
+    """{name: call}: the explorer's maps, and what else draws what a model computes."""
     by_byte = put(random_model(256), device)
-    story = world.sample(np.random.default_rng(0))
-    cases = [scores.asked(story, question) for question in story.questions()[:4]]
 
     def explored(method):
         from bigmodel_lib.viz.explorer import AttentionExplorer
@@ -268,7 +258,7 @@ def pointing_and_exploring(device) -> dict:
         from bigmodel_lib.viz.attention import draw_attention
 
         return (
-            draw_attention(maps.record(model, ids(device, 1, 5, 2)[None], "weights")[0, 0, 0], "abc")
+            draw_attention(maps.record(by_byte, ids(device, 1, 5, 2)[None], "weights")[0, 0, 0], "abc")
             .images[0]
             .get_array()
         )
@@ -280,12 +270,8 @@ def pointing_and_exploring(device) -> dict:
         garden.draw(3)
         return [*garden.steps[0], garden.written[0]["log"], *garden.root["logs"]]
 
-    methods = ("weights", "rollout", "gradient × input", "ablation")
+    methods = ("weights", "rollout", "gradient", "knockout")
     return {
-        "scores_of": lambda: list(scores.scores_of(model, words, cases[0], {"patching": cases[1]}).values()),
-        "effects_of_heads": lambda: scores.effects_of_heads(model, words, cases[:1]),
-        "points": lambda: list(scores.points(model, words, cases)[0].values()),
-        "guesses": lambda: scores.guesses(model, words, cases),
         "draw_attention": drawn,
         "Garden": written_together,
         **{f"explorer, {method}": lambda method=method: explored(method) for method in methods},
@@ -314,7 +300,6 @@ def finetuning_and_keeping(device) -> dict:
 
     return {
         **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
-        "opinions": lambda: evaluation.opinions(model, [np.arange(6)], [2]),
         "save_model": kept,
         **({} if str(device) == NAME else {"LSTM": rival}),  # its operation looks for a real GPU
     }

@@ -12,7 +12,7 @@ import bigmodel_lib
 LIBRARY = pathlib.Path(bigmodel_lib.__file__).parent
 ORDER = (
     "errors", "config", "recipes", "text", "storyworld", "by_hand", "model", "generation", "training", "finetuning",
-    "measuring", "interpretability", "viz", "exercises", "cli",
+    "vision", "risk", "measuring", "interpretability", "viz", "exercises", "cli",
 )  # fmt: skip
 FILES = sorted(LIBRARY.rglob("*.py"))
 FORWARDED = {"pretraining.py", "__main__.py"}  # the old command, and `python -m bigmodel_lib`

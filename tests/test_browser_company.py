@@ -13,7 +13,8 @@ pytestmark = [
     pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
 ]
 PLAN = dict(price=0.05, requests=300e3, growth=0.08, fall=0.02, cost=0.00675, fixed=24000.0, one_off=20e3)
-WAYS = {"call an API": PLAN, "fine-tune": {**PLAN, "cost": 0.0, "fixed": 26555.0, "one_off": 54e3}}
+WAYS = {"large API": PLAN, "small API": {**PLAN, "cost": 0.000396}}
+WAYS |= {"fine-tune": {**PLAN, "cost": 0.0, "fixed": 26555.0, "one_off": 54e3}}
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,8 @@ finally:
     ([], "required: COMMAND"), (["fine"], "invalid choice: 'fine'"), (["generate"], "required: --prompt, --checkpoint"),
     (["chat", "--checkpoint", "nowhere"], "bigmodel chat: the checkpoint folder nowhere does not exist"),
     (["evaluate", "--checkpoint", "nowhere", "--text", "x"], "bigmodel evaluate: the checkpoint folder nowhere"),
-    (["evaluate", "--checkpoint", "x"], "one of the arguments --text --data --ask is required"),
+    (["evaluate", "--checkpoint", "x"], "or --checkpoint DIR with --text, --data or --ask"),
+    (["evaluate", "x", "--checkpoint", "y"], "folders get report cards: leave out --checkpoint"),
     (["pretrain", "--out", "x", "--muon-rate", "1"], "unrecognized arguments: --muon-rate"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_code_2(arguments, words, capsys, own_handlers):

@@ -55,9 +55,26 @@ def test_a_price_names_its_page_and_day_or_is_an_assumption(name):
     row = PRICES[name]
     assert row["low"] <= row["value"] <= row["high"] and row["what"]
     if row.get("assumption"):
-        assert row["assumption"] is True and not {"page", "read", "says"} & row.keys()
+        assert row["assumption"] is True and not {"page", "read", "says", "range"} & row.keys()
     else:
         assert re.match(r"https://[\w.-]+/", row["page"]) and isinstance(row["read"], datetime.date) and row["says"]
+        assert row.get("range", "ours") == "ours"
+
+
+@pytest.mark.parametrize("name", [n for n, row in PRICES.items() if "page" in row and "range" not in row])
+def test_a_range_that_isn_t_ours_stood_on_the_page(name):
+    row, said = PRICES[name], [float(number) for number in re.findall(r"\d+(?:\.\d+)?", PRICES[name]["says"])]
+    if name == "overhead":
+        said = [1 + percent / 100 for percent in said]
+    assert any(abs(row["low"] - x) < 0.005 for x in said) and any(abs(row["high"] - x) < 0.005 for x in said)
+
+
+def test_a_higher_price_always_matters_more_than_dearer_requests_or_fewer_of_them():
+    for cost in (0.0, 0.01, 0.04, 0.049):
+        plan = {**PLAN, "cost": cost}
+        lost = {name: cash(plan)[-1] - cash({**plan, name: plan[name] * by})[-1]
+                for name, by in (("price", 0.8), ("requests", 0.8), ("cost", 1.2))}  # fmt: skip
+        assert lost["price"] >= max(lost.values()) - 1e-9
 
 
 def test_a_step_s_two_clocks_go_on_at_once():
@@ -83,3 +100,12 @@ def test_quantised_rows_get_better_with_each_thing_that_is_done():
     assert means == sorted(means, reverse=True) and means[1] > 2 and means[-1] < 0.1
     assert all(r["low"] < r["rise"] < r["high"] for r in FOUND["rows"])
     assert all(r["int8 kernel"] < r["float32"] < r["int8, turned back each time"] for r in FOUND["speeds"])
+
+
+def test_what_the_notebook_says_of_long_letters_and_of_kernels():
+    ours = dict(price=0.05, requests=300e3, growth=0.08, fall=0.02, fixed=24e3, one_off=20e3)
+    plan = {**ours, "cost": (10_000 * PRICES["large_in"]["value"] + 300 * PRICES["large_out"]["value"]) / 1e6}
+    by = {name: 1.2 if name in ("cost", "fixed", "fall", "one_off") else 0.8 for name in FIELDS}
+    ends = {name: cash({**plan, name: plan[name] * by[name]})[-1] for name in FIELDS}
+    assert plan["cost"] == pytest.approx(0.028) and sorted(ends, key=ends.__getitem__)[:3] == ["price", "fixed", "cost"]
+    assert all(2.5 < r["float32"] / r["int8 kernel"] < 4 for r in FOUND["speeds"])

@@ -67,7 +67,13 @@ def on_computing_gpu():
 
 def test_generation_preferences_attribution_and_finetuning_give_the_same_on_another_device(on_computing_gpu):
     found = on_computing_gpu["no fault"]
-    wanted = {"generate", "rollout", "scores_of", "save_model", "a checkpoint that leaves the GPU"}  # one of each part
+    wanted = {
+        "generate",
+        "rollout",
+        "knockout_effects",
+        "save_model",
+        "a checkpoint that leaves the GPU",
+    }  # one of each part
     assert wanted <= found.keys()
     assert {name: said for name, said in found.items() if said != "same"} == {}
 

@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from notebook_code import defined_in
 from torch.nn import functional
 
 from bigmodel_lib.cli import evaluate, reports
@@ -18,10 +17,10 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning import baselines, lora
 from bigmodel_lib.finetuning.classification import classifier_from, classifier_run
 from bigmodel_lib.measuring import evaluation
-from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics, opinions
+from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.storyworld import StoryWorld
-from bigmodel_lib.storyworld.tasks import Task, ending_of, task_batch, task_tokenizer, tasks_of
+from bigmodel_lib.storyworld.tasks import Task, task_batch, task_tokenizer, tasks_of
 from bigmodel_lib.text.batches import WINDOWS, LabelledBatches, encode_texts, pad_windows, split_labelled
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
@@ -221,30 +220,7 @@ def test_the_loop_reads_the_batches_it_is_given_and_counts_what_is_wanted(random
     assert abs(progress.loss - wanted) < 1e-5
 
 
-train_until_worse = defined_in("07_finetuning", "train_until_worse").train_until_worse
-
-
-def test_early_stopping_goes_back_to_the_best_weights(random_model):
-    run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=200)
-    values, kept = iter([0.9, 0.5, 0.4, 0.6, 0.7, 0.8, 0.1]), []
-
-    def measure():
-        kept.append(run.model.head.w.detach().clone())
-        return next(values)
-
-    history = train_until_worse(run, measure, every=10, patience=3)
-    assert [step for step, _ in history] == [0, 10, 20, 30, 40, 50] and run.step == 50
-    assert torch.equal(run.model.head.w, kept[2]) and not torch.equal(kept[2], kept[5])
-
-
-def test_early_stopping_can_go_back_to_the_start(random_model):
-    run = classifier_run(random_model(), documents(20), np.arange(20) % 2, 2, steps=50)
-    start, values = run.model.backbone.blocks[0].mlp.w_up.detach().clone(), iter([1.0, 2.0, 3.0])
-    train_until_worse(run, lambda: next(values), every=10, patience=2)
-    assert run.step == 20 and torch.equal(run.model.backbone.blocks[0].mlp.w_up, start)
-
-
-# Tasks and endings
+# Tasks
 
 
 @pytest.fixture(scope="module")
@@ -283,17 +259,7 @@ def test_the_mask_lets_the_loss_see_what_is_wanted_alone(world):
         assert [tokenizer.vocabulary[i] for i in x[row][: len(task.given)]] == task.given
 
 
-def test_an_ending_is_true_just_if_the_world_tells_it(world):
-    rng = np.random.default_rng(1)
-    endings = [ending_of(world, rng) for _ in range(120)]
-    assert all(true == (world.log_prob(text) > -math.inf) for text, true in endings)
-    assert 40 < sum(true for _, true in endings) < 80
-    task_tokenizer(world).encode(" ".join(text for text, _ in endings))
-
-
 # Rivals
-
-RIVALS = runpy.run_path(str(data_path("recipes/rivals.py")))
 
 
 def test_the_lstm_has_the_parameters_that_were_printed():
@@ -318,7 +284,7 @@ def test_the_lstm_step_by_step_is_pytorchs(seed):
 
 
 def test_variational_dropout_is_there_in_training_alone():
-    model = RIVALS["DroppingLSTM"](variational=0.5, generator=torch.Generator().manual_seed(0))
+    model = baselines.LSTMClassifier(torch.Generator().manual_seed(0), dropout=0.5)
     x = torch.randint(50, (8, 5), generator=torch.Generator().manual_seed(1))
     model.train()
     assert (model(x) - model(x)).abs().max() > 1e-4
@@ -338,7 +304,6 @@ def test_rivals_learn_what_is_easy():
     model = baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0))
     assert list(baselines.fit_lstm(model, x, labels, 0)) == list(range(1, 11))
     assert label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
-    assert RIVALS["linear_model"]().fit(texts, labels).score(texts, labels) == 1.0
 
 
 # The program
@@ -433,65 +398,3 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(checkpoint, rows, tmp_
     assert finetune("--out", tmp_path / "parts", "--resume") == 0
     whole, parts = (checkpoints.load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-
-
-def test_an_opinion_is_the_lowest_log_probability_from_the_start_of_the_ending_on(random_model):
-    model = random_model(vocab_size=11, context_length=30)
-    texts, starts = documents(5, seed=3, longest=25), []
-    texts = [np.concatenate([text, [1, 2, 3]]) for text in texts]
-    wanted = []
-    for text in texts:
-        log_probs = model(torch.from_numpy(text)[None])[0].detach().log_softmax(dim=-1)
-        costs = [float(log_probs[t - 1, text[t]]) for t in range(1, len(text))]
-        lowest = int(np.argmin(costs)) + 1
-        starts.append(lowest)
-        wanted.append(costs[lowest - 1])
-    assert np.abs(opinions(model, texts, starts) - wanted).max() < 1e-5
-    later = [min(start + 1, len(text) - 1) for start, text in zip(starts, texts, strict=True)]
-    moved = np.array(later) > np.array(starts)
-    assert (opinions(model, texts, later)[moved] > np.array(wanted)[moved]).all() and moved.any()
-
-
-def test_rules_without_a_model_answer_from_the_last_words_of_a_story(world):
-    told = [
-        "Anna",
-        "was",
-        "in",
-        "the",
-        "hall",
-        ".",
-        "Ben",
-        "was",
-        "in",
-        "the",
-        "attic",
-        ".",
-        "Ben",
-        "had",
-        "a",
-        "lamp",
-        ".",
-        "Anna",
-        "was",
-        "happy",
-        ".",
-    ]
-    answer_without_model = defined_in("07_finetuning", "answer_without_model").answer_without_model
-    ask = [["Where", "is", "Anna", "?"], ["Who", "has", "the", "lamp", "?"], ["How", "does", "Anna", "feel", "?"]]
-    memory = {"Ben had a lamp .": "阿本 有 一盏 灯 。"}
-
-    def answer(kind, more):
-        return answer_without_model(Task(kind, ["<story>", *told, *more], []), memory, world)
-
-    said = [answer("question", ["<question>", *question, "<answer>"]) for question in ask]
-    assert said == [["in", "the", "attic", "<end>"], ["Anna", "<end>"], ["happy", "<end>"]]
-    assert answer("question", ["<question>", "Why", "is", "Anna", "happy", "?", "<answer>"])[0] == "because"
-    assert answer("summary", ["<summary>"]) == ["The", "lamp", "came", "to", "be", "in", "the", "attic", ".", "<end>"]
-    assert answer("chinese", ["<chinese>"]) == ["阿本", "有", "一盏", "灯", "。", "<end>"]
-
-
-def test_the_memory_of_sentences_is_the_worlds_own_translation(world):
-    story = world.sample(np.random.default_rng(2))
-    sentence_memory = defined_in("07_finetuning", "sentence_memory").sentence_memory
-    memory = sentence_memory([story])
-    assert " ".join(memory[" ".join(sentence)] for sentence in story.sentences).split() == story.chinese_tokens

@@ -87,6 +87,28 @@ def test_the_still_picture_of_the_explorer_has_all_maps_small_and_one_large_with
     assert figure.get_suptitle() == "a title"
 
 
+def test_of_a_long_text_the_still_picture_has_the_rows_that_matter_and_the_chosen_one():
+    T = attention.LONG + 6
+    maps, tokens = (
+        np.tile(np.tril(np.ones((T, T))) / np.arange(1, T + 1)[:, None], (1, 1, 1, 1)),
+        [f"w{i}" for i in range(T)],
+    )
+    for row in range(10, 22):
+        maps[0, 0, row] = 0.0
+        maps[0, 0, row, 3] = 1.0
+    assert attention.rows_that_matter(maps[0, 0], 12).tolist() == list(range(10, 22))
+    figure = attention.draw_explorer(maps, maps[0, 0], tokens, 25, "a title")
+    (large,) = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"][1:]
+    assert words(large.yaxis) == [f"w{i}" for i in [*range(10, 22), 25]]
+    assert [patch.get_xy() for patch in large.patches if not patch.get_fill()] == [(-0.5, 11.5)]
+
+
+def test_a_power_scale_ends_at_the_largest_weight_and_lifts_the_small_ones():
+    weights = np.tril(np.full((4, 4), 0.04))
+    (image,) = attention.draw_attention(weights, list("abcd"), power=True).images
+    assert image.get_clim() == (0.0, 0.04) and image.norm(0.01) == pytest.approx(0.5)
+
+
 def test_what_is_no_map_is_refused():
     with pytest.raises(CourseError, match="do not fit 4 tokens"):
         attention.draw_attention(np.eye(3), list("abcd"))

@@ -1,4 +1,4 @@
-"""Cases whose reasons are known, counterfactuals that change the truth, and scores that count what they say."""
+"""Minimal pairs, scores that name the word that decides, rules that ask no model, and the table of 09b."""
 
 import json
 import runpy
@@ -6,212 +6,170 @@ import runpy
 import numpy as np
 import pytest
 import torch
-from notebook_code import defined_in
 
 from bigmodel_lib.interpretability import interventions
-from bigmodel_lib.interpretability import scores as pointing
+from bigmodel_lib.interpretability import pairs as minimal
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.text.sources import data_path
-from bigmodel_lib.text.tokenizers import WordTokenizer
 from bigmodel_lib.training import checkpoints, trainer
 
 RECIPE = runpy.run_path(str(data_path("recipes/interpretation.py")))
-induction_by_hand = defined_in("09_attention_maps", "induction_by_hand").induction_by_hand
-LETTERS = WordTokenizer(["start", *"ABCDEFG"])
-TEXT = [
-    "start",
-    "C",
-    "E",
-    "B",
-    "F",
-    "C",
-    "E",
-    "A",
-    "D",
-    "B",
-]  # by hand: after the second C comes E, place 2; after B comes F, place 4
-CASES = [pointing.Case(TEXT[:6], "E", frozenset({2}), 6), pointing.Case(TEXT[:7], "B", frozenset({3}), 7),
-         pointing.Case(TEXT, "F", frozenset({4}), 10), pointing.Case(TEXT[:6], "E", frozenset({2}), 6)]  # fmt: skip
+WORLD, WORDS = minimal.small_world()
 
 
 @pytest.fixture(scope="module")
-def told():
-    world, _ = pointing.small_world()
-    return [world.sample(np.random.default_rng(seed)) for seed in range(150)]
+def answerer():
+    return checkpoints.load_model(data_path("answerer"))[0].eval()
 
 
-def test_a_question_ends_before_its_answer_and_its_support_names_what_it_says(told):
+@pytest.fixture(scope="module")
+def pairs(answerer):
+    return RECIPE["pairs_of"](answerer, WORDS, 12, 3)[0]
+
+
+def test_a_question_ends_before_its_answer_and_its_support_says_it():
     seen = 0
-    for story in told[:60]:
+    for seed in range(30):
+        story = WORLD.sample(np.random.default_rng(seed))
         for question in story.questions():
-            if question.kind not in pointing.KINDS:
+            if question.kind in RECIPE["KINDS"]:
+                text, answer = minimal.asked(story, question)
+                seen += 1
+                assert text[0] == START and text[1 : 1 + len(story.tokens)] == story.tokens
+                assert " ".join(words_of(question.answer)).endswith(answer)
+                assert answer in {story.tokens[place] for place in question.support}
+    assert seen > 80
+
+
+def test_a_minimal_pair_differs_in_one_word_and_is_told_and_answered_by_the_world():
+    found = 0
+    for seed in range(60):
+        story = WORLD.sample(np.random.default_rng(seed))
+        for question in story.questions():
+            pair = minimal.minimal_pair(story, question)
+            if question.kind not in RECIPE["KINDS"] or pair is None:
                 continue
-            case, seen = pointing.asked(story, question), seen + 1
-            assert case.tokens[0] == START and case.tokens[1 : case.candidates] == story.tokens
-            assert " ".join(words_of(question.answer)).endswith(case.target)
-            assert case.tokens[case.candidates] == "<question>" and max(case.support) < case.candidates
-            assert {case.tokens[place] for place in case.support} == {story.tokens[p] for p in question.support}
-            assert case.target in {case.tokens[place] for place in case.support}
-    assert seen > 100
+            found += 1
+            differ = [i for i, (a, b) in enumerate(zip(pair.clean, pair.corrupt, strict=True)) if a != b]
+            assert differ == [pair.place] and pair.place < pair.candidates == 1 + len(story.tokens)
+            assert pair.answer != pair.rival and pair.clean[pair.place] == pair.answer and pair.place in pair.support
+            other = WORLD.parse(pair.corrupt[1 : pair.candidates])
+            (same,) = [q for q in other.questions() if (q.kind, q.text) == (question.kind, question.text)]
+            assert minimal.asked(other, same) == (pair.corrupt, pair.rival)
+    assert found > 40
 
 
-def test_a_pronoun_is_supported_by_every_earlier_mention_of_its_name(told):
-    seen = 0
-    for story in told:
-        for read, (place, source) in [(r, item) for r in (True, False) for item in story.antecedents.items()]:
-            case = RECIPE["pronoun_cases"](story, read)[list(story.antecedents).index(place)]
-            whole, seen = [START, *story.tokens], seen + 1
-            assert case.tokens == whole[: place + 1 + read] and case.target == whole[place + 1 + read]
-            assert (case.tokens[-1] if read else case.target) == story.tokens[place]
-            assert source + 1 in case.support and {whole[p] for p in case.support} == {story.tokens[source]}
-            assert case.candidates == place + 1 and max(case.support) < case.candidates
-            assert len(case.support) == sum(token == story.tokens[source] for token in story.tokens[:place])
-    assert seen > 20
+def test_the_logit_difference_is_the_log_of_the_odds():
+    p = torch.tensor([0.6, 0.2, 0.15, 0.05])
+    logits = (p.log() + 3.7).expand(2, 5, 4)
+    assert torch.allclose(RECIPE["logit_difference"](logits, 0, 1), torch.full((2,), 3.0).log())
 
 
-def test_a_counterfactual_changes_the_answer_and_names_what_differs(told):
-    found = [pair for story in told[:60] for question in story.questions() if question.kind in pointing.KINDS
-             if (pair := pointing.turned(story, question))]  # fmt: skip
-    assert len(found) > 60
-    for before, after, changed in found:
-        assert before.target != after.target and before.tokens[before.candidates :] == after.tokens[after.candidates :]
-        if len(before.tokens) == len(after.tokens):
-            differ = {i for i, (a, b) in enumerate(zip(before.tokens, after.tokens, strict=True)) if a != b}
-            assert changed == differ and any(before.tokens[place] == before.target for place in changed)
-        else:
-            assert len(changed) == 1
-    assert sum(len(before.tokens) == len(after.tokens) for before, after, _ in found) > len(found) / 2
+def test_gradients_are_slopes_and_integrated_ones_add_up_to_the_whole_way(answerer, pairs):
+    pair = pairs[0]
+    ids, ends = minimal.ids_of(pair.clean, WORDS), [WORDS.vocabulary.index(w) for w in (pair.answer, pair.rival)]
+    slopes, away = RECIPE["gradients"](answerer, ids, *ends)
+    many, _ = RECIPE["gradients"](answerer, ids, *ends, steps=400)
+
+    def difference_at(x):
+        with torch.no_grad():
+            logits = answerer(ids[None], hooks={"stream": lambda layer, value: value if layer else x})
+        return RECIPE["logit_difference"](logits, *ends)[0].item()
+
+    x = answerer.embed(ids[None]).detach()
+    nudge = torch.zeros_like(x)
+    nudge[0, pair.place] = 1e-3 * slopes[pair.place] / slopes[pair.place].norm()
+    slope = (difference_at(x + nudge) - difference_at(x - nudge)) / 2e-3
+    assert slope == pytest.approx(slopes[pair.place].norm().item(), rel=0.02)
+    way = difference_at(x) - difference_at(x - away)
+    assert (many * away).sum().item() == pytest.approx(way, abs=0.15 + 0.02 * abs(way))
 
 
-def test_scores_name_the_copied_token_on_the_model_by_hand():
-    model, other = (
-        induction_by_hand(),
-        pointing.Case(["start", "G", "A", "D", "B", "G", "C", "F", "E"], "A", frozenset(), 9),
-    )
-    for case in CASES:
-        (source,), place = case.support, len(case.tokens) - 1
-        scores = pointing.scores_of(model, LETTERS, case, {"another": other})
-        n = case.candidates
-        assert scores["attention"].shape == (2, 2, n) and scores["another"].shape == (1, n)
-        for method in ("gradient × input", "hiding"):
-            assert int(scores[method].argmax()) == source, method
-        assert (scores["attention"][1].argmax(dim=-1) == source).all()
-        assert int(scores["another"][0].argmax()) in (
-            source,
-            place,
-        )  # patched before layer 1: copied from, or copied to
-        means = scores["attention"].mean(dim=(0, 1))
-        assert torch.allclose(scores["attention, all heads"], means)
+def test_swapping_changes_one_word_into_another_of_its_kind(pairs):
+    for pair in pairs:
+        places, texts = minimal.swapped(pair, WORLD)
+        assert pair.place in places and len(places) == len(texts)
+        for place, text in zip(places, texts, strict=True):
+            assert [i for i, (a, b) in enumerate(zip(pair.clean, text, strict=True)) if a != b] == [place]
+            kinds = (WORLD.people, WORLD.things, WORLD.places)
+            assert sum(pair.clean[place] in names and text[place] in names for names in kinds) == 1
 
 
-def test_a_head_is_chosen_on_the_first_half_and_scored_on_the_second():
-    model = induction_by_hand()
-    places, chosen = pointing.points(model, LETTERS, CASES)
-    assert chosen["best head"] in ((1, 0), (1, 1)) and chosen["head that matters"] == (0, 0)
-    assert places["attention, best head"] == places["hiding"] == [4, 2]
-    assert places["first token"] == [0, 0] and places["previous token"] == [9, 5]
-    assert all(len(tops) == 2 for tops in places.values())
-    wrong_first = [case._replace(support=frozenset({0})) for case in CASES[:2]] + CASES[2:]
-    assert pointing.points(model, LETTERS, wrong_first)[1]["best head"] == (0, 1)  # by the first half alone
+def test_scores_are_what_their_methods_say(answerer, pairs):
+    pair = pairs[1]
+    found = RECIPE["scores_of"](answerer, WORDS, pair, WORLD)
+    ids, ends = minimal.ids_of(pair.clean, WORDS), [WORDS.vocabulary.index(w) for w in (pair.answer, pair.rival)]
+    assert found["attention"].shape == (3, 2, pair.candidates)
+    assert torch.allclose(found["attention"].mean(dim=(0, 1)), found["attention, all heads"])
+    assert all(len(values) == pair.candidates for name, values in found.items() if name != "attention")
+    keys = torch.zeros(1, len(ids), dtype=torch.bool)
+    keys[0, pair.place] = True
+    with torch.no_grad():
+        whole = RECIPE["logit_difference"](answerer(ids[None]), *ends)
+        hidden = RECIPE["logit_difference"](answerer(ids[None], hooks=interventions.knockout(keys)), *ends)
+        places, texts = minimal.swapped(pair, WORLD)
+        swapped = [RECIPE["logit_difference"](answerer(minimal.ids_of(text, WORDS)[None]), *ends) for text in texts]
+    assert found["knockout"][pair.place] == pytest.approx((whole - hidden).item(), abs=1e-3)
+    by_hand = torch.cat([whole - one for one in swapped])  # before layer 0, patching is nothing but another word
+    assert torch.allclose(found["patching, before layer 0"][torch.tensor(places)], by_hand, atol=1e-3)
+    assert found["patching, before layer 0"].isinf().sum() == pair.candidates - len(places)
 
 
-def test_effects_of_heads_are_means_over_the_cases():
-    model = induction_by_hand()
-    effects = pointing.effects_of_heads(model, LETTERS, CASES)
-    single = [pointing.effects_of_heads(model, LETTERS, [case]) for case in CASES]
-    assert torch.allclose(effects, torch.stack(single).mean(dim=0), atol=1e-5)
-    assert effects[0, 0] > 1 and effects[0, 1].abs() < 1e-4 and effects[1].abs().max() < 0.2
-    text, place = torch.tensor([LETTERS.encode(" ".join(TEXT)).tolist()]), LETTERS.vocabulary.index("F")
-    right = interventions.ablate(model, text, [(0, 0)])[0, -1].log_softmax(dim=-1)[place]
-    assert abs(single[2][0, 0] + right) < 1e-3  # as it is, the answer costs nothing
+def test_most_methods_name_the_word_that_decides(answerer, pairs):
+    tops = RECIPE["tops_of"](answerer, WORDS, pairs)
+    right = {
+        method: np.mean([t == p.place for t, p in zip(found, pairs, strict=True)]) for method, found in tops.items()
+    }
+    assert right["knockout"] > 0.7 and right["patching, before layer 1"] > 0.7 and right["attention, head 1.0"] > 0.7
+    assert right["patching, before layer 2"] < 0.5
 
 
-def test_rules_without_a_model_name_the_last_word_asked_for_and_the_last_of_its_kind():
-    world, _ = pointing.small_world()
-    told = words_of("start Mei was in the attic . Ben put the cup in the hall . Mei left Ben .")
-    asked = {"Where is the cup ? in the": (10, 13), "Where is Mei ? in the": (15, 13), "Who has the cup ?": (10, 17)}
-    cases = [pointing.Case([*told, "<question>", *words_of(text)], "", frozenset(), len(told)) for text in asked]
-    places = RECIPE["places_by_rule"](cases, world)
-    assert places["last mention of the word asked for"] == [first for first, _ in asked.values()]
-    assert places["last room or name"] == [second for _, second in asked.values()]
-    read = [
-        pointing.Case([*told, "He"], "was", frozenset(), len(told)),
-        pointing.Case(told, "He", frozenset(), len(told)),
-    ]
-    assert RECIPE["places_by_rule"](read, world) == {"last room or name": [17, 17]}
-    empty = pointing.Case(["<story>", "x", "<question>", "Where", "is", "Mei", "?"], "", frozenset(), 2)
-    assert set(map(tuple, RECIPE["places_by_rule"]([empty], world).values())) == {(0,)}
-
-
-def test_the_word_asked_for_hardly_ever_differs_in_a_counterfactual(told):
-    world, _ = pointing.small_world()
-    pairs = [pair for story in told[:40] for question in story.questions() if question.kind in pointing.KINDS
-             if (pair := pointing.turned(story, question))]  # fmt: skip
-    pairs = [pair for pair in pairs if len(pair.before.tokens) == len(pair.after.tokens)]
-    by_rule = RECIPE["places_by_rule"]([pair.before for pair in pairs], world)["last mention of the word asked for"]
-    differs = [top in pair.changed for top, pair in zip(by_rule, pairs, strict=True)]
-    assert len(pairs) > 100 and np.mean(differs) < 0.03
-    assert pointing.share_of_hits(by_rule, [pair.before for pair in pairs]).mean() > 0.5
-
-
-def test_hits_and_chance_are_counted_by_hand():
-    cases = [pointing.Case([], "", frozenset(support), 4) for support in ({1, 3}, {2}, set(), {0, 9})]
-    assert pointing.share_of_hits([3, 1, 0, 0], cases).tolist() == [1, 0, 0, 1]
-    assert pointing.chance(cases).tolist() == [0.5, 0.25, 0, 0.25]
-
-
-def test_guesses_are_the_models_likeliest_words():
-    assert pointing.guesses(induction_by_hand(), LETTERS, CASES) == [case.target for case in CASES]
+def test_rules_without_a_model_name_what_they_say():
+    told = words_of("start There was a hall and an attic . Mei was in the hall . Ben was in the hall . Ben had a cup .")
+    asked = [*told, "<question>", *words_of("Where is Mei ? in the")]
+    pair = minimal.MinimalPair(asked, [], 13, "hall", "attic", frozenset(), len(told))
+    places = RECIPE["by_rule"](pair)
+    assert list(places.values()) == [19, 19, 13, 13]
+    holder = pair._replace(clean=[*told, "<question>", *words_of("Who has the cup ?")], answer="Ben", place=21)
+    assert list(RECIPE["by_rule"](holder).values()) == [21, 21, 21, 21]
 
 
 # The table
 
 
 @pytest.fixture(scope="module")
-def maker():
-    return runpy.run_path(str(data_path("recipes/interpretation.py")))
+def table():
+    return json.loads(data_path("interpretation.json").read_text(encoding="utf-8"))
 
 
-def test_the_table_has_every_method_task_and_seed(maker):
-    table = json.loads(data_path("interpretation.json").read_text(encoding="utf-8"))
-    assert table["how"]["made_by"] == "data/recipes/interpretation.py" and table["how"]["stories"] == maker["STORIES"]
-    methods = {}
-    for row in (row for row in table["rows"] if row["table"] == "hits"):
-        of_the_task = methods.setdefault(row["task"], {}).setdefault(row["seed"], [])
-        of_the_task.append(row["method"])
-        if row["method"] != "random":
-            assert abs(row["hits"].count("1") / len(row["hits"]) - row["share"]) < 1e-9
-    assert methods.keys() == {"questions", "used", "pronoun read", "pronoun said"}
-    for by_seed in methods.values():
-        assert by_seed.keys() == set(maker["SEEDS"]) and len(by_seed) >= 3
-        assert all(sorted(names) == sorted(set(by_seed[0])) for names in by_seed.values())  # each once
-        assert {"random", "hiding", "gradient × input", "rollout"} <= set(by_seed[0]) <= set(methods["questions"][0])
+def test_the_table_has_every_method_for_every_seed(table):
+    assert table["how"]["made_by"] == "data/recipes/interpretation.py" and table["how"]["pairs"] == RECIPE["PAIRS"]
+    rows = [row for row in table["rows"] if "method" in row]
+    methods = [sorted(row["method"] for row in rows if row["seed"] == seed) for seed in RECIPE["SEEDS"]]
+    assert methods[0] == methods[1] == methods[2] and len(methods[0]) == len(set(methods[0])) == 16
+    for row in rows:
+        assert len(row["decides"]) == len(row["support"]) == RECIPE["PAIRS"] and set(row["decides"]) <= {"0", "1"}
+        assert all(a <= b for a, b in zip(row["decides"], row["support"], strict=True))  # the deciding word supports
 
 
-def test_the_models_of_the_table_answer_well_enough():
-    rows = json.loads(data_path("interpretation.json").read_text(encoding="utf-8"))["rows"]
-    right = {(row["seed"], row["kind"]): row["right"] for row in rows if row["table"] == "answers"}
-    assert all(right[seed, kind] > least for seed in range(3) for kind, least in
-               (("person", 0.7), ("thing", 0.85), ("holder", 0.95)))  # fmt: skip
+def test_the_models_of_the_table_answer_well_enough(table):
+    models = {row["seed"]: row for row in table["rows"] if "answers" in row}
+    assert models.keys() == set(RECIPE["SEEDS"])
+    for row in models.values():
+        right = {kind: n / of for kind, (n, of) in row["answers"].items()}
+        assert right["person"] > 0.65 and right["thing"] > 0.8 and right["holder"] > 0.9
     assert (data_path("answerer") / "model.safetensors").stat().st_size < 2_000_000
-    kept = json.loads((data_path("answerer") / "metrics.json").read_text(encoding="utf-8"))
-    assert kept["right"] == {kind: right[0, kind] for kind in pointing.KINDS}
-    assert kept["made_by"] == "data/recipes/interpretation.py" and {"hardware", "versions", "text"} <= kept.keys()
 
 
-def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(maker, monkeypatch):
-    model, tokenizer = checkpoints.load_model(data_path("answerer"))
-    monkeypatch.setitem(maker["rows_of"].__globals__, "trained", lambda seed: (model, tokenizer))
-    rows = maker["rows_of"](0, 8)
-    assert {row["table"] for row in rows} == {"answers", "counterfactual", "hits", "effects"}
-    assert all(0 <= row["share"] <= 1 for row in rows if row["table"] == "hits")
-    found = next(row for row in rows if row.get("method") == "hiding" and row["task"] == "questions")
-    assert len(found["hits"]) == 4 and found["share"] >= 0.5
+def test_rows_of_the_table_can_be_made_from_the_model_that_is_kept(answerer):
+    first, *rows = RECIPE["rows_of"](0, answerer, WORDS, 3, 4)
+    assert first["followed"][0] == 4 <= first["followed"][1] and first["best"] in ("1.0", "1.1")
+    assert len(rows) == 16 and all(len(row["decides"]) == 4 for row in rows)
 
 
-def test_a_model_of_the_table_can_be_trained(maker, monkeypatch):
+def test_a_model_of_the_table_can_be_trained(monkeypatch):
     monkeypatch.setattr(trainer.Trainer, "fraction", lambda run, running=0.0: min(1.0, run.step / 2))
-    run, world, tokenizer = maker["build"](1)
+    run, world, tokenizer = RECIPE["build"](1)
     x, y = run.next_batch()[0]
     assert x.shape == y.shape == (32, 80) and x.max() < tokenizer.vocab_size == run.model.config.vocab_size
     ids = {word: i for i, word in enumerate(tokenizer.vocabulary)}

@@ -301,8 +301,8 @@ def test_the_explorer_groups_the_bytes_of_a_character(random_model):
     from bigmodel_lib.viz.explorer import AttentionExplorer
 
     explorer = AttentionExplorer(random_model(vocab_size=256), ByteTokenizer(), {"one": "我 é!"}, query=1)
-    assert explorer.tokens == ["我 1/3", "我 2/3", "我 3/3", " ", "é 1/2", "é 2/2", "!"]
-    assert explorer.selection["token"] == "我 2/3"
+    assert explorer.tokens == ["我", " ", "é", "!"] and explorer.sizes == [3, 1, 2, 1]
+    assert explorer.selection["token"] == " "
 
 
 def test_labels_of_tokens_in_pieces_whole_and_broken():

@@ -13,18 +13,24 @@ DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", re.M)
 RECIPES = {  # in an order in which each finds what it needs: {name: (what it writes, minutes on two cores)}
     "first_model": ("first_model/ and attention_map.png", "3 minutes"),
-    "stories": ("storyteller/ and tasks/", "40 minutes"),
+    "stories": ("storyteller/", "20 minutes"),
+    "assistant": ("assistant/", "4 hours, on a GPU 5 minutes"),
     "preferences": ("preferences.json", "25 minutes"),
     "tiny_gpt2": ("tiny_gpt2/", "15 minutes"),
     "encoder": ("encoder/", "7 minutes"),
-    "interpretation": ("answerer/ and interpretation.json", "20 minutes"),
+    "interpretation": ("answerer/ and interpretation.json", "15 minutes"),
     "blocks": ("blocks.json", "50 minutes"),
     "ladder": ("ladder.json", "20 minutes"),
     "scaling": ("scaling.json", "5 minutes"),
     "budget": ("budget.json", "40 minutes"),
     "tried": ("tried.json", "10 minutes"),
-    "rivals": ("rivals.json", "75 minutes"),
-    "endings": ("endings.json", "50 minutes"),
+    "rivals": ("rivals.json", "6 minutes with a GPU"),
+    "patients": ("patients.json and timelines.safetensors", "10 minutes"),
+    "diagnosis": ("diagnosis.json", "8 minutes"),
+    "volatility": ("volatility.json and market.safetensors", "8 minutes"),
+    "readers": ("readers.json and readers/", "15 minutes"),
+    "drawings": ("drawings/", "5 minutes"),
+    "trust": ("trust.json", "2 hours"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }
@@ -34,7 +40,7 @@ def menu():
     """One line a recipe: its name, what it writes, how long it takes."""
     lines = ["make data NAME=…   writes in data/                        takes about"]
     lines += [f"{name:<18} {what:<38} {minutes}" for name, (what, minutes) in RECIPES.items()]
-    return "\n".join([*lines, f"{'all':<18} {'all that need no books':<38} 5 hours"])
+    return "\n".join([*lines, f"{'all':<18} {'all that need no books':<38} 9 hours"])
 
 
 def describe(row):

@@ -474,7 +474,12 @@ def data(*names):
     return script("tools/make_data.py", name, *more)
 
 
-BROWSER_TESTS = ("tests/test_browser.py", "tests/test_browser_gaze.py", "tests/test_browser_garden.py")
+BROWSER_TESTS = (
+    "tests/test_browser.py",
+    "tests/test_browser_gaze.py",
+    "tests/test_browser_garden.py",
+    "tests/test_browser_surgeon.py",
+)
 
 
 def test_browser(*arguments):

@@ -1,7 +1,8 @@
-"""`bigmodel evaluate`: how good a model is on a text, or a classifier on labelled texts, or what it says of one."""
+"""`bigmodel evaluate`: report cards of models, a loss on a text, a classifier on labels, or what it says of a text."""
 
 import argparse
 import math
+import pathlib
 
 import numpy as np
 import torch
@@ -11,19 +12,24 @@ from bigmodel_lib.cli.stopping import StopSignal
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import load_classifier
 from bigmodel_lib.measuring.evaluation import evaluate, label_log_probs, label_metrics
+from bigmodel_lib.measuring.report_card import report_card, seeds_row, side_by_side
 from bigmodel_lib.model.devices import choose_device
+from bigmodel_lib.storyworld import START, StoryWorld
 from bigmodel_lib.text.batches import encode_texts
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import read_text
+from bigmodel_lib.text.tokenizers import Tokenizer
 from bigmodel_lib.training.checkpoints import load_model
 
 
 def add_options(parser: OneLineParser) -> None:
     """The options of this command."""
     add = parser.add_argument
-    add("--checkpoint", metavar="DIR", required=True, help="folder of a finished run")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--text", metavar="FILE", help="a UTF-8 text, for a language model")
+    cards = "a report card each, side by side; a folder may hold runs that differ in their seed"
+    add("folders", metavar="DIR", nargs="*", help=f"folders of language models: {cards}")
+    add("--checkpoint", metavar="DIR", help="folder of a finished run")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--text", metavar="FILE", help="a UTF-8 text, for a language model (story models tell their own)")
     what.add_argument("--data", metavar="FILE.tsv", help="UTF-8 rows of label<TAB>text, for a classifier")
     what.add_argument("--ask", metavar="TEXT", help="how probable a classifier holds each label of this text to be")
 
@@ -65,8 +71,46 @@ def of_one_text(folder: str, text: str, device: torch.device) -> str:
     return "\n".join(f"{math.exp(log_probs[i]):6.3f}  {names[i]}" for i in np.argsort(-log_probs))
 
 
+def runs_in(folder: str) -> list[str]:
+    """A folder with a model, or the folders in it that have one."""
+    if (pathlib.Path(folder) / "model.safetensors").exists():
+        return [folder]
+    return sorted(str(path.parent) for path in pathlib.Path(folder).glob("*/model.safetensors")) or [folder]
+
+
+def texts_for(tokenizer: Tokenizer, path: str | None) -> list[str]:
+    """The paragraphs of a text, or its lines if those are few; for a model of the story world new stories."""
+    if path is not None:
+        text = read_text(path)
+        paragraphs, lines = (list(filter(str.strip, text.split(cut))) for cut in ("\n\n", "\n"))
+        return paragraphs if len(paragraphs) > 20 else lines
+    if START not in getattr(tokenizer, "vocabulary", ()):
+        raise CourseError("a text was wanted: name a file of paragraphs that the model has not read, with --text")
+    world, rng = StoryWorld(longest=40), np.random.default_rng(1)
+    return [world.sample(rng).text for _ in range(200)]
+
+
+def of_folders(folders: list[str], path: str | None, device: torch.device) -> str:
+    """The report cards of language models, side by side, with the spread over seeds where a folder holds several."""
+    cards = {}
+    for folder in folders:
+        loaded = [load_model(run, device) for run in runs_in(folder)]
+        (model, tokenizer), texts = loaded[0], texts_for(loaded[0][1], path)
+        cards[folder[-36:]] = card = report_card(model, tokenizer, texts)
+        if len(loaded) > 1:
+            card["stability"] |= seeds_row([each for each, _ in loaded], tokenizer, texts)
+    return side_by_side(cards)
+
+
 def work(options: argparse.Namespace, _: StopSignal) -> None:
     """Say what was asked for."""
+    given = (options.text, options.data, options.ask)
+    if options.folders and (options.checkpoint or options.data or options.ask):
+        raise CourseError("folders get report cards: leave out --checkpoint, --data and --ask, or name no folders")
+    if options.folders:
+        return say(of_folders(options.folders, options.text, choose_device(options.device)))
+    if options.checkpoint is None or not any(one is not None for one in given):
+        raise CourseError("name folders for their report cards, or --checkpoint DIR with --text, --data or --ask")
     for measure, given in ((of_a_text, options.text), (of_labels, options.data), (of_one_text, options.ask)):
         if given is not None:
             say(measure(options.checkpoint, given, choose_device(options.device)))

@@ -3,6 +3,8 @@
 import math
 
 import numpy as np
+import torch
+from torch.nn import functional
 
 from bigmodel_lib.exercises.engine import Exercise, Gives, Wrong
 from bigmodel_lib.storyworld.tasks import masked_pair
@@ -39,76 +41,117 @@ def _say_y_is_late(inputs, given, wanted):
     return f"given {tokens}, wanted {y}: y is one late: the last given token already has the first wanted one, {y[0]}, as its target"
 
 
-def _confusion(rng):
-    """Counts of true and said labels, some of them rare, never said, or in no text at all."""
-    n_labels = rng.integers(2, 6)
-    counts = rng.integers(0, rng.choice([3, 10]), size=(n_labels, n_labels)) + np.eye(n_labels, dtype=int)
-    if rng.random() < 0.3:
-        counts[:, rng.integers(n_labels)] = 0
-    if rng.random() < 0.3:
-        counts[rng.integers(n_labels)] = 0
-    counts[0, 1] += 1  # one text at least
-    return (counts,)
+def _logs(logits, y):
+    """ln p of the targets (B, T), of token 0 where there is none."""
+    return logits.log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
 
 
-def _f1_of(confusion, i):
-    both = confusion[i].sum() + confusion[:, i].sum()
-    return 2 * confusion[i, i] / both if both else 0.0
+def masked_loss(logits, y):
+    """Mean of -ln softmax(logits)[y] over the places where y isn't -1: (B, T, V), (B, T) -> ()."""
+    logs = logits.log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]
+    return -logs[y >= 0].mean()
 
 
-def _macro_f1(confusion):
-    return float(np.mean([_f1_of(confusion, i) for i in range(len(confusion))]))
+def _masked_loss_by_pytorch(logits, y):
+    return functional.cross_entropy(logits.movedim(-1, 1), y, ignore_index=-1)
 
 
-def _macro_f1_by_arrays(confusion):
-    both = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return np.divide(2.0 * np.diag(confusion), both, out=np.zeros(len(both)), where=both > 0).mean()
+def _masked_loss_by_sums(logits, y):
+    wanted = (y >= 0).to(logits.dtype)
+    chosen = torch.take_along_dim(logits, y.clamp(min=0)[..., None], dim=-1)[..., 0]
+    return ((torch.logsumexp(logits, dim=-1) - chosen) * wanted).sum() / wanted.sum()
 
 
-def _macro_f1_by_parts(confusion):
-    found = []
-    for i in range(len(confusion)):
-        hits, said, true = confusion[i][i], sum(row[i] for row in confusion), sum(confusion[i])
-        precision, recall = (hits / said if said else 0.0), (hits / true if true else 0.0)
-        found.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
-    return float(sum(found) / len(found))
+def _logits_and_targets(rng):
+    """Logits (B, T, V) that want a gradient, and targets of which a row has at least one."""
+    B, T, V = rng.integers(1, 4), rng.integers(2, 6), rng.integers(2, 7)
+    logits = torch.from_numpy(rng.normal(size=(B, T, V)) * 2).float().requires_grad_()
+    y = rng.integers(0, V, size=(B, T))
+    for row in y:
+        row[: rng.integers(0, T)] = -1
+    return logits, torch.from_numpy(y)
 
 
-def _weighted(confusion):
-    return float(sum(_f1_of(confusion, i) * confusion[i].sum() for i in range(len(confusion))) / confusion.sum())
+def _thin_matrices(rng):
+    """W (n, m), A (n, r), B (r, m) and a scale; n, m and r differ."""
+    r, n, m = (int(size) for size in rng.permutation([1, 2, 3, 4, 5])[:3])
+    weight, a, b = (torch.from_numpy(rng.normal(size=size)).float() for size in ((n, m), (n, r), (r, m)))
+    return weight, a.requires_grad_(), b.requires_grad_(), float(rng.choice([0.5, 2.0, 8.0]))
 
 
-def _mean_precision(confusion):
-    return float(np.mean(np.diag(confusion) / np.maximum(confusion.sum(axis=0), 1)))
+def adapted(weight, a, b, scale):
+    """W + (s/r) A B: (n, m), (n, r), (r, m) -> (n, m). Source: Hu et al. 2021, eq. 3."""
+    return weight + scale / a.shape[1] * a @ b
 
 
-def _mean_recall(confusion):
-    return float(np.mean(np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)))
+def _adapted_by_einsum(weight, a, b, scale):
+    return torch.einsum("nr,rm->nm", a, b) * (scale / len(b)) + weight
 
 
-def _f1_of_the_means(confusion):
-    precision, recall = _mean_precision(confusion), _mean_recall(confusion)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+def _adapted_by_outer_products(weight, a, b, scale):
+    rank = a.shape[1]
+    return weight + sum(torch.outer(a[:, i], b[i]) for i in range(rank)) * scale / rank
 
 
-def _without_the_silent(confusion):
-    found = [_f1_of(confusion, i) for i in range(len(confusion)) if confusion[i, i]]
-    return float(np.mean(found)) if found else 0.0
+def _looks(rng):
+    """A score and the looks of a run, whose score mostly rises."""
+    n = int(rng.integers(2, 7))
+    scores = np.clip(np.cumsum(rng.normal(0.15, 0.15, n)), 0, 1).round(3)
+    return float(rng.uniform(0.05, 0.8)), scores.tolist(), rng.uniform(0.5, 3.0, n).round(3).tolist()
 
 
-def _without_the_absent(confusion):
-    found = [_f1_of(confusion, i) for i in range(len(confusion)) if confusion[i].sum()]
-    return float(np.mean(found)) if found else 0.0
+def loss_at(score, scores, losses):
+    """The loss where a score is reached first, on a line between two looks; nan if it never is."""
+    if scores[0] >= score:
+        return losses[0]
+    for look in range(1, len(scores)):
+        low, high = scores[look - 1], scores[look]
+        if high >= score:
+            share = (score - low) / (high - low)
+            return losses[look - 1] + share * (losses[look] - losses[look - 1])
+    return math.nan
 
 
-def _nothing_by_nothing(confusion):
-    both = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return np.mean(2 * np.diag(confusion) / both)
+def _loss_at_by_arrays(score, scores, losses):
+    reached = np.flatnonzero(np.array(scores) >= score)
+    if not len(reached):
+        return float("nan")
+    look = int(reached[0])
+    around = slice(max(look - 1, 0), look + 1)
+    return float(np.interp(score, scores[around], losses[around]))
 
 
-def _nothing_by_nothing_in_parts(confusion):
-    precision, recall = np.diag(confusion) / confusion.sum(axis=0), np.diag(confusion) / confusion.sum(axis=1)
-    return np.mean(2 * precision * recall / (precision + recall))
+def _loss_at_by_pairs(score, scores, losses):
+    points = list(zip(scores, losses, strict=True))
+    if points[0][0] >= score:
+        return points[0][1]
+    for (low, before), (high, after) in zip(points, points[1:], strict=False):
+        if low < score <= high:
+            return before + (after - before) / (high - low) * (score - low)
+    return math.nan
+
+
+def _loss_without_a_line(score, scores, losses):
+    return next((loss for s, loss in zip(scores, losses, strict=True) if s >= score), math.nan)
+
+
+def _loss_at_the_last_time(score, scores, losses):
+    found = losses[0] if scores[0] >= score else math.nan
+    for look in range(1, len(scores)):
+        low, high = scores[look - 1], scores[look]
+        if low < score <= high:
+            found = losses[look - 1] + (score - low) / (high - low) * (losses[look] - losses[look - 1])
+    return found
+
+
+def _loss_backwards(score, scores, losses):
+    if scores[0] >= score:
+        return losses[0]
+    for look in range(1, len(scores)):
+        low, high = scores[look - 1], scores[look]
+        if high >= score:
+            return losses[look] - (score - low) / (high - low) * (losses[look] - losses[look - 1])
+    return math.nan
 
 
 def _two_judges(seed):
@@ -155,232 +198,14 @@ def _reverse_by_argsort(first_right, second_right):
 
 EXERCISES = [
     Exercise(
-        id="07-pull",
-        title="how hard does the loss pull at z?",
-        minutes=5,
-        difficulty=2,
-        task="""
-On paper: a satisfied review ($y = 1$) has the logit $z = \\ln 3$, so that $\\sigma(z) = 3/4$. What is the derivative of its loss
-$-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training moves $z$ against it.
-""",
-        stub="pull = ...  # a number",
-        name="pull",
-        hints=(
-            "Two functions are applied one after the other, ln and σ. Which rule gives the slope of such a chain?",
-            "The derivative of −ln σ with respect to σ, times that of σ with respect to z, which is σ (1 − σ).",
-            "−1/σ · σ (1 − σ): what is left after cancelling, with σ = 3/4?",
-        ),
-        answer=-0.25,
-        another=(-1 / 4, 0.75 - 1),
-        tolerance=0.006,
-        wrong=(
-            (0.25, "the sign: the label is 1, so more z would lower the loss, and the derivative is negative"),
-            (0.75, "that is σ(z) itself: take the label away from it"),
-            (math.log(0.75), "that is ln σ(z), minus the loss: its derivative was asked for"),
-            (-math.log(0.75), "that is the loss: its derivative was asked for"),
-            (-0.1875, "that is −σ(1 − σ): the derivative of σ is divided by σ again, since the loss is −ln σ"),
-            (-1.0, "that pull would stay as strong however sure the model is: it weakens as σ(z) nears the label"),
-            (-4 / 3, "that is −1/σ, the slope of −ln σ by σ: σ itself changes with z"),
-        ),
-        right="σ(z) − y = 0.75 − 1: the pull is the error itself, and it fades as the model becomes sure of the truth",
-    ),
-    Exercise(
-        id="07-lstm",
-        title="count the source text's network blind",
-        minutes=8,
-        difficulty=2,
-        task="""
-On paper: how many numbers does Embedding(10000, 32) → LSTM(128) → Dense(1) learn? An LSTM makes four vectors of width 128 at each
-word (three gates and a candidate), each an affine map, with bias, of the word's 32 numbers and the 128 of the hidden state.
-""",
-        stub="parameters = ...  # a whole number",
-        name="parameters",
-        hints=(
-            "Three layers, counted one by one. Which of them have a bias?",
-            "Embedding: rows times width. Dense: 128 weights and a bias. What goes into each of the LSTM's four maps, and what comes out?",
-            "LSTM: 4 · ((32 + 128) · 128 + 128).",
-        ),
-        answer=402_561,
-        another=(402_561.0, 10_000 * 32 + 4 * ((32 + 128) * 128 + 128) + 129),
-        tolerance=0.5,
-        wrong=(
-            (403_073, "that counts a second bias for each gate, as PyTorch's layer has it: the source text's has one"),
-            (320_000 + (160 * 128 + 128) + 129, "an LSTM has four such maps, three gates and a candidate, not one"),
-            (
-                320_000 + 3 * (160 * 128 + 128) + 129,
-                "an LSTM has four such maps: the candidate counts, beside the three gates",
-            ),
-            (320_000 + 4 * (32 * 128 + 128) + 129, "the gates read the hidden state too: 32 + 128 numbers go in"),
-            (320_000 + 4 * 160 * 128 + 129, "each of the four maps has a bias, too: 128 numbers"),
-            (320_000 + 82_432 + 128, "the last layer has a bias"),
-            (82_432 + 129, "the embedding is missing: one row of 32 numbers for each of 10,000 words"),
-            (320_000 + 82_432, "the last layer is missing: 128 numbers become one, with a bias"),
-        ),
-        right="10,000 · 32 + 4 · ((32 + 128) · 128 + 128) + 129: four fifths of it is the table of words",
-    ),
-    Exercise(
-        id="07-reverse",
-        title="choose the split, choose the winner",
-        minutes=8,
-        difficulty=2,
-        task="""
-Two classifiers have judged 400 texts; `first_right` and `second_right` say for each text whether they were right, and the first is
-the better one; on a few dozen texts, at least, only the second was. Write a function that chooses 50 different rows as a “test split” on which the
-*second* wins.
-""",
-        stub="""
-def reversing_rows(first_right, second_right):
-    # two arrays of True and False, (N,) -> 50 different row numbers
-    return ...
-""",
-        name="reversing_rows",
-        hints=(
-            "Which texts speak for the second classifier, and against the first?",
-            "Which rows are they? `second_right & ~first_right` marks them. Are there always 50?",
-            "`np.flatnonzero(second_right & ~first_right)`; if those are fewer than 50, fill up with texts on which both agree.",
-        ),
-        check=_check_reverse,
-        answer=_reverse,
-        another=(_reverse_sorted, _reverse_by_argsort),
-        wrong=(
-            (lambda a, b: np.arange(50), "the first classifier still wins"),
-            (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
-            (lambda a, b: np.repeat(np.flatnonzero(b & ~a)[:25], 2), "is in it twice"),
-            (lambda a, b: np.flatnonzero(a & b)[:50], "the two are equal"),
-            (lambda a, b: np.arange(50) + 400, "rows from 0 to 399"),
-            (lambda a, b: b & ~a, "makes row numbers of them"),
-        ),
-    ),
-    Exercise(
-        id="07-pairs",
-        title="why in pairs?",
-        minutes=4,
-        difficulty=2,
-        task="""
-Over ten splits rival A reaches 0.64 ± 0.03 and rival B 0.61 ± 0.03, yet the interval of the ten *differences* A − B is 0.03 ± 0.01.
-How can that be? (a) one of the intervals is wrong; (b) splits differ in difficulty for both alike; (c) ten splits are too few for an
-interval of differences; (d) the mean of the differences is not the difference of the means.
-""",
-        stub='reason = ...  # "a", "b", "c" or "d"',
-        name="reason",
-        hints=(
-            "What makes A's accuracy differ from split to split?",
-            "If a split happens to hold hard texts, who suffers?",
-            "Both lose on the same splits. What of that is left in A − B?",
-        ),
-        answer="b",
-        another=("(b)", "B"),
-        wrong=(
-            ("a", "the wide intervals are of how hard a split is, which both rivals share: the pairs take that away"),
-            ("c", "ten splits are enough if the difference is about the same in each of them"),
-            (
-                "d",
-                "the mean of the differences is the difference of the means: what differs is how sure one can be of it",
-            ),
-        ),
-        right="a hard split is hard for both, and in the differences that cancels; where it is not, pairs gain nothing",
-    ),
-    Exercise(
-        id="07-f1",
-        title="macro-F1 from a confusion matrix",
-        minutes=10,
-        difficulty=2,
-        task="""
-A label's *precision* is the share right among the texts that were *said* to have it, its *recall* the share right among those that *truly*
-have it, and its $F_1 = \\frac{2\\,P R}{P + R}$, or 0 if it is never right. Macro-F1 is the mean over the labels. Row $i$,
-column $j$ of the confusion matrix counts texts with true label $i$ that were said to be $j$. A label that is never right counts
-with its 0, even one that occurs nowhere.
-""",
-        stub="""
-def macro_f1(confusion):
-    # confusion: array (C, C) of counts, true label down, said label across -> a number from 0 to 1
-    return ...
-""",
-        name="macro_f1",
-        hints=(
-            "For one label: which cells of the table hold the texts that have it, and which those that were said to have it?",
-            "The right ones are on the diagonal; a row's sum is how many truly have a label, a column's sum how often it was said. "
-            "What if such a sum is 0?",
-            "F₁ = 2 · diagonal / (row sum + column sum), and 0 where that sum is 0; then the mean over all labels.",
-        ),
-        answer=_macro_f1,
-        another=(_macro_f1_by_parts, _macro_f1_by_arrays),
-        inputs=_confusion,
-        special=(
-            ("a label that is never said", np.array([[10, 0], [10, 0]])),
-            ("a label that occurs nowhere", np.array([[3, 1, 0], [1, 4, 0], [0, 0, 0]])),
-            ("nothing right at all", np.array([[0, 2], [3, 0]])),
-        ),
-        partial=(
-            (
-                _nothing_by_nothing,
-                "where nothing is 0 it comes out right; a label that occurs nowhere divides 0 by 0: it counts with F1 0",
-            ),
-            (
-                _nothing_by_nothing_in_parts,
-                "where nothing is 0 it comes out right; a label that is never right divides 0 by 0: it counts with F1 0",
-            ),
-        ),
-        wrong=(
-            (
-                lambda c: float(np.trace(c) / c.sum()),
-                "that is the accuracy: macro-F1 gives every label the same say, however rare it is",
-            ),
-            (lambda c: _f1_of(c, 0), "that is the F1 of the first label alone: take the mean over the labels"),
-            (
-                lambda c: float(sum(_f1_of(c, i) for i in range(len(c)))),
-                "that is the sum over the labels: divide by how many there are",
-            ),
-            (lambda c: 100 * _macro_f1(c), "a number from 0 to 1 was wanted, yours is in per cent"),
-            (_mean_precision, "that is the mean precision: recall is missing"),
-            (_mean_recall, "that is the mean recall: precision is missing"),
-            (
-                _f1_of_the_means,
-                "that is one F1 of the mean precision and recall: make an F1 for each label, then the mean",
-            ),
-            (_weighted, "you weigh the labels by how often they are: macro means all alike"),
-            (_without_the_silent, "a label that is never right counts too, with its F1 of 0: don't leave it out"),
-            (_without_the_absent, "a label that occurs nowhere counts too, with its F1 of 0: don't leave it out"),
-        ),
-        right="a rare label counts as much as a common one, so ignoring it costs",
-    ),
-    Exercise(
-        id="07-lora",
-        title="what does a low rank save?",
-        minutes=4,
-        difficulty=1,
-        task="""
-On paper: a matrix of 128 × 512 numbers gets a LoRA of rank 2. How many numbers learn?
-""",
-        stub="thin = ...  # a whole number",
-        name="thin",
-        hints=(
-            "The matrix itself doesn't learn. What does?",
-            "LoRA adds a product A B of the matrix's shape. With rank 2, what shapes do A and B have?",
-            "A is (128, 2) and B is (2, 512): count both.",
-        ),
-        answer=1_280,
-        another=(1280.0, 2 * (128 + 512)),
-        tolerance=0.5,
-        wrong=(
-            (65_536, "that is the whole matrix: LoRA leaves it as it is and adds two thin ones"),
-            (1_024, "each thin matrix has its own shape: A is 128 × 2, B is 2 × 512"),
-            (256, "that is A alone: B has 2 × 512 more"),
-            (640, "that is rank 1: at rank 2 both have twice as many"),
-            (2_560, "that is rank 4: A has two columns and B two rows"),
-            (66_816, "the matrix itself does not learn: count A and B only"),
-        ),
-        right="2 · (128 + 512): a fiftieth of the matrix, and it grows with the sum of its sides, not with their product",
-    ),
-    Exercise(
         id="07-mask",
         title="the loss mask",
         minutes=8,
         difficulty=2,
         task="""
-Build one: from the ids of what is given and of what is wanted make a training pair. `x` is all of it but the last token. `y` is for each
-place of `x` the token that follows, where that token is wanted, and −1 where it was given. The training below uses yours if it passes,
-ours if not.
+Build it: from the ids of what is given and of what is wanted, make a training pair. `x` is all of it but the last token. `y` has, for
+each place of `x`, the token that follows if that token is wanted, and −1 if it was given. The training below uses yours if it
+passes, ours if not.
 """,
         stub="""
 def masked_pair(given, wanted):
@@ -439,5 +264,250 @@ def masked_pair(given, wanted):
         ),
         right="the model reads everything and is judged on what is wanted alone",
         ours="bigmodel_lib.storyworld.tasks:masked_pair",
+    ),
+    Exercise(
+        id="07-loss",
+        title="the masked loss",
+        minutes=10,
+        difficulty=2,
+        task="""
+Build the loss that reads those −1s. `logits` has shape (B, T, V), `y` has shape (B, T). Average $-\\ln \\mathrm{softmax}(\\text{logits})[y]$
+over all places of the batch where `y` isn't −1; all other places count for nothing, not even as a zero in the average. PyTorch's
+`cross_entropy` could do it in one line; do it with `log_softmax` and `gather`, so that you see the mask at work. (`gather` refuses an
+index of −1: give it any legal token there.)
+""",
+        stub="""
+def masked_loss(logits, y):
+    # logits (B, T, V), y (B, T) of ids or -1 -> one number, a tensor ()
+    return ...
+""",
+        name="masked_loss",
+        hints=(
+            "Which places take part in the average? By how many do you divide?",
+            "`y >= 0` marks the places. What can you put into `y` at the other ones, so that `gather` runs, and how do you keep its result out?",
+            "`logs = logits.log_softmax(-1).gather(-1, y.clamp(min=0)[..., None])[..., 0]`, then minus the mean of `logs[y >= 0]`.",
+        ),
+        answer=masked_loss,
+        another=(_masked_loss_by_pytorch, _masked_loss_by_sums),
+        inputs=_logits_and_targets,
+        special=(
+            (
+                "one wanted token in all",
+                torch.tensor([[[0.0, 1.0], [2.0, 0.0]]], requires_grad=True),
+                torch.tensor([[-1, 1]]),
+            ),
+            ("nothing masked", torch.tensor([[[0.0, 1.0], [2.0, 0.0]]], requires_grad=True), torch.tensor([[0, 1]])),
+        ),
+        partial=(
+            (
+                lambda z, y: -_logs(z, y).masked_fill(y < 0, 0.0).mean(),
+                "the wanted places are right, but you divide by all places: the masked ones pull the average towards 0",
+            ),
+            (
+                lambda z, y: -torch.stack([_logs(z, y)[b][y[b] >= 0].mean() for b in range(len(y))]).mean(),
+                "where all rows want equally many tokens it's right: you average each row first, and then the rows; here every wanted token "
+                "counts alike",
+            ),
+        ),
+        wrong=(
+            (lambda z, y: -_logs(z, y).mean(), "the masked places count, too, each as if token 0 were wanted there"),
+            (
+                lambda z, y: -z.log_softmax(-1).gather(-1, (y % z.shape[-1])[..., None]).mean(),
+                "the masked places count, too: −1 means the last token to Python, and here it means “nothing is wanted”",
+            ),
+            (lambda z, y: _logs(z, y)[y >= 0].mean(), "the sign: a loss is −ln p, which is never negative"),
+            (
+                lambda z, y: -_logs(z, y)[y >= 0].sum(),
+                "that's the sum over the wanted tokens: divide by how many there are",
+            ),
+            (
+                lambda z, y: -z.gather(-1, y.clamp(min=0)[..., None])[..., 0][y >= 0].mean(),
+                "those are logits: they become ln p by `log_softmax` over the last axis",
+            ),
+            (
+                lambda z, y: -z.log_softmax(1).gather(-1, y.clamp(min=0)[..., None])[..., 0][y >= 0].mean(),
+                "softmax runs over axis 1, the places: it has to run over the vocabulary, axis −1",
+            ),
+            (
+                lambda z, y: -_logs(z, y)[y > 0].mean(),
+                "token 0 can be wanted as well: only −1 means that nothing is",
+            ),
+        ),
+        right="what isn't wanted gets no gradient at all: the model is never pushed to write the question",
+        ours="bigmodel_lib.exercises.nb07:masked_loss",
+    ),
+    Exercise(
+        id="07-equal",
+        title="compare at equal score",
+        minutes=10,
+        difficulty=2,
+        task="""
+While a model is fine-tuned, we look at it now and then: `scores` are its task scores at these looks, `losses` its losses on stories. Write
+`loss_at(score, scores, losses)`: the loss when the score is reached for the first time, on a straight line between the first look
+that has reached it and the look before. If the first look has reached it already, that look's loss; if none ever does, `math.nan`.
+""",
+        stub="""
+def loss_at(score, scores, losses):
+    # a number, two lists of equal length -> a number
+    return ...
+""",
+        name="loss_at",
+        hints=(
+            "Walk along the looks. At which one do you stop?",
+            "Between the look before (low) and this one (high), how far along is the wanted score, as a share of the way?",
+            "`share = (score - low) / (high - low)`, then the loss before plus `share` times the change of the loss. First handle look 0, last return nan.",
+        ),
+        answer=loss_at,
+        another=(_loss_at_by_arrays, _loss_at_by_pairs),
+        inputs=_looks,
+        special=(
+            ("reached at the first look", 0.2, [0.3, 0.5], [1.0, 2.0]),
+            ("never reached", 0.9, [0.0, 0.5], [1.0, 2.0]),
+            ("exactly at a look", 0.5, [0.0, 0.5, 0.8], [1.0, 2.0, 4.0]),
+            ("the score falls again", 0.4, [0.0, 0.5, 0.3, 0.6], [1.0, 2.0, 3.0, 4.0]),
+        ),
+        partial=(
+            (
+                _loss_without_a_line,
+                "the look is the right one; between it and the one before, go only as far as the score asks",
+            ),
+            (
+                lambda score, scores, losses: float(np.interp(score, np.maximum.accumulate(scores), losses)),
+                "where it's reached once and for all it's right; a score that's never reached has no loss: give nan",
+            ),
+        ),
+        wrong=(
+            (
+                lambda score, scores, losses: losses[-1],
+                "that's the loss at the end: the question is when the score is reached",
+            ),
+            (
+                lambda score, scores, losses: min(losses),
+                "that's the lowest loss of all: the question is when the score is reached",
+            ),
+            (
+                lambda score, scores, losses: losses[int(np.argmin(np.abs(np.array(scores) - score)))],
+                "that's the look whose score is nearest: it may lie below the wanted score, or come late",
+            ),
+            (_loss_at_the_last_time, "you take the last time that the score is crossed: the first one is asked for"),
+            (_loss_backwards, "your share of the way runs backwards: at the score of the look before it should be 0"),
+            (lambda score, scores, losses: loss_at(score, losses, scores), "scores and losses have changed places"),
+        ),
+        right="two ways of training are compared fairly where they can do the same thing, not after the same number of steps",
+        ours="bigmodel_lib.exercises.nb07:loss_at",
+    ),
+    Exercise(
+        id="07-lora",
+        title="what does a low rank save?",
+        minutes=4,
+        difficulty=1,
+        task="""
+On paper: a matrix of 128 × 512 numbers gets a LoRA of rank 2. How many numbers learn?
+""",
+        stub="thin = ...  # a whole number",
+        name="thin",
+        hints=(
+            "The matrix itself doesn't learn. What does?",
+            "LoRA adds a product A B of the matrix's shape. With rank 2, what shapes do A and B have?",
+            "A is (128, 2) and B is (2, 512): count both.",
+        ),
+        answer=1_280,
+        another=(1280.0, 2 * (128 + 512)),
+        tolerance=0.5,
+        wrong=(
+            (65_536, "that is the whole matrix: LoRA leaves it as it is and adds two thin ones"),
+            (1_024, "each thin matrix has its own shape: A is 128 × 2, B is 2 × 512"),
+            (256, "that is A alone: B has 2 × 512 more"),
+            (640, "that is rank 1: at rank 2 both have twice as many"),
+            (2_560, "that is rank 4: A has two columns and B two rows"),
+            (66_816, "the matrix itself does not learn: count A and B only"),
+        ),
+        right="2 · (128 + 512): a fiftieth of the matrix, and it grows with the sum of its sides, not with their product",
+    ),
+    Exercise(
+        id="07-adapt",
+        title="a matrix with LoRA",
+        minutes=6,
+        difficulty=2,
+        task="""
+Build $W + \\frac{s}{r} A B$: `weight` has shape (n, m), `a` (n, r) and `b` (r, m); `scale` is the number s, and r is read off the shapes. Don't
+change `weight` in place: it's frozen, and it belongs to the model.
+""",
+        stub="""
+def adapted(weight, a, b, scale):
+    # (n, m), (n, r), (r, m), a number -> (n, m)
+    return ...
+""",
+        name="adapted",
+        hints=(
+            "Which product of the two thin matrices has the shape of `weight`?",
+            "The rank r is the side that `a` and `b` share. Where is it in `a.shape`?",
+            "`weight` plus `scale / a.shape[1]` times `a @ b`.",
+        ),
+        answer=adapted,
+        another=(_adapted_by_einsum, _adapted_by_outer_products),
+        inputs=_thin_matrices,
+        special=(("rank 1", torch.eye(2), torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0, 0.0]]), 1.0),),
+        partial=(
+            (
+                lambda w, a, b, s: w + s / a.shape[0] * a @ b,
+                "the product is right; you divide by n: the rank r is the other side of `a`",
+            ),
+            (
+                lambda w, a, b, s: w + s / b.shape[1] * a @ b,
+                "the product is right; you divide by m: the rank r is the other side of `b`",
+            ),
+        ),
+        wrong=(
+            (lambda w, a, b, s: w + s * a @ b, "the division by r is missing"),
+            (lambda w, a, b, s: w + a @ b / a.shape[1], "the scale s is missing"),
+            (lambda w, a, b, s: w + a @ b, "the factor s / r is missing"),
+            (lambda w, a, b, s: s / a.shape[1] * a @ b, "the frozen matrix itself is missing: LoRA adds to it"),
+            (lambda w, a, b, s: w - s / a.shape[1] * a @ b, "the product is added, not subtracted"),
+            (lambda w, a, b, s: w + a.shape[1] / s * a @ b, "the factor is s / r: yours is r / s"),
+            (
+                lambda w, a, b, s: w * (s / a.shape[1] * a @ b),
+                "the product is added to the weight, not multiplied with it",
+            ),
+            (
+                lambda w, a, b, s: s / a.shape[1] * (w + a @ b),
+                "the factor belongs to the product alone: W stays as it is",
+            ),
+        ),
+        right="with B = 0 it's W exactly, so training starts from the model as it was",
+        ours="bigmodel_lib.exercises.nb07:adapted",
+    ),
+    Exercise(
+        id="07-reverse",
+        title="choose the split, choose the winner",
+        minutes=8,
+        difficulty=2,
+        task="""
+Two classifiers have judged 400 texts; `first_right` and `second_right` say for each text whether they were right, and the first is
+the better one; on a few dozen texts, at least, only the second was. Write a function that chooses 50 different rows as a “test split” on which the
+*second* wins.
+""",
+        stub="""
+def reversing_rows(first_right, second_right):
+    # two arrays of True and False, (N,) -> 50 different row numbers
+    return ...
+""",
+        name="reversing_rows",
+        hints=(
+            "Which texts speak for the second classifier, and against the first?",
+            "Which rows are they? `second_right & ~first_right` marks them. Are there always 50?",
+            "`np.flatnonzero(second_right & ~first_right)`; if those are fewer than 50, fill up with texts on which both agree.",
+        ),
+        check=_check_reverse,
+        answer=_reverse,
+        another=(_reverse_sorted, _reverse_by_argsort),
+        wrong=(
+            (lambda a, b: np.arange(50), "the first classifier still wins"),
+            (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
+            (lambda a, b: np.repeat(np.flatnonzero(b & ~a)[:25], 2), "is in it twice"),
+            (lambda a, b: np.flatnonzero(a & b)[:50], "the two are equal"),
+            (lambda a, b: np.arange(50) + 400, "rows from 0 to 399"),
+            (lambda a, b: b & ~a, "makes row numbers of them"),
+        ),
     ),
 ]

@@ -1,103 +1,197 @@
 """The exercises of 09_attention_maps."""
 
-import math
+import copy
 
 import numpy as np
 import torch
+from torch.nn import functional
 
-from bigmodel_lib.exercises.engine import Exercise, Wrong
-from bigmodel_lib.interpretability.maps import rollout
-from bigmodel_lib.interpretability.scores import Case, share_of_hits
+from bigmodel_lib.config import ModelConfig
+from bigmodel_lib.exercises.engine import Exercise, Tolerance, Wrong
+from bigmodel_lib.interpretability.interventions import ablate, patch
+from bigmodel_lib.interpretability.maps import record
+from bigmodel_lib.model.transformer import LanguageModel
 
-# 09-rollout
+# 09-score
+
+
+def induction_score(maps, n):
+    """How much weight a head puts, in the second copy of n tokens, on what followed the same token in the first.
+
+    (1/n) Σ_i A[i, i - n + 1] over the queries i = n … 2n - 1. Shapes: (..., 2n, 2n) -> (...). Source: Olsson et al.
+    2022, "prefix matching".
+    """
+    return maps.diagonal(offset=1 - n, dim1=-2, dim2=-1)[..., 1:].mean(dim=-1)
 
 
 def _maps(rng):
-    """The maps of a decoder, or (one in four) of an encoder: (L, H, T, T), rows sum to 1."""
-    shape = rng.integers((1, 1, 1), (5, 4, 6))
-    scores = torch.from_numpy(rng.normal(size=(*shape, shape[-1]))).float()
-    if rng.random() < 0.75:
-        scores = scores.masked_fill(torch.ones(*scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
-    return (scores.softmax(dim=-1),)
+    """Causal maps (L, B, H, 2n, 2n), and n."""
+    n, lead = int(rng.integers(2, 5)), rng.integers(1, 4, size=3)
+    scores = torch.from_numpy(rng.normal(size=(*lead, 2 * n, 2 * n))).float()
+    future = torch.ones(2 * n, 2 * n, dtype=torch.bool).triu(1)
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1), n
 
 
-def _half(maps):
-    """A / 2 + I / 2 of each layer."""
-    return (maps.mean(dim=1) + torch.eye(maps.shape[-1])) / 2
+def _stripe(shift=1, rows=(0, 0)):
+    """The mean of A[i, i - n + shift] over the rows n + rows[0] … 2n - 1 + rows[1]."""
+
+    def score(maps, n):
+        places = range(n + rows[0], 2 * n + rows[1])
+        return sum(maps[..., i, i - n + shift] for i in places) / len(places)
+
+    return score
 
 
-def _product(layers, turned=False):
-    """The products of the first 1, 2, … layers."""
-    joint, after = torch.eye(layers.shape[-1]), []
-    for layer in layers:
-        joint = joint @ layer if turned else layer @ joint
-        after.append(joint)
-    return torch.stack(after)
+def _score_by_gather(maps, n):
+    queries = torch.arange(n, 2 * n)
+    return maps[..., queries, queries - n + 1].mean(dim=-1)
 
 
-def _another_rollout(maps):
-    found = []
-    for depth in range(1, len(maps) + 1):
-        steps = [0.5 * layer.sum(dim=-3) / layer.shape[-3] + 0.5 * torch.eye(layer.shape[-1]) for layer in maps[:depth]]
-        total = steps[0]
-        for step in steps[1:]:
-            total = torch.einsum("...ij,...jk->...ik", step, total)
-        found.append(total)
-    return torch.stack(found)
+# 09-ablate and 09-patch
 
 
-def _rollout_by_paths(maps):
-    steps = 0.5 * maps.mean(dim=1) + 0.5 * torch.eye(maps.shape[-1], dtype=maps.dtype)
-    return torch.stack(
-        [steps[0] if n == 1 else torch.linalg.multi_dot([*steps[:n].flip(0)]) for n in range(1, len(maps) + 1)]
+def _model(rng):
+    """A small random model, ready to be looked into, and two texts of one length."""
+    H, L, T = (int(rng.integers(2, 4)) for _ in range(3))
+    config = ModelConfig(
+        vocab_size=7, context_length=8, d_model=4 * H, n_layers=L, n_heads=H, d_ff=8, token_shift=False
     )
+    model = LanguageModel(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    for parameter in model.parameters():
+        parameter.normal_(0.0, 0.7, generator=generator)
+    tokens, other = (torch.from_numpy(rng.integers(0, 7, size=(int(rng.integers(1, 3)), T + 2))) for _ in range(2))
+    return model, tokens, other[:1].expand(len(tokens), -1).clone()
 
 
-def _rollout_from_the_identity(maps):
-    return torch.cat([torch.eye(maps.shape[-1], dtype=maps.dtype)[None], rollout(maps)])
+def _ablate_inputs(rng):
+    model, tokens, _ = _model(rng)
+    return model, tokens, int(rng.integers(model.config.n_layers)), int(rng.integers(model.config.n_heads))
 
 
-def _rollout_without_layer_0(maps):
-    return _rollout_from_the_identity(maps[1:]) if len(maps) > 1 else torch.eye(maps.shape[-1], dtype=maps.dtype)[None]
+def _patch_inputs(rng):
+    model, tokens, other = _model(rng)
+    return model, tokens, other, int(rng.integers(model.config.n_layers)), int(rng.integers(model.config.n_heads))
 
 
-def _rollout_normalised(maps):
-    product = _product(maps.mean(dim=1) + torch.eye(maps.shape[-1], dtype=maps.dtype))
-    return product / product.amax(dim=-1, keepdim=True)
+def _hooked(change, name="heads"):
+    """An ablation whose hook gives change(value, where, layer, head)."""
+
+    def ablation(model, tokens, layer, head):
+        return model(tokens, hooks={name: lambda where, value: change(value.clone(), where, layer, head)})
+
+    return ablation
 
 
-# 09-hits
+def _zeroed(at, only_there=True):
+    """A change that puts zeros at an index of the layer's value."""
+
+    def change(value, where, layer, head):
+        if where == layer or not only_there:
+            value[at(head)] = 0.0
+        return value
+
+    return change
 
 
-def _tops_and_cases(rng):
-    """Places pointed at, and cases whose support has no token, one or several."""
-    n_cases = rng.integers(1, 7)
-    cases = []
-    for _ in range(n_cases):
-        words = [str(word) for word in rng.choice(["Ben", "cup", "hall", "Mei", "saw"], size=5)]
-        support = frozenset(int(place) for place in rng.choice(5, size=rng.integers(0, 4), replace=False))
-        cases.append(Case(words, str(rng.choice(words)), support, 5))
-    tops = [
-        int(rng.choice(sorted(c.support))) if c.support and rng.random() < 0.5 else int(rng.integers(5)) for c in cases
-    ]
-    return (np.array(tops) if rng.random() < 0.3 else tops), cases
+def _all_but_one(value, where, layer, head):
+    if where == layer:
+        kept = value[:, head].clone()
+        value[:] = 0.0
+        value[:, head] = kept
+    return value
 
 
-def _hits_by_sets(tops, cases):
-    return np.array([len({int(top)} & case.support) for top, case in zip(tops, cases, strict=True)])
+def _ablate_by_weights(model, tokens, layer, head):
+    model = copy.deepcopy(model)
+    width = model.config.d_head
+    model.blocks[layer].attention.w_o[head * width : (head + 1) * width] = 0.0
+    return model(tokens)
 
 
-def _hits_by_loop(tops, cases):
-    found = np.zeros(len(cases))
-    for i, case in enumerate(cases):
-        if any(place == tops[i] for place in case.support):
-            found[i] = 1
-    return found
+def _ablate_by_mask(model, tokens, layer, head):
+    chosen = torch.arange(model.config.n_heads) == head
+    keep = lambda where, value: value * ~(chosen[:, None, None] & (where == layer))  # noqa: E731
+    return model(tokens, hooks={"heads": keep})
 
 
-def _marked(hit):
-    """An attempt that asks `hit(top, case)` of each case."""
-    return lambda tops, cases: np.array([float(hit(int(top), case)) for top, case in zip(tops, cases, strict=True)])
+def _patched(at, name="heads", only_there=True):
+    """A patch that copies an index of the named value."""
+
+    def patching(model, tokens, other, layer, head):
+        brought = record(model, other, name)
+
+        def put(where, value):
+            value = value.clone()
+            if where == layer or not only_there:
+                value[at(head)] = brought[where][at(head)]
+            return value
+
+        return model(tokens, hooks={name: put})
+
+    return patching
+
+
+def _patch_by_keeping(model, tokens, other, layer, head):
+    kept = {}
+
+    def keep(where, value):
+        kept[where] = value
+        return value
+
+    def put(where, value):
+        if where != layer:
+            return value
+        rows = [kept[where][:, h] if h == head else value[:, h] for h in range(value.shape[1])]
+        return torch.stack(rows, dim=1)
+
+    model(other, hooks={"heads": keep})
+    return model(tokens, hooks={"heads": put})
+
+
+# 09-attribute
+
+
+def attribute(parts, u):
+    """What each part of the residual stream adds to the logit difference, through the last LayerNorm.
+
+    (part - its mean) · u / √(var(Σ parts) + 1e-5): all together they give LayerNorm(Σ parts) · u exactly.
+    Shapes: parts (N, D), u (D,) = the answer's column of the output matrix minus the rival's -> (N,).
+    Source: Elhage et al. 2021, "direct path"; Wang et al. 2022, section 2.
+    """
+    spread = (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt()
+    return (parts - parts.mean(dim=-1, keepdim=True)) @ u / spread
+
+
+def _parts(rng):
+    N, D = int(rng.integers(1, 6)), int(rng.integers(2, 7))
+    parts = torch.from_numpy(rng.normal(size=(N, D)) * rng.uniform(0.5, 3.0, size=(N, 1)) + rng.normal(size=(N, 1)))
+    return parts.float(), torch.from_numpy(rng.normal(size=D)).float()
+
+
+def _attribute_by_u(parts, u):
+    total = parts.sum(0)
+    return parts @ (u - u.mean()) / (((total - total.mean()) ** 2).mean() + 1e-5) ** 0.5
+
+
+def _attribute_by_ratio(parts, u):
+    total = parts.sum(dim=0)
+    centred = total - total.mean()
+    share = functional.layer_norm(total, total.shape) @ centred / (centred @ centred)
+    return torch.stack([(part - part.mean()) @ u for part in parts]) * share
+
+
+def _attribution(centre=True, spread="sum", reduce=None):
+    def attempt(parts, u):
+        moved = parts - parts.mean(dim=-1, keepdim=True) if centre else parts
+        total = parts.sum(dim=0)
+        scale = {"sum": (total.var(unbiased=False) + 1e-5).sqrt(), "none": torch.tensor(1.0),
+                 "own": (parts.var(dim=-1, unbiased=False) + 1e-5).sqrt(), "variance": total.var(unbiased=False) + 1e-5,
+                 "n - 1": (total.var() + 1e-5).sqrt(), "length": total.norm()}[spread]  # fmt: skip
+        found = moved @ u / scale
+        return found if reduce is None else reduce(found)
+
+    return attempt
 
 
 def _check_read(attempt):
@@ -117,12 +211,8 @@ def _check_read(attempt):
 
 EXERCISES = [
     Exercise(
-        id="09-read",
-        title="who looks at the lamp?",
-        minutes=2,
-        difficulty=1,
-        task="""
-On paper. A map of five tokens, rows look at columns:
+        id="09-read", title="who looks at the lamp?", minutes=2, difficulty=1,
+        task="""On paper. Here's a map of five tokens:
 
 | | Ben | saw | the | lamp | it |
 | --- | --- | --- | --- | --- | --- |
@@ -133,16 +223,13 @@ On paper. A map of five tokens, rows look at columns:
 | **it** | 0.1 | 0.1 | 0.0 | 0.7 | 0.1 |
 
 Which token looks most at “lamp”?""",
-        stub="looks_most_at_lamp = ...  # a word, as text",
-        name="looks_most_at_lamp",
+        stub="looks_most_at_lamp = ...  # a word, as text", name="looks_most_at_lamp",
         hints=(
             "Does “looks at” go along the rows or along the columns?",
             "Whoever is looked at is named on top. Whose number in that column is largest?",
             "Go down the column “lamp” to its largest number, 0.7, and read the name of its row.",
         ),
-        check=_check_read,
-        answer="it",
-        another=(" It.", "“it”"),
+        check=_check_read, answer="it", another=(" It.", "“it”"),
         wrong=(
             ("the", "the row of “lamp”"),
             ("lamp", "gives itself 0.1"),
@@ -152,260 +239,129 @@ Which token looks most at “lamp”?""",
         ),
     ),
     Exercise(
-        id="09-induction",
-        title="where would it look?",
-        minutes=3,
-        difficulty=1,
-        task="""
-`<story> Anna saw Ben . Ben took the cup . Then Anna`: places 0 to 11. An induction head stands at place 11, the second “Anna”.
-At which place does it look?""",
-        stub="looked_at = ...  # a place, 0 to 11",
-        name="looked_at",
+        id="09-induction", title="where would it look?", minutes=3, difficulty=1,
+        task="`<story> Anna saw Ben . Ben took the cup . Then Anna`: places 0 to 11. An induction head stands at place 11, the second “Anna”. "
+        "At which place does it look?",
+        stub="looked_at = ...  # a place, 0 to 11", name="looked_at",
         hints=(
             "Where was this token before?",
             "The head wants to know what comes next. Which token tells it, the earlier copy or one of its neighbours?",
             "“Anna” was at place 1. What came right after it there is the guess for what comes now.",
         ),
-        answer=2,
-        another=(2.0, np.int64(2)),
+        answer=2, another=(2.0, np.int64(2)),
         wrong=(
-            (1, "that is the earlier copy of this token: an induction head looks one further, at what followed it"),
-            (0, "that is the token before the earlier copy: what came *after* it helps to guess what comes next"),
-            (10, "that is the token before this one: a previous-token head looks there"),
-            (11, "that is the token itself"),
-            (3, "that is two after the earlier copy: one after it is meant"),
+            (1, "that's the earlier copy of this token: an induction head looks one further, at what followed it"),
+            (0, "that's the token before the earlier copy: what came *after* it helps to guess what comes next"),
+            (10, "that's the token before this one: a previous-token head looks there"),
+            (11, "that's the token itself"),
+            (3, "that's two after the earlier copy: one after it is meant"),
             (6, "that followed “Ben”: the head is at “Anna”"),
-            (12, "that place is not written yet: the head looks back"),
+            (12, "that place isn't written yet: the head looks back"),
         ),
         right="“Anna” stood at place 1, and “saw” followed it, at place 2: the head looks there and guesses “saw” again",
     ),
     Exercise(
-        id="09-rollout",
-        title="rollout",
-        minutes=10,
-        difficulty=2,
-        task=r"""
-Build one: $R_0 = I$ and $R_{l+1} = \tfrac12 (A_l + I)\, R_l$ for the layers $l = 0, \dots, L - 1$, where $A_l$, shape $(T, T)$, is the mean
-over the heads of layer $l$. Give back $R_1, \dots, R_L$, one after each layer. The notebook uses yours if it passes, ours if not.""",
-        stub="""
-def rollout(maps):
-    # maps: (L, H, T, T), a tensor -> (L, T, T)
-    return ...
-""",
-        name="rollout",
+        id="09-score", title="how strong is the stripe?", minutes=6, difficulty=2,
+        task=r"""Write `induction_score(maps, n)`. The text is n tokens, twice. For each query i in the second copy (i = n … 2n − 1), take the weight
+on key i − n + 1, and average over the queries: $\frac1n \sum_{i=n}^{2n-1} A_{i,\,i-n+1}$. Everything in front of the last two axes stays.""",
+        stub="def induction_score(maps, n):\n    # maps (..., 2n, 2n), rows are queries -> (...)\n    return ...", name="induction_score",
         hints=(
-            "What is R after one layer? Write it down for L = 1, then for L = 2, before you write a loop.",
-            "Go through the layers from the first up and keep each product in a list. On which side of R does the new layer stand, "
-            "and over which axis are the heads?",
-            "`r = (layer + eye) / 2 @ r` for each layer of `maps.mean(dim=-3)`, with `eye = torch.eye(maps.shape[-1])`. "
-            "`torch.stack` makes one tensor of a list.",
+            "For n = 3 the text is a b c a b c. Write down the three pairs (query, key) whose weights you need.",
+            "They're (3, 1), (4, 2), (5, 3): a diagonal. You can index with two tensors of places at once, or use `diagonal`.",
+            "`queries = torch.arange(n, 2 * n)`, then `maps[..., queries, queries - n + 1]`, and the mean over the last axis.",
         ),
-        answer=rollout,
-        another=(_another_rollout, _rollout_by_paths),
-        inputs=_maps,
+        answer=induction_score, another=(_score_by_gather, _stripe()), inputs=_maps,
         wrong=(
-            (
-                lambda maps: _product(maps.mean(dim=1)),
-                "the residual is missing: half of each token stays where it is, A / 2 + I / 2",
-            ),
-            (
-                lambda maps: _product(_half(maps), turned=True),
-                "the product runs the wrong way: the new layer stands left, (A / 2 + I / 2) R",
-            ),
-            (lambda maps: _product(_half(maps.mT)), "the maps are transposed: rows look, and must sum to 1"),
-            (
-                lambda maps: _half(maps),
-                "there is no product: each layer looks at what the layers below have mixed already",
-            ),
-            (lambda maps: _product(2 * _half(maps)), "A + I has rows that sum to 2: take half of each"),
-            (lambda maps: rollout(maps[:, :1]), "that is head 0 alone: average over all heads"),
-            (
-                lambda maps: rollout(maps)[-1],
-                "yours gives R after the last layer only: keep R after every layer, (L, T, T)",
-            ),
-            (
-                _rollout_without_layer_0,
-                "layer 0 is left out: after it R_1 = (A_0 / 2 + I / 2) R_0, the first that you give back",
-            ),
-            (_rollout_from_the_identity, "one too many came back: R_0 = I is where it begins, give R_1 … R_L"),
-            (lambda maps: rollout(maps * maps.shape[1]), "the heads are added up, not averaged: use mean"),
-            (lambda maps: rollout(maps.flip(0)), "the layers are taken from the top down: layer 0 comes first"),
-            (_rollout_normalised, "A / 2 + I / 2 has rows that sum to 1 already: don't divide by the largest"),
-            (
-                lambda maps: list(rollout(maps)),
-                "a list of tensors came back: `torch.stack` makes one tensor (L, T, T) of it",
-            ),
+            (_stripe(shift=0), "that's the weight on the earlier copy of the same token, i − n: the one after it is meant, i − n + 1"),
+            (_stripe(shift=2), "that's one too far: the key is i − n + 1"),
+            (lambda maps, n: induction_score(maps.mT, n), "rows and columns have changed places: the query is the row, maps[..., i, i − n + 1]"),
+            (lambda maps, n: maps.diagonal(offset=1 - n, dim1=-2, dim2=-1).mean(dim=-1), "the diagonal begins one row too early, at query n − 1, in the first copy: leave its first entry out"),
+            (lambda maps, n: induction_score(maps, n) * n, "the weights are added up, not averaged: divide by n"),
+            (_stripe(rows=(0, -1)), "the last query, 2n − 1, is missing"),
+            (_stripe(rows=(1, 0)), "the first query of the second copy, n, is missing"),
+            (lambda maps, n: induction_score(maps, n).mean(), "one number came back: average over the queries alone, the heads stay apart"),
+            (lambda maps, n: maps[..., -1, n], "that's the last query alone: average over all queries of the second copy"),
         ),
-        right="the same as adding up every path from token to token, one by one",
-        ours="bigmodel_lib.interpretability.maps:rollout",
+        right="1 means: in the second copy, all weight is on what came next the first time",
+        ours="bigmodel_lib.exercises.nb09:induction_score",
     ),
     Exercise(
-        id="09-sharp",
-        title="a sharp map without effect",
-        minutes=3,
-        difficulty=2,
-        task="""
-In the model set by hand, head 0.1 gives token 0 all of its weight, at every place, and nothing changes when it is taken away.
-What follows?
-
-**a** The answer comes from token 0. · **b** The map is wrong. · **c** The map is right, and shows where a head looks: not what it
-writes, nor who reads that. · **d** One text is too few: over many texts such a map would show what is used.""",
-        stub="what = ...  # a letter, as text",
-        name="what",
+        id="09-ablate", title="silence a head", minutes=8, difficulty=2,
+        task="Write `ablate(model, tokens, layer, head)`: the logits of a run in which one head of one layer brings nothing. A hook named `\"heads\"` is called as "
+        "`hook(where, value)` in every layer; `value` has shape (B, H, T, K), and the run goes on with what it gives back. So: in the right layer, give back a copy with zeros for that "
+        "head; in the others, give `value` back as it is.",
+        stub="def ablate(model, tokens, layer, head):\n    # tokens (B, T) -> logits (B, T, V)\n    return ...", name="ablate",
         hints=(
-            "What does a head do after it has looked?",
-            "Its output goes through `w_o` before anyone can read it. Does the map show that?",
-            "The map is computed from the head's own weights: it can't be wrong about where it looks. What is it silent about?",
+            "You need a function inside your function. When must it leave its value alone?",
+            "`value[:, head]` is what that head brings, for all texts and places. `value.clone()` makes a copy that you may change.",
+            "def silence(where, value): if where != layer, return value; else clone, set [:, head] to 0, return it. Then `model(tokens, hooks={\"heads\": silence})`.",
         ),
-        answer="c",
-        another=("(C)", "c."),
+        answer=ablate, another=(_ablate_by_weights, _ablate_by_mask), inputs=_ablate_inputs,
         wrong=(
-            ("a", "it looks only there; whether anything of what it finds is written, and read, a map does not say"),
-            ("b", "a map of weights can be right about where a head looks: the mistake is to read more out of it"),
-            ("d", "one text may be luck; but no number of texts turns a look into a use"),
+            (lambda model, tokens, layer, head: model(tokens), "nothing changes: the logits are those of the whole model. Does your hook give back what it changed, and do you pass it to the model?"),
+            (_hooked(_zeroed(lambda head: (slice(None), head), only_there=False)), "that head is silent in *every* layer: change the value only where `where == layer`"),
+            (_hooked(_zeroed(lambda head: slice(None))), "all heads of the layer are silent: zero `value[:, head]` alone"),
+            (_hooked(_zeroed(lambda head: (slice(None), slice(None), head))), "that's place `head` of every head: the axes are (B, H, T, K), so the head comes second"),
+            (_hooked(_zeroed(lambda head: (..., head))), "that's one number of every head's vector: the axes are (B, H, T, K), so the head comes second"),
+            (_hooked(_all_but_one), "it's the other way round: yours keeps that head and silences the rest"),
+            (_hooked(_zeroed(lambda head: (slice(None), head, -1))), "the head is silent at the last place alone: at every place it should bring nothing"),
+            (lambda model, tokens, layer, head: ablate(model, tokens, layer, head).softmax(dim=-1), "those are probabilities: give back the logits"),
+            (lambda model, tokens, layer, head: ablate(model, tokens, layer, head)[:, -1], "that's the last place alone: give back the logits of every place, (B, T, V)"),
+            (lambda model, tokens, layer, head: ablate(model, tokens, min(head, model.config.n_layers - 1), min(layer, model.config.n_heads - 1)), "layer and head have changed places"),
         ),
-        right="looking, writing and being read are three things, and the map shows the first",
+        right="one head's voice is gone, and everything after it runs as usual",
+        ours="bigmodel_lib.interpretability.interventions:ablate",
     ),
     Exercise(
-        id="09-backup",
-        title="two heads, one answer",
-        minutes=6,
-        difficulty=3,
-        task=r"""
-On paper: only two words are possible. Each of two heads gives the right one a lead of 4 in its logit, so both together a lead of 8,
-and the right word costs $\ln(1 + e^{-\text{lead}})$ nats. How many nats more does it cost without *one* head, and how many without
-*both*? Write down the second.""",
-        stub="cost_of_both = ...  # a number, to two digits",
-        name="cost_of_both",
+        id="09-patch", title="carry it over", minutes=8, difficulty=3,
+        task="Write `patch(model, tokens, other, layer, head)`: the logits for `tokens`, in a run in which one head brings what it brought in the run on `other`. "
+        "`record(model, other, \"heads\")` gives what all heads brought there, (L, B, H, T, K).",
+        stub="def patch(model, tokens, other, layer, head):\n    # tokens and other (B, T) -> logits (B, T, V)\n    return ...", name="patch",
         hints=(
-            "What lead is left without both?",
-            "A lead of 0 makes both words equally likely. What does the right one cost then, and what did it cost with both heads?",
-            "ln(1 + e⁰), less what it cost before, ln(1 + e⁻⁸), which is next to nothing.",
+            "Two runs: one to record, one to change. Which text goes into which?",
+            "It's your `ablate`, with something else in place of the zeros. Where does record keep that head's output?",
+            "`brought = record(model, other, \"heads\")[layer]`, and in the hook `value[:, head] = brought[:, head]` on a clone.",
         ),
-        answer=math.log(2) - math.log1p(math.exp(-8)),
-        another=(0.7, 0.69),
-        tolerance=0.0075,
+        answer=patch, another=(_patch_by_keeping, _patched(lambda head: (slice(None), head))), inputs=_patch_inputs,
         wrong=(
-            (math.log1p(math.exp(-4)) - math.log1p(math.exp(-8)), "that is without one head: a lead of 4 is left"),
-            (
-                2 * (math.log1p(math.exp(-4)) - math.log1p(math.exp(-8))),
-                "effects of single heads do not add up: go back to the lead",
-            ),
-            (8, "that is the lead in logits: the cost is minus the logarithm of a probability"),
-            (1, "with a lead of 0 two words have the same probability: what does a fair coin cost, in nats?"),
-            (0.5, "that is the probability that is left: the cost is minus its logarithm"),
+            (lambda model, tokens, other, layer, head: model(tokens), "nothing is carried over: the logits are those of `tokens` untouched. Did you record the run on `other`?"),
+            (lambda model, tokens, other, layer, head: model(other), "those are the logits of `other`: run `tokens`, and carry over one head"),
+            (lambda model, tokens, other, layer, head: patch(model, other, tokens, layer, head), "it's the wrong way round: yours changes the run on `other`"),
+            (_patched(lambda head: slice(None)), "all heads of the layer are carried over: one is enough"),
+            (_patched(lambda head: (slice(None), head), only_there=False), "that head is carried over in *every* layer: change the value only where `where == layer`"),
+            (_patched(lambda head: (slice(None), head), name="weights"), "you carried over the map, and it mixes the values of `tokens`: take the hook \"heads\", what the head brings"),
+            (_patched(lambda head: (slice(None), head, -1)), "only the last place is carried over: take all places"),
+            (lambda model, tokens, other, layer, head: ablate(model, tokens, layer, head), "the head is silent: put in what it brought on `other`, not zeros"),
+            (lambda model, tokens, other, layer, head: patch(model, tokens, other, layer, head)[:, -1], "that's the last place alone: give back the logits of every place, (B, T, V)"),
+            (lambda model, tokens, other, layer, head: patch(model, tokens, other, layer, head) - model(tokens), "that's the change: give back the logits themselves"),
         ),
-        right="forty times the effect of one, 0.018: once the lead is large, losing half of it is hardly felt",
+        right="what changes now was carried by this one head",
+        ours="bigmodel_lib.interpretability.interventions:patch",
     ),
     Exercise(
-        id="09-hits",
-        title="how often is it right?",
-        minutes=6,
-        difficulty=2,
-        task="""
-Build one that marks hits: it returns an array of a 1 or a 0 for each case, 1 if the place that a method points at (an int) is in the
-case's `support`, the set of places that carry the answer. Their mean is the share of hits. The live score below uses yours if it
-passes, ours if not; the table after it was made by ours.""",
-        stub="""
-def share_of_hits(tops, cases):
-    # tops: N ints, a place for each case; cases: N, each with .support, a set of ints -> (N,) numbers, 0 or 1
-    return ...
-""",
-        name="share_of_hits",
+        id="09-attribute", title="who wrote what?", minutes=8, difficulty=3,
+        task=r"""Write `attribute(parts, u)`. `parts` holds the N vectors whose sum is the stream at the last place; `u` is “tired”'s column of the output matrix minus
+“heavy”'s. LayerNorm takes the sum's mean away and divides by its spread, $\sigma = \sqrt{\text{var} + 10^{-5}}$ (variance with N in its denominator: `unbiased=False`). So
+part i adds $(\text{part}_i - \text{its mean}) \cdot u / \sigma$, with *one* σ for all: the sum's.""",
+        stub="def attribute(parts, u):\n    # parts (N, D), u (D,) -> (N,), what each part adds to the logit difference\n    return ...", name="attribute",
         hints=(
-            "For one case: what do you have, what does `support` hold, and what would make it a hit?",
-            "`for top, case in zip(tops, cases)` goes through both together. How do you ask whether something is in a set?",
-            "`top in case.support` is True or False; `float` makes 1 or 0 of it, `np.array` an array of a list.",
+            "The contributions must add up to LayerNorm(sum of the parts) · u. Which of LayerNorm's two steps can be split part by part?",
+            "Taking the mean away works part by part. The division needs one number, from the sum of all parts.",
+            "`spread = (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt()`; centre each part over its own D numbers; then `@ u / spread`.",
         ),
-        answer=share_of_hits,
-        another=(_hits_by_sets, _hits_by_loop),
-        inputs=_tops_and_cases,
-        special=(
-            ("a case without support", [3], [Case(["Tom", "saw", "a", "cup", "."], "hall", frozenset(), 5)]),
-            ("place 0", [0], [Case(["Ben", "had", "a", "cup", "."], "cup", frozenset({0}), 5)]),
-        ),
+        answer=attribute, another=(_attribute_by_u, _attribute_by_ratio), inputs=_parts, tolerance=Tolerance(absolute=1e-4, relative=1e-3),
         wrong=(
-            (
-                _marked(lambda top, case: top not in case.support),
-                "yours is 1 where the top token is *not* in the support",
-            ),
-            (
-                _marked(lambda top, case: len(case.support)),
-                "that counts the tokens of the support: was one of them pointed at?",
-            ),
-            (
-                _marked(lambda top, case: (top in case.support) / max(1, len(case.support))),
-                "a hit counts 1, however many tokens carry the answer",
-            ),
-            (
-                _marked(lambda top, case: 1),
-                "a case without support cannot be hit, nor one whose support holds other places",
-            ),
-            (
-                _marked(lambda top, case: top and top in case.support),
-                "place 0 is a place like any other: `if top` takes it for nothing",
-            ),
-            (_marked(lambda top, case: top), "those are the places: is each one in its case's support?"),
-            (
-                lambda tops, cases: np.mean(share_of_hits(tops, cases)),
-                "one number came back: give 0 or 1 for each case, their mean comes later",
-            ),
-            (
-                lambda tops, cases: list(share_of_hits(tops, cases)),
-                "a list came back: `np.array` makes an array of it, which can be added and averaged",
-            ),
-            (
-                lambda tops, cases: share_of_hits(tops, cases) == 1,
-                "True and False came back: `float` makes 1 and 0 of them",
-            ),
-            (
-                _marked(lambda top, case: top == min(case.support)),
-                "a support may be empty, so take no token out of it: ask whether the place is *in* it",
-            ),
-            (
-                _marked(lambda top, case: top == list(case.support)[0]),
-                "a support may be empty, and has no first token: ask whether the place is *in* it",
-            ),
-            (
-                _marked(lambda top, case: top == min(case.support, default=-1)),
-                "you compare with the first place of the support: any of them is a hit",
-            ),
-            (
-                _marked(lambda top, case: case.tokens[top] == case.target),
-                "you compare the word with the answer: ask whether its *place* is in the support, which holds other words, too, and not every place of the answer",
-            ),
+            (_attribution(centre=False), "LayerNorm takes the mean away first: centre each part"),
+            (_attribution(spread="none"), "the division by the spread is missing"),
+            (_attribution(spread="own"), "each part is divided by its own spread: there's only one LayerNorm, on the sum, so one σ for all"),
+            (_attribution(spread="variance"), "that's divided by the variance: take its root"),
+            (_attribution(spread="n - 1"), "PyTorch's `var` divides by D − 1: LayerNorm divides by D, so say `unbiased=False`"),
+            (_attribution(spread="length"), "that's divided by the sum's length: σ is the root of its variance"),
+            (_attribution(reduce=lambda found: found.sum()), "that's their sum, the whole logit difference: keep the parts apart"),
+            (lambda parts, u: (parts - parts.mean(dim=0)) @ u / (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt(), "you took away the mean over the parts: each part's own mean over its D numbers is meant, dim=-1"),
+            (lambda parts, u: -attribute(parts, u), "the sign is turned"),
         ),
-        right="the mean of these is how often the method is right",
-        ours="bigmodel_lib.interpretability.scores:share_of_hits",
+        right="all bars together are exactly the logit difference",
+        ours="bigmodel_lib.exercises.nb09:attribute",
     ),
-    Exercise(
-        id="09-test",
-        title="was it used?",
-        minutes=4,
-        difficulty=2,
-        task="""
-Asked where Anna is, a model says “kitchen”, and a head looks sharply at “kitchen” in *Anna was in the kitchen*. Which test decides
-whether the model used that word?
-
-**a** To see whether other heads look there, too. · **b** To tell the same story with Anna in the hall, and see whether the answer is “hall”. ·
-**c** To put any other token in its place, and see whether the loss rises. · **d** To ask in 100 stories whether the answer is right.""",
-        stub="test = ...  # a letter, as text",
-        name="test",
-        hints=(
-            "Which of them changes the truth?",
-            "Which of them says beforehand what the model must answer instead?",
-            "Only one replaces the word such that another answer becomes the right one. Which?",
-        ),
-        answer="b",
-        another=("B.", "(b)"),
-        wrong=(
-            ("a", "the look is what you start from: it needs a test, it is none"),
-            (
-                "c",
-                "c shows that something broke, perhaps for other reasons; only b says which answer must come out instead",
-            ),
-            ("d", "a right answer can be had for other reasons: the same place may be said twice, or be guessed"),
-        ),
-        right="one word is changed, the truth changes with it, and the answer has to follow",
-    ),
-]
+]  # fmt: skip

@@ -88,6 +88,18 @@ def _integers(w, bits, group):
     return (parts / scale).round().reshape(w.shape)
 
 
+def _divided_again(w, bits, group):
+    parts = w.reshape(-1, group, w.shape[1])
+    scale = (parts.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)).clamp(min=1e-30)
+    return ((parts / scale).round() / scale).reshape(w.shape)
+
+
+def _across(w, bits, group):
+    parts = w.reshape(-1, group)
+    scale = (parts.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)).clamp(min=1e-30)
+    return (scale * (parts / scale).round()).reshape(w.shape)
+
+
 def _other_stretches(w, bits, group):
     parts = w.reshape(group, -1, w.shape[1])
     scale = (parts.abs().amax(dim=0, keepdim=True) / (2 ** (bits - 1) - 1)).clamp(min=1e-30)
@@ -188,6 +200,7 @@ EXERCISES = [
         wrong=(
             (27.78, "that's the forward pass alone, 2 N D: the backward pass costs twice as much again"),
             (55.56, "that's the backward pass alone: forward and backward together are 6 N D"),
+            (500.0, "6 is in N D already: 1.2 · 10²⁰ are all operations, forward and backward"),
             (13.89, "each parameter takes part 6 times for each token: yours counts once"),
             (1.2e20, "those are the operations: divide by what the card does in a second"),
             (300_000.0, "those are seconds: an hour has 3,600"),
@@ -231,6 +244,9 @@ EXERCISES = [
             (lambda b, t, w, c, f, bw, p: b / step_seconds(b, t, w, c, f, bw, p), "those are tokens a second: the seconds of one step were asked for"),
             (lambda b, t, w, c, f, bw, p: step_seconds(b, t, w, c, f, bw, p) / b, "that's the time for each text: the whole step was asked for"),
             (lambda b, t, w, c, f, bw, p: max((w + b * t * c) * bw, b * f * p), "bytes times bytes a second aren't seconds: divide"),
+            (lambda b, t, w, c, f, bw, p: max(w + b * t * c / bw, b * f / p), "brackets: the weights are divided by bandwidth, too"),
+            (lambda b, t, w, c, f, bw, p: max((w + t * c) / bw, f / p), "batch is in neither clock: each text has a cache of its own, and computes a token of its own"),
+            (lambda b, t, w, c, f, bw, p: max((w + b * t * c) / bw, t * f / p), "each text computes one token: its operations are multiplied by batch, not by context"),
         ),
         right="weights are read once however many texts share the step, and that is why servers batch",
         ours="bigmodel_lib.exercises.nb14:step_seconds",
@@ -261,13 +277,18 @@ EXERCISES = [
             (_shared_by_columns, "your columns share their scales: keep axis 2 apart, and take the largest over axis 1 alone"),
             (_wrong_quantise(top=lambda b: 2 ** (b - 1)), "top is 2^(bits−1) − 1: with 4 bits the numbers go from −7 to 7"),
             (_wrong_quantise(top=lambda b: 2**b - 1), "one bit is for the sign: top is 2^(bits−1) − 1"),
+            (_wrong_quantise(top=lambda b: 2**b - 1 - 1), "brackets: 2 ** (bits - 1) - 1"),
             (_wrong_quantise(size=lambda x: x.amax(dim=1, keepdim=True).abs()), "the largest *absolute* value sets the scale: a stretch may have its largest number below 0"),
+            (_wrong_quantise(size=lambda x: x.amax(dim=1, keepdim=True)), "take abs() before amax: where all numbers of a stretch are below 0, your scale is, too"),
+            (_wrong_quantise(size=lambda x: x.abs().amax(dim=2, keepdim=True)), "axis 1 holds the stretch: you took the largest over the columns"),
+            (_across, "your stretches run across columns: keep w.shape[1] as the last axis"),
             (_wrong_quantise(size=lambda x: x.abs().mean(dim=1, keepdim=True)), "the *largest* absolute value sets the scale: yours is the mean"),
             (_wrong_quantise(lambda b: 2**b - 1, lambda x: x.amax(1, True) - x.amin(1, True)), "your grid goes from the smallest to the largest number: here it lies around 0, and the largest absolute value sets it"),
             (_other_stretches, "with reshape(group, -1, …), numbers that are far apart share a scale: stretches are neighbours, so -1 comes first"),
             (_wrong_quantise(to=torch.floor), "you rounded down: the nearest multiple was wanted"),
             (_wrong_quantise(to=torch.trunc), "you cut the decimals off, as int does: the nearest multiple was wanted"),
             (_integers, "yours are the integers: multiply by the scale again"),
+            (_divided_again, "multiply by the scale to come back: you divided once more"),
             (lambda w, b, g: w.clone(), "nothing was rounded"),
         ),
         right="each stretch keeps its largest number exactly, and no other is off by more than half a scale",
@@ -290,7 +311,9 @@ EXERCISES = [
             (28_800_000, "that's for two years: a month was asked for"),
             (1.2, "right in millions: give the number of requests"),
             (1_200, "you're a factor of 1,000 off: 30,000 / 0.025"),
-            (40_000, "that's a day of the month: a month was asked for"),
+            (12_000, "you mixed cents and dollars: 2.5 cents are 0.025 dollars"),
+            (14_400_000, "that's for a year: a month was asked for"),
+            (40_000, "that's for one day: a month was asked for"),
         ),
         right="fixed costs over margin",
     ),
@@ -310,14 +333,20 @@ EXERCISES = [
             (_wrong_cash(start=lambda plan: 0.0), "what is paid at the start is missing: the first number is −one_off"),
             (_wrong_cash(start=lambda plan: plan["one_off"]), "what is paid at the start is money that leaves: −one_off"),
             (_wrong_cash(volume=lambda plan, m: plan["requests"] * (1 + plan["growth"] * m)), "growth compounds: (1 + growth)^m, not 1 + growth · m"),
+            (_wrong_cash(volume=lambda plan, m: plan["requests"] * plan["growth"] ** m), "growth is what is added: (1 + growth)^m, not growth^m"),
             (_wrong_cash(volume=lambda plan, m: plan["requests"] + 0 * m), "requests grow from month to month: yours stay"),
             (_wrong_cash(margin=lambda plan, m: plan["price"] * (1 - plan["fall"]) ** m - plan["cost"]), "the cost of a request falls as prices do: yours stays"),
+            (_wrong_cash(margin=lambda plan, m: plan["price"] - plan["cost"] * (1 - plan["fall"]) ** m), "the price of a request falls as its cost does: yours stays"),
+            (_wrong_cash(margin=lambda plan, m: (plan["price"] - plan["cost"]) * (1 - plan["fall"] * m)), "prices fall by a share of what's left: (1 − fall)^m, not 1 − fall · m"),
+            (_wrong_cash(margin=lambda plan, m: (plan["price"] - plan["cost"]) / (1 + plan["fall"]) ** m), "you divided by (1 + fall)^m, which falls a little less: multiply by (1 − fall)^m"),
             (_wrong_cash(margin=lambda plan, m: plan["price"] - plan["cost"] + 0 * m), "price and cost fall by (1 − fall)^m: yours stay"),
             (_wrong_cash(margin=lambda plan, m: plan["price"] * (1 - plan["fall"]) ** m), "the cost of a request is missing"),
             (_wrong_cash(flows=lambda plan, n, each: n * each), "the fixed costs are missing: they are due each month"),
             (_wrong_cash(flows=lambda plan, n, each: n * each + plan["fixed"]), "the fixed costs are paid, not earned: subtract them"),
+            (_wrong_cash(flows=lambda plan, n, each: n * each - plan["fixed"] * (1 - plan["fall"]) ** np.arange(len(n))), "salaries don't fall with the prices: fixed costs stay as they are"),
             (lambda plan, months: cash({**plan, "fixed": 12 * plan["fixed"]}, months), "the fixed costs are those of a month: yours are a year's"),
             (_paid_back, "what was paid at the start stays paid: let the running sum begin with it"),
+            (lambda plan, months: cash(plan, months + 1)[1:], "the start comes before month 0: let −one_off stand alone in front"),
             (lambda plan, months: cash(plan, months)[1:], "the start is missing: months + 1 numbers, of which the first is −one_off"),
             (lambda plan, months: np.diff(cash(plan, months), prepend=0.0), "those are the flows: sum them up"),
             (lambda plan, months: cash(plan, months)[-1], "that's the end alone: the cash after each month was wanted"),
@@ -338,6 +367,7 @@ EXERCISES = [
         answer=4200, another=(4200.0, 600_000 * 0.007), tolerance=Tolerance(relative=1e-3),
         wrong=(
             (600_000, "that's the number of requests: what would they cost at the API?"),
+            (420_000, "those are cents: dollars were asked for"),
             (2800, "you left out what is paid once: 28,800 over 24 months are 1,200 a month"),
             (3600, "that's what fine-tuning costs without a single request: its requests cost something, too"),
             (36_400, "the 28,800 are paid once, not every month: spread them over 24 months"),

@@ -56,13 +56,16 @@ class LSTMClassifier(nn.Module):
     """Embedding(10000, 32) → LSTM(128) → one logit, whose sigmoid is the probability. Shapes: x (B, T) -> (B,).
 
     402,561 parameters learn, as in the source text's framework, and start as there: PyTorch's second bias stays at 0.
+    dropout: the share of a text's inputs and hidden states that training hides, the same ones at all its words.
+    Source: Gal & Ghahramani 2016 (dropout).
     """
 
-    def __init__(self, generator: Generator | None = None):
+    def __init__(self, generator: Generator | None = None, dropout: float = 0.0):
         super().__init__()
         self.embedding = nn.Embedding(WORDS, 32)
         self.lstm = nn.LSTM(32, 128, batch_first=True)
         self.dense = nn.Linear(128, 1)
+        self.dropout = dropout
         lstm: Any = self.lstm
         with torch.no_grad():
             self.embedding.weight.uniform_(-0.05, 0.05, generator=generator)
@@ -74,13 +77,21 @@ class LSTMClassifier(nn.Module):
             self.dense.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        _, (last, _) = self.lstm(self.embedding(x))
-        return self.dense(last[0])[:, 0]
+        vectors = self.embedding(x)
+        lstm: Any = self.lstm
+        if self.training and self.dropout:
+            masks = [nn.functional.dropout(vectors.new_ones(len(x), width), self.dropout) for width in (32, 128)]
+            last = lstm_steps(vectors, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)
+        else:
+            last = lstm(vectors)[1][0][0]
+        return self.dense(last)[:, 0]
 
 
-def fit_lstm(model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0) -> Iterator[int]:
+def fit_lstm(
+    model: nn.Module, x: ndarray, y: ndarray, seed: int, weight_decay: float = 0.0, lr: float = 1e-3
+) -> Iterator[int]:
     """Train on x (N, T) and y (N,) as the source text does, 10 epochs; gives the number of each that is done."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, eps=1e-7, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, eps=1e-7, weight_decay=weight_decay)
     device, rng = device_of(model), np.random.default_rng(seed)
     inputs, targets = to_device(x, device), to_device(y, device).float()
     for epoch in range(1, 11):

@@ -20,11 +20,22 @@ from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 
+def pool(states: Tensor, here: Tensor) -> Tensor:
+    """A text's mean state and its last one, side by side: what it was about, and where it ended.
+
+    Shapes: states (B, T, D), here (B, T), True where the text has a token, which come first -> (B, 2 D).
+    """
+    lengths = here.sum(dim=1)
+    mean = (states * here[..., None]).sum(dim=1) / lengths[:, None]
+    last = states[torch.arange(len(states), device=states.device), lengths - 1]
+    return torch.cat([mean, last], dim=-1)
+
+
 class Head(nn.Module):
-    """z = [mean_t(s_t); s_last] w + b: from a text's mean state and its last one to a score for each label.
+    """z = pool(states) w + b: from a text's states to a score for each label.
 
     For two labels z is one logit and the scores are (0, z), so that softmax gives the second σ(z). It starts at zero.
-    Shapes: states (B, N, D), here (B, N), True where the text has a token -> (B, 1, C).
+    Shapes: states (B, T, D), here (B, T), True where the text has a token -> (B, 1, C).
     """
 
     def __init__(self, d_model: int, n_labels: int):
@@ -34,10 +45,7 @@ class Head(nn.Module):
         self.b = nn.Parameter(torch.zeros(n_logits))
 
     def forward(self, states: Tensor, here: Tensor) -> Tensor:
-        lengths = here.sum(dim=1, keepdim=True)
-        mean = (states * here[..., None]).sum(dim=1) / lengths
-        last = states[torch.arange(len(states), device=states.device), lengths[:, 0] - 1]
-        z = torch.cat([mean, last], dim=-1) @ self.w + self.b
+        z = pool(states, here) @ self.w + self.b
         scores = torch.cat([torch.zeros_like(z), z], dim=-1) if z.shape[-1] == 1 else z
         return scores[:, None]
 

@@ -1,37 +1,34 @@
-"""Whether a model depends on what it looked at: hooks that hide tokens, take heads away, put parts of a run in."""
+"""Whether a model depends on what it looked at: hooks that hide words, silence heads, put parts of another run in."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
 
-from bigmodel_lib.errors import CourseError
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.layers import Hooks
 from bigmodel_lib.model.transformer import LanguageModel
 
-HOW = ("zero", "mean", "resample")
 Heads = Collection[tuple[int, int]]  # pairs (layer, head)
 
 
-def chosen_heads(heads: Heads | None, layer: int, value: Tensor) -> Tensor:
-    """(H, 1, 1), True for the heads of a layer that are among `heads`; None means all."""
-    chosen = [heads is None or (layer, head) in heads for head in range(value.shape[1])]
-    return torch.tensor(chosen, device=value.device)[:, None, None]
+def knockout(keys: Tensor, heads: Heads | None = None, last_only: bool = False) -> Hooks:
+    """A hook that keeps later places from looking at some tokens: their scores become -∞ before softmax.
 
-
-def knockout(keys: Tensor, heads: Heads | None = None) -> Hooks:
-    """A hook that keeps heads from looking at some tokens: their weights become 0, and the others stay as they are.
-
-    keys: (B, T), True where hidden. heads: pairs (layer, head), or None for all. Source: Geva et al. 2023, section 5.
+    The weights that are left still sum to 1. A hidden token may see itself. keys: (B, T), True where hidden. heads:
+    pairs (layer, head), or None for all. last_only: the last place alone must not look. Source: Geva et al. 2023, 4.1.
     """
+    later = torch.ones(keys.shape[1], keys.shape[1], dtype=torch.bool, device=keys.device).tril(-1)
+    later[: len(later) - 1 if last_only else 0] = False
+    blocked = (keys[:, None, :] & later)[:, None]
 
-    def hide(layer, weights):
-        hidden = weights.masked_fill(keys[:, None, None, :], 0.0)
-        return torch.where(chosen_heads(heads, layer, weights), hidden, weights)
+    def hide(layer, scores):
+        chosen = [heads is None or (layer, head) in heads for head in range(scores.shape[1])]
+        here = torch.tensor(chosen, device=scores.device)[:, None, None]
+        return scores.masked_fill(blocked & here, -torch.inf)
 
-    return {"weights": hide}
+    return {"scores": hide}
 
 
 @torch.no_grad()
@@ -52,56 +49,57 @@ def knockout_effects(model: LanguageModel, tokens: Tensor, targets: Tensor, head
     return ((hidden - whole) * (targets >= 0)).T
 
 
-def replacing(heads: Heads, outputs: Tensor) -> Hooks:
-    """A hook that puts other outputs in the place of some heads'; outputs (L, B, H, T, K), or what fits that shape."""
-    return {"heads": lambda layer, value: torch.where(chosen_heads(heads, layer, value), outputs[layer], value)}
+def silencing(layer: int, head: int) -> Hooks:
+    """A hook that puts zeros in the place of what one head brings."""
+
+    def silence(where, heads):
+        if where != layer:
+            return heads
+        heads = heads.clone()
+        heads[:, head] = 0.0
+        return heads
+
+    return {"heads": silence}
 
 
 @torch.no_grad()
-def ablate(
-    model: LanguageModel, tokens: Tensor, heads: Heads, how: str = "zero", reference: Tensor | None = None
-) -> Tensor:
-    """The logits without what some heads bring. heads: pairs (layer, head).
-
-    how: "zero" puts 0 there, "mean" the head's mean over all places of the `reference` tokens, "resample" what it
-    brings at the same place of `reference`, (B, T) like `tokens`. Raises CourseError for another how or no reference.
-    """
-    if how not in HOW or (how != "zero" and reference is None):
-        raise CourseError(f"how {how!r} was given: choose zero, or mean or resample with reference tokens")
-    outputs = record(model, tokens if reference is None else reference, "heads")
-    mean = outputs.mean(dim=(1, 3), keepdim=True)
-    instead = {"zero": torch.zeros_like(mean), "mean": mean, "resample": outputs}[how]
+def ablate(model: LanguageModel, tokens: Tensor, layer: int, head: int) -> Tensor:
+    """The logits without what one head brings: zeros in its place. Shapes: tokens (B, T) -> (B, T, V)."""
     with evaluating(model):
-        return model(tokens, hooks=replacing(heads, instead))
+        return model(tokens, hooks=silencing(layer, head))
 
 
-def putting(layer: int, foreign: Tensor) -> Hooks:
-    """A hook that puts foreign[t], of (n, D), in row t and place t of the stream before a layer, in a batch of n."""
+@torch.no_grad()
+def patch(model: LanguageModel, tokens: Tensor, other: Tensor, layer: int, head: int) -> Tensor:
+    """The logits of a text, with one head's output carried over from the run on another text of the same length.
+
+    Shapes: tokens and other (B, T) -> (B, T, V). Source: Vig et al. 2020; Wang et al. 2022, section 3.
+    """
+    brought = record(model, other, "heads")[layer]
+
+    def put(where, heads):
+        if where != layer:
+            return heads
+        heads = heads.clone()
+        heads[:, head] = brought[:, head]
+        return heads
+
+    with evaluating(model):
+        return model(tokens, hooks={"heads": put})
+
+
+def putting(layer: int, foreign: Tensor, places: Tensor | None = None) -> Hooks:
+    """A hook that puts foreign[i], of (n, D), in row i and place places[i] of the stream before a layer.
+
+    Without places, row i gets its vector at place i.
+    """
+    places = torch.arange(len(foreign), device=foreign.device) if places is None else places
 
     def put(where, value):
         if where != layer:
             return value
-        value, places = value.clone(), torch.arange(len(foreign), device=value.device)
-        value[places, places] = foreign
+        value = value.clone()
+        value[torch.arange(len(foreign), device=value.device), places] = foreign
         return value
 
     return {"stream": put}
-
-
-@torch.no_grad()
-def patch(model: LanguageModel, clean: Tensor, corrupt: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """How much of what two texts differ in comes back when one place of the stream is copied from one to the other.
-
-    share(l, t) = (m(corrupt with the clean stream at layer l, place t) - m(corrupt)) / (m(clean) - m(corrupt)).
-    measure m: logits (B, T, V) -> (B,). Shapes: clean and corrupt (T,) -> (L + 1, T). Raises CourseError for two
-    lengths, or texts that measure alike. Source: Vig et al. 2020; Meng et al. 2022.
-    """
-    if clean.shape != corrupt.shape:
-        raise CourseError(f"{len(clean)} and {len(corrupt)} tokens were given: patching needs texts of one length")
-    with evaluating(model):
-        low, high = measure(model(corrupt[None])), measure(model(clean[None]))
-        if torch.equal(low, high):
-            raise CourseError("both texts measure alike, so nothing can come back: change a word that matters")
-        streams, rows = record(model, clean[None], "stream")[:, 0], corrupt.expand(len(clean), -1)
-        patched = [measure(model(rows, hooks=putting(layer, stream))) for layer, stream in enumerate(streams)]
-    return (torch.stack(patched) - low) / (high - low)

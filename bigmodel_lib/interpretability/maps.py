@@ -41,23 +41,15 @@ def rollout(maps: Tensor) -> Tensor:
     return torch.stack(after)
 
 
-def gradient_times_input(model: LanguageModel, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
-    """What each token's embedding x_j adds to the target's lead z at one place, to first order: Σ_c x_jc · ∂z / ∂x_jc.
+def gradient_norms(model: LanguageModel, tokens: Tensor, places: Tensor, targets: Tensor) -> Tensor:
+    """How steeply ln p of a target at one place changes with each token's embedding: ‖∂ ln p / ∂x_j‖.
 
-    z is the target's logit less the mean logit, which grows on where ln p is as good as 0 and its gradient gone.
-    Shapes: tokens (B, T), places (B,), targets (B,) -> (B, T), signed. Source: Shrikumar et al. 2016.
+    Shapes: tokens (B, T), places (B,), targets (B,) -> (B, T). Source: Simonyan et al. 2014.
     """
-    embedded = []
-
-    def watch(layer, value):
-        if layer > 0:
-            return value
-        embedded.append(value.detach().requires_grad_())
-        return embedded[0]
-
+    x = model.embed(tokens).detach().requires_grad_()
+    rows = torch.arange(len(tokens), device=tokens.device)
     with torch.enable_grad(), evaluating(model):
-        rows = torch.arange(len(tokens), device=tokens.device)
-        logits = model(tokens, hooks={"stream": watch})[rows, places]
-        lead = logits.gather(1, targets[:, None]).sum() - logits.mean(dim=-1).sum()
-        (gradient,) = torch.autograd.grad(lead, embedded)
-    return (gradient * embedded[0]).sum(dim=-1).detach()
+        logits = model(tokens, hooks={"stream": lambda layer, value: value if layer else x})[rows, places]
+        log_p = logits.log_softmax(dim=-1).gather(1, targets[:, None]).sum()
+        (slopes,) = torch.autograd.grad(log_p, x)
+    return slopes.norm(dim=-1)

@@ -59,15 +59,3 @@ def label_metrics(log_probs: ndarray, labels: Sequence[int] | ndarray) -> dict:
         "macro_f1": float(f1_score(wanted, said, labels=kinds, average="macro", zero_division=0)),
         "confusion": confusion_matrix(wanted, said, labels=kinds).tolist(),
     }
-
-
-@torch.no_grad()
-def opinions(model: LanguageModel, documents: Sequence[ndarray], starts: Sequence[int]) -> ndarray:
-    """The lowest ln p(token | those before it), in nats, in the end of each text, which begins at its start: (N,)."""
-    found = []
-    for document, start in zip(documents, starts, strict=True):
-        tokens = to_device(np.asarray(document), model.device)
-        with evaluating(model):
-            log_probs = model(tokens[None, :-1])[0].float().log_softmax(dim=-1)
-        found.append(log_probs[start - 1 :].gather(1, tokens[start:, None]).min())
-    return torch.stack(found).cpu().numpy()

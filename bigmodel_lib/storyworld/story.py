@@ -1,5 +1,6 @@
 """One story, and all that is known of it: its probability, its facts, questions with answers, its twin in Chinese."""
 
+import collections
 import functools
 import itertools
 import math
@@ -85,18 +86,24 @@ class Story:
     def chinese(self) -> str:
         return "".join(self.chinese_tokens)
 
-    def token_log_probs(self) -> np.ndarray:
-        """ln p of each token given those before it, the mark of the end included; the sum is `log_prob`; (N + 1,)."""
+    def token_probs(self) -> list[dict[str, float]]:
+        """{token: p(token | those before it)}, exactly, at each place of the story, the mark of the end included."""
         scene, found = Scene(self.world), []
         for step, sentence in zip(self.steps, self.sentences, strict=True):
             possible = [(told, math.exp(s.log_prob)) for told, s in self.world.sentences(scene).items()]
-            mass = sum(p for _, p in possible)
             for place, token in enumerate(sentence):
+                here: dict[str, float] = collections.defaultdict(float)
+                for told, p in possible:
+                    here[told[place]] += p
+                total = sum(here.values())
+                found.append({word: p / total for word, p in here.items()})
                 possible = [(told, p) for told, p in possible if told[place] == token]
-                mass, before = sum(p for _, p in possible), mass
-                found.append(math.log(mass / before))
             scene.after(*step[:3])
-        return np.array([*found, 0.0])
+        return [*found, {END: 1.0}]
+
+    def token_log_probs(self) -> np.ndarray:
+        """ln p of each token given those before it, the mark of the end included; the sum is `log_prob`; (N + 1,)."""
+        return np.log([p[token] for p, token in zip(self.token_probs(), [*self.tokens, END], strict=True)])
 
     @functools.cached_property
     def _history(self) -> list:

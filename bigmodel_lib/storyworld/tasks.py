@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import Scene
-from bigmodel_lib.storyworld.story import END, START, Filling, Story, words_of
+from bigmodel_lib.storyworld.story import END, START, Story, words_of
 from bigmodel_lib.storyworld.world import StoryWorld
 from bigmodel_lib.text.batches import Arrays, pad
-from bigmodel_lib.text.tokenizers import WordTokenizer, text_of
+from bigmodel_lib.text.tokenizers import WordTokenizer
 
 QUESTION, ANSWER, SUMMARY, CHINESE = "<question>", "<answer>", "<summary>", "<chinese>"
 MARKS = (QUESTION, ANSWER, SUMMARY, CHINESE)
@@ -57,31 +55,3 @@ def task_batch(tasks: Sequence[Task], tokenizer: WordTokenizer, pair: Callable[.
     pairs = [pair([ids[word] for word in task.given], [ids[word] for word in task.wanted]) for task in tasks]
     x, y = zip(*pairs, strict=True)
     return pad(x, 0), pad(y, -1)
-
-
-def ending_of(world: StoryWorld, rng: np.random.Generator) -> tuple[str, bool]:
-    """(text, true): a new story that ends with a fact. In half of them one word of it is changed: no story ends so."""
-    while True:
-        story = world.sample(rng)
-        last = story.steps[-1]
-        if not last.construction.english.startswith(said.ABOUT_FACTS):
-            continue
-        if rng.random() < 0.5:
-            return story.text, True
-        if false := _untrue(story):
-            told = last.construction.tell(false[int(rng.integers(len(false)))]).split()
-            return text_of([*story.tokens[: -len(story.sentences[-1])], *told]), False
-
-
-def _untrue(story: Story) -> list[Filling]:
-    """Fillings of the story's last sentence that differ in one word, and that the story cannot end with."""
-    scene = Scene(story.world)
-    for step in story.steps[:-1]:
-        scene.after(*step[:3])
-    last = story.steps[-1]
-    possible = {s.filling for s in story.world.sentences(scene).values() if s.construction is last.construction}
-    places = [i for i, word in enumerate(last.filling) if word in scene.places or word in said.FEELINGS]
-    slot = places[0] if places else 0
-    others = said.FEELINGS if last.filling[slot] in said.FEELINGS else scene.places if places else scene.place
-    false = [tuple(new if i == slot else word for i, word in enumerate(last.filling)) for new in others]
-    return [filling for filling in false if filling not in possible]

@@ -339,15 +339,26 @@ def tokenizer_from_dict(values: dict) -> Tokenizer:
 LONGEST_GROUP = 8  # tokens; more of them in a row that share characters are labelled one by one
 
 
+def token_groups(tokenizer: Tokenizer, tokens: Ids) -> list[tuple[str, int]]:
+    """(text, of how many tokens) of each run of ids that is whole characters: the three bytes of 我 are ("我", 3).
+
+    Bytes that are no text at all are "\ufffd", one by one.
+    """
+    groups: list[tuple[str, int]] = []
+    done = 0
+    while done < len(tokens):
+        rest = tokens[done:][:LONGEST_GROUP]
+        tried = [tokenizer.decode(rest[:size]) for size in range(1, len(rest) + 1)]
+        size = next((size for size, text in enumerate(tried, start=1) if "\ufffd" not in text), 1)
+        groups.append((tried[size - 1], size))
+        done += size
+    return groups
+
+
 def token_labels(tokenizer: Tokenizer, tokens: Ids) -> list[str]:
     """What to call each of some ids in a picture: its text, or that of the tokens that make up characters with it.
 
     So the three bytes of 我 are "我 1/3", "我 2/3", "我 3/3". Bytes that are no text at all are "\ufffd".
     """
-    labels = []
-    while len(labels) < len(tokens):
-        rest = tokens[len(labels) :][:LONGEST_GROUP]
-        tried = [tokenizer.decode(rest[:size]) for size in range(1, len(rest) + 1)]
-        size = next((size for size, text in enumerate(tried, start=1) if "\ufffd" not in text), 1)
-        labels += [tried[size - 1] + (f" {part}/{size}" if size > 1 else "") for part in range(1, size + 1)]
-    return labels
+    groups = token_groups(tokenizer, tokens)
+    return [text + (f" {part}/{size}" if size > 1 else "") for text, size in groups for part in range(1, size + 1)]

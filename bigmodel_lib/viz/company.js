@@ -8,7 +8,7 @@ const FIELDS = [ // name, low, high, step, words, how it is said
   ["requests", 0, 2e6, 10000, "requests, first month", (x) => COUNTED.format(x)],
   ["growth", 0, 0.2, 0.002, "growth a month", (x) => `${(100 * x).toFixed(1)} %`],
   ["fall", 0, 0.08, 0.002, "prices fall a month", (x) => `${(100 * x).toFixed(1)} %`],
-  ["cost", 0, 0.06, 0.00025, "cost of a request", (x) => `$${x.toFixed(4)}`],
+  ["cost", 0, 0.06, 0.00005, "cost of a request", (x) => `$${x.toFixed(4)}`],
   ["fixed", 0, 150000, 500, "fixed costs a month", (x) => `$${COUNTED.format(x)}`],
   ["one_off", 0, 4e6, 5000, "paid at the start", (x) => `$${COUNTED.format(x)}`],
 ];

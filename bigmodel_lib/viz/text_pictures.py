@@ -85,3 +85,34 @@ def _draw_room(ax: Axes, x: float, y: float, room: str, places: Mapping[str, str
     on_floor = [(f"■ {name}", RED, 0.05) for name, where in places.items() if where == room and name[0].islower()]
     for row, (words, colour, left) in [*enumerate(rows), *zip((3.6, 2.9), on_floor, strict=False)]:
         ax.text(x + left, y + 0.37 + 0.2 * row, words, va="center", fontsize=9, color=colour, weight="bold")
+
+
+def draw_mask(title: str, rows: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Axes:
+    """Tasks as tokens, {label: (given, wanted)}: what is given is grey, what is wanted, and alone counts, is orange."""
+    ax, row = new_canvas(title, 9.4, 1.0, (0, 100)), 0.0
+    for label, (given, wanted) in rows.items():
+        ax.text(
+            0, row + 0.5, f"{label}: {len(given)} given, {len(wanted)} wanted", fontsize=10, va="center", weight="bold"
+        )
+        row, column = row + 1.0, 0.0
+        for place, token in enumerate((*given, *wanted)):
+            width = sum(2.0 if character >= "\u2e80" else 1.0 for character in token) + 0.7
+            if column + width > 100:
+                row, column = row + 1.0, 0.0
+            counts = place >= len(given)
+            _box(
+                ax,
+                column + 0.1,
+                row + 0.08,
+                width - 0.2,
+                0.84,
+                ORANGE if counts else "#bbbbbb",
+                0.6 if counts else 0.35,
+            )
+            family = ["DejaVu Sans Mono", *fonts_for([token])]
+            ax.text(column + width / 2, row + 0.5, token, ha="center", va="center", fontsize=8.8, family=family)
+            column += width
+        row += 1.5
+    ax.set_ylim(row, 0)
+    ax.figure.set_figheight(0.25 * row + 0.45)  # type: ignore[union-attr]
+    return ax

@@ -1,6 +1,8 @@
 """What a reader plays with in a notebook: built on ipywidgets, each with a form that works without a screen."""
 
+import base64
 import html
+import json
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +14,30 @@ from IPython.utils.capture import capture_output
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import bundle, display_bundle
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>%(title)s</title>
+<style>%(css)s
+body { margin: 16px auto; max-width: 1100px; padding: 0 8px; }</style></head><body data-jp-theme-light="true">
+<script type="module">
+%(esm)s
+const state = %(state)s, listeners = {};
+const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+for (const [name, value] of Object.entries(%(binary)s)) state[name] = bytes(value);
+const model = {
+  get: (name) => state[name],
+  set: (name, value) => {
+    if (state[name] === value) return;
+    state[name] = value;
+    (listeners["change:" + name] ?? []).forEach((listen) => listen());
+  },
+  on: (name, listen) => (listeners[name] ??= []).push(listen),
+  off: (name, listen) => { listeners[name] = (listeners[name] ?? []).filter((other) => other !== listen); },
+  save_changes: () => {},
+};
+toy.render({ model, el: document.body });
+</script></body></html>
+"""
 
 
 class Toy(anywidget.AnyWidget):
@@ -30,6 +56,19 @@ class Toy(anywidget.AnyWidget):
     def picture(self) -> tuple[Any, str]:
         """(a figure for pages where no kernel runs, what is on it in words)."""
         raise NotImplementedError
+
+    def page(self, title: str, **changes: Any) -> str:
+        """The widget as one HTML page that needs neither a kernel nor a network; changes: traits as they are there."""
+        names = [name for name, trait in self.traits(sync=True).items() if not name.startswith("_")]
+        state = {name: getattr(self, name) for name in names if hasattr(type(self), name)} | changes
+        state = {
+            name: value for name, value in state.items() if isinstance(value, (str, int, float, bytes, list, dict))
+        }
+        binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
+        plain = json.dumps({name: value for name, value in state.items() if name not in binary})
+        esm = str(self._esm).replace("export default", "const toy =")
+        inside = dict(esm=esm, css=self._css, state=plain.replace("</", "<\\/"), binary=json.dumps(binary))
+        return PAGE % dict(inside, title=html.escape(title))
 
     def _ipython_display_(self) -> None:
         display_with_twin(self, *bundle(*self.picture()), self.caption)

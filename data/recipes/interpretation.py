@@ -1,20 +1,21 @@
-"""How often each method of notebook 09 points at a token that carries the answer: `make data NAME=interpretation`.
+"""How often each method of notebook 09b points at the word that decides an answer: `make data NAME=interpretation`.
 
-Three small decoders, alike but for their seeds, learn to answer questions about short stories (about five minutes
-each); on stories that none has read, methods, and rules that read the text without a model, are scored against what is
-known. The first model is kept in data/answerer. One model: python data/recipes/interpretation.py 0; its weights go to
-runs/interpretation, and are taken from there.
+Three small decoders, alike but for their seeds, learn to answer questions about short stories (about three minutes
+each). On minimal pairs from stories that none has read, methods are scored, and rules that never open the model. The
+first model is kept in data/answerer. One model alone: python data/recipes/interpretation.py 1; its weights and its
+rows go to runs/interpretation, and are taken from there; a second argument, cuda, trains it on a GPU.
 """
 
 import pathlib
 import platform
 import sys
+import time
 
 import numpy as np
 import torch
 
-from bigmodel_lib.interpretability import scores
-from bigmodel_lib.interpretability.scores import KINDS, asked, small_world
+from bigmodel_lib.interpretability import interventions, maps
+from bigmodel_lib.interpretability.pairs import MinimalPair, asked, ids_of, minimal_pair, small_world, swapped
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.transformer import LanguageModel, count_parameters, initialise
 from bigmodel_lib.recipes import preset
@@ -25,40 +26,10 @@ from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
 RUNS = DATA.parent / "runs/interpretation"
-SEEDS, STEPS, BATCH, LENGTH, STORIES = (0, 1, 2), 3000, 32, 80, 500
+SEEDS, STEPS, BATCH, LENGTH = (0, 1, 2), 3000, 32, 80
+TUNING, PAIRS = 200, 400  # to choose a head on, and to score
+KINDS = ("person", "thing", "holder")  # of questions: where is who, where is what, who has what
 READ = "stories of `small_world`, whole or their beginnings, each with questions on it; made up as it goes"
-
-
-def pronoun_cases(story, read=True):
-    """The pronouns of a story. Support: every earlier mention of the name that it stands for.
-
-    read: the guess is what follows the pronoun, and the pronoun looks. Otherwise the guess is the pronoun itself.
-    """
-    cases, told = [], [START, *story.tokens]
-    for place, source in story.antecedents.items():
-        here = place + 1 + read
-        named = frozenset(i for i in range(here) if told[i] == told[source + 1])
-        cases.append(scores.Case(told[:here], told[here], named, place + 1))
-    return cases
-
-
-def places_by_rule(cases, world):
-    """{rule: the place that it names in each case}, for two rules that read the words alone and ask no model.
-
-    "last room or name": the last of the story's rooms where the question says “Where”, of its people elsewhere. "last
-    mention of the word asked for": the name in the question, where all cases have one. Place 0 if the story has none.
-    """
-
-    def last(case, wanted):
-        return max((place for place, word in enumerate(case.tokens[: case.candidates]) if word in wanted), default=0)
-
-    asked_for, named = [case.tokens[case.candidates :] for case in cases], {*world.people, *world.things}
-    kinds = [world.places if "Where" in words else world.people for words in asked_for]
-    places = {"last room or name": [last(*pair) for pair in zip(cases, kinds, strict=True)]}
-    if all(QUESTION in words for words in asked_for):
-        wanted = [named & set(words) for words in asked_for]
-        places["last mention of the word asked for"] = [last(*pair) for pair in zip(cases, wanted, strict=True)]
-    return places
 
 
 def question_batches(world, tokenizer):
@@ -89,130 +60,223 @@ def question_batches(world, tokenizer):
     return batch
 
 
-def build(seed: int, steps: int = STEPS):
+def build(seed: int, steps: int = STEPS, device: str = "cpu"):
     """(run, world, tokenizer) of one model, not yet begun."""
     world, tokenizer = small_world()
     sizes, config = preset(
         "medium", tokenizer.vocab_size, steps=steps, seed=seed, d_model=64, n_heads=2, n_layers=3, d_ff=192, ngrams=1,
         context_length=LENGTH, batch_size=BATCH, muon_lr=0.015, momentum=0.95, warmup_steps=20,
     )  # fmt: skip
-    model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed))
+    model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(seed)).to(device)
     next_batch, rng = question_batches(world, tokenizer), np.random.default_rng(1000 + seed)
     run = Trainer(model, lambda _: next_batch(rng), next_token_loss, config)  # its stories have a seed of their own
     return run, world, tokenizer
 
 
-def trained(seed: int):
+def trained(seed: int, steps: int = STEPS, device: str = "cpu"):
     """(model, tokenizer) of a seed, rounded to bfloat16; from runs/interpretation if it is there."""
     folder = RUNS / str(seed)
-    if not (folder / "model.safetensors").exists():
-        run, _, tokenizer = build(seed)
+    if not (folder / "metrics.json").exists():
+        run, _, tokenizer = build(seed, steps, device)
         for look in run:
             if look.step % 300 == 0:
                 print(f"seed {seed}  step {look.step}  loss {look.loss:.4f}  {look.seconds:.0f} s", flush=True)
         folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.save_model(folder, run.model.cpu(), tokenizer, torch.bfloat16)
         checkpoints.write_json(folder / "metrics.json", how_it_was_trained(run))
-        checkpoints.save_model(folder, run.model, tokenizer, torch.bfloat16)
     return checkpoints.load_model(folder)
 
 
-def made_with() -> dict:
+def made_with(device="cpu") -> dict:
     """By what, on what, and with which versions."""
     versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return dict(made_by="data/recipes/interpretation.py", hardware=hardware(), versions=versions)
+    return dict(made_by="data/recipes/interpretation.py", hardware=hardware(device), versions=versions)
 
 
 def how_it_was_trained(run) -> dict:
     """What a finished run says of itself."""
     curve = [row for row in run.curve if row["step"] % 100 == 0]
     return dict(text=READ, parameters=count_parameters(run.model), steps=run.step, train_seconds=run.seconds,
-                **made_with(), train_config=run.config.to_dict(), curve=curve)  # fmt: skip
+                **made_with(run.device), train_config=run.config.to_dict(), curve=curve)  # fmt: skip
 
 
-def question_rows(seed, model, tokenizer, stories, count) -> list:
-    """Rows about questions that the model answers: hits on what carries the answer, and on what was seen to be used."""
-    questions = [(story, q) for story in stories for q in story.questions() if q.kind in KINDS]
-    cases = [asked(*pair) for pair in questions[: 4 * count]]
-    right = [guess == case.target for guess, case in zip(scores.guesses(model, tokenizer, cases), cases, strict=True)]
-    rows = [
-        dict(table="answers", seed=seed, kind=kind, n=len(these), right=sum(these) / len(these))
-        for kind in KINDS
-        if (these := [r for r, (_, q) in zip(right, questions, strict=False) if q.kind == kind])
-    ]
-    pairs = (scores.turned(*pair) for pair, r in zip(questions, right, strict=False) if r)
-    pairs = [pair for pair in pairs if pair and len(pair.before.tokens) == len(pair.after.tokens)][:count]
-    after = scores.guesses(model, tokenizer, [pair.after for pair in pairs])
-    follows = [guess == pair.after.target for guess, pair in zip(after, pairs, strict=True)]
-    stays = [guess == pair.before.target for guess, pair in zip(after, pairs, strict=True)]
-    rows.append(dict(table="counterfactual", seed=seed, n=len(pairs), follows=sum(follows) / len(pairs),
-                     stays=sum(stays) / len(pairs)))  # fmt: skip
-    cases = [pair.before for pair in pairs]
-    others = [{"patching, another story": other, "patching, counterfactual": pair.after}
-              for other, pair in zip(cases[1:] + cases[:1], pairs, strict=True)]  # fmt: skip
-    places, chosen = scores.points(model, tokenizer, cases, others)
-    second, followed = pairs[len(pairs) // 2 :], follows[len(pairs) // 2 :]
-    used = [pair.before._replace(support=pair.changed) for pair, f in zip(second, followed, strict=True) if f]
-    for method, tops in places.items():
-        rows.append(row_of("questions", seed, method, tops, [pair.before for pair in second]))
-        rows.append(row_of("used", seed, method, [top for top, f in zip(tops, followed, strict=True) if f], used))
-    for task, these in (("questions", [pair.before for pair in second]), ("used", used)):
-        rows += rule_rows(task, seed, these)
-        rows.append(dict(table="hits", task=task, seed=seed, method="random", share=float(scores.chance(these).mean())))
-    effects = scores.effects_of_heads(model, tokenizer, [pair.before for pair in second])
-    rows.append(dict(table="effects", task="questions", seed=seed, effects=effects.tolist(), chosen=chosen))
+@torch.no_grad()
+def guess(model, tokenizer, words: list[str]) -> str:
+    """The word that the model finds likeliest after a text."""
+    return tokenizer.vocabulary[int(model(ids_of(words, tokenizer)[None])[0, -1].argmax())]
+
+
+def right_answers(model, tokenizer, stories: int = 600) -> dict:
+    """{kind of question: [how many were right, of how many]}, one question of each kind a story."""
+    rng, world, found = np.random.default_rng(76), small_world()[0], {kind: [0, 0] for kind in KINDS}
+    for story in (world.sample(rng) for _ in range(stories)):
+        for kind in KINDS:
+            if questions := [question for question in story.questions() if question.kind == kind]:
+                text, answer = asked(story, questions[int(rng.integers(len(questions)))])
+                found[kind][0] += guess(model, tokenizer, text) == answer
+                found[kind][1] += 1
+    return found
+
+
+def pairs_of(model, tokenizer, count: int, seed: int) -> tuple[list[MinimalPair], int]:
+    """(pairs that a model answers as it should, both texts; how many it was asked), each from a story of its own."""
+    rng, world, pairs, tried = np.random.default_rng(seed), small_world()[0], [], 0
+    while len(pairs) < count:
+        story = world.sample(rng)
+        questions = [question for question in story.questions() if question.kind in KINDS]
+        found = (minimal_pair(story, questions[i]) for i in rng.permutation(len(questions)))
+        pair = next((pair for pair in found if pair), None)
+        if pair is None:
+            continue
+        tried += 1
+        if (guess(model, tokenizer, pair.clean), guess(model, tokenizer, pair.corrupt)) == (pair.answer, pair.rival):
+            pairs.append(pair)
+    return pairs, tried
+
+
+def logit_difference(logits: torch.Tensor, answer: int, rival: int) -> torch.Tensor:
+    """How much the last place prefers one token to another: z_answer - z_rival = ln(p_answer / p_rival).
+
+    Shapes: logits (B, T, V) -> (B,).
+    """
+    return logits[:, -1, answer] - logits[:, -1, rival]
+
+
+def gradients(
+    model, tokens: torch.Tensor, answer: int, rival: int, steps: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(slopes of the logit difference in each token's embedding, (T, D); the embeddings less their mean, (T, D)).
+
+    With more steps, the slopes are averaged on the way from the mean of the embeddings to the text's own, as
+    integrated gradients do. Source: Simonyan et al. 2014; Sundararajan et al. 2017, eq. 1.
+    """
+    x = model.embed(tokens[None]).detach()
+    away = x - x.mean(dim=1, keepdim=True)
+    shares = ((torch.arange(steps) + 0.5) / steps if steps > 1 else torch.ones(1)).to(x)
+    start = (x - (1 - shares)[:, None, None] * away).requires_grad_()
+    with torch.enable_grad():
+        logits = model(tokens.expand(len(shares), -1), hooks={"stream": lambda layer, v: v if layer else start})
+        (slopes,) = torch.autograd.grad(logit_difference(logits, answer, rival).sum(), start)
+    return slopes.mean(dim=0), away[0]
+
+
+@torch.no_grad()
+def scores_of(model, tokenizer, pair: MinimalPair, world) -> dict[str, torch.Tensor]:
+    """{method: its score for each word of the story, (n,)}; "attention" has a row for each head, (L, H, n).
+
+    What takes a word away, or puts another one in, is scored by how far the logit difference falls. Patching makes a
+    minimal pair of its own for each name, thing and room, and copies that place from the other text before a layer.
+    """
+    tokens, n, T = ids_of(pair.clean, tokenizer).to(model.device), pair.candidates, len(pair.clean)
+    answer, rival = (tokenizer.vocabulary.index(word) for word in (pair.answer, pair.rival))
+    weights = maps.record(model, tokens[None], "weights")[:, 0]
+    slopes, away = gradients(model, tokens, answer, rival)
+    many_slopes, _ = gradients(model, tokens, answer, rival, steps=16)
+
+    def fall(hooks, rows=n):
+        return whole - logit_difference(model(tokens.expand(rows, -1), hooks=hooks), answer, rival)
+
+    whole = logit_difference(model(tokens[None]), answer, rival)
+    one_each = torch.eye(n, T, dtype=torch.bool, device=model.device)
+    scores = {
+        "attention": weights[:, :, -1, :n],
+        "attention, all heads": weights[:, :, -1, :n].mean(dim=(0, 1)),
+        "rollout": maps.rollout(weights)[-1, -1, :n],
+        "gradient": slopes.norm(dim=-1)[:n],
+        "gradient × input, size": (slopes * model.embed(tokens[None])[0]).sum(dim=-1).abs()[:n],
+        "gradient × input, signed": (slopes * model.embed(tokens[None])[0]).sum(dim=-1)[:n],
+        "integrated gradients": (many_slopes * away).sum(dim=-1)[:n],
+        "knockout": fall(interventions.knockout(one_each)),
+        "knockout, last place only": fall(interventions.knockout(one_each, last_only=True)),
+    }
+    places, texts = swapped(pair, world)
+    rows = torch.stack([ids_of(text, tokenizer) for text in texts]).to(model.device)
+    foreign = torch.tensor(places, device=model.device)
+    streams = maps.record(model, rows, "stream")[:-1]
+    for layer, stream in enumerate(streams):
+        put = interventions.putting(layer, stream[torch.arange(len(rows), device=foreign.device), foreign], foreign)
+        found = torch.full((n,), -torch.inf, device=model.device)
+        found[foreign] = fall(put, len(rows))
+        scores[f"patching, before layer {layer}"] = found
+    return scores
+
+
+def by_rule(pair: MinimalPair) -> dict[str, int]:
+    """{rule: the place that it names}, from the story, the question and the answer; the model stays closed."""
+    world, story = small_world()[0], pair.clean[: pair.candidates]
+    about = [word for word in pair.clean[pair.candidates :] if word in {*world.people, *world.things}][0]
+    mentions = [i for i, word in enumerate(story) if word == pair.answer]
+    others = [i for i, word in enumerate(story) if word == about] or [0]
+    kind = world.places if pair.answer in world.places else world.people
+    ends = [i for i, word in enumerate(story) if word == "."]
+    same = [i for i in mentions if any(sum(e < i for e in ends) == sum(e < j for e in ends) for j in others)]
+    return {
+        "rule: the last room (or name)": max((i for i, word in enumerate(story) if word in kind), default=0),
+        "rule: the answer's last mention": mentions[-1],
+        "rule: the answer, nearest to who or what was asked about": min(mentions, key=lambda i: abs(i - others[-1])),
+        "rule: the answer, in the last sentence with who or what was asked about": (same or mentions)[-1],
+    }
+
+
+def tops_of(model, tokenizer, pairs: list[MinimalPair]) -> dict[str, list[int]]:
+    """{method or rule: the place that it names in each pair}; a head is called "attention, head 1.0"."""
+    world, tops = small_world()[0], {}
+    for pair in pairs:
+        found = scores_of(model, tokenizer, pair, world)
+        heads = found.pop("attention")
+        found |= {f"attention, head {i}.{j}": heads[i, j] for i, j in np.ndindex(*heads.shape[:2])}
+        for method, values in found.items():
+            tops.setdefault(method, []).append(int(values.argmax()))
+        for rule, place in by_rule(pair).items():
+            tops.setdefault(rule, []).append(place)
+    return tops
+
+
+def rows_of(seed: int, model, tokenizer, tuning: int = TUNING, count: int = PAIRS) -> list[dict]:
+    """All rows of one model: hits are a text of 0 and 1, pair by pair: the word that decides, any of the support."""
+    chosen_on, _ = pairs_of(model, tokenizer, tuning, 500)
+    pairs, tried = pairs_of(model, tokenizer, count, 501)
+    on_tuning = tops_of(model, tokenizer, chosen_on)
+    heads = [name for name in on_tuning if "head " in name]
+    best = max(heads, key=lambda name: sum(top == p.place for top, p in zip(on_tuning[name], chosen_on, strict=True)))
+    tops = tops_of(model, tokenizer, pairs)
+    tops["attention, best head"] = tops[best]
+    chance = {"decides": np.mean([1 / pair.candidates for pair in pairs]),
+              "support": np.mean([len(pair.support) / pair.candidates for pair in pairs])}  # fmt: skip
+    chance = {name: round(float(share), 4) for name, share in chance.items()}
+    answers = right_answers(model, tokenizer, 2 * (tuning + 100))
+    rows = [dict(seed=seed, answers=answers, followed=[count, tried], best=best.split()[-1], chance=chance)]
+    for method in (method for method in tops if method not in heads):
+        hits = dict(decides=[top == pair.place for top, pair in zip(tops[method], pairs, strict=True)],
+                    support=[top in pair.support for top, pair in zip(tops[method], pairs, strict=True)])  # fmt: skip
+        texts = {truth: "".join(str(int(hit)) for hit in these) for truth, these in hits.items()}
+        rows.append(dict(seed=seed, method=method, **texts))
     return rows
 
 
-def pronoun_rows(seed, model, tokenizer, stories, count, read) -> list:
-    """Rows about pronouns: `read`, where the pronoun looks, or said, where it is guessed."""
-    task = "pronoun read" if read else "pronoun said"
-    cases = [case for story in stories for case in pronoun_cases(story, read)][:count]
-    places, chosen = scores.points(model, tokenizer, cases)
-    second = cases[len(cases) // 2 :]
-    rows = [row_of(task, seed, method, tops, second) for method, tops in places.items()]
-    rows += rule_rows(task, seed, second)
-    rows.append(dict(table="hits", task=task, seed=seed, method="random", share=float(scores.chance(second).mean())))
-    effects = scores.effects_of_heads(model, tokenizer, second)
-    return [*rows, dict(table="effects", task=task, seed=seed, effects=effects.tolist(), chosen=chosen)]
+def part(seed: int, device: str = "cpu") -> list[dict]:
+    """The rows of a seed; from runs/interpretation if they are there."""
+    torch.set_num_threads(1)
+    file, start = RUNS / str(seed) / "rows.json", time.perf_counter()
+    if not file.exists():
+        model, tokenizer = trained(seed, STEPS, device)
+        checkpoints.write_json(file, {"rows": rows_of(seed, model, tokenizer)})
+        print(f"seed {seed}: rows after {time.perf_counter() - start:.0f} s", flush=True)
+    return checkpoints.read_json(file)["rows"]
 
 
-def rule_rows(task, seed, cases) -> list:
-    """The hits of the rules that ask no model."""
-    by_rule = places_by_rule(cases, small_world()[0])
-    return [row_of(task, seed, rule, tops, cases) for rule, tops in by_rule.items()]
-
-
-def row_of(task, seed, method, tops, cases) -> dict:
-    """One method's hits, case by case, as a text of 0 and 1."""
-    hits = scores.share_of_hits(tops, cases)
-    return dict(table="hits", task=task, seed=seed, method=method, share=float(hits.mean()),
-                hits="".join(str(int(hit)) for hit in hits))  # fmt: skip
-
-
-def rows_of(seed: int, count: int = STORIES) -> list:
-    """All rows of one model. Questions come from other stories than pronouns; none was read in training."""
-    model, tokenizer = trained(seed)
-    world, rng = small_world()[0], np.random.default_rng(77)
-    stories = [world.sample(rng) for _ in range(3 * count)]
-    more = [world.sample(rng) for _ in range(16 * count)]
-    rows = question_rows(seed, model, tokenizer, stories, count)
-    for read in (True, False):
-        rows += pronoun_rows(seed, model, tokenizer, more, count, read)
-    return rows
-
-
-def main(seeds) -> int:
-    rows = [row for seed in seeds or SEEDS for row in rows_of(int(seed))]
-    if not seeds:
-        model, tokenizer = trained(SEEDS[0])
-        (DATA / "answerer").mkdir(exist_ok=True)
-        checkpoints.save_model(DATA / "answerer", model, tokenizer, torch.bfloat16)
-        answers = [row for row in rows if (row["table"], row["seed"]) == ("answers", SEEDS[0])]
-        right, asked_of = ({row["kind"]: row[what] for row in answers} for what in ("right", "n"))
-        learned = checkpoints.read_json(RUNS / str(SEEDS[0]) / "metrics.json")
-        checkpoints.write_json(DATA / "answerer/metrics.json", {"right": right, "questions": asked_of, **learned})
-        how = dict(**made_with(), text=READ, steps=STEPS, stories=STORIES)
-        checkpoints.write_json(DATA / "interpretation.json", {"how": how, "rows": rows})
+def main(arguments: list[str]) -> int:
+    if arguments:
+        part(int(arguments[0]), *arguments[1:2])
+        return 0
+    rows = [row for seed in SEEDS for row in part(seed)]
+    model, tokenizer = trained(SEEDS[0])
+    (DATA / "answerer").mkdir(exist_ok=True)
+    checkpoints.save_model(DATA / "answerer", model, tokenizer, torch.bfloat16)
+    checkpoints.write_json(DATA / "answerer/metrics.json", checkpoints.read_json(RUNS / str(SEEDS[0]) / "metrics.json"))
+    how = dict(**made_with(), text=READ, steps=STEPS, tuning=TUNING, pairs=PAIRS)
+    how["trained_on"] = [checkpoints.read_json(RUNS / str(seed) / "metrics.json")["hardware"] for seed in SEEDS]
+    checkpoints.write_json(DATA / "interpretation.json", {"how": how, "rows": rows})
     return 0
 
 

@@ -1,11 +1,20 @@
-"""Hold classifiers against each other for notebook 07, and write data/rivals.json: `make data NAME=rivals`.
+"""Hold classifiers against each other for notebook 07b, and write data/rivals.json: `make data NAME=rivals`.
 
-Each row is one rival, trained on one part of the reviews and tested on the rest, from a split and a seed that it names.
-All rivals of a split see the same texts.
+Two tasks: is this review satisfied, and is the right word in this sentence (`slips`)? Every rival has the same budget:
+four settings, tried on TUNING splits of their own, and EPOCHS passes over its labels. The SPLITS that are reported
+are others. Each row is kept in runs/rivals as it is done, so a stopped run goes on.
 """
 
+import argparse
+import collections
+import functools
+import importlib.metadata
+import itertools
+import json
+import multiprocessing
 import pathlib
 import platform
+import re
 import sys
 import time
 
@@ -13,164 +22,431 @@ import numpy as np
 import torch
 
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.finetuning.baselines import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs, lstm_steps
+from bigmodel_lib.finetuning.baselines import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs
 from bigmodel_lib.finetuning.classification import classifier_run
-from bigmodel_lib.finetuning.lora import count_trainable
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
-from bigmodel_lib.model.transformer import LanguageModel
+from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.text.batches import encode_texts, split_labelled
+from bigmodel_lib.text.docstrings import package_sentences
 from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
 
-FILE = pathlib.Path(__file__).resolve().parents[1] / "rivals.json"
-SPLITS, SHARES, EPOCHS = 10, (70, 140, 280), 4
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILE, KEPT = ROOT / "data" / "rivals.json", ROOT / "runs" / "rivals"
+EPOCHS, TUNING, SPLITS, SLIP_SPLITS = 10, (100, 101, 102), tuple(range(10)), tuple(range(5))
+REVIEW_LABELS, SLIP_LABELS, TESTED = (70, 140, 280), (50, 200, 800, 2000), 800
+PAIRS = (
+    "its it's",
+    "their there",
+    "then than",
+    "where were",
+    "is are",
+    "has have",
+    "to too",
+    "affect effect",
+    "accept except",
+)
+PACKAGES, MOST = ("torch", "scipy", "python", "sklearn", "matplotlib", "numpy"), 300  # sentences for each word, at most
+MOST_OF_BOOKS = 4000
+DEVICE = torch.device("cpu")
+MINI = dict(
+    EPOCHS=1,
+    TUNING=(100,),
+    SPLITS=(0,),
+    SLIP_SPLITS=(0,),
+    REVIEW_LABELS=(70,),
+    SLIP_LABELS=(50,),
+    FILE=ROOT / "runs" / "rivals.json",
+    KEPT=ROOT / "runs" / "rivals_mini",
+)
+CS = tuple(dict(C=c) for c in (1.0, 3.0, 10.0, 30.0))
+RATES = tuple(dict(rate=r) for r in (0.1, 0.25, 0.5, 1.0))  # times the rates of bigmodel_lib.recipes
 
 
-class Reviews:
-    """The reviews as each rival reads them."""
+# Sentences that packages ship, half of them with the wrong word
 
-    def __init__(self):
-        self.texts, self.labels, self.names, *_ = read_labelled(data_path("reviews.tsv"))
-        self.base, self.tokenizer = checkpoints.load_model(data_path("first_model"))
-        self.length = self.base.config.context_length
-        self.documents = encode_texts(self.texts, self.tokenizer, self.length)
+
+def slips(found_sentences) -> list[dict]:
+    """{sentence, place, pair, word}: sentences with one word of PAIRS, as many with each word of a pair."""
+    partner = {word: pair for pair in PAIRS for word in pair.split()}
+    found, seen = collections.defaultdict(list), set()
+    for sentence in found_sentences:
+        words = sentence.split()
+        for place, word in enumerate(words):
+            around = tuple(words[max(0, place - 3) : place + 4])
+            if word in partner and around not in seen:  # of near-copies the first alone
+                seen.add(around)
+                found[word].append(dict(sentence=sentence, place=place, pair=partner[word], word=word))
+    rng, rows = np.random.default_rng(0), []
+    for pair in PAIRS:
+        first, second = pair.split()
+        n = min(MOST, len(found[first]), len(found[second]))
+        rows += [found[word][i] for word in (first, second) for i in rng.permutation(len(found[word]))[:n]]
+    taken = {}
+    for row in rows:
+        taken.setdefault(row["sentence"], row)
+    return list(taken.values())
+
+
+def other(row: dict) -> str:
+    """The sentence with the pair's other word in the place."""
+    words = row["sentence"].split()
+    words[row["place"]] = next(word for word in row["pair"].split() if word != row["word"])
+    return " ".join(words)
+
+
+class Data:
+    """Texts and labels, and how each rival reads them."""
+
+    def __init__(self, texts, labels, context=None):
+        self.texts, self.labels, self.context = np.array(texts, dtype=object), np.asarray(labels), context
+
+    @functools.cache  # noqa: B019, there are two of these
+    def read_by(self, name: str):
+        """(model, documents) of a committed model, on the device."""
+        model, tokenizer = checkpoints.load_model(data_path(name), DEVICE)
+        return model, encode_texts(["\n" + text for text in self.texts], tokenizer, model.config.context_length)
 
     def split(self, seed: int, n: int | None = None):
-        """(train, test) rows; of the train rows only the first n, if that is given, as many of each label."""
-        train, test = split_labelled(self.labels, seed)
+        """(train, test) rows; of the train rows the first n alone, as many of each label."""
+        train, test = split_labelled(self.labels, seed, 0.2 if self.context is None else TESTED / len(self.labels))
         if n is not None:
             train = np.concatenate([train[self.labels[train] == label][: n // 2] for label in (0, 1)])
         return train, test
 
-    def of(self, rows):
-        return [self.texts[i] for i in rows], self.labels[rows]
+
+def reviews() -> Data:
+    table = read_labelled(data_path("reviews.tsv"))
+    return Data(table.texts, table.labels)
 
 
-def linear_model():
-    """TF-IDF (Spärck Jones 1972) of words and pairs, and logistic regression (Cox 1958)."""
+def features(words: list[str], place: int) -> str:
+    """The neighbours of one word, each with its place, and pairs of them."""
+    words, i = ["<", "<", *" ".join(words).lower().split(), ">", ">"], place + 2
+    near = [f"{k:+d}|{words[i + k]}" for k in (-2, -1, 1, 2)]
+    near += [f"-|{words[i - 2]}|{words[i - 1]}", f"+|{words[i + 1]}|{words[i + 2]}", f"0|{words[i - 1]}|{words[i + 1]}"]
+    return " ".join(f"{words[i]}|{feature}" for feature in near)
+
+
+def proofs() -> Data:
+    """Half of the sentences as they are (1), half with the other word (0); `context`: the word's neighbours."""
+    rows = json.loads((KEPT / "sentences.json").read_text(encoding="utf-8"))
+    rng = np.random.default_rng(1)
+    right = rng.permutation(len(rows)) % 2
+    texts = [row["sentence"] if ok else other(row) for row, ok in zip(rows, right, strict=True)]
+    context = [features(text.split(), row["place"]) for row, text in zip(rows, texts, strict=True)]
+    data = Data(texts, right, np.array(context, dtype=object))
+    data.others = [other(row) if ok else row["sentence"] for row, ok in zip(rows, right, strict=True)]
+    data.pairs = np.array([row["pair"] for row in rows])
+    return data
+
+
+# Rivals: (data, train, tested rows, seed, setting) -> ln p of both labels for the train rows and for the tested ones
+
+
+def linear(data, train, test, seed, C, texts=None, **words):
+    """TF-IDF (Spärck Jones 1972) and logistic regression (Cox 1958)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2))
-    return make_pipeline(words, LogisticRegression(C=10.0, max_iter=2000))
+    texts = data.texts if texts is None else texts
+    words = words or dict(ngram_range=(1, 2))
+    model = make_pipeline(TfidfVectorizer(sublinear_tf=True, **words), LogisticRegression(C=C, max_iter=5000))
+    model.fit(texts[train], data.labels[train])
+    return [model.predict_log_proba(texts[rows]) for rows in (train, test)]
 
 
-def linear(data, train, test, seed):
-    """TF-IDF and logistic regression."""
-    model = linear_model().fit(*data.of(train))
-    parts = [label_metrics(model.predict_log_proba(data.of(rows)[0]), data.labels[rows]) for rows in (train, test)]
-    return *parts, model[0].vocabulary_.__len__() + 1
+def neighbours(data, train, test, seed, C):
+    """The same on the word and its neighbours, each with its place: it is told which word is in question."""
+    return linear(data, train, test, seed, C, data.context, token_pattern=r"\S+", lowercase=False)
 
 
-class DroppingLSTM(LSTMClassifier):
-    """The source text's network, which in training leaves out a share of numbers and scales up the others.
-
-    dropout: of the last hidden state. variational: of each text's embedding and hidden state, the same at all words.
-    """
-
-    def __init__(self, dropout=0.0, variational=0.0, generator=None):
-        super().__init__(generator)
-        self.dropout, self.variational, self.generator = dropout, variational, generator
-
-    def mask(self, n_texts, width, share):
-        return (torch.rand(n_texts, width, generator=self.generator) >= share).float() / (1.0 - share)
-
-    def forward(self, x):
-        x, lstm = self.embedding(x), self.lstm
-        if self.training and self.variational:
-            masks = [self.mask(len(x), width, self.variational) for width in (32, 128)]
-            last = lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, lstm.bias_ih_l0, *masks)
-        else:
-            last = lstm(x)[1][0][0]
-        if self.training and self.dropout:
-            last = last * self.mask(len(x), 128, self.dropout)
-        return self.dense(last)[:, 0]
-
-
-def lstm(data, train, test, seed, early=False, weight_decay=0.0, **dropout):
+def lstm(data, train, test, seed, lr=1e-3, early=False, weight_decay=0.0, dropout=0.0):
     """The source text's network, as printed or with something against overfitting."""
-    index = WordIndex(data.of(train)[0])
-    x = index.encode(data.texts, max(len(index.words(text)) for text in data.of(train)[0]))
-    model = DroppingLSTM(**dropout, generator=torch.Generator().manual_seed(seed))
-    fitted, held = split_labelled_rows(data, train, seed) if early else (train, train)
+    index = WordIndex(data.texts[train])
+    x = index.encode(data.texts, max(len(index.words(text)) for text in data.texts[train]))
+    model = LSTMClassifier(torch.Generator().manual_seed(seed), dropout).to(DEVICE)
+    torch.manual_seed(seed)
+    fitted, held = train, train
+    if early:
+        fitted, held = (train[rows] for rows in split_labelled(data.labels[train], seed))
     losses, kept = [], []
-    for _ in fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay):
-        losses.append(label_metrics(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
-        kept.append({name: value.clone() for name, value in model.state_dict().items()})
+    for _ in fit_lstm(model, x[fitted], data.labels[fitted], seed, weight_decay, lr):
+        if early:
+            losses.append(label_metrics(lstm_log_probs(model, x[held]), data.labels[held])["loss"])
+            kept.append({name: value.clone() for name, value in model.state_dict().items()})
     if early:
         model.load_state_dict(kept[int(np.argmin(losses))])
-    return *(
-        label_metrics(lstm_log_probs(model, x[rows]), data.labels[rows]) for rows in (train, test)
-    ), count_trainable(model)
+    return [lstm_log_probs(model, x[rows]) for rows in (train, test)]
 
 
-def split_labelled_rows(data, train, seed):
-    """(fitted, held out) of the rows to train on."""
-    fitted, held = split_labelled(data.labels[train], seed)
-    return train[fitted], train[held]
+def rates(mode, rate):
+    """The rates of a mode, times a factor."""
+    from bigmodel_lib.recipes import MODES
+
+    return {name: value * rate for name, value in MODES[mode].items() if name.endswith("_lr")}
 
 
-def ours(data, train, test, seed, mode, words=False, **more):
-    """The course's model on bytes, or a small one on the LSTM's words."""
-    documents, base = data.documents, data.base
-    if words:
-        index = WordIndex(data.of(train)[0])
-        documents = [index.encode([text], 64)[0] for text in data.texts]
-        documents = [np.append(document[document > 0], 0) for document in documents]
-        base = LanguageModel(ModelConfig(10_000, context_length=65, d_model=32, n_layers=2, n_heads=2, d_ff=64))
-    run = classifier_run(base, [documents[i] for i in train], data.labels[train], 2, mode, seed=seed,
-                         steps=max(20, EPOCHS * len(train) // 32), **more)  # fmt: skip
+def tuned(model, documents, data, train, test, seed, mode, rate, **more):
+    """One of the course's models with a head, for EPOCHS passes."""
+    steps = EPOCHS * -(-len(train) // 32)
+    run = classifier_run(model, [documents[i] for i in train], data.labels[train], 2, mode, seed=seed, steps=steps,
+                         **rates(mode, rate), **more)  # fmt: skip
     for _ in run:
         pass
-    found = (label_log_probs(run.model, [documents[i] for i in rows]) for rows in (train, test))
-    parts = [label_metrics(p, data.labels[rows]) for p, rows in zip(found, (train, test), strict=True)]
-    return *parts, count_trainable(run.model)
+    return [label_log_probs(run.model, [documents[i] for i in rows]) for rows in (train, test)]
 
 
-RIVALS = {
-    "TF-IDF + logistic regression": linear,
-    "LSTM, as printed": lstm,
-    "ours on words, from scratch": lambda *a: ours(*a, "scratch", words=True),
-    "ours on bytes, from scratch": lambda *a: ours(*a, "scratch"),
-    "ours, pretrained, head alone": lambda *a: ours(*a, "head"),
-    "ours, pretrained, LoRA": lambda *a: ours(*a, "lora"),
-    "ours, pretrained, full": lambda *a: ours(*a, "full"),
+def pretrained(name, mode, **more):
+    """A committed model below a head."""
+
+    def rival(data, train, test, seed, rate):
+        model, documents = data.read_by(name)
+        return tuned(model, documents, data, train, test, seed, mode, rate, **more)
+
+    return rival
+
+
+def scratch(data, train, test, seed, rate):
+    """A small model of the course's kind, from random weights, on the LSTM's words."""
+    index = WordIndex(data.texts[train])
+    documents = [np.append(row[row > 0], 0) for row in index.encode(data.texts, 64)]
+    config = ModelConfig(10_000, context_length=65, d_model=32, n_layers=2, n_heads=2, d_ff=64)
+    model = initialise(LanguageModel(config), torch.Generator().manual_seed(seed)).to(DEVICE)
+    return tuned(model, documents, data, train, test, seed, "scratch", rate)
+
+
+@torch.no_grad()
+def log_probability(model, documents) -> np.ndarray:
+    """ln p of each document but its first token, under a language model: (N,)."""
+    found = np.zeros(len(documents))
+    order = np.argsort([len(document) for document in documents])
+    for rows in np.split(order, range(64, len(order), 64)):
+        longest = max(len(documents[i]) for i in rows)
+        x = torch.zeros(len(rows), longest, dtype=torch.int64, device=DEVICE)
+        here = torch.zeros(len(rows), longest, dtype=torch.bool, device=DEVICE)
+        for line, i in enumerate(rows):
+            x[line, : len(documents[i])] = torch.as_tensor(documents[i])
+            here[line, : len(documents[i])] = True
+        logs = model.eval()(x[:, :-1]).float().log_softmax(-1).gather(-1, x[:, 1:, None])[..., 0]
+        found[rows] = (logs * here[:, 1:]).sum(-1).cpu().numpy()
+    return found
+
+
+def opinion(name):
+    """z = ln p(the sentence) − ln p(with the other word): right where z > 0. No label is used."""
+
+    @functools.cache
+    def z(data):
+        model, tokenizer = checkpoints.load_model(data_path(name), DEVICE)
+        both = [encode_texts(["\n" + t for t in texts], tokenizer, 256) for texts in (data.texts, data.others)]
+        return log_probability(model, both[0]) - log_probability(model, both[1])
+
+    def rival(data, train, test, seed):
+        return [
+            np.stack([-np.logaddexp(0, z(data)[rows]), -np.logaddexp(0, -z(data)[rows])], 1) for rows in (train, test)
+        ]
+
+    return rival
+
+
+def from_books(folder: pathlib.Path) -> dict:
+    """The neighbours, learned from the novelist's own books: each place with a word of a pair."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    partner = {word: pair for pair in PAIRS for word in pair.split()}
+    found, rng, texts, labels = collections.defaultdict(list), np.random.default_rng(0), [], []
+    for book in sorted(folder.glob("*.txt")):
+        for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])|\n", book.read_text(encoding="utf-8")):
+            words = sentence.split()
+            for place, word in enumerate(words):
+                if word in partner:
+                    found[word].append((words, place))
+    for pair in PAIRS:
+        first, second = pair.split()
+        n = min(MOST_OF_BOOKS, len(found[first]), len(found[second]))
+        for word, wrong in ((first, second), (second, first)):
+            for i in rng.permutation(len(found[word]))[:n]:
+                words, place = found[word][i]
+                texts += [features(words, place), features([*words[:place], wrong, *words[place + 1 :]], place)]
+                labels += [1, 0]
+    data, vectorizer = data_of("slips"), TfidfVectorizer(sublinear_tf=True, token_pattern=r"\S+", lowercase=False)
+    x, losses, kept_at = vectorizer.fit_transform(texts), [], []
+    for setting in CS:
+        model = LogisticRegression(max_iter=1000, **setting).fit(x, labels)
+        logs = model.predict_log_proba(vectorizer.transform(data.context))
+        tested = {seed: data.split(seed)[1] for seed in (*TUNING, *SLIP_SPLITS)}
+        scores = {seed: label_metrics(logs[rows], data.labels[rows]) for seed, rows in tested.items()}
+        losses.append(np.mean([scores[seed]["loss"] for seed in TUNING]))
+        kept_at.append([round(scores[seed]["accuracy"], 4) for seed in SLIP_SPLITS])
+    best = int(np.argmin(losses))
+    accuracies = kept_at[best]
+    return dict(
+        places=len(labels) // 2, setting=CS[best], accuracies=accuracies, accuracy=round(float(np.mean(accuracies)), 4)
+    )
+
+
+REVIEWS = {  # rival: (function, settings to choose from)
+    "TF-IDF + logistic regression": (linear, CS),
+    "LSTM, as printed": (lstm, ({},)),
+    "LSTM, common budget": (lstm, tuple(dict(lr=r) for r in (3e-4, 1e-3, 3e-3, 1e-2))),
+    "ours from scratch": (scratch, RATES),
+    "first model, fine-tuned": (pretrained("first_model", "full"), RATES),
+    "novelist, head alone": (pretrained("novelist", "head"), RATES),
+    "novelist, LoRA": (pretrained("novelist", "lora", dropout=0.1), RATES),
+    "novelist, fine-tuned": (pretrained("novelist", "full", dropout=0.1), RATES),
 }
-AGAINST_OVERFITTING = {
-    "LSTM, dropout 0.5": lambda *a: lstm(*a, dropout=0.5),
-    "LSTM, variational dropout 0.5": lambda *a: lstm(*a, variational=0.5),
-    "LSTM, weight decay 5": lambda *a: lstm(*a, weight_decay=5.0),
-    "LSTM, early stopping": lambda *a: lstm(*a, early=True),
-    "ours, dropout 0.2": lambda *a: ours(*a, "full", dropout=0.2),
+REMEDIES = {
+    "LSTM, early stopping": (functools.partial(lstm, early=True), ({},)),
+    "LSTM, weight decay": (lstm, tuple(dict(weight_decay=w) for w in (0.3, 1.0, 3.0, 10.0))),
+    "LSTM, dropout": (lstm, tuple(dict(dropout=p) for p in (0.2, 0.4, 0.6, 0.8))),
 }
-CURVES = ("TF-IDF + logistic regression", "LSTM, as printed", "ours, pretrained, full")
+SLIPS = {
+    "TF-IDF + logistic regression": REVIEWS["TF-IDF + logistic regression"],
+    "its neighbours + logistic regression": (neighbours, CS),
+    "LSTM, common budget": REVIEWS["LSTM, common budget"],
+    "novelist, fine-tuned": REVIEWS["novelist, fine-tuned"],
+}
+UNLABELLED = {"novelist, asked": (opinion("novelist"), ({},))}
+CURVES = ("TF-IDF + logistic regression", "LSTM, common budget", "novelist, fine-tuned")
+TASKS = {"reviews": ({**REVIEWS, **REMEDIES}, reviews), "slips": ({**SLIPS, **UNLABELLED}, proofs)}
 
 
-def row(name, rival, data, seed, n=None) -> dict:
+def labels_for(name: str) -> tuple[int, ...]:
+    """How many sentences a rival learns from; 2,000 are dear for the novelist."""
+    return tuple(n for n in SLIP_LABELS if n <= 800 or not name.startswith("novelist"))
+
+
+def jobs_of_stage(stage: str) -> list[tuple]:
+    """(task, rival, split, labels or None for all, number of the setting or None for the chosen one)."""
+    jobs = []
+    if stage == "tune":
+        for task, (rivals, _) in TASKS.items():
+            n = None if task == "reviews" else 800
+            for name, (_, settings) in rivals.items():
+                jobs += [(task, name, seed, n, i) for i in range(len(settings)) if len(settings) > 1 for seed in TUNING]
+        return jobs
+    jobs += [("reviews", name, seed, None, None) for name in TASKS["reviews"][0] for seed in SPLITS]
+    jobs += [("reviews", name, seed, n, None) for name in CURVES for n in REVIEW_LABELS for seed in SPLITS]
+    jobs += [("slips", name, seed, n, None) for name in SLIPS for n in labels_for(name) for seed in SLIP_SPLITS]
+    return jobs + [("slips", name, seed, 50, None) for name in UNLABELLED for seed in SLIP_SPLITS]
+
+
+def place_of(job: tuple) -> pathlib.Path:
+    return KEPT / (re.sub(r"[^a-zA-Z0-9]+", "_", " ".join(map(str, job))) + ".json")
+
+
+def kept(job: tuple) -> dict:
+    return json.loads(place_of(job).read_text(encoding="utf-8"))
+
+
+@functools.cache
+def data_of(task: str) -> Data:
+    return TASKS[task][1]()
+
+
+@functools.cache
+def chosen(task: str, name: str) -> int:
+    """The setting whose loss on the tuning splits is lowest."""
+    settings, n = TASKS[task][0][name][1], None if task == "reviews" else 800
+    if len(settings) == 1:
+        return 0
+
+    def loss(i: int) -> float:
+        jobs = [(task, name, seed, n, i) for seed in TUNING]
+        return float(np.mean([kept(job)["test_loss"] if place_of(job).exists() else np.inf for job in jobs]))
+
+    return min(range(len(settings)), key=loss)
+
+
+def do(job: tuple) -> None:
     """One rival on one split."""
+    task, name, seed, n, number = job
+    if place_of(job).exists():
+        return
+    data, (rival, settings) = data_of(task), TASKS[task][0][name]
+    setting = settings[chosen(task, name) if number is None else number]
     train, test = data.split(seed, n)
     start = time.perf_counter()
-    on_train, on_test, learned = rival(data, train, test, seed)
-    kept = {f"{part}_{key}": found[key] for part, found in (("train", on_train), ("test", on_test))
-            for key in ("loss", "accuracy", "macro_f1")}  # fmt: skip
-    return dict(rival=name, labels=len(train), split=seed, learned=learned, seconds=time.perf_counter() - start, **kept)
+    found = rival(data, train, test, seed, **setting)
+    row = dict(task=task, rival=name, labels=len(train), split=seed, setting=setting)
+    for part, rows, logs in (("train", train, found[0]), ("test", test, found[1])):
+        metrics = label_metrics(logs, data.labels[rows])
+        row |= {f"{part}_{key}": round(metrics[key], 4) for key in ("loss", "accuracy", "macro_f1")}
+    if task == "slips":
+        right = found[1].argmax(1) == data.labels[test]
+        row["by_pair"] = {
+            pair: [int(right[data.pairs[test] == pair].sum()), int((data.pairs[test] == pair).sum())] for pair in PAIRS
+        }
+    row |= dict(tested=len(test), seconds=round(time.perf_counter() - start, 2))
+    checkpoints.write_json(place_of(job), row)
+
+
+def begin(device: str, mini: bool = False) -> None:
+    """What each process does first."""
+    global DEVICE
+    globals().update(MINI if mini else {})
+    DEVICE = torch.device(device)
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+
+
+def collect(device: str) -> None:
+    """All rows that are there, into FILE."""
+    found = {
+        stage: [kept(job) for job in jobs_of_stage(stage) if place_of(job).exists()] for stage in ("tune", "report")
+    }
+    card = torch.cuda.get_device_name() if device == "cuda" else ""
+    versions = {
+        name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy", "scikit-learn", "matplotlib")
+    }
+    sentences_kept = json.loads((KEPT / "sentences.json").read_text(encoding="utf-8"))
+    how = dict(made_by="data/recipes/rivals.py", hardware=hardware(), card=card, epochs=EPOCHS, trials=4, tuning=TUNING,
+               versions={"python": platform.python_version(), **versions}, sentences=len(sentences_kept))  # fmt: skip
+    books = KEPT / "books.json"
+    of_books = json.loads(books.read_text(encoding="utf-8")) if books.exists() else None
+    checkpoints.write_json(FILE, {"how": how, "books": of_books, "trials": found["tune"], "rows": found["report"]})
+    print({stage: len(rows) for stage, rows in found.items()}, "rows")
 
 
 def main() -> int:
-    torch.set_num_threads(1)
-    data, rows = Reviews(), []
-    for seed in range(SPLITS):
-        jobs = [(name, rival, None) for name, rival in {**RIVALS, **AGAINST_OVERFITTING}.items()]
-        jobs += [(name, RIVALS[name], n) for name in CURVES for n in SHARES]
-        for name, rival, n in jobs:
-            rows.append(row(name, rival, data, seed, n))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
-        how = dict(made_by="data/recipes/rivals.py", hardware=hardware(), versions=versions, epochs=EPOCHS)
-        checkpoints.write_json(FILE, {"how": how, "rows": rows})
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after so long; another run goes on")
+    parser.add_argument(
+        "--novels", type=pathlib.Path, help="the novelist's books: let the neighbours learn from them alone"
+    )
+    parser.add_argument("--mini", action="store_true", help="one job of each kind and one epoch, in runs/rivals_mini")
+    options = parser.parse_args()
+    if options.novels:
+        checkpoints.write_json(KEPT / "books.json", from_books(options.novels))
+        return 0
+    if options.mini:
+        globals().update(MINI)
+    start = time.monotonic()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(options.workers, begin, (options.device, options.mini)) as pool:
+        if not (KEPT / "sentences.json").exists():
+            found = pool.map(package_sentences, PACKAGES, chunksize=1)
+            checkpoints.write_json(KEPT / "sentences.json", slips(itertools.chain.from_iterable(found)))
+            print(f"sentences after {time.monotonic() - start:.0f} s", flush=True)
+        for stage in ("tune", "report"):
+            jobs = [job for job in jobs_of_stage(stage) if not place_of(job).exists()]
+            if options.mini:
+                jobs = list({job[:2]: job for job in reversed(jobs)}.values())
+            for count, _ in enumerate(pool.imap_unordered(do, jobs), 1):
+                if count % 20 == 0 or options.mini:
+                    print(f"{stage} {count}/{len(jobs)} after {time.monotonic() - start:.0f} s", flush=True)
+                if time.monotonic() - start > 60 * options.minutes:
+                    pool.terminate()
+                    collect(options.device)
+                    return 0
+    collect(options.device)
     return 0
 
 

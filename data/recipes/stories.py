@@ -1,7 +1,7 @@
-"""Train the two models of notebooks 07 and 08 that tell stories, and write them to data/storyteller and data/tasks.
+"""Train the storyteller of the story world, and write it to data/storyteller: `make data NAME=stories`.
 
-storyteller reads English stories that are made up as it goes, so none is read twice; tasks is the storyteller,
-finetuned on four language tasks. `make data NAME=stories`; one of them: python data/recipes/stories.py tasks.
+It reads English stories that are made up as it goes, so none is read twice. What other recipes do with its world, its
+tokenizer and its tasks is here, too.
 """
 
 import pathlib
@@ -25,8 +25,7 @@ from bigmodel_lib.training.trainer import Trainer, next_token_loss
 DATA = pathlib.Path(__file__).resolve().parents[1]
 KINDS = ("continue", "question", "summary", "chinese")
 SIZES = dict(d_model=96, n_heads=3, d_ff=384, context_length=160, momentum=0.95, warmup_steps=20, ngrams=1)
-STEPS, BATCH = {"storyteller": 5000, "tasks": 6000, "more questions": 3000}, 32
-EQUAL, QUESTIONS = dict.fromkeys(KINDS, 8), {"continue": 2, "question": 24, "summary": 2, "chinese": 4}  # of a batch
+STEPS, BATCH = 5000, 32
 
 
 def world_and_tokenizer():
@@ -121,34 +120,14 @@ def exact(model, world, tokenizer, n_stories: int = 1000) -> dict:
     return {"exact": {kind: exact_share(model, [t for t in tasks if t.kind == kind], tokenizer) for kind in KINDS}}
 
 
-def make_storyteller() -> None:
+def main() -> int:
     world, tokenizer = world_and_tokenizer()
-    sizes, config = preset(
-        "medium", tokenizer.vocab_size, steps=STEPS["storyteller"], muon_lr=0.012, batch_size=BATCH, **SIZES
-    )
+    sizes, config = preset("medium", tokenizer.vocab_size, steps=STEPS, muon_lr=0.012, batch_size=BATCH, **SIZES)
     model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(0))
     run = train(model, config, story_batches(world, tokenizer))
     keep("storyteller", run, tokenizer, lambda model: gap(model, world, tokenizer))
-
-
-def make_tasks() -> None:
-    """In two parts: answers are short, so in a batch of all kinds alike most of the loss is on translations."""
-    world, tokenizer = world_and_tokenizer()
-    model, _ = checkpoints.load_model(DATA / "storyteller")
-    parts = (("tasks", EQUAL, 2, 0.01), ("more questions", QUESTIONS, 4, 0.008))
-    for name, kinds, seed, rate in parts:
-        rates = dict(muon_lr=rate, adamw_lr=rate, steps=STEPS[name], batch_size=BATCH, seed=seed)
-        _, config = preset("medium", tokenizer.vocab_size, **rates, **SIZES)
-        run = train(model, config, task_batches(world, tokenizer, kinds))
-    keep("tasks", run, tokenizer, lambda model: {**exact(model, world, tokenizer), **gap(model, world, tokenizer)})
-
-
-def main(names) -> int:
-    makers = {"storyteller": make_storyteller, "tasks": make_tasks}
-    for name in names or makers:
-        makers[name]()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""How many days does attention need to see tomorrow's volatility, in a market whose best forecast is known?
+
+`make data NAME=volatility` writes data/volatility.json and data/market.safetensors for 12b; a stopped run goes on.
+
+Each run reads one simulated history, of which the last fifth says when to stop. Four settings are tried once at each
+length, on a history of their own; the longest takes over the choice of the one before. Four other histories are
+reported, on one market that no run has read. (GARCH learns within a second: the notebook does that itself.)
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import json
+import multiprocessing
+import pathlib
+import platform
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from bigmodel_lib.config import ModelConfig, TrainConfig
+from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.model.transformer import initialise
+from bigmodel_lib.risk.market import best_beliefs, log_density, parts_of, quantile, simulate
+from bigmodel_lib.risk.models import CONTEXT, ReturnModel, read_days, student_loss, student_t
+from bigmodel_lib.risk.scores import quantile_loss
+from bigmodel_lib.training.checkpoints import save_tensors
+from bigmodel_lib.training.trainer import Trainer
+
+DATA = pathlib.Path(__file__).resolve().parents[1]
+FILE, WEIGHTS = DATA / "volatility.json", DATA / "market.safetensors"
+DAYS, TUNING_SEED, SEEDS = (2500, 10_000, 40_000, 160_000), 0, (10, 11, 12, 13)
+STEPS, LOOK_EVERY, TEST_SEED, TESTED = 600, 20, 10**6, 20_000
+SETTINGS = [
+    {"optimizer": o, "lr": lr, "dropout": d} for o, lr in (("muon", 0.01), ("adamw", 0.005)) for d in (0.0, 0.2)
+]
+CONFIG = ModelConfig(
+    vocab_size=1, context_length=CONTEXT, d_model=32, n_heads=2, n_layers=2, d_ff=64, token_shift=False
+)
+
+
+def fit(r: np.ndarray, setting: dict, seed: int, steps: int = STEPS) -> tuple[ReturnModel, int, float]:
+    """(a model trained on the first four fifths, at the step that is best on the last; that step; its loss there)."""
+    n = len(r) * 4 // 5
+    model = initialise(ReturnModel(CONFIG.replace(dropout=setting["dropout"])), torch.Generator().manual_seed(seed))
+    windows = torch.from_numpy(r.astype(np.float32)).unfold(0, CONTEXT + 1, 1)
+    held_out = windows[n :: max(CONTEXT // 2, len(r) // 1000)]
+
+    def batches(rng: np.random.Generator) -> tuple:
+        rows = windows[rng.integers(0, n - CONTEXT, 32)].numpy()
+        return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
+
+    def loss(model: ReturnModel, today: torch.Tensor, tomorrow: torch.Tensor) -> torch.Tensor:
+        return student_loss(model, today, tomorrow)
+
+    rates = {"muon_lr": setting["lr"], "adamw_lr": setting["lr"]}
+    config = TrainConfig(
+        steps=steps, batch_size=32, optimizer=setting["optimizer"], seed=seed, eps=1e-8, clip=1.0, **rates
+    )
+    best, kept, at = np.inf, {}, 0
+    for progress in Trainer(model, batches, loss, config):
+        if progress.step % LOOK_EVERY == 0:
+            model.eval()
+            with torch.no_grad():
+                found = float(student_loss(model, held_out[:, :-1], held_out[:, 1:]))
+            if found < best:
+                best, at = found, progress.step
+                kept = {key: value.clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(kept)
+    return model, at, best
+
+
+@functools.cache
+def known() -> dict:
+    """What the best forecast scores on the test market."""
+    r, _ = simulate(TESTED, TEST_SEED)
+    w, m, s = parts_of(best_beliefs(r)[CONTEXT - 1 : -1])
+    tomorrow = r[CONTEXT:]
+    losses = {
+        f"quantile {p}": round(float(quantile_loss(tomorrow, quantile((w, m, s), p), p).mean()), 6)
+        for p in (0.01, 0.05)
+    }
+    return {"loss": round(float(-log_density((w, m, s), tomorrow).mean()), 5), **losses}
+
+
+@torch.no_grad()
+def scores(model: ReturnModel) -> dict:
+    """What a model scores on the test market."""
+    from scipy.stats import t
+
+    r, _ = simulate(TESTED, TEST_SEED)
+    sigma, tomorrow = read_days(model, r), r[CONTEXT:]
+    freedom = 2 + float(model.tail.exp())
+    log_p = student_t(model, torch.from_numpy(np.log(sigma))).log_prob(torch.from_numpy(tomorrow))
+    found = {"loss": round(float(-log_p.mean()), 5)}
+    for p in (0.01, 0.05):
+        var = t.ppf(p, freedom) * np.sqrt(1 - 2 / freedom) * sigma
+        found[f"quantile {p}"] = round(float(quantile_loss(tomorrow, var, p).mean()), 6)
+    return found
+
+
+def run(days: int, which: int, seed: int) -> dict:
+    """One model with one setting on one history."""
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    model, at, held = fit(simulate(days, seed)[0], SETTINGS[which], seed)
+    if (days, seed) == (DAYS[-1], SEEDS[0]):
+        save_tensors(WEIGHTS, dict(model.state_dict()), {"config": CONFIG.to_dict()})
+    return {"days": days, "setting": which, "seed": seed, "held_out": round(held, 5), "at": at, **scores(model),
+            "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
+
+
+def chosen(rows: list[dict], days: int) -> int:
+    """The setting with the lowest held-out loss in tuning at this length (for the longest, of the one before)."""
+    tuned_at = DAYS[-2] if days == DAYS[-1] else days
+    found = [r for r in rows if (r["days"], r["seed"]) == (tuned_at, TUNING_SEED)]
+    return min(found, key=lambda row: row["held_out"])["setting"]
+
+
+def jobs(rows: list[dict]) -> Iterator[list[tuple]]:
+    """What has to run, in two parts: the second needs the first. The longest first."""
+    yield [(days, which, TUNING_SEED) for days in DAYS[-2::-1] for which in range(len(SETTINGS))]
+    yield [(days, chosen(rows, days), seed) for days in DAYS[::-1] for seed in SEEDS]
+
+
+def save(rows: list[dict]) -> None:
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    how = {"made_by": "data/recipes/volatility.py", "days": DAYS, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
+           "steps": STEPS, "settings": SETTINGS, "tested": [TEST_SEED, TESTED], "hardware": hardware(),
+           "versions": versions}  # fmt: skip
+    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["days"], r["seed"], r["setting"])))
+    half = FILE.with_suffix(".half")
+    half.write_text(
+        f'{{"how": {json.dumps(how)},\n "known": {json.dumps(known())},\n "rows": [\n  {lines}\n ]}}\n',
+        encoding="utf-8",
+    )
+    half.replace(FILE)  # whole at once: a run that is stopped here loses no row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Attention on a simulated market.")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--mini", action="store_true", help="one run, written nowhere")
+    options = parser.parse_args()
+    if options.mini:
+        print("the best:", known())
+        for which in range(len(SETTINGS)):
+            print(run(DAYS[0], which, TUNING_SEED), flush=True)
+        return
+    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
+    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(options.processes, spawn) as pool:
+        for part in jobs(rows):
+            done = {(row["days"], row["setting"], row["seed"]) for row in rows}
+            waiting = [pool.submit(run, *job) for job in part if job not in done]
+            for future in concurrent.futures.as_completed(waiting):
+                rows.append(future.result())
+                save(rows)
+                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

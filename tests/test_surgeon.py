@@ -1,0 +1,58 @@
+"""The surgeon holds what every single ablation and patch does; its clicks are tested in a browser."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("anywidget", reason="the surgeon needs anywidget: pip install -e .[course]")
+
+from bigmodel_lib.errors import CourseError
+from bigmodel_lib.interpretability.interventions import ablate, patch
+from bigmodel_lib.text.tokenizers import WordTokenizer
+from bigmodel_lib.viz.surgeon import Surgeon
+
+WORDS = WordTokenizer(["<s>", "Anna", "Ben", "took", "it", "she", "was", "tired", "heavy", "dark", "."])
+SENTENCES = {"she": "Anna took it she was", "it": "Anna took it it was"}
+WATCHED = ["tired", "heavy", "dark"]
+
+
+@pytest.fixture
+def surgeon(random_model):
+    return Surgeon(random_model(0, scale=0.4), WORDS, SENTENCES, WATCHED)
+
+
+def test_every_single_ablation_and_patch_is_there(surgeon, random_model):
+    model = random_model(0, scale=0.4)
+    ids = [torch.tensor(WORDS.encode(text).tolist())[None] for text in SENTENCES.values()]
+    watched = [WORDS.vocabulary.index(word) for word in WATCHED]
+    for i, layer, head in np.ndindex(2, 2, 2):
+        for act, logits in enumerate(
+            (ablate(model, ids[i], layer, head), patch(model, ids[i], ids[1 - i], layer, head))
+        ):
+            wanted = logits[0, -1].softmax(dim=-1)[watched].tolist()
+            assert surgeon.after[i][act][layer][head] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_what_was_done_can_be_read_and_set_from_python(surgeon):
+    assert surgeon.selection["head"] == [] and surgeon.selection["before"] == surgeon.selection["after"]
+    surgeon.sentence, surgeon.act, surgeon.head = 0, "carry", [1, 0]
+    before, after = (np.log(p[0] / p[1]) for p in (surgeon.before[0], surgeon.after[0][1][1][0]))
+    chosen = surgeon.selection
+    assert (chosen["sentence"], chosen["act"], chosen["head"]) == ("she", "carry", [1, 0])
+    assert (chosen["before"], chosen["after"]) == (pytest.approx(before), pytest.approx(after))
+
+
+def test_its_twin_in_print_says_every_change(surgeon):
+    figure, alt = surgeon.picture()
+    _, change = surgeon.differences()
+    for ax, values in zip(figure.axes[:2], change[surgeon.sentence], strict=True):
+        assert [text.get_text() for text in ax.texts] == [f"{value:+.2f}" for value in values.flat]
+    assert "tired" in alt and "1.0" not in alt
+
+
+def test_sentences_of_two_lengths_and_words_of_two_tokens_are_refused(random_model):
+    model = random_model(0)
+    with pytest.raises(CourseError, match="as many tokens"):
+        Surgeon(model, WORDS, {"one": "Anna took it", "two": "Anna took it ."}, WATCHED)
+    with pytest.raises(CourseError, match="one token each"):
+        Surgeon(model, WORDS, SENTENCES, ["tired", "Anna took"])
