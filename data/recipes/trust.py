@@ -49,7 +49,7 @@ REPEATS = (1, 2, 4, 8, 16, 32)  # copies of a secret; there are `each` secrets w
 DIGITS, DELTA = 4, 1e-5
 CLIP, DRAWN = 0.5, 0.04  # the clipping norm; the share of the rows in a batch, each by a coin of its own
 NOISES, RATES = (0.5, 1.0), (0.01, 0.02)  # of DP-SGD, in units of the clipping norm; Adam's rates
-TUNING_SEED, SEEDS, PLANTERS = 100, (0, 1, 2), (0, 1, 2, 3)
+TUNING_SEED, SEEDS, PLANTERS = 100, (0, 1), (0, 1, 2, 3)
 POISONED = (0, 1, 2, 5, 10, 20, 50, 100)  # of 2,000 questions
 FULL = dict(
     doubters=6000, looked_at=200, doubt_steps=800, stories=2000, each=4, steps=160, questions=2000, tune_steps=150
