@@ -34,31 +34,6 @@ def keys_of(rows, *names):
     return set(found)
 
 
-def test_the_recipes_table_has_every_row_tuned_and_trained_from_every_seed():
-    maker, rows = maker_and_rows("recipe")
-    names, seeds = maker["rows"](), maker["SEEDS"]
-    assert len(seeds) >= 5
-    tuned = keys_of([row for row in rows if row["kind"] == "tuning"], "row", "rate")
-    assert tuned == {(n, rate) for n, w in names.items() for rate in maker["RATES"][maker["changes_of"](w)[1]]}
-    assert keys_of([r for r in rows if r["kind"] == "equal tokens"], "row", "seed") == {
-        (name, seed) for name in names for seed in seeds
-    }
-    recipe = list(names)[len(maker["WITHOUT"])]
-    assert names[recipe] == [] and keys_of([r for r in rows if r["kind"] == "equal seconds"], "row", "seed") == {
-        (name, seed) for name in names if name != recipe for seed in seeds
-    }
-    for name in names:  # each is trained at the rate that was best on the tuning text
-        best = min((r for r in rows if (r["row"], r["kind"]) == (name, "tuning")), key=lambda row: row["loss"])
-        assert {r["rate"] for r in rows if r["row"] == name and r["kind"] != "tuning"} == {best["rate"]}
-
-
-@pytest.mark.parametrize("name", ["0 plain", "2 + AdamW", "8 + token shift", "without AdamW", "without zero init"])
-def test_a_row_of_the_recipes_table_can_be_made(name, few_steps):
-    maker, _ = maker_and_rows("recipe")
-    row = maker["job"](("equal tokens", name, 0.01, 3, 0))
-    assert row["row"] == name and 1 < row["loss"] < 6
-
-
 def test_the_budgets_table_has_every_size_budget_part_and_seed():
     maker, rows = maker_and_rows("budget")
     wanted = maker["jobs_of"](dict.fromkeys(maker["SIZES"], 0.1))

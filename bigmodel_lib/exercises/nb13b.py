@@ -255,10 +255,9 @@ EXERCISES = [
         ),
         answer=3 / 80, another=(0.0375, 0.038), tolerance=0.0011,
         wrong=(
-            (7.5 / 50, "that's group A: 30 found, 37.5 get a yes, 7.5 of 50 wrongly"),
             (0.2, "that's the share of the yeses that go wrong: divide by all who would not repay"),
             (3 / 100, "divide by those who would not repay, 80, not by the whole group"),
-            (0.15, "that's the share of B that gets a yes, or A's false yeses: in B it's 3 of 80"),
+            (0.15, "that's group A (7.5 of 50), or the share of B that gets a yes: in B it's 3 of 80"),
             (3.75, "right in per cent: give a share between 0 and 1"),
             (0.4, "that's the share of those who would repay and get a no"),
         ),
