@@ -59,3 +59,10 @@ def test_the_citation_is_of_this_version():
     assert {"cff-version", "title", "authors", "message", "license"} <= citation.keys()
     assert citation["version"] == bigmodel_lib.__version__
     assert f"## {bigmodel_lib.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_readmes_sample_is_the_novelists():
+    film = json.loads((ROOT / "data/novelist/film.json").read_text(encoding="utf-8"))
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    quoted = " ".join(re.findall(r"^> (.*)$", page.split("## Two commands")[0], re.M)).split("said** ")[1]
+    assert quoted in " ".join(film["frames"][-1]["samples"][1].split())

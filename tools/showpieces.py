@@ -23,7 +23,7 @@ SHOWPIECES = {  # name: (notebook, what its cell holds, the line on its slide)
     "every_number": ("03_mlp_attention_numpy", "EveryNumber(", "Every number of a transformer"),
     "growing_up": ("06_pretraining", "GrowingUp(", "A model grows up"),
     "garden": ("08_generation", "Garden(", "One sentence, ten futures"),
-    "surgeon": ("09_attention_maps", "AttentionExplorer(", "What happens without this head?"),
+    "surgeon": ("09_attention_maps", "Surgeon(", "What happens without this head?"),
 }
 
 
@@ -62,7 +62,7 @@ def poster(path: pathlib.Path) -> None:
     for i, name in enumerate(others):
         place(figure, (0.01 + 0.355 * (i % 2), 0.5 - 0.49 * (i // 2), 0.34, 0.44), name, 13)
     place(figure, (0.73, 0.02, 0.26, 0.92), "every_number", 13)
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")
     plt.close(figure)
 
 
