@@ -16,10 +16,13 @@ from collections.abc import Iterator
 import _rows as table
 import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
+from bigmodel_lib.exercises.nb12b import next_mood
 from bigmodel_lib.model.transformer import initialise
-from bigmodel_lib.risk.market import best_beliefs, log_density, parts_of, quantile, simulate
+from bigmodel_lib.risk.market import Parts, likelihoods, log_density, parts_of, simulate, transitions
 from bigmodel_lib.risk.models import CONTEXT, ReturnModel, read_days, student_loss, student_t
 from bigmodel_lib.risk.scores import quantile_loss
 from bigmodel_lib.training.checkpoints import save_tensors
@@ -66,6 +69,21 @@ def fit(r: np.ndarray, setting: dict, seed: int, steps: int = STEPS) -> tuple[Re
                 kept = {key: value.clone() for key, value in model.state_dict().items()}
     model.load_state_dict(kept)
     return model, at, best
+
+
+def best_beliefs(r: np.ndarray) -> np.ndarray:
+    """P(tomorrow's mood | returns up to today) for each day, (days, K): no forecast from the past can know more."""
+    transition, density = transitions(), likelihoods(r)
+    belief = np.linalg.matrix_power(transition, 1000)[0]
+    found = np.empty_like(density)
+    for day, likelihood in enumerate(density):
+        belief = found[day] = next_mood(belief, likelihood, transition)
+    return found
+
+
+def quantile(parts: Parts, p: float) -> np.ndarray:
+    """The return below which tomorrow's is with probability p, (days,)."""
+    return np.array([brentq(lambda x: w @ ndtr((x - m) / s) - p, -60, 60) for w, m, s in zip(*parts, strict=True)])  # noqa: B023
 
 
 @functools.cache
