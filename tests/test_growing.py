@@ -56,7 +56,7 @@ def test_four_moments_are_printed_the_first_the_last_and_bookmarks(film):
 
 
 def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
-    rows = GrowingUp(film, prompt=1).draw().axes
+    rows = GrowingUp(film, prompt=1).picture()[0].axes
     assert len(rows) == 12
     texts = [axes.texts[0].get_text() for axes in rows[::3]]
     assert texts == [film["frames"][i]["samples"][1].strip() for i in (0, 2, 3, 4)]
@@ -74,7 +74,7 @@ def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
     ],
 )
 def test_its_title_says_in_which_order_things_came(written, order):
-    assert GrowingUp(film_of(written)).draw().get_suptitle() == f"{order}: what follows “Anna opened”"
+    assert GrowingUp(film_of(written)).picture()[0].get_suptitle() == f"{order}: what follows “Anna opened”"
 
 
 def test_the_twin_is_beside_it_where_no_kernel_runs(monkeypatch, film):
