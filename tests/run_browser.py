@@ -175,6 +175,8 @@ def jupyterlab():
         for name in workspace.notebook_names():
             (copies / name).write_bytes(workspace.as_handed_out(name))
         workspace.write_settings(home / "prefix")
+        others = home / "prefix/etc/jupyter/jupyter_server_config.d/others.json"
+        others.write_text('{"ServerApp": {"jpserver_extensions": {"jupyterlab_jupytext": false}}}')  # of authors alone
         settings = home / "settings"
         for name, values in workspace.LAB_SETTINGS.items():
             package, plugin = name.split(":")

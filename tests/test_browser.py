@@ -385,9 +385,9 @@ def test_in_the_ninth_the_surgeon_does_in_the_browser_what_the_kernel_says(noteb
 
 def choose_theme(page, name):
     """As readers do it: Settings, Theme."""
-    page.click("text=Settings >> nth=0")
-    page.get_by_role("menuitem", name="Theme", exact=True).hover()
-    page.get_by_role("menuitem", name=name, exact=True).or_(page.get_by_role("menuitemradio", name=name)).first.click()
+    page.locator(".lm-MenuBar-item", has_text="Settings").click()
+    page.locator(".lm-Menu-item", has_text="Theme").first.hover()
+    page.locator('.lm-Menu-item[data-command="apputils:change-theme"]', has_text=name).first.click()
     light = str("Light" in name).lower()
     page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
 
