@@ -166,7 +166,7 @@ EXERCISES = [
             ),
         ),
         right="Bayes' rule, then one step of the chain: nobody who knows only the past returns can believe anything better",
-        ours="bigmodel_lib.risk.market:next_mood",
+        ours="bigmodel_lib.exercises.nb12b:next_mood",
     ),
     Exercise(
         id="12b-garch",
@@ -272,7 +272,7 @@ EXERCISES = [
             ),
         ),
         right="above 3.84, fewer than 1 in 20 correct models would look so bad",
-        ours="bigmodel_lib.risk.scores:kupiec_ratio",
+        ours="bigmodel_lib.exercises.nb12b:kupiec_ratio",
     ),
     Exercise(
         id="12b-check",
