@@ -57,11 +57,13 @@ def verdict_on(number: str, exercise_id: str, code: str, helpers: str) -> dict:
         if callable(other.answer):
             space[other.name] = other.answer
     ours, calls = watched(exercise)
+    lacking: dict[str, str] = {}
     for statement in whole(helpers):
         try:
             exec(compile(ast.Module([statement], []), HELPERS, "exec"), space)  # noqa: S102
         except Exception:  # a helper that needs what isn't there
-            continue
+            if isinstance(statement, ast.ImportFrom):
+                lacking |= {alias.asname or alias.name: str(statement.module) for alias in statement.names}
     space.pop(exercise.name, None)
     try:
         exec(compile(ast.Module(parsed(code), []) if parsed(code) else code, ANSWER, "exec"), space)  # noqa: S102
@@ -70,6 +72,9 @@ def verdict_on(number: str, exercise_id: str, code: str, helpers: str) -> dict:
     name = exercise.name if exercise.name in space else (bound(code) or [""])[-1]
     given = space.get(name)
     verdict, words = engine.judge_entry(exercise, given)
+    for each, module in lacking.items():
+        if f"NameError: name '{each}'" in words:
+            words = f"it imports `{each}` from {module}, which isn't there (any more). {words}"
     return {
         "verdict": verdict,
         "words": words if name == exercise.name else f"called `{name}` instead of `{exercise.name}`. {words}",

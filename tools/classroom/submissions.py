@@ -196,17 +196,18 @@ def attempts(submission: Submission) -> list[Attempt]:
 
 
 def remarks_on_edition(submission: Submission) -> list[str]:
-    """One line on a notebook of the first edition, and one on ids that no edition has."""
+    """One line on a notebook of an older edition, and one on ids that no edition has."""
     lines = []
     own, ids = engine.entries(submission.number), submission.ids
-    if submission.of_first_edition:
-        moved = [f"{each} (now in {notebook_with(each)})" for each in ids if each not in own and notebook_with(each)]
+    moved = [f"{each} (now in {notebook_with(each)})" for each in ids if each not in own and notebook_with(each)]
+    if submission.of_first_edition or moved:
         stay = [each for each in ids if each in own and each not in older.CHANGED]
         changed = [each for each in ids if each in older.CHANGED]
         gone = [each for each in ids if each in older.DROPPED]
         parts = [("graded", stay + moved), ("changed since", changed), ("dropped since", gone)]
         said = "; ".join(f"{what}: {', '.join(each)}" for what, each in parts if each)
-        lines.append(f"{submission.path}: of the first edition; {said}")
+        edition = "the first edition" if submission.of_first_edition else "an older edition, or put together"
+        lines.append(f"{submission.path}: of {edition}; {said}")
     unknown = [each for each in ids if not notebook_with(each) and each not in older.DROPPED]
     if unknown:
         lines.append(f"{submission.path}: not in the course, of any edition: {', '.join(unknown)[:200]}")
