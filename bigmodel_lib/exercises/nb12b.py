@@ -3,13 +3,21 @@
 import math
 
 import numpy as np
+from numpy import ndarray
 from scipy import stats
 
 from bigmodel_lib.exercises.engine import Exercise, Tolerance
-from bigmodel_lib.risk.market import next_mood
-from bigmodel_lib.risk.scores import kupiec_ratio
 
 # 12b-belief
+
+
+def next_mood(belief: ndarray, likelihood: ndarray, transition: ndarray) -> ndarray:
+    """From what was believed of today's mood, and today's return, to tomorrow's: (Σ_i b_i ℓ_i P_ij) / Σ_i b_i ℓ_i.
+
+    Shapes: belief (K,), likelihood (K,), transition (K, K) -> (K,). Source: Hamilton 1989, section 4.
+    """
+    seen = belief * likelihood
+    return seen / seen.sum() @ transition
 
 
 def _a_belief(rng):
@@ -36,6 +44,26 @@ def _step_first(belief, likelihood, transition):
 
 
 # 12b-kupiec
+
+
+def kupiec_ratio(hits: ndarray, p: float) -> float:
+    """2 ln of how much likelier the hits are with their own share q = x/n than with p; χ² with 1 degree if p is right.
+
+    LR = 2 [x ln(q/p) + (n - x) ln((1 - q)/(1 - p))], with 0 ln 0 = 0. hits (n,): 1 or 0. Source: Kupiec 1995.
+    """
+    n, x = len(hits), int(np.sum(hits))
+    pairs = [(x, x / n, p), (n - x, 1 - x / n, 1 - p)]
+    return 2 * sum(count * math.log(own / said) for count, own, said in pairs if count)
+
+
+def christoffersen_ratio(hits: ndarray) -> float:
+    """2 ln of how much likelier the hits are if days after a hit have a chance of their own; χ² with 1 degree if not.
+
+    Source: Christoffersen 1998, section 3.2.
+    """
+    before, now = np.asarray(hits[:-1], dtype=int), np.asarray(hits[1:], dtype=int)
+    apart = sum(kupiec_ratio(now[before == kind], now.mean()) for kind in (0, 1) if (before == kind).any())
+    return float(apart) if 0 < now.sum() < len(now) else 0.0
 
 
 def _some_hits(rng):
