@@ -5,6 +5,10 @@ import pathlib
 import re
 
 import nbformat
+import pytest
+
+from bigmodel_lib.model.transformer import count_parameters
+from bigmodel_lib.training.checkpoints import load_model
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATHS = {path.stem.split("_")[0]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -60,3 +64,11 @@ def test_terms_are_in_order_and_named_once():
     terms = [re.sub("^[^a-z]+", "", term.lower()) for term, *_ in rows()]
     assert terms == sorted(terms)
     assert len(set(terms)) == len(terms) and len({chinese for _, chinese, *_ in rows()}) == len(terms)
+
+
+CAST = re.findall(r"\(`(\w+)`, ([\d,]+)\)", (ROOT / "GLOSSARY.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("folder", "size"), CAST)
+def test_the_cast_has_the_sizes_that_it_says(folder, size):
+    assert count_parameters(load_model(ROOT / "data" / folder)[0]) == int(size.replace(",", ""))
