@@ -281,7 +281,7 @@ EXERCISES = [
             ),
         ),
         right="above 3.84, fewer than 1 in 20 correct models would look so bad",
-        ours="bigmodel_lib.risk.scores:kupiec_ratio",
+        ours="bigmodel_lib.exercises.nb12b:kupiec_ratio",
     ),
     Exercise(
         id="12b-check",
