@@ -170,7 +170,7 @@ EXERCISES = [
             ),
         ),
         right="Bayes' rule, then one step of the chain: nobody who knows only the past returns can believe anything better",
-        ours="bigmodel_lib.risk.market:next_mood",
+        ours="bigmodel_lib.exercises.nb12b:next_mood",
     ),
     Exercise(
         id="12b-garch",
