@@ -31,6 +31,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "readers": ("readers.json and readers/", "15 minutes"),
     "drawings": ("drawings/", "5 minutes"),
     "trust": ("trust.json", "2 hours"),
+    "classroom": ("classroom.json, on Linux", "25 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }

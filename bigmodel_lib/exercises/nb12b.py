@@ -103,6 +103,10 @@ def _half_kupiec(hits, p):
     return 2 * x * math.log(x / len(hits) / p) if x else 0.0
 
 
+def _nothing_at_the_ends(hits, p):
+    return _plain_kupiec(hits, p) if 0 < np.sum(hits) < len(hits) else 0.0
+
+
 EXERCISES = [
     Exercise(
         id="12b-belief",
@@ -190,7 +194,7 @@ EXERCISES = [
             ((0.02 + 0.1 * 3 + 0.88) ** 0.5, "today's return must be squared: 9, not 3"),
             ((0.02 - 0.3 + 0.88) ** 0.5, "today's return is squared, so a fall raises σ just as a rise would"),
             (0.92**0.5, "β times today's σ² is missing"),
-            (1.78**0.5, "ω is missing, a small floor"),
+            (1.78**0.5, "ω is missing, or too small: it enters as it is, 0.02"),
             (0.9**0.5, "today's volatility still counts, with β, or σ would forget everything each day"),
             (1.0, "then the fall wouldn't matter at all"),
             (3.0, "GARCH isn't that nervous: today's shock enters with α = 0.1"),
@@ -221,6 +225,7 @@ EXERCISES = [
             (0.01, "that's the chance for one day"),
             (25.0, "that's at 10 per cent"),
             (2.0, "don't round: it's an average"),
+            (3.0, "an average needn't be a whole number"),
         ),
         right="2.5 a year; a bank with none at all is putting too much money aside",
     ),
@@ -244,6 +249,10 @@ EXERCISES = [
         tolerance=Tolerance(absolute=1e-6, relative=1e-6),
         special=(("a year without a hit", np.zeros(250, dtype=int), 0.01), ("only hits", np.ones(20, dtype=int), 0.05)),
         partial=(
+            (
+                _nothing_at_the_ends,
+                "where there are some hits it's right; without any, only the term with 0 ln 0 is 0: the other one stays",
+            ),
             (
                 _plain_kupiec,
                 "where there are some hits it's right; without any there's a log of 0, whose term should count as 0",
@@ -292,6 +301,7 @@ EXERCISES = [
         tolerance=0.0002,
         wrong=(
             (4 / 204, "those would be costs of 4 to 204: the check is paid for fraud and honest payments alike"),
+            (4 / 196, "checking saves the 200 €, whether or not its own 4 € are counted: 4 = p · 200"),
             (50.0, "turn it over: 1 in 50"),
             (0.5, "that's right only if a check costs half the payment"),
             (2.0, "right in per cent: give a probability between 0 and 1"),
