@@ -33,6 +33,8 @@ POINTS = {exercise_id: engine.find(exercise_id).difficulty for exercise_id in RI
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     course.build(folder, ["06"], homework=True)
+    config = folder / "nbgrader_config.py"
+    config.write_text(config.read_text().replace("timeout = 300", "timeout = 60"))
     return folder
 
 
@@ -63,6 +65,10 @@ def submissions(released):
         "wrong": (with_codes(released, WRONG), 0),
         "blank": (copy.deepcopy(released), 0),
         "copied": (copied, sum(POINTS.values())),
+        "loops": (
+            with_codes(released, {**RIGHT, "06-hidden": "while True:\n    pass"}),
+            sum(POINTS.values()) - POINTS["06-hidden"],
+        ),
         "crashing": (with_codes(released, {**RIGHT, "06-rate": "1 / 0"}), sum(POINTS.values()) - POINTS["06-rate"]),
     }
 

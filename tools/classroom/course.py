@@ -37,7 +37,8 @@ class ForgetCopies(NbGraderPreprocessor):
 c = get_config()
 c.CourseDirectory.course_id = "bigmodels"
 c.CourseDirectory.root = {root!r}
-c.ExecutePreprocessor.timeout = 300
+c.ExecutePreprocessor.timeout = 300  # seconds for one cell; then the next is run
+c.ExecutePreprocessor.interrupt_on_timeout = True
 c.Autograde.sanitize_preprocessors.insert(2, ForgetCopies)
 """
 

@@ -44,28 +44,29 @@ def gigabytes(megabytes: float) -> str:
     return f"{megabytes / 1000:.2f}"
 
 
+EXAMPLE = """\
+**Memory.** A server of JupyterLab ({server:.2f} GB), the largest kernel ({kernel:.2f} GB, in {largest}), and one left
+open last time ({left:.2f} GB): {each:.2f} GB a student, {all:.0f} GB for {n}. Add {shared:.1f} GB of libraries that all
+share, and {spare} GB for the system and the hub: **{total:.0f} GB**.
+
+**Cores.** If all {n} run {slowest} from top to bottom in the same moment, that's {minutes:.0f} minutes of computing:
+they wait {on_4:.0f} minutes on 4 cores, {on_8:.0f} on 8, {on_16:.0f} on 16."""
+
+
 def example() -> str:
-    """How large a server thirty students need."""
+    """How large a server thirty students need, in words."""
     found = measured()
-    rows, server = found["rows"], found["server"]["anon_mb"] / 1000
-    kernel = max(row["peak_anon_mb"] for row in rows) / 1000
-    forgotten = max(row["anon_at_the_end_mb"] for row in rows) / 1000
+    rows = found["rows"]
+    largest, slowest = (max(rows, key=lambda row, by=by: row[by]) for by in ("peak_anon_mb", "cpu_seconds"))
+    server, kernel = found["server"]["anon_mb"] / 1000, largest["peak_anon_mb"] / 1000
+    left = max(row["anon_at_the_end_mb"] for row in rows) / 1000
     shared = max(row["peak_rss_mb"] - row["peak_anon_mb"] for row in rows) / 1000
-    each = server + kernel + forgotten
-    total = STUDENTS * each + shared + SPARE
-    slowest = max(rows, key=lambda row: row["cpu_seconds"])
-    computing = STUDENTS * slowest["cpu_seconds"] / 60
-    return "\n".join(
-        [
-            f"**Memory.** JupyterLab's server ({server:.2f} GB), the largest kernel ({kernel:.2f} GB), and one left open",
-            f"last time ({forgotten:.2f} GB): {each:.2f} GB a student, {STUDENTS * each:.0f} GB for {STUDENTS}.",
-            f"Add {shared:.1f} GB of libraries, which all share, and {SPARE} GB for the system and the hub: **{total:.0f} GB**.",
-            "",
-            f"**Cores.** If all {STUDENTS} run {slowest['notebook']} from top to bottom in the same moment, that's",
-            f"{computing:.0f} minutes of computing: they wait {computing / 4:.0f} minutes on 4 cores, {computing / 8:.0f} on 8,",
-            f"{computing / 16:.0f} on 16.",
-        ]
-    )
+    everybody = STUDENTS * (server + kernel + left)
+    minutes = STUDENTS * slowest["cpu_seconds"] / 60
+    sizes = dict(server=server, kernel=kernel, left=left, each=server + kernel + left, all=everybody, shared=shared)
+    waits = dict(minutes=minutes, on_4=minutes / 4, on_8=minutes / 8, on_16=minutes / 16)
+    named = dict(n=STUDENTS, spare=SPARE, largest=largest["notebook"], slowest=slowest["notebook"])
+    return EXAMPLE.format(total=everybody + shared + SPARE, **sizes, **waits, **named)
 
 
 TABLES = {"minutes": minutes_table, "server": server_table, "example": example}
