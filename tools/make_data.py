@@ -12,7 +12,7 @@ import sys
 DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", re.M)
 RECIPES = {  # in an order in which each finds what it needs: {name: (what it writes, minutes on two cores)}
-    "first_model": ("first_model/ and attention_map.png", "3 minutes"),
+    "first_model": ("first_model/", "3 minutes"),
     "stories": ("storyteller/", "20 minutes"),
     "assistant": ("assistant/", "4 hours, on a GPU 5 minutes"),
     "preferences": ("preferences.json", "25 minutes"),
