@@ -165,6 +165,14 @@ class RecordedTrainer(Trainer):
         self.optimizers.step(1.0)
         return loss.detach()
 
+    def recorded(self, tensors: tuple[Tensor, ...]) -> tuple:
+        """(the graph of a step, where its batch goes, where its loss will be); nothing is computed yet."""
+        given, graph = tuple(tensor.clone() for tensor in tensors), torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            loss = self.one_step(*given)
+        return graph, given, loss
+
     def train_step(self, *tensors: Tensor, lr: float, share: float = 1.0, measure: bool = False) -> tuple:
         self.optimizers.set_lr(lr)
         nothing = torch.zeros((), device=self.device)
@@ -178,11 +186,12 @@ class RecordedTrainer(Trainer):
             torch.cuda.current_stream().wait_stream(side)
             return loss, nothing
         if tensors[0].shape not in self.recordings:
-            given, graph = tuple(tensor.clone() for tensor in tensors), torch.cuda.CUDAGraph()
-            torch.cuda.synchronize()
-            with torch.cuda.graph(graph):
-                loss = self.one_step(*given)
-            self.recordings[tensors[0].shape] = graph, given, loss
+            try:
+                self.recordings[tensors[0].shape] = self.recorded(tensors)
+            except RuntimeError as error:  # a driver that can't record
+                print(f"not recorded: {error}", flush=True)
+                self.record = False
+                return self.one_step(*tensors), nothing
         graph, given, loss = self.recordings[tensors[0].shape]
         for place, tensor in zip(given, tensors, strict=True):
             place.copy_(tensor)
@@ -234,11 +243,6 @@ def train(row: dict, device: str, record: bool, until: float) -> dict | None:
                 return None
     except Diverged:
         return row | {"gap": DIVERGED}
-    except RuntimeError as error:  # a driver that can't record
-        if not record:
-            raise
-        print(f"not recorded: {error}", flush=True)
-        return train(row, device, False, until)
     run.model.eval()
     mean, error = gap(run.model)
     found = {"parameters": count_parameters(run.model), "steps": run.step, "gap": round(mean, 5),
