@@ -1,6 +1,6 @@
 """The pace of the recipes against a plain GPT: `make bench TEXT=file` (a text of about a megabyte; 10 minutes).
 
-For each seed, in turn: the plain GPT for its whole run; the preset small for growing shares of that training time,
+For each seed, in turn: the plain GPT for its whole run; the preset quick for growing shares of that training time,
 until it reaches the plain GPT's loss; the preset medium for all of it. Each run is a process of its own. "whole" counts
 all of it, from the start of Python to the loss over the whole validation split, "loop" the training alone. Losses are
 in nats per character. Ratios come from one run on one machine, so they can be compared where seconds cannot.
@@ -57,7 +57,7 @@ def in_a_process(options: argparse.Namespace, name: str, seed: int, **budget) ->
 
 
 def compare(options: argparse.Namespace, seed: int) -> dict:
-    """One seed: the shares of the plain GPT's seconds that small needs, and how far below it medium ends."""
+    """One seed: the shares of the plain GPT's seconds that quick needs, and how far below it medium ends."""
     plain = in_a_process(options, "plain", seed, steps=options.plain_steps)
 
     def tell(name: str, run: dict) -> None:
@@ -68,8 +68,8 @@ def compare(options: argparse.Namespace, seed: int) -> dict:
     tell("plain", plain)
     found: dict = {}
     for share in SHARES:
-        run = in_a_process(options, "small", seed, minutes=share * plain["loop"] / 60)
-        tell("small", run)
+        run = in_a_process(options, "quick", seed, minutes=share * plain["loop"] / 60)
+        tell("quick", run)
         if run["loss"] <= plain["loss"]:
             found = {key: run[key] / plain[key] for key in ("whole", "loop")}
             break

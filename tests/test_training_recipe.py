@@ -119,7 +119,7 @@ def test_new_stories_are_read_once_and_repeated_ones_equally_often(scaling):
 
 
 def test_the_gap_of_a_model_that_knows_nothing_is_known(scaling):
-    run = scaling["build"](scaling["cell"]("grid", 16, 1e4, 0, (0.01, 0.01)))
+    run = scaling["build"](scaling["cell"]("grid", 24, 1e4, 0, (0.01, 0.01)))
     run.model.w_out.data.zero_()
     rows, floor = scaling["fresh_stories"]()
     n = (rows[:, 1:] != 255).sum()
@@ -128,13 +128,12 @@ def test_the_gap_of_a_model_that_knows_nothing_is_known(scaling):
 
 
 def test_steady_optimizers_step_like_the_librarys(scaling):
-    """With momentum 0.85 the library's Muon has no warm-up of its momentum."""
-    cell = scaling["cell"]("grid", 16, 1e4, 0, (0.02, 0.03))
+    cell = scaling["cell"]("grid", 24, 1e4, 0, (0.02, 0.03))
     runs = [scaling["build"](cell) for _ in range(2)]
-    config = TrainConfig(steps=5, muon_lr=0.02, adamw_lr=0.03, momentum=0.85)
+    config = TrainConfig(steps=5, muon_lr=0.02, adamw_lr=0.03, momentum=0.95)
     steady, usual = scaling["SteadyOptimizers"](runs[0].model, config), Optimizers(runs[1].model, config)
     x, y = map(torch.from_numpy, runs[0].batches(None))
-    for lr in (0.5, 1.0, 0.25):
+    for lr in (0.5, 1.0, 0.25, 0.1):
         for run in runs:
             next_token_loss(run.model, x, y).backward()
         steady.set_lr(lr)
@@ -146,14 +145,14 @@ def test_steady_optimizers_step_like_the_librarys(scaling):
 
 
 def test_a_story_run_learns(scaling):
-    cell = scaling["cell"]("grid", 16, 2e4, 0, (0.035, 0.05))
+    cell = scaling["cell"]("grid", 24, 2e4, 0, (0.035, 0.05))
     found = scaling["train"](cell, "cpu", True, math.inf)
     assert found["steps"] == scaling["steps_of"](cell["tokens"]) and found["gap"] < 3.5
 
 
 def test_the_sealed_run_uses_four_times_the_largest_compute(scaling):
-    n = {w: count_parameters(scaling["build"](scaling["cell"]("x", w, 1e4, 0, (0.1, 0.1))).model) for w in (48, 64)}
-    assert n[64] * scaling["sealed_tokens"]() == pytest.approx(4 * n[48] * 4.8e5, rel=0.001)
+    n = {w: count_parameters(scaling["build"](scaling["cell"]("x", w, 1e4, 0, (0.1, 0.1))).model) for w in (192, 264)}
+    assert n[264] * scaling["sealed_tokens"]() == pytest.approx(4 * n[192] * 4e6, rel=0.001)
 
 
 def losses(kept, arm):
@@ -196,7 +195,7 @@ def test_the_table_of_the_law_is_whole(scaling):
     for row in kept["rows"]:
         rows[row["table"]].append(row)
     cells = {(row["d_model"], row["tokens"]) for row in rows["grid"]}
-    assert len(cells) == 20 and len(rows["sealed"]) >= 1
+    assert len(cells) == 30 and len(rows["sealed"]) >= 1
     assert all(row["seed"] != kept["how"]["tuning_seed"] for row in kept["rows"] if row["table"] != "tuning")
     for row in rows["grid"] + rows["sealed"]:
         assert (row["muon_lr"], row["adamw_lr"]) == scaling["best_rates"](kept["rows"], row["d_model"], row["tokens"])

@@ -68,7 +68,7 @@ ARMS: dict[str, Arms] = {
         "n-grams up to 3": (dict(ngrams=3), None),
         "n-grams up to 4": (dict(ngrams=4), None),
         "n-grams up to 4, width 32": (dict(ngrams=4, d_model=32, n_heads=2), None),
-        "n-grams up to 4, none left out": (dict(ngrams=4), "none left out"),
+        "n-grams up to 4, none left out": (dict(ngrams=4, ngram_dropout=0.0), None),
         **rates("small"),
     },
     "race": {
@@ -82,8 +82,8 @@ ARMS: dict[str, Arms] = {
         "windows of 32, 64, then 128": ({}, "windows"),
         "batches of 8, 16, then 32": ({}, "growing"),
         "n-grams up to 3": (dict(ngrams=3), None),
-        "n-grams: none left out": ({}, "none left out"),
-        "n-grams: three quarters left out": ({}, "most left out"),
+        "n-grams: none left out": (dict(ngram_dropout=0.0), None),
+        "n-grams: three quarters left out": (dict(ngram_dropout=0.75), None),
         "n-grams: four times the rows": ({}, "rows"),
         "momentum 0.9": (dict(momentum=0.9), None),
         "dropout 0.1": (dict(dropout=0.1), None),
@@ -97,8 +97,8 @@ ARMS: dict[str, Arms] = {
         "dropout 0.2": (dict(dropout=0.2), None),
         "dropout 0.3": (dict(dropout=0.3), None),
         "no n-grams": (dict(ngrams=1), None),
-        "n-grams: three quarters left out": ({}, "most left out"),
-        "n-grams: nine tenths left out": ({}, "nearly all left out"),
+        "n-grams: three quarters left out": (dict(ngram_dropout=0.75), None),
+        "n-grams: nine tenths left out": (dict(ngram_dropout=0.9), None),
         "weight decay 0.1": (dict(weight_decay=0.1), None),
         "weight decay 0.5": (dict(weight_decay=0.5), None),
         "averaged weights": ({}, "average"),
@@ -106,8 +106,13 @@ ARMS: dict[str, Arms] = {
         "AdamW's rate halved": (dict(adamw_lr=0.01), None),
     },
 }
-LEFT_OUT = {"none left out": 0.0, "most left out": 0.75, "nearly all left out": 0.9}
-AS_LONG = {"muon_lr", "adamw_lr", "momentum", "weight_decay"}  # fields that leave the time for a step as it is
+AS_LONG = {
+    "muon_lr",
+    "adamw_lr",
+    "momentum",
+    "weight_decay",
+    "ngram_dropout",
+}  # fields that leave the time for a step as it is
 
 
 def texts(folder: str) -> list[str]:
@@ -137,15 +142,14 @@ def scheduled(train: np.ndarray, how: str, size: int, length: int, steps: int) -
 
 
 @contextlib.contextmanager
-def changed_layers(tricks: tuple[str, ...]) -> Iterator[None]:
-    """Inside, the library's n-gram tables are as the tricks say."""
-    before = layers.NGRAM_ROWS, layers.NGRAM_DROPOUT
-    layers.NGRAM_ROWS = 65_521 if "rows" in tricks else before[0]
-    layers.NGRAM_DROPOUT = next((LEFT_OUT[trick] for trick in tricks if trick in LEFT_OUT), before[1])
+def longer_tables(tricks: tuple[str, ...]) -> Iterator[None]:
+    """Inside, the library's n-gram tables are four times as long, if "rows" is one of the tricks."""
+    before = layers.NGRAM_ROWS
+    layers.NGRAM_ROWS = 65_521 if "rows" in tricks else before
     try:
         yield
     finally:
-        layers.NGRAM_ROWS, layers.NGRAM_DROPOUT = before
+        layers.NGRAM_ROWS = before
 
 
 def build(row: dict, folder: str, steps: int, device: str = "cpu") -> Trainer:
@@ -174,7 +178,7 @@ def step_time(row: dict, folder: str, rounds: int = 3, steps: int = 3) -> float:
     measured: dict[str, list[float]] = {"arm": [], "start": []}
     for _ in range(rounds):
         for name, of in (("arm", row), ("start", row | {"changes": {}, "tricks": ()})):
-            with changed_layers(tuple(of["tricks"])):
+            with longer_tables(tuple(of["tricks"])):
                 run = build(of | {"tricks": [t for t in of["tricks"] if t == "rows"]}, folder, steps)
                 run.clock = time.process_time
                 next(iter(run))
@@ -191,7 +195,7 @@ def job(row: dict, folder: str, device: str, until: float) -> dict | None:
     _, train, validation = tokens(folder, row["text"])
     _, seconds, milliseconds, _ = STARTS[row["table"]]
     steps, averages = round(1000 * seconds / milliseconds / row["time"]), None
-    with changed_layers(tuple(row["tricks"])):
+    with longer_tables(tuple(row["tricks"])):
         run, n = build(row, folder, steps, device), 0
         try:
             for look in run:
@@ -229,9 +233,9 @@ def gains(rows: list[dict], table: str, tuned: list[str]) -> dict[str, list[floa
 
 
 def touched(table: str, name: str) -> set[str]:
-    """What an arm changes: fields, the share of n-grams that is left out, the order of batches, or the tables' size."""
+    """What an arm changes: fields, the order of batches, or the tables' size."""
     changes, trick = ARMS[table][name]
-    return {*changes} | ({"left out" if trick in LEFT_OUT else trick} if trick else set())
+    return {*changes} | ({trick} if trick else set())
 
 
 def combinations(rows: list[dict], table: str, tuned: list[str]) -> list[str]:
