@@ -48,7 +48,7 @@ def add_options(parser: OneLineParser) -> None:
 
 
 def configurations(options: dict, vocab_size: int, n_tokens: int = 0) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for; with minutes and no WISHES, the best ones for that time and text."""
+    """Both configurations that the options ask for; with minutes and no WISHES, the best for that time and text."""
     masked = options.get("objective") == "masked"
     name, changes = options.get("preset", "small"), {}
     if "minutes" in options and not masked and not WISHES & options.keys():

@@ -142,7 +142,8 @@ def begin(keep_times: bool, device: str) -> tuple[dict, list[dict]]:
     text = f"the manual of Python {manual()[0]}, no paragraph twice, split without leaks"
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
     card = torch.cuda.get_device_name() if device.startswith("cuda") else None
-    how = {"made_by": "data/recipes/budget.py", "text": text, "hardware": hardware(), "card": card,
+    how = {"made_by": "data/recipes/budget.py", "text": text, "training_characters": len(texts()[1]),
+           "hardware": hardware(), "card": card,
            "versions": versions}  # fmt: skip
     rows = kept["rows"] if kept["how"].get("text") == text else []
     if keep_times:
