@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from bigmodel_lib.model import layers
+from bigmodel_lib.recipes import preset
 from bigmodel_lib.text.sources import data_path
+from bigmodel_lib.training.checkpoints import read_json
 
 TEXT = "Anna dropped the lamp because she was tired. " * 200
 
@@ -98,3 +100,30 @@ def test_the_benchmark_takes_the_first_share_that_reaches_the_plain_loss():
     tried = [budget["minutes"] * 60 for name, budget in asked if name == "quick"]
     assert tried == pytest.approx([100 / 60, 100 / 50])
     assert found == pytest.approx({"whole": 4 / 102, "loop": 0.02, "below": 0.5})
+
+
+def test_what_notebook_10_says_of_the_search():
+    """What won the dash is the preset quick; in the race nothing but sizes gains; the long search is not done."""
+    kept = read_json(data_path("faster.json"))["rows"]
+    loss = {(row["table"], row["arm"], row["text"], row["seed"]): row["loss"] for row in kept}
+    dash = {row["arm"]: row for row in kept if row["table"] == "dash" and row["text"] == "tolstoy"}
+    (best,) = set(dash) - {"the start"}
+    assert set(best.split(" + ")) == {"n-grams up to 4, none left out", "2 layers", "AdamW's rate doubled"}
+    quick, small = (preset(name, 99) for name in ("quick", "small"))
+    changes = {"ngrams": 4, "ngram_dropout": 0.0, "n_layers": 2}
+    assert quick[0] == small[0].replace(**changes) and quick[1].replace(steps=240) == small[1].replace(adamw_lr=0.04)
+    race = {row["arm"] for row in kept if row["table"] == "race" and row["text"] == "austen"} - {"the start"}
+    gains = {
+        arm: [loss["race", "the start", text, 0] - loss["race", arm, text, 0] for text in ("austen", "dumas")]
+        for arm in race
+    }
+    single = {arm: min(gain) for arm, gain in gains.items() if " + " not in arm}
+    assert max(single, key=single.get) == "width 64" and max(single.values()) < 0.02
+    assert {row["arm"] for row in kept if row["table"] == "long"} == {
+        "the start",
+        "width 128",
+        "dropout 0",
+        "dropout 0.2",
+    }
+    change = [loss["long", "width 128", text, 0] - loss["long", "the start", text, 0] for text in ("austen", "dumas")]
+    assert all(-0.006 < each < 0 for each in change)
