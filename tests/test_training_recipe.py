@@ -244,6 +244,9 @@ def test_what_notebook_10_says_of_the_law():
     cost = {(n, k): np.mean(again[n, k]) / np.mean(again[n, 1]) for n, k in again if k > 1}
     small, large = sorted({n for n, _ in cost})
     assert 1.05 < cost[small, 4] < 1.15 and 1.4 < cost[large, 4] < 1.6
+    floor = read_json(data_path("scaling.json"))["how"]["floor"]
+    whole = {n: [floor + np.mean(again[n, k]) for k in (1, 4)] for n in (small, large)}
+    assert [round(100 * (four / one - 1)) for one, four in whole.values()] == [1, 3]
     assert np.mean(again[small, 16]) < 0.5 * np.mean(again[large, 16])
 
 
