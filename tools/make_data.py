@@ -12,7 +12,7 @@ import sys
 DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 ROW = re.compile(r"^\| `(?P<name>\S+)` \| (?P<what>.+) \| [\d,]+ \| `\w+` \|$", re.M)
 RECIPES = {  # in an order in which each finds what it needs: {name: (what it writes, minutes on two cores)}
-    "first_model": ("first_model/ and attention_map.png", "3 minutes"),
+    "first_model": ("first_model/", "3 minutes"),
     "stories": ("storyteller/", "20 minutes"),
     "assistant": ("assistant/", "4 hours, on a GPU 5 minutes"),
     "preferences": ("preferences.json", "25 minutes"),
@@ -32,6 +32,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "readers": ("readers.json and readers/", "15 minutes"),
     "drawings": ("drawings/", "5 minutes"),
     "trust": ("trust.json", "2 hours"),
+    "classroom": ("classroom.json, on Linux", "25 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
 }

@@ -1,5 +1,7 @@
 """The exercises of 13_evaluation_and_trust."""
 
+import math
+
 import numpy as np
 
 from bigmodel_lib.exercises.engine import Exercise, Tolerance
@@ -73,6 +75,16 @@ def _ece_by_sums(confidence, hits, n_bins):
 def _ece_by_edges(confidence, hits, n_bins):
     place = np.clip(np.digitize(confidence, np.arange(1, n_bins) / n_bins), 0, n_bins - 1)
     return sum(abs((hits[place == b] - confidence[place == b]).sum()) for b in set(place.tolist())) / len(hits)
+
+
+def _ece_of(place, confidence, hits, n_bins):
+    here = [place == b for b in range(n_bins) if (place == b).any()]
+    return float(sum(h.mean() * abs(hits[h].mean() - confidence[h].mean()) for h in here))
+
+
+def _ece_with_nan(confidence, hits, n_bins):
+    place = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return ece(confidence, hits, n_bins) if len(set(place.tolist())) == n_bins else float("nan")
 
 
 def _ece_with(weight=lambda here: here.mean(), gap=lambda h, c: abs(h.mean() - c.mean()), last=True):
@@ -193,6 +205,7 @@ EXERCISES = [
             (4 * 4.8 / np.log(2), "a token's price is shared by its bytes: divide by 4.8"),
             (4 / np.log(2) / 4.8 / 8, "a byte is the unit already: no need to share among its 8 bits"),
             (float(np.exp(4) / 4.8), "that starts from the perplexity: start from the loss"),
+            (2 / 4.8, "the loss is in nats already, a logarithm: don't take another one, divide by ln 2"),
         ),
         right="and now any two models can be compared on this text, whatever their tokens are",
     ),
@@ -215,6 +228,10 @@ EXERCISES = [
             (_wrong_p(lambda f, r: f <= r), "look at both sides, and count the flips that are farther out, not nearer"),
             (_wrong_p(lambda f, r: np.abs(f) >= abs(r), more=0), "the real one counts as a row as well: add 1 above and below, or p could be 0"),
             (_wrong_p(lambda f, r: np.abs(f) <= abs(r)), "that's the share of flips that are nearer to 0: the farther ones were asked for"),
+            (lambda d, s: float((1 + (np.abs((s * d).mean(0)) >= abs(d.mean())).sum()) / (1 + len(s))), "the mean is over the texts, axis 1: one number for each row of flips"),
+            (lambda d, s: float((1 + (np.abs((s * d).sum(1)) >= abs(d.mean())).sum()) / (1 + len(s))), "that compares sums with a mean: take the mean of both, or the sum of both"),
+            (lambda d, s: float((1 + (np.abs((s * np.abs(d)).mean(1)) >= np.abs(d).mean()).sum()) / (1 + len(s))), "keep the signs of the differences: only a flip may turn them"),
+            (lambda d, s: 100 * p_value(d, s), "right in per cent: give a share between 0 and 1"),
             (_wrong_p(lambda f, r: np.abs(f) >= r), "the real mean needs its absolute value, too: it may be below 0"),
             (lambda d, s: float(1 + (np.abs((s * d).mean(1)) >= abs(d.mean())).sum()), "that's the count: divide by the number of rows and one"),
             (lambda d, s: float((1 + (np.abs((s * d).mean(1)) >= abs(d.mean())).sum()) / len(s)), "add the 1 below, too: the real one is a row like the others"),
@@ -234,8 +251,9 @@ EXERCISES = [
         ),
         answer=1 - 0.95**20, another=(0.64, 0.6415), tolerance=0.006,
         wrong=(
-            (1.0, "20 · 0.05 = 1 is how many false alarms to expect; a probability doesn't simply add up"),
+            (1.0, "20 · 0.05 = 1 is how many false alarms to expect, and 1 − 0.05²⁰ ≈ 1 how likely it is that not all twenty are false alarms: you want at least one"),
             (0.05, "that's one test: you have twenty"),
+            (0.95, "that's how likely one test keeps quiet: you have twenty"),
             (0.95**20, "that's how likely there is none: you want the opposite"),
             (20 * 0.05 * 0.95**19, "that's exactly one false alarm: two or more count as well"),
             (0.05**20, "that's all twenty at once: one is enough"),
@@ -265,6 +283,9 @@ EXERCISES = [
             (_ece_with(gap=lambda h, c: (h.mean() - c.mean()) ** 2), "the gap itself was wanted, not its square"),
             (_ece_with(gap=lambda h, c: np.abs(h * 1.0 - c).mean()), "first the means of the bin, then the gap: a single forecast of 80 % can't come true by 80 %"),
             (_ece_with(weight=lambda here: here.sum()), "divide by the number of all forecasts: the weights must sum to 1"),
+            (_ece_with_nan, "an empty bin has no mean (NumPy says nan): skip it"),
+            (lambda c, h, n: _ece_of(np.minimum(np.round(c * n).astype(int), n - 1), c, h, n), "round down, not to the nearest: bin 0 goes up to 1/n_bins"),
+            (lambda c, h, n: float(sum(abs(h[b].mean() - c[b].mean()) for k in range(n) if (b := np.minimum((c * n).astype(int), n - 1) == k).any()) / n), "weight each bin by its share of the forecasts, not all by 1/n_bins"),
             (lambda c, h, n: float(abs(h.mean() - c.mean())), "that's one bin for all: too sure here and too modest there cancel"),
             (lambda c, h, n: float(np.mean([abs(h[b].mean() - c[b].mean()) for k in range(n) if (b := np.minimum((c * n).astype(int), n - 1) == k).any()])), "weight each bin by its share of the forecasts, instead of the plain mean over bins"),
             (lambda c, h, n: float(sum((b := np.minimum((c * n).astype(int), n - 1) == k).mean() * abs(h[b].mean() - (k + 0.5) / n) for k in range(n) if (np.minimum((c * n).astype(int), n - 1) == k).any())), "compare with the mean confidence in the bin, not with the bin's middle"),
@@ -290,6 +311,7 @@ EXERCISES = [
         partial=((_split_with_nan, "where no probability is 0 it's right; 0 · ln 0 = nan in NumPy, and it should count as 0"),),
         wrong=(
             (_split_with(lambda p, t, w: (w, t, w - t)), "total and within have changed places: the entropy of the mean is the total"),
+            (_split_with(lambda p, t, w: (w, t - w, t)), "the order was total, within, between"),
             (_split_with(lambda p, t, w: (t, w, w - t)), "between is total minus within; yours has the other sign"),
             (_split_with(lambda p, t, w: (t, w, t + w)), "between is what's left of the total when within is taken away"),
             (_split_with(lambda p, t, w: (-t, -w, w - t)), "the minus is missing: an entropy is never negative"),
@@ -312,11 +334,19 @@ EXERCISES = [
         ),
         answer=accuracy_at, another=(_at_by_sorting, _at_by_threshold), inputs=_sure_answers,
         special=(("so little that one must do", np.array([0.2, 0.9, 0.5]), np.array([False, True, False]), 0.1),),
+        partial=(
+            (lambda c, h, share: float(h[np.argsort(-c)[:n]].mean()) if (n := round(share * len(h))) else float("nan"), "it's right until the share is so small that `round` gives 0 answers: one at least"),
+            (lambda c, h, share: float(h[np.argsort(c)[-round(share * len(h)) :]].mean()), "it's right until `round` gives 0 answers: a slice from −0 on is everything, and one answer was wanted"),
+        ),
         wrong=(
             (lambda c, h, share: float(h[np.argsort(c)[: max(1, round(share * len(h)))]].mean()), "those are the least confident ones: argsort sorts upwards"),
             (lambda c, h, share: float(h[: max(1, round(share * len(h)))].mean()), "those are the first ones as they come: sort by confidence"),
             (lambda c, h, share: float(h[np.argsort(-c)[: max(1, round(share * len(h)))]].sum() / len(h)), "divide by the number of answers, not by that of all questions"),
             (lambda c, h, share: float(h.mean()), "that's the accuracy on everything: coverage has no effect in it"),
+            (lambda c, h, share: float(h[np.argsort(-c)[: max(1, int(share * len(h)))]].mean()), "`int` cuts off: use `round` for how many are answered"),
+            (lambda c, h, share: float(h[np.argsort(-c)[: max(1, math.ceil(share * len(h)))]].mean()), "that rounds up: use `round` for how many are answered"),
+            (lambda c, h, share: float(c[np.argsort(-c)[: max(1, round(share * len(h)))]].mean()), "that's how sure it is of them: whether they're right is in `hits`"),
+            (lambda c, h, share: float(h[c >= share].mean()) if (c >= share).any() else float("nan"), "coverage is a share of the questions, not a confidence"),
             (lambda c, h, share: float(h[c >= 1 - share].mean()) if (c >= 1 - share).any() else 1.0, "coverage is a share of the questions, not a threshold on the confidence"),
             (lambda c, h, share: float(np.sort(h)[::-1][: max(1, round(share * len(h)))].mean()), "that sorts the hits themselves, which the model doesn't know: sort by its confidence"),
             (lambda c, h, share: int(h[np.argsort(-c)[: max(1, round(share * len(h)))]].sum()), "that's how many are right: the share was wanted"),

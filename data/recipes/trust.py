@@ -48,8 +48,8 @@ DOUBTERS, GROUP, DRAWS = 15, 5, 20  # models; members of an ensemble; passes wit
 REPEATS = (1, 2, 4, 8, 16, 32)  # copies of a secret; there are `each` secrets with so many
 DIGITS, DELTA = 4, 1e-5
 CLIP, DRAWN = 0.5, 0.04  # the clipping norm; the share of the rows in a batch, each by a coin of its own
-NOISES, RATES = (0.5, 1.0), (0.01, 0.02)  # of DP-SGD, in units of the clipping norm; Adam's rates
-TUNING_SEED, SEEDS, PLANTERS = 100, (0, 1), (0, 1, 2, 3)
+NOISES, RATES = (0.5, 1.0), (0.01, 0.02, 0.04)  # of DP-SGD, in units of the clipping norm; Adam's rates
+TUNING_SEED, SEEDS, PLANTERS = 100, tuple(range(8)), (0, 1, 2, 3)
 POISONED = (0, 1, 2, 5, 10, 20, 50, 100)  # of 2,000 questions
 FULL = dict(
     doubters=6000, looked_at=200, doubt_steps=800, stories=2000, each=4, steps=160, questions=2000, tune_steps=150
@@ -347,9 +347,10 @@ def privacy(device, sizes, way, noise, rate, seed):
                  **look(model, planted, ids, members, strangers, device))]  # fmt: skip
 
 
-def best_rate(rows, way):
-    """The rate with the lowest loss on the tuning seed."""
-    tried = [row for row in rows if row["part"] == "privacy" and (row["way"], row["seed"]) == (way, TUNING_SEED)]
+def best_rate(rows, way, noise):
+    """The rate with the lowest loss on the tuning seed. Without copies it's that of the plain way."""
+    tuned = ("plain" if way == "once" else way, noise, TUNING_SEED)
+    tried = [row for row in rows if row["part"] == "privacy" and (row["way"], row["noise"], row["seed"]) == tuned]
     return min(tried, key=lambda row: row["loss"])["rate"]
 
 
@@ -429,14 +430,13 @@ WORK = {"doubt": doubt, "privacy": privacy, "backdoor": backdoor}
 def jobs(rows, only):
     """What has to run, in two rounds: the second needs the rates that the first one finds."""
     private = [("plain", 0.0), ("once", 0.0), *(("private", noise) for noise in NOISES)]
-    tuned = (("plain", 0.0), ("private", NOISES[0]))
-    tuning = [("privacy", *way, rate, TUNING_SEED) for way in tuned for rate in RATES]
+    tuning = [("privacy", *way, rate, TUNING_SEED) for way in private if way[0] != "once" for rate in RATES]
     others = [("doubt", group) for group in range(DOUBTERS // GROUP)]
     others += [("backdoor", n, seed) for seed in PLANTERS for n in POISONED]
     yield [job for job in others + tuning if only in (None, job[0])]
     if only in (None, "privacy"):
-        rates = {way: best_rate(rows, "plain" if way == "once" else way) for way in ("plain", "once", "private")}
-        yield [("privacy", way, noise, rates[way], seed) for seed in SEEDS for way, noise in private]
+        rates = {way: best_rate(rows, *way) for way in private}
+        yield [("privacy", *way, rates[way], seed) for seed in SEEDS for way in private]
 
 
 def name_of(job):
