@@ -24,6 +24,7 @@ from tools import workspace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "runs" / "browser"  # git ignores runs/
+PATIENCE = 600  # seconds to wait for what must come: on a busy machine it comes late, elsewhere nobody waits that long
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run", "--disable-default-apps"]  # fmt: skip
 HARMLESS = re.compile(
@@ -205,7 +206,7 @@ def jupyterlab(theme: str = "JupyterLab Light"):
                 log.close()
 
 
-def _wait_for(url, server, log, seconds=90):
+def _wait_for(url, server, log, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
@@ -241,9 +242,9 @@ def _asked(file: pathlib.Path, expression: str) -> dict:
     client.load_connection_file()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         reply = client.execute_interactive(
-            "", silent=True, store_history=False, user_expressions={"value": expression}, timeout=60
+            "", silent=True, store_history=False, user_expressions={"value": expression}, timeout=PATIENCE
         )
         return reply["content"]["user_expressions"]["value"]
     finally:
@@ -253,17 +254,17 @@ def _asked(file: pathlib.Path, expression: str) -> dict:
 def open_notebook(browser, address: str, name: str):
     """(page, watch) of a notebook opened in a new window."""
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * PATIENCE)
     watch = Watch(page)
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", state="attached")
     return page, watch
 
 
-def open_and_run(browser, address: str, name: str, seconds: int = 420):
+def open_and_run(browser, address: str, name: str, seconds: int = 3 * PATIENCE):
     """(page, watch) of a notebook opened in a new window with all its cells run."""
     page, watch = open_notebook(browser, address, name)
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while not watch.kernel_ready and time.monotonic() < end:  # the badge "idle" comes earlier, and Run All is then lost
         page.wait_for_timeout(200)
     assert watch.kernel_ready, "the kernel did not answer"
@@ -283,7 +284,7 @@ def open_and_run(browser, address: str, name: str, seconds: int = 420):
 
 def saved_cells(address: str, name: str) -> list:
     """The cells of a notebook as they are on the server's disk."""
-    with urllib.request.urlopen(f"{address}/api/contents/{name}?type=notebook", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address}/api/contents/{name}?type=notebook", timeout=PATIENCE) as answer:
         return json.load(answer)["content"]["cells"]
 
 
@@ -296,8 +297,8 @@ def save_and_shut_down(page, address: str) -> None:
     assert saved.value.ok, "the notebook was not saved"
     page.click("text=Kernel >> nth=0")
     page.click('[data-command="kernelmenu:shutdown"]')
-    end = time.monotonic() + 60
-    while json.load(urllib.request.urlopen(f"{address}/api/kernels", timeout=30)):
+    end = time.monotonic() + PATIENCE
+    while json.load(urllib.request.urlopen(f"{address}/api/kernels", timeout=PATIENCE)):
         assert time.monotonic() < end, "the kernel was not shut down"
         page.wait_for_timeout(250)
     page.context.close()
