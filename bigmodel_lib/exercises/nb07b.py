@@ -203,14 +203,17 @@ def _check_reverse(attempt):
     for seed in range(5):
         first, second = _two_judges(seed)
         chosen = attempt(first, second)
+        chosen = sorted(chosen) if isinstance(chosen, (set, frozenset)) else chosen
         try:
             rows = [int(row) for row in np.asarray(chosen).reshape(-1)]
         except (TypeError, ValueError):
             raise Wrong("a list of row numbers was wanted") from None
+        if np.asarray(chosen).dtype.kind == "f":
+            raise Wrong("row numbers are whole numbers, yours are not")
         if np.asarray(chosen).dtype == bool:
             raise Wrong("True and False came back: `np.flatnonzero` makes row numbers of them")
         if len(rows) != 50:
-            raise Wrong(f"50 rows were wanted, yours has {len(rows)}")
+            raise Wrong(f"50 rows were wanted, yours has {len(rows)} (`np.where` gives a tuple: take its [0] first)")
         if len(set(rows)) < 50:
             raise Wrong("a row is in it twice: a test split takes each text once")
         if min(rows) < 0 or max(rows) >= 400:
@@ -219,7 +222,7 @@ def _check_reverse(attempt):
         if b <= a:
             words = "the first classifier still wins" if a > b else "the two are equal"
             raise Wrong(f"{words} on your rows, {a:.2f} against {b:.2f}: look for rows where only the second is right")
-    return "whoever may choose the split may choose the winner, so splits are drawn by chance, many of them, the same for all"
+    return "choose the split and you choose the winner: so draw many splits, at random, and compare on the same ones"
 
 
 def _reverse(first_right, second_right):
@@ -234,6 +237,10 @@ def _reverse_sorted(first_right, second_right):
 
 def _reverse_by_argsort(first_right, second_right):
     return np.argsort(first_right.astype(int) - second_right, kind="stable")[:50]
+
+
+def _reverse_as_a_set(first_right, second_right):
+    return {int(row) for row in _reverse(first_right, second_right)}
 
 
 EXERCISES = [
@@ -423,7 +430,7 @@ def reversing_rows(first_right, second_right):
         ),
         check=_check_reverse,
         answer=_reverse,
-        another=(_reverse_sorted, _reverse_by_argsort),
+        another=(_reverse_sorted, _reverse_by_argsort, _reverse_as_a_set),
         wrong=(
             (lambda a, b: np.arange(50), "the first classifier still wins"),
             (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
@@ -431,6 +438,9 @@ def reversing_rows(first_right, second_right):
             (lambda a, b: np.flatnonzero(a & b)[:50], "the two are equal"),
             (lambda a, b: np.arange(50) + 400, "rows from 0 to 399"),
             (lambda a, b: b & ~a, "makes row numbers of them"),
+            (lambda a, b: np.where(b & ~a), "take its [0] first"),
+            (lambda a, b: np.arange(50) + 0.5, "whole numbers"),
+            (lambda a, b: np.argsort(b.astype(int) - a, kind="stable")[:50], "the first classifier still wins"),
         ),
     ),
     Exercise(
