@@ -2,7 +2,7 @@
 
 Other processes make up stories while it learns, and every reading of a story gives its people, rooms and things other
 names: the world tells the renamed story exactly as often. `make data NAME=assistant`. One NVIDIA H200 and five cores
-take four minutes (`--device cuda`); two cores of a CPU take about four hours, for a model that has read less.
+take eight minutes (`--device cuda`); two cores of a CPU take about five hours, for a model that has read less.
 """
 
 import argparse
