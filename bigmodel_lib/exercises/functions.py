@@ -52,7 +52,7 @@ def what_differs(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercis
     return (
         _results_differ(given.result, wanted.result, case, exercise)
         or _differing_after(given, wanted, case, exercise)
-        or _differing_gradient(given, wanted, case)
+        or (None if given.changed else _differing_gradient(given, wanted, case))  # what was changed has none of its own
     )
 
 
