@@ -302,7 +302,7 @@ def test_mean_ap_is_that_of_cocos_own_tool():
 def test_both_detectors_learn_one_batch_and_give_sixteen_answers():
     which, where, labels = map(torch.from_numpy, scenes(np.random.default_rng(0), 4, most=2))
     images, boxes = compose(which, where, labels)
-    detector = d.Detector(image_config(33, 64, d_model=32, n_layers=2, n_heads=2, d_ff=64), 6)
+    detector = d.Detector(image_config(33, 144, d_model=32, n_layers=2, n_heads=2, d_ff=64), width=8)
     for model, loss_fn, lr in ((detector, d.set_loss, 0.003), (d.HeatMap(32, 8), d.heat_loss, 0.01)):
         optimizer, losses = torch.optim.Adam(model.parameters(), lr=lr), []
         for _ in range(60):
@@ -313,17 +313,17 @@ def test_both_detectors_learn_one_batch_and_give_sixteen_answers():
             losses.append(loss.item())
         assert losses[-1] < 0.6 * losses[0], type(model)
         assert [part.shape[:2] for part in model.eval().find(images)] == [(4, 16)] * 3
-    assert len(detector.every_layer(images)) == 2 and detector.places().shape == (80, 2)
-    assert record(detector, images, "weights").shape == (2, 4, 2, 80, 80)
+    assert detector.every_layer(images)[1].shape == (2, 4, 16, 4) and detector.places().shape == (160, 2)
+    assert record(detector, images, "weights").shape == (2, 4, 2, 160, 160)
 
 
 def test_a_query_starts_at_home_and_homes_cover_the_scene():
-    detector = d.Detector(image_config(33, 64, d_model=32, n_layers=1, n_heads=2, d_ff=32), 6)
+    detector = d.Detector(image_config(33, 144, d_model=32, n_layers=1, n_heads=2, d_ff=32), width=8)
     boxes = detector(torch.rand(1, 48, 48))[1][0]
     assert sorted({round(x, 2) for x in boxes[:, 0].tolist()}) == pytest.approx([0.125, 0.375, 0.625, 0.875], abs=0.12)
-    homes = detector.places()[64:]
+    homes = detector.places()[144:]
     assert (
-        homes[0].tolist() == pytest.approx([0.5, 0.5]) and homes[1, 1] > homes[1, 0]
+        homes[0].tolist() == pytest.approx([1.0, 1.0]) and homes[1, 1] > homes[1, 0]
     )  # the second: same row, next column
     assert boxes[1, 0] > boxes[1, 1]  # x further right than y is down
 

@@ -72,16 +72,19 @@ def match(cost: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Detector(PatchTransformer):
-    """images (B, S, S) -> (logits (B, Q, C + 1), boxes (B, Q, 4)): learned queries beside the patches.
+    """images (B, S, S) -> (logits (B, Q, C + 1), boxes (B, Q, 4)): learned queries beside the cells of a feature map.
 
-    The last class is "nothing". Each query has a home on a grid, from which its box is measured, and is turned by it as
-    patches are by their places. Queries see the patches and each other by plain attention, as in YOLOS (Fang et al.
-    2021); in DETR (Carion et al. 2020) they do so in a decoder with cross-attention.
+    The last class is "nothing". Convolutions make the cells, 4 × 4 pixels each, in place of patches. Each query has a
+    home on a grid, from which its box is measured, and is turned by it as cells are by their places. Queries see the
+    cells and each other by plain attention, as in YOLOS (Fang et al. 2021); in DETR (Carion et al. 2020) they do so in
+    a decoder with cross-attention.
     """
 
-    def __init__(self, config: ModelConfig, p: int, grid: int = 4):
-        super().__init__(config, p)
-        D, n = config.d_model, grid * grid
+    def __init__(self, config: ModelConfig, grid: int = 4, width: int = 16, strides: tuple[int, ...] = (1, 2, 1, 2)):
+        super().__init__(config, 4)
+        D, n, channels = config.d_model, grid * grid, width * 2 ** list(strides).count(2)
+        self.body = convolutions(width, strides)
+        self.w_patch = nn.Parameter(torch.randn(channels, D) / channels**0.5)
         self.queries = nn.Parameter(0.5 * torch.randn(n, D))
         middles = (torch.arange(grid) + 0.5) / grid
         homes = torch.cartesian_prod(middles, middles).flip(-1)  # x, y
@@ -94,18 +97,17 @@ class Detector(PatchTransformer):
         return torch.cat([super().places(), homes])
 
     def embed(self, images: Tensor) -> Tensor:
-        return torch.cat([super().embed(images), self.queries.expand(len(images), -1, -1)], dim=1)
+        cells = self.body(images[:, None]).flatten(2).transpose(1, 2) @ self.w_patch
+        return torch.cat([cells, self.queries.expand(len(images), -1, -1)], dim=1)
 
-    def every_layer(self, images: Tensor, hooks: Hooks = None) -> list[tuple[Tensor, Tensor]]:
-        """What the queries would answer after each block; the heads are the same."""
-        answers = []
-        for states in self.states(images, hooks):
-            mine = states[:, -len(self.queries) :]
-            answers.append(((mine @ self.w_out).float(), (self.to_box(mine).float() + self.homes).sigmoid()))
-        return answers
+    def every_layer(self, images: Tensor, hooks: Hooks = None) -> tuple[Tensor, Tensor]:
+        """What the queries would answer after each block, by the same heads: (L, B, Q, C + 1), (L, B, Q, 4)."""
+        mine = torch.stack([states[:, -len(self.queries) :] for states in self.states(images, hooks)])
+        return (mine @ self.w_out).float(), (self.to_box(mine).float() + self.homes).sigmoid()
 
     def forward(self, images: Tensor, hooks: Hooks = None) -> Any:
-        return self.every_layer(images, hooks)[-1]
+        logits, boxes = self.every_layer(images, hooks)
+        return logits[-1], boxes[-1]
 
     @torch.no_grad()
     def find(self, images: Tensor) -> Found:
@@ -120,17 +122,16 @@ def set_loss(model: Detector, images: Tensor, labels: Tensor, boxes: Tensor) -> 
 
     The pairing comes from the last layer and serves all; every layer's loss counts. Source: Carion et al. 2020.
     """
-    answers = model.every_layer(images)
-    scene, query, place = match(pair_cost(*answers[-1], labels, boxes), labels)
-    n_classes, total = answers[-1][0].shape[-1], images.new_zeros(())
-    target = torch.full(answers[-1][0].shape[:2], n_classes - 1, device=images.device)
+    logits, found = model.every_layer(images)
+    scene, query, place = match(pair_cost(logits[-1], found[-1], labels, boxes), labels)
+    L, B, Q, n_classes = logits.shape
+    target = torch.full((B, Q), n_classes - 1, device=images.device)
     target[scene, query] = labels[scene, place]
     weight = torch.ones(n_classes, device=images.device)
     weight[-1] = 0.2
-    for logits, found in answers:
-        pairs = box_cost(found[scene, query][:, None], boxes[scene, place][:, None])
-        total = total + functional.cross_entropy(logits.flatten(0, 1), target.flatten(), weight) + pairs.mean()
-    return total / len(answers)
+    named = functional.cross_entropy(logits.flatten(0, 2), target.flatten().repeat(L), weight)
+    pairs = box_cost(found[:, scene, query][..., None, :], boxes[scene, place][None, :, None])
+    return named + pairs.mean()
 
 
 class HeatMap(nn.Module):
@@ -139,7 +140,7 @@ class HeatMap(nn.Module):
     The rival: convolutions alone, one answer for every 4 × 4 pixels. Source: Zhou et al. 2019 (CenterNet).
     """
 
-    def __init__(self, n_classes: int, width: int = 12, strides: tuple[int, ...] = (1, 2, 1, 2, 1)):
+    def __init__(self, n_classes: int, width: int = 24, strides: tuple[int, ...] = (1, 2, 1, 2, 1)):
         super().__init__()
         self.body = convolutions(width, strides)
         self.head = nn.Conv2d(width * 2 ** list(strides).count(2), n_classes + 4, 1)
