@@ -92,10 +92,8 @@ class Sketch(Toy):
         if self.bars:
             draw_bars([name for name, _ in self.bars], [share for _, share in self.bars], axes[-1], BLUE)
             axes[-1].set(xlim=(0, 1), xlabel="probability")
-        return (
-            figure,
-            "A digit drawn with a thick line, the image that the model reads, and bars of what it takes it for.",
-        )
+        made = "images that the model drew from it" if self.drawn else "bars of what the model takes it for"
+        return figure, f"A digit drawn with a thick line, and {made}."
 
     def seen_image(self) -> ndarray:
         side = round(len(self.seen) ** 0.5)

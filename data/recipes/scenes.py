@@ -1,6 +1,6 @@
 """Detectors of glyphs in scenes for notebook 11c: learned queries beside a feature map, and a convolutional heat map.
 
-`make data NAME=scenes` writes data/scenes/: queries.safetensors and heatmap.safetensors, with all trials in their notes.
+`make data NAME=scenes` writes data/scenes/: queries.safetensors and heatmap.safetensors, with all trials in the notes.
 Both are trained for equal time, side by side on one device, on ever new scenes. Each gets 3 trials of its rate before,
 all six side by side, on another seed; the highest AP50 on scenes of their own chooses. Each winner is judged on
 SETS sets of new scenes, the same ones for both, so that an interval can be given. They save themselves every minute.
@@ -56,7 +56,7 @@ def ap(model: Any, seed: int, thresholds: Any = THRESHOLDS) -> list[float]:
 
 
 def train(kind: str, rate: float, minutes: float, seed: int, device: str, batch: int) -> tuple[Any, dict]:
-    """(the model, notes on how it was trained); the model is saved on the way, unless the seed is that of the trials."""
+    """(the model, notes on how it was trained); it is saved on the way, unless the seed is that of the trials."""
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("high")  # on cards that can: products of numbers with 10 bits after the point
     torch.manual_seed(seed)
