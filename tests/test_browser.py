@@ -18,7 +18,7 @@ pytestmark = [
 ]
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
 TOYS = "widgets|stepper|every_number|valley|gaze|guessing|timeline|roofline|garden|growing|sketch|company"
-TOYS += "|chat|company|surgeon|threshold|sketch"
+TOYS += "|chat|surgeon|threshold|crowd"
 PLAYED = re.compile(rf"ipywidgets|bigmodel_lib\.viz\.({TOYS})")
 WIDGETS = [  # 00, and every notebook that has something to play with; 09 has tests of its own
     name

@@ -91,6 +91,7 @@ class Detector(PatchTransformer):
         self.register_buffer("homes", torch.cat([homes, torch.full((n, 2), 0.33)], dim=-1).logit())
         self.to_box = nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, 4))
         nn.init.zeros_(self.to_box[2].weight)  # type: ignore[arg-type]
+        self.w_heat = nn.Parameter(torch.zeros(D, config.vocab_size + 3))  # in training alone
 
     def places(self) -> Tensor:
         homes = self.homes[:, :2].sigmoid().flip(-1) * self.side - 0.5  # type: ignore[operator,index]
@@ -100,13 +101,18 @@ class Detector(PatchTransformer):
         cells = self.body(images[:, None]).flatten(2).transpose(1, 2) @ self.w_patch
         return torch.cat([cells, self.queries.expand(len(images), -1, -1)], dim=1)
 
-    def every_layer(self, images: Tensor, hooks: Hooks = None) -> tuple[Tensor, Tensor]:
-        """What the queries would answer after each block, by the same heads: (L, B, Q, C + 1), (L, B, Q, 4)."""
-        mine = torch.stack([states[:, -len(self.queries) :] for states in self.states(images, hooks)])
-        return (mine @ self.w_out).float(), (self.to_box(mine).float() + self.homes).sigmoid()
+    def every_layer(self, images: Tensor, hooks: Hooks = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the queries would answer after each block, by the same heads, and a heat map of the first block's cells.
+
+        Shapes: (L, B, Q, C + 1), (L, B, Q, 4), (B, C + 4, n, n).
+        """
+        states = torch.stack(self.states(images, hooks))
+        cells, mine = states[0, :, : -len(self.queries)], states[:, :, -len(self.queries) :]
+        heat = (cells @ self.w_heat).transpose(1, 2).unflatten(2, (self.side, self.side)).float()
+        return (mine @ self.w_out).float(), (self.to_box(mine).float() + self.homes).sigmoid(), heat
 
     def forward(self, images: Tensor, hooks: Hooks = None) -> Any:
-        logits, boxes = self.every_layer(images, hooks)
+        logits, boxes, _ = self.every_layer(images, hooks)
         return logits[-1], boxes[-1]
 
     @torch.no_grad()
@@ -117,12 +123,12 @@ class Detector(PatchTransformer):
         return scores, labels, boxes
 
 
-def set_loss(model: Detector, images: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+def set_loss(model: Detector, images: Tensor, labels: Tensor, boxes: Tensor, helped: float = 1.0) -> Tensor:
     """The loss of a set: cross-entropy of all queries (weight 0.2 for "nothing") and the cost of the matched boxes.
 
     The pairing comes from the last layer and serves all; every layer's loss counts. Source: Carion et al. 2020.
     """
-    logits, found = model.every_layer(images)
+    logits, found, heat = model.every_layer(images)
     scene, query, place = match(pair_cost(logits[-1], found[-1], labels, boxes), labels)
     L, B, Q, n_classes = logits.shape
     target = torch.full((B, Q), n_classes - 1, device=images.device)
@@ -131,7 +137,8 @@ def set_loss(model: Detector, images: Tensor, labels: Tensor, boxes: Tensor) -> 
     weight[-1] = 0.2
     named = functional.cross_entropy(logits.flatten(0, 2), target.flatten().repeat(L), weight)
     pairs = box_cost(found[:, scene, query][..., None, :], boxes[scene, place][None, :, None])
-    return named + pairs.mean()
+    heat = torch.cat([heat[:, :-4] - 4, heat[:, -4:]], dim=1)  # at first, nothing is likely anywhere
+    return named + pairs.mean() + helped * heat_cost(heat, labels, boxes)
 
 
 class HeatMap(nn.Module):
@@ -168,8 +175,15 @@ def box_of(raw: Tensor, cell: Tensor, side: int) -> Tensor:
 
 
 def heat_loss(model: HeatMap, images: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
-    """Focal loss of the maps, softer near a centre (Zhou et al. 2019, eq. 1), and the boxes' cost at the centres."""
-    out = model(images)
+    """The loss of the maps that a model draws, as `heat_cost` has it."""
+    return heat_cost(model(images), labels, boxes)
+
+
+def heat_cost(out: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+    """Focal loss of the maps, softer near a centre (Zhou et al. 2019, eq. 1), and the boxes' cost at the centres.
+
+    out (B, C + 4, n, n): logits of a centre, for each class, and a box's four numbers for `box_of`.
+    """
     side = out.shape[-1]
     scene, place = (labels >= 0).nonzero(as_tuple=True)
     kind, true = labels[scene, place], boxes[scene, place]
