@@ -154,6 +154,17 @@ def _ap_by_table(scores, hits, n_true):
     return np.where(reached, precision, 0.0).max(axis=1).mean()
 
 
+def _ap_by_levels(scores, hits, n_true, levels=101, strict=False, skipped=False):
+    found = np.cumsum(hits[np.argsort(-scores)])
+    precision, recall = found / np.arange(1, len(found) + 1), found / n_true
+    best = []
+    for level in np.linspace(0, 1, levels):
+        reached = recall > level if strict else recall >= level
+        if reached.any() or not skipped:
+            best.append(precision[reached].max() if reached.any() else 0.0)
+    return float(np.mean(best)) if best else 0.0
+
+
 EXERCISES = [
     Exercise(
         id="11-slots", title="queries with nothing to say", minutes=3, difficulty=1,
@@ -198,6 +209,7 @@ EXERCISES = [
             (lambda a, b: _iou(a, b, corners=_from_corner), "(cx, cy) is the middle of the box, not its corner: left is cx − w/2"),
             (lambda a, b: _iou(a, b, corners=_double), "left is cx − w/2: you took the whole width to each side"),
             (lambda a, b: _iou(a, b).T, "the axes are swapped: a row for each box of a"),
+            (lambda a, b: 100 * _iou(a, b), "right in per cent: a number from 0 to 1 was wanted"),
             (lambda a, b: 1 - _iou(a, b), "that's 1 − IoU: a perfect fit is 1"),
         ),
         right="intersection over union: 1 for a perfect fit, 0 for boxes that don't meet",
@@ -240,6 +252,8 @@ EXERCISES = [
             (_in_turn, "each glyph takes the cheapest query that's left, one after the other: what's best for the first may be dear for the next"),
             (lambda cost: sum(min(row[g] for row in cost) for g in range(len(cost[0]))), "each glyph got its cheapest query, and two may have got the same one: a query answers once"),
             (lambda cost: sum(sorted(min(row) for row in cost)[: len(cost[0])]), "each query got its cheapest glyph, and a glyph may have been answered for twice"),
+            (lambda cost: sum(min(row) for row in cost), "every query answers here: only as many as there are glyphs should"),
+            (lambda cost: min(sum(cost[q][g] for g, q in enumerate(way)) for way in itertools.combinations(range(len(cost)), len(cost[0]))), "`combinations` gives each choice of queries in one order only: the second glyph may want the first query"),
             (lambda cost: min(min(row) for row in cost), "that's the cheapest single pair: every glyph needs a query"),
             (lambda cost: sum(cost[g][g] for g in range(len(cost[0]))), "that's one pairing, query 0 for glyph 0 and so on: try the others, too"),
             (lambda cost: max(sum(cost[q][g] for g, q in enumerate(way)) for way in itertools.permutations(range(len(cost)), len(cost[0]))), "that's the dearest pairing: `min`, not `max`"),
@@ -277,6 +291,10 @@ EXERCISES = [
             (lambda s, h, n: _ap(s, h, n, best=False), "at each level the *best* precision counts, of all lists that reach it, also longer ones"),
             (lambda s, h, n: _ap(s, h, n, pick=lambda p, r, h, n: float(p.mean())), "that's the mean over the boxes: take it over the 101 levels of recall"),
             (lambda s, h, n: _ap(s, h, n, pick=lambda p, r, h, n: float((p * h).sum() / n)), "close: that's the mean over the glyphs. Over the 101 levels 0, 0.01, …, 1 was wanted, as COCO does it"),
+            (lambda s, h, n: float(h.sum() / n), "that's the recall at the end of the list: precision counts, too"),
+            (lambda s, h, n: _ap_by_levels(s, h, n, strict=True), "a level that's reached exactly counts as reached: `>=`"),
+            (lambda s, h, n: _ap_by_levels(s, h, n, skipped=True), "a level that no list reaches counts as 0: you left it out of the mean"),
+            (lambda s, h, n: _ap_by_levels(s, h, n, levels=11), "that's the mean over 11 levels, as contests had it before: take the 101 levels 0, 0.01, …, 1"),
             (lambda s, h, n: 100 * average_precision(s, h, n), "right in per cent: a number from 0 to 1 was wanted"),
         ),
         right="surest first, and every wrong box in front of a right one costs",
