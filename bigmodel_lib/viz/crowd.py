@@ -12,7 +12,6 @@ from torch import Tensor
 
 from bigmodel_lib.config import require
 from bigmodel_lib.interpretability.maps import record
-from bigmodel_lib.vision.detection import Detector
 from bigmodel_lib.vision.glyphs import draw
 from bigmodel_lib.viz.plots import BLUE
 from bigmodel_lib.viz.sketch import as_bytes
@@ -76,7 +75,7 @@ class Crowd(Toy):
             ax.set_title(name, fontsize=11)
             ax.set_axis_off()
             for query in queries:
-                draw_box(ax, *self.found[query], side=self.side)
+                draw_box(ax, self.found[query], self.side)
         edge = (-0.5, self.side - 0.5, self.side - 0.5, -0.5)
         axes[1].imshow(self.look_of(chosen), cmap="Oranges", alpha=0.55, extent=edge)
         said = ", ".join(f"{self.found[query][0]} {self.found[query][1]:.2f}" for query in sure)
@@ -89,14 +88,15 @@ class Crowd(Toy):
         return maps[query].reshape(n, n)
 
 
-def draw_box(ax: Any, name: str, score: float, cx: float, cy: float, w: float, h: float, side: int = 48) -> None:
-    """A frame with its name and score above it; the box in shares of the side."""
+def draw_box(ax: Any, row: list, side: int) -> None:
+    """A frame with its name and score above it: [name, score, cx, cy, w, h], the box in shares of the side."""
+    name, score, cx, cy, w, h = row
     left, top = side * (cx - w / 2) - 0.5, side * (cy - h / 2) - 0.5
     ax.add_patch(plt.Rectangle((left, top), side * w, side * h, fill=False, edgecolor=BLUE, linewidth=1.8))
     ax.text(left, max(top, 2) - 0.6, f"{name} {score:.2f}", color=BLUE, fontsize=10, weight="bold")
 
 
-def finds(detector: Detector, names: str) -> Answer:
+def finds(detector: Any, names: str) -> Answer:
     """What a detector finds in a scene, and where its queries look in the last layer, mean over the heads."""
 
     def answer(scene: Tensor) -> tuple[list, Tensor]:
