@@ -44,7 +44,11 @@ def test_glyphs_are_where_their_poses_put_them_and_move_with_their_places():
     toy.answer = lambda scene: asked.append(scene) or answers(scene)
     toy.places = [[14, 22], [32, 30]]
     after = toy.scene()
-    assert len(asked) == 1 and (before[:20, :24] > 0.5).any() and torch.allclose(before[36:, 36:], after[36:, 36:], atol=0.01)
+    assert (
+        len(asked) == 1
+        and (before[:20, :24] > 0.5).any()
+        and torch.allclose(before[36:, 36:], after[36:, 36:], atol=0.01)
+    )
     rows = (before[:, :22].amax(dim=1) > 0.5).nonzero().min(), (after[:, :22].amax(dim=1) > 0.5).nonzero().min()
     assert rows[1] - rows[0] == 10
 

@@ -30,7 +30,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "volatility": ("volatility.json and market.safetensors", "8 minutes"),
     "readers": ("readers.json and readers/", "15 minutes"),
     "drawings": ("drawings/", "5 minutes"),
-    "scenes": ("scenes/", "10 minutes with a GPU"),
+    "scenes": ("scenes/", "8 minutes with a GPU"),
     "trust": ("trust.json", "2 hours"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),
     "quantised": ("quantised.json, from the same books", "5 minutes"),
