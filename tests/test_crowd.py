@@ -102,7 +102,7 @@ def test_in_a_browser_a_glyph_follows_the_mouse_and_a_name_shows_its_look(opened
     assert np.allclose(page.evaluate("state.places[0]"), [20, 39], atol=0.6)
     page.locator(".bm-crowd-names button").click()
     assert page.evaluate("state.chosen") == 0
-    page.get_by_label("show from a score of").press("Home")
+    page.get_by_label("score at least").press("Home")
     assert page.locator(".bm-crowd-names button").count() == 2
     assert "2 boxes shown of 2 answers. Orange: where query 0 looks." in page.locator(".bm-crowd-says").inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -7,7 +7,7 @@ function render({ model, el }) {
   let held = -1, timer = 0;
   const view = make("canvas", { class: "bm-crowd-view", tabindex: 0, role: "img", "aria-label": "a scene of glyphs; drag one, or move the chosen one with the arrow keys" });
   const which = make("select", { "aria-label": "glyph to move" }), names = make("div", { class: "bm-crowd-names" });
-  const [row, fields] = sliders(model, [["threshold", 0.05, 0.95, 0.05, "show from a score of"]]);
+  const [row, fields] = sliders(model, [["threshold", 0.05, 0.95, 0.05, "score at least"]]);
   const says = make("div", { class: "bm-crowd-says", role: "status" });
   const left = deafen(make("div", {}, view, make("label", {}, "arrow keys move ", which)));
   const root = make("div", { class: "bm-toy bm-crowd" }, left, make("div", { class: "bm-crowd-right" }, row, names, says));
