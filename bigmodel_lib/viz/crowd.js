@@ -25,12 +25,12 @@ function render({ model, el }) {
     }
     const sure = found.map((one, i) => [i, ...one]).filter((one) => one[2] >= model.get("threshold")).sort((a, b) => b[2] - a[2]);
     pen.font = `bold ${15 * ratio}px system-ui, sans-serif`;
-    for (const [query, name, score, cx, cy, w, h] of sure) {
+    for (const [place, [query, name, , cx, cy, w, h]] of sure.entries()) {
       const x = (cx - w / 2) * side * step, y = (cy - h / 2) * side * step;
       pen.strokeStyle = pen.fillStyle = style.getPropertyValue(query === chosen ? "--bm-mark" : "--bm-box");
       pen.lineWidth = (query === chosen ? 4 : 2.5) * ratio;
       pen.strokeRect(x, y, w * side * step, h * side * step);
-      pen.fillText(name, x, Math.max(14 * ratio, y - 4 * ratio));
+      pen.fillText(name, x, place % 2 ? y + h * side * step + 16 * ratio : Math.max(14 * ratio, y - 4 * ratio));
     }
     names.replaceChildren(...sure.map(([query, name, score]) => {
       const button = make("button", { type: "button", "aria-pressed": String(query === chosen) }, make("b", {}, name), ` ${score.toFixed(2)} · query ${query}`);

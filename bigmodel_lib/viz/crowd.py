@@ -74,8 +74,8 @@ class Crowd(Toy):
             ax.imshow(scene, cmap="gray_r")
             ax.set_title(name, fontsize=11)
             ax.set_axis_off()
-            for query in queries:
-                draw_box(ax, self.found[query], self.side)
+            for place, query in enumerate(queries):
+                draw_box(ax, self.found[query], self.side, below=place % 2 == 1)
         edge = (-0.5, self.side - 0.5, self.side - 0.5, -0.5)
         axes[1].imshow(self.look_of(chosen), cmap="Oranges", alpha=0.55, extent=edge)
         said = ", ".join(f"{self.found[query][0]} {self.found[query][1]:.2f}" for query in sure)
@@ -88,12 +88,13 @@ class Crowd(Toy):
         return maps[query].reshape(n, n)
 
 
-def draw_box(ax: Any, row: list, side: int) -> None:
-    """A frame with its name and score above it: [name, score, cx, cy, w, h], the box in shares of the side."""
+def draw_box(ax: Any, row: list, side: int, below: bool = False) -> None:
+    """A frame with its name and score above or below it: [name, score, cx, cy, w, h], the box in shares of the side."""
     name, score, cx, cy, w, h = row
     left, top = side * (cx - w / 2) - 0.5, side * (cy - h / 2) - 0.5
     ax.add_patch(plt.Rectangle((left, top), side * w, side * h, fill=False, edgecolor=BLUE, linewidth=1.8))
-    ax.text(left, max(top, 2) - 0.6, f"{name} {score:.2f}", color=BLUE, fontsize=10, weight="bold")
+    at = top + side * h + 2.6 if below else max(top, 2) - 0.6
+    ax.text(left, at, f"{name} {score:.2f}", color=BLUE, fontsize=10, weight="bold")
 
 
 def finds(detector: Any, names: str) -> Answer:
