@@ -1,6 +1,9 @@
-"""Models and tokens that many tests begin with."""
+"""Models and tokens that many tests begin with, and the browser of those that need one."""
+
+import os
 
 import pytest
+import run_browser as browsers
 import torch
 
 from bigmodel_lib.config import ModelConfig
@@ -34,3 +37,36 @@ def random_tokens():
         return torch.randint(vocab_size, shape, generator=torch.Generator().manual_seed(seed))
 
     return make
+
+
+# In a browser: what asks for `chromium` is run by `make test-browser` alone
+
+
+def pytest_collection_modifyitems(items):
+    why = browsers.why_not() if os.environ.get("COURSE_BROWSER") else "in a browser: make test-browser"
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+            if why:
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
+    with browsers.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def alone(chromium):
+    """A function (toy, what it has drawn once it's there, theme, width) -> (page, watch) of a page of its own."""
+    with browsers.alone(chromium) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="session")
+def notebooks(chromium):
+    """Notebooks in JupyterLab. Let tests of one share its run: @pytest.mark.xdist_group with the notebook's number."""
+    with browsers.jupyterlab() as found:
+        yield browsers.Notebooks(chromium, *found)

@@ -24,6 +24,7 @@ from tools import workspace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "runs" / "browser"  # git ignores runs/
+PATIENCE = 600  # seconds to wait for what must come: on a busy machine it comes late, elsewhere nobody waits that long
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run", "--disable-default-apps"]  # fmt: skip
 HARMLESS = re.compile(
@@ -92,8 +93,8 @@ body { margin: 8px; background: %(paper)s; --jp-ui-font-color1: %(ink)s; --jp-ui
 <body data-jp-theme-light="%(light)s"><script type="module">
 %(esm)s
 const state = %(state)s;
-state.maps = Uint8Array.from(atob(state.maps), (c) => c.charCodeAt(0));
-state.maps = new DataView(state.maps.buffer);
+for (const [name, text] of Object.entries(%(binary)s))
+  state[name] = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const listeners = {};
 window.state = state;
 window.saved = 0;
@@ -117,21 +118,30 @@ LIGHT = dict(light="true", paper="#ffffff", ink="#212121", dim="#616161", soft="
 DARK = dict(light="false", paper="#111111", ink="#e0e0e0", dim="#aaaaaa", soft="#262626", line="#555555")
 
 
-@contextlib.contextmanager
-def alone(browser, ready: str):
-    """A function (widget, names, theme, width) -> (page, watch): a toy on a page of its own, without Lab and kernel.
+def state_of(widget) -> dict:
+    """{trait: value} of a toy, those that Lab would send."""
+    values = {name: getattr(widget, name) for name in widget.traits(sync=True) if name[0] != "_"}
+    return {name: value for name, value in values.items() if isinstance(value, (str, int, float, bytes, list, dict))}
 
-    `names` are the traits that Lab would send; `ready` is what the toy has drawn once it's there.
-    """
+
+def page_of(toy, state: dict, theme: dict = LIGHT) -> str:
+    """HTML that shows a toy, or a class of toys, without Lab and kernel, on a model object that keeps what is set."""
+    esm = str(toy._esm).replace("export default { render };", "const start = render;")
+    binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
+    plain = {name: value for name, value in state.items() if name not in binary}
+    return PAGE % dict(theme, esm=esm, css=toy._css, state=json.dumps(plain), binary=json.dumps(binary))
+
+
+@contextlib.contextmanager
+def alone(browser):
+    """A function (toy, what it has drawn once it's there, theme, width, state) -> (page, watch) of its own page."""
     contexts = []
 
-    def open_page(widget, names, theme=LIGHT, width=1000):
+    def open_page(toy, ready, theme=LIGHT, width=900, state=None):
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
         page = contexts[-1].new_page()
         watch = Watch(page)
-        esm = str(widget._esm).replace("export default { render };", "const start = render;")
-        state = {**{name: getattr(widget, name) for name in names}, "maps": ""}
-        page.set_content(PAGE % dict(theme, esm=esm, css=widget._css, state=json.dumps(state)))
+        page.set_content(page_of(toy, state or state_of(toy), theme))
         page.wait_for_selector(ready)
         return page, watch
 
@@ -140,24 +150,24 @@ def alone(browser, ready: str):
         context.close()
 
 
-def page_with_explorer(state: dict, theme: dict) -> str:
-    """HTML that shows the explorer without Jupyter, on a model object that keeps what is set."""
-    from bigmodel_lib.viz.explorer import AttentionExplorer
+def shades(page) -> list:
+    """How dark each token of the explorer is."""
+    return page.evaluate("[...document.querySelectorAll('.bm-text span')].map((s) => +s.style.getPropertyValue('--w'))")
 
-    esm = str(AttentionExplorer._esm).replace("export default { render };", "const start = render;")
-    sent = {**state, "maps": base64.b64encode(state["maps"]).decode()}
-    return PAGE % dict(theme, esm=esm, css=AttentionExplorer._css, state=json.dumps(sent))
+
+def numbers(colour: str) -> list:
+    """The numbers in a colour such as rgb(1, 2, 3)."""
+    return [float(v) for v in colour[colour.index("(") + 1 : -1].split(",")]
 
 
 # JupyterLab
 
 
 @contextlib.contextmanager
-def jupyterlab(theme: str = "JupyterLab Light"):
+def jupyterlab():
     """(address, folder of its kernels' files) of a JupyterLab on loopback with the course's settings and notebooks.
 
     The notebooks are copies as readers get them. Lab is ended with all that it started.
-    theme: "JupyterLab Light" or "JupyterLab Dark".
     """
     with tempfile.TemporaryDirectory() as folder:
         home = pathlib.Path(folder)
@@ -166,9 +176,10 @@ def jupyterlab(theme: str = "JupyterLab Light"):
         for name in workspace.notebook_names():
             (copies / name).write_bytes(workspace.as_handed_out(name))
         workspace.write_settings(home / "prefix")
+        others = home / "prefix/etc/jupyter/jupyter_server_config.d/others.json"
+        others.write_text('{"ServerApp": {"jpserver_extensions": {"jupyterlab_jupytext": false}}}')  # of authors alone
         settings = home / "settings"
-        chosen = {**workspace.LAB_SETTINGS, "@jupyterlab/apputils-extension:themes": {"theme": theme}}
-        for name, values in chosen.items():
+        for name, values in workspace.LAB_SETTINGS.items():
             package, plugin = name.split(":")
             path = settings / package / f"{plugin}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +216,7 @@ def jupyterlab(theme: str = "JupyterLab Light"):
                 log.close()
 
 
-def _wait_for(url, server, log, seconds=90):
+def _wait_for(url, server, log, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
@@ -241,9 +252,9 @@ def _asked(file: pathlib.Path, expression: str) -> dict:
     client.load_connection_file()
     client.start_channels()
     try:
-        client.wait_for_ready(timeout=60)
+        client.wait_for_ready(timeout=PATIENCE)
         reply = client.execute_interactive(
-            "", silent=True, store_history=False, user_expressions={"value": expression}, timeout=60
+            "", silent=True, store_history=False, user_expressions={"value": expression}, timeout=PATIENCE
         )
         return reply["content"]["user_expressions"]["value"]
     finally:
@@ -253,17 +264,17 @@ def _asked(file: pathlib.Path, expression: str) -> dict:
 def open_notebook(browser, address: str, name: str):
     """(page, watch) of a notebook opened in a new window."""
     page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * PATIENCE)
     watch = Watch(page)
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", state="attached")
     return page, watch
 
 
-def open_and_run(browser, address: str, name: str, seconds: int = 420):
+def open_and_run(browser, address: str, name: str, seconds: int = 3 * PATIENCE):
     """(page, watch) of a notebook opened in a new window with all its cells run."""
     page, watch = open_notebook(browser, address, name)
-    end = time.monotonic() + 90
+    end = time.monotonic() + PATIENCE
     while not watch.kernel_ready and time.monotonic() < end:  # the badge "idle" comes earlier, and Run All is then lost
         page.wait_for_timeout(200)
     assert watch.kernel_ready, "the kernel did not answer"
@@ -283,24 +294,67 @@ def open_and_run(browser, address: str, name: str, seconds: int = 420):
 
 def saved_cells(address: str, name: str) -> list:
     """The cells of a notebook as they are on the server's disk."""
-    with urllib.request.urlopen(f"{address}/api/contents/{name}?type=notebook", timeout=30) as answer:
+    with urllib.request.urlopen(f"{address}/api/contents/{name}?type=notebook", timeout=PATIENCE) as answer:
         return json.load(answer)["content"]["cells"]
 
 
-def save_and_shut_down(page, address: str) -> None:
-    """Save the open notebook and shut its kernel down, as readers do it; then close the window."""
-    with page.expect_response(
-        lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url
-    ) as saved:
-        page.click('jp-button[data-command="docmanager:save"]')
-    assert saved.value.ok, "the notebook was not saved"
-    page.click("text=Kernel >> nth=0")
-    page.click('[data-command="kernelmenu:shutdown"]')
-    end = time.monotonic() + 60
-    while json.load(urllib.request.urlopen(f"{address}/api/kernels", timeout=30)):
-        assert time.monotonic() < end, "the kernel was not shut down"
-        page.wait_for_timeout(250)
-    page.context.close()
+def failures(page) -> list:
+    """What cells wrote as errors."""
+    return page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
+
+
+class Notebooks:
+    """Notebooks that were run in one Lab, one at a time: tests of one notebook that follow each other share its run."""
+
+    def __init__(self, browser, address: str, runtime: pathlib.Path):
+        self.browser, self.address, self.runtime = browser, address, runtime
+        self.name, self.page, self.watch = "", None, None
+
+    def run(self, number: str):
+        """(page, watch) of the notebook of that number with all its cells run, without an error or a stranger."""
+        (name,) = [path.name for path in (ROOT / "notebooks").glob(f"{number}_*.ipynb")]
+        if name != self.name:
+            self.close()
+            self.page, self.watch = open_and_run(self.browser, self.address, name)
+            self.name = name
+        assert failures(self.page) == self.watch.errors == self.watch.strangers == []
+        return self.page, self.watch
+
+    def ask(self, expression: str):
+        """The value of an expression in the kernel of the open notebook."""
+        return ask_kernel(self.runtime, expression)
+
+    def wait_for(self, expression: str, wanted, seconds: int = PATIENCE) -> None:
+        """Wait until an expression in the kernel is as wanted."""
+        for _ in range(4 * seconds):
+            if (value := self.ask(expression)) == wanted:
+                return
+            self.page.wait_for_timeout(250)
+        raise AssertionError(f"{expression} is {value!r}, {wanted!r} was wanted")
+
+    def save_and_shut_down(self) -> str:
+        """Save the open notebook, shut its kernel down, as readers do it, and close the window. Returns its name."""
+        with self.page.expect_response(
+            lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url
+        ) as saved:
+            self.page.click('jp-button[data-command="docmanager:save"]')
+        assert saved.value.ok, "the notebook was not saved"
+        name = self.name
+        self.close()
+        return name
+
+    def close(self) -> None:
+        """Shut the kernel of the open notebook down, if there is one, and close the window."""
+        if self.page is None:
+            return
+        self.page.click("text=Kernel >> nth=0")
+        self.page.click('[data-command="kernelmenu:shutdown"]')
+        end = time.monotonic() + PATIENCE
+        while json.load(urllib.request.urlopen(f"{self.address}/api/kernels", timeout=PATIENCE)):
+            assert time.monotonic() < end, "the kernel was not shut down"
+            self.page.wait_for_timeout(250)
+        self.page.context.close()
+        self.name, self.page = "", None
 
 
 def frames_while(page, act) -> list:

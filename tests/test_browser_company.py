@@ -1,34 +1,20 @@
 """The company in a real browser: drawing, its sliders, its ways; `make test-browser` runs this file, too."""
 
-import os
-
 import numpy as np
 import pytest
 import run_browser as browsers
 
 from bigmodel_lib.viz.company import FIELDS, Company, cash, money
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
-    pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
-]
 PLAN = dict(price=0.05, requests=300e3, growth=0.08, fall=0.02, cost=0.00675, fixed=24000.0, one_off=20e3)
 WAYS = {"large API": PLAN, "small API": {**PLAN, "cost": 0.000396}}
 WAYS |= {"fine-tune": {**PLAN, "cost": 0.0, "fixed": 26555.0, "one_off": 54e3}}
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def opened(chromium):
+def opened(alone):
     """A function (theme, width) -> (page, watch) of a page with the company alone."""
-    with browsers.alone(chromium, ".bm-company-says b") as open_page:
-        yield lambda theme=browsers.LIGHT, width=820: open_page(Company(WAYS), ("ways", "way", *FIELDS), theme, width)
+    return lambda theme=browsers.LIGHT, width=820: alone(Company(WAYS), ".bm-company-says b", theme, width)
 
 
 def says(page):

@@ -1,40 +1,23 @@
 """The garden of futures in a real browser: drawing, pruning, clicking, undoing; `make test-browser` runs it, too."""
 
-import os
-
 import pytest
 import run_browser as browsers
 import torch
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
-    pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
-]
-SENT = ("prompt", "written", "tree", "temperature", "top_p", "ask")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser:
-        yield browser
-
 
 @pytest.fixture
-def opened(chromium):
+def opened(alone):
     """A function (theme, width) -> (page, watch, the widget's twin in Python) of a page with it alone."""
     from bigmodel_lib.text.sources import data_path
     from bigmodel_lib.training.checkpoints import load_model
     from bigmodel_lib.viz.garden import Garden
 
-    with browsers.alone(chromium, ".bm-garden svg path") as open_page:
+    def open_garden(theme=browsers.LIGHT, width=1000):
+        torch.manual_seed(0)
+        widget = Garden(*load_model(data_path("tiny_gpt2")), "Anna was in the hall . Ben was")
+        return *alone(widget, ".bm-garden svg path", theme, width), widget
 
-        def open_garden(theme=browsers.LIGHT, width=1000):
-            torch.manual_seed(0)
-            widget = Garden(*load_model(data_path("tiny_gpt2")), "Anna was in the hall . Ben was")
-            return *open_page(widget, SENT, theme, width), widget
-
-        yield open_garden
+    return open_garden
 
 
 def drawn(page):

@@ -1,39 +1,23 @@
 """Anna's gaze in a real browser: drawing, dragging, keys, swapping; `make test-browser` runs this file, too."""
 
-import os
-
 import numpy as np
 import pytest
 import run_browser as browsers
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
-    pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
-]
 PLANE = {"Anna": (2, 0), "lamp": (0, 2), "she": (1, 0), "it": (0, 1), "dropped": (0.1, 0.1), "the": (0, 0.2)}
 SENTENCES = {"she": ["Anna", "dropped", "the", "lamp", "she"], "it": ["Anna", "dropped", "the", "lamp", "it"]}
-SENT = ("sentences", "points", "places", "wishes", "chosen", "query", "tau", "shows")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
-def opened(chromium):
+def opened(alone):
     """A function (shows, theme, width) -> (page, watch, the widget's twin in Python) of a page with it alone."""
     from bigmodel_lib.viz.gaze import AnnasGaze
 
-    with browsers.alone(chromium, ".bm-gaze-bar") as open_page:
+    def open_gaze(shows="weights", theme=browsers.LIGHT, width=900):
+        widget = AnnasGaze(PLANE, SENTENCES, {"she": (2, 0), "it": (0, 2)}, shows=shows)
+        return *alone(widget, ".bm-gaze-bar", theme, width), widget
 
-        def open_gaze(shows="weights", theme=browsers.LIGHT, width=900):
-            widget = AnnasGaze(PLANE, SENTENCES, {"she": (2, 0), "it": (0, 2)}, shows=shows)
-            return *open_page(widget, SENT, theme, width), widget
-
-        yield open_gaze
+    return open_gaze
 
 
 def bars(page):

@@ -1,41 +1,25 @@
 """The surgeon in a real browser, alone: drawing, clicking, keys; `make test-browser` runs this file, too."""
 
-import os
-
 import numpy as np
 import pytest
 import run_browser as browsers
 
 from bigmodel_lib.text.tokenizers import WordTokenizer
 
-pytestmark = [
-    pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser"),
-    pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing"),
-]
 WORDS = WordTokenizer(["<s>", "Anna", "Ben", "took", "it", "she", "was", "tired", "heavy", "dark", "."])
-SENT = ("names", "tokens", "words", "before", "after", "sentence", "act", "head", "seen")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
-def opened(chromium, random_model):
+def opened(alone, random_model):
     """A function (theme, width) -> (page, watch, the widget's twin in Python)."""
     from bigmodel_lib.viz.surgeon import Surgeon
 
-    with browsers.alone(chromium, ".bm-surgeon-bar") as open_page:
+    def open_surgeon(theme=browsers.LIGHT, width=900):
+        sentences = {"she": "Anna took it she was", "it": "Anna took it it was"}
+        surgeon = Surgeon(random_model(0, scale=0.4), WORDS, sentences, ["tired", "heavy", "dark"])
+        return *alone(surgeon, ".bm-surgeon-bar", theme, width), surgeon
 
-        def open_surgeon(theme=browsers.LIGHT, width=900):
-            sentences = {"she": "Anna took it she was", "it": "Anna took it it was"}
-            surgeon = Surgeon(random_model(0, scale=0.4), WORDS, sentences, ["tired", "heavy", "dark"])
-            return *open_page(surgeon, SENT, theme, width), surgeon
-
-        yield open_surgeon
+    return open_surgeon
 
 
 def bars(page):

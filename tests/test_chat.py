@@ -1,7 +1,5 @@
 """The chat with two models: both read the same story, one with marks; and, in a browser, what is typed reaches them."""
 
-import os
-
 import pytest
 import run_browser as browsers
 
@@ -12,10 +10,6 @@ from bigmodel_lib.viz.chat import LONGEST, Chat
 
 STORY = "The house had a hall, an attic and a study. Anna was in the hall. Ben was there too. Anna had a lamp."
 STORY += " Anna went to the attic."
-SENT = ("story", "question", "turns", "trouble", "wish")
-BROWSER = pytest.mark.skipif(
-    not os.environ.get("COURSE_BROWSER") or bool(browsers.why_not()), reason="in a browser: make test-browser"
-)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +67,8 @@ def test_in_print_nothing_runs_off_the_page(chat):
 
 
 @pytest.fixture
-def opened():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser, browsers.alone(browser, ".bm-chat-turn") as open_page:
-        yield open_page
+def opened(alone):
+    return lambda chat, theme=browsers.LIGHT, width=900: alone(chat, ".bm-chat-turn", theme, width)
 
 
 def answer(page, chat):
@@ -86,10 +78,9 @@ def answer(page, chat):
         page.evaluate("([name, value]) => model.set(name, value)", [name, getattr(chat, name)])
 
 
-@BROWSER
 @pytest.mark.parametrize("theme, width", [("LIGHT", 1000), ("DARK", 1000), ("LIGHT", 400)])
 def test_it_asks_in_both_themes_and_does_not_scroll_sideways(opened, chat, theme, width):
-    page, watch = opened(chat, SENT, getattr(browsers, theme), width)
+    page, watch = opened(chat, getattr(browsers, theme), width)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_label("the story").fill(STORY.replace("attic.", "study."))
     page.get_by_label("your question").press("Enter")
@@ -103,9 +94,8 @@ def test_it_asks_in_both_themes_and_does_not_scroll_sideways(opened, chat, theme
     assert watch.errors == watch.strangers == []
 
 
-@BROWSER
 def test_an_unknown_word_is_said_and_one_may_ask_again(opened, chat):
-    page, watch = opened(chat, SENT)
+    page, watch = opened(chat)
     page.get_by_label("the story").fill("A dragon came.")
     page.get_by_role("button", name="ask").click()
     answer(page, chat)

@@ -161,10 +161,11 @@ def test_the_continuous_integration_runs_all_tests_and_those_in_a_browser(tmp_pa
     done = subprocess.run([tmp_path / ".ci/run"], cwd="/", env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls[0] == "make test" and ("make test-classroom" in calls) == (code == 0)
-    assert ("make test-browser" in calls) == (code == 0)
-    installed = [call for call in calls[: calls.index("make test-browser") if code == 0 else None] if "apt-get" in call]
-    assert any(" install " in call and " chromium" in call for call in installed) == (code == 0 and not browser)
+    made = [call for call in calls if call.startswith("make")]
+    assert made == ["make test", "make test-classroom", "make test-browser"][: 3 if code == 0 else 1]
+    if code == 0:  # a browser is installed beside the tests, and is there before it's wanted
+        before = calls[: calls.index("make test-browser")]
+        assert any(" install " in call and " chromium" in call for call in before) == (not browser)
     assert set((tmp_path / "places").read_text().splitlines()) == {str(tmp_path.resolve())}
 
 

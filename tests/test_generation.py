@@ -548,7 +548,8 @@ def test_preferring_lifts_the_chosen_over_the_rejected_and_starts_from_its_refer
     assert dpo_loss(*after, *reference, 0.5).item() == pytest.approx(losses[-1], abs=0.15)
 
 
-def test_runs_are_compared_where_they_have_paid_the_same_and_rates_that_never_do_are_out():
+def test_runs_are_compared_where_they_have_paid_the_same_and_rates_that_never_do_are_out(monkeypatch):
+    monkeypatch.syspath_prepend(str(data_path("recipes")))
     recipe = runpy.run_path(str(data_path("recipes/preferences.py")))
     looks = [{"kl": kl, "true": true, "stories": 100} for kl, true in ((0.1, 60), (0.05, 62), (0.3, 80))]
     shares = [recipe["share_at"](price, looks, 0.5) for price in (0.0, 0.05, 0.2, 0.31)]

@@ -1,17 +1,11 @@
 """Growing up: its bookmarks are found in the frames, and in a browser one slider moves everything."""
 
-import json
-import os
-
 import ipywidgets
 import pytest
 import run_browser as browsers
 
 from bigmodel_lib.viz.growing import Bookmark, GrowingUp, bookmarks, duration, moments
 
-BROWSER = pytest.mark.skipif(
-    not os.environ.get("COURSE_BROWSER") or bool(browsers.why_not()), reason="in a browser: make test-browser"
-)
 WRITTEN = [  # (seconds, real words, closed quotations, two samples)
     (0, 0.4, None, ["ows rest � whil", "pp ing."]),
     (20, 0.6, 0.2, ['the "r" is lampf', "and of and of."]),
@@ -62,7 +56,7 @@ def test_four_moments_are_printed_the_first_the_last_and_bookmarks(film):
 
 
 def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
-    rows = GrowingUp(film, prompt=1).draw().axes
+    rows = GrowingUp(film, prompt=1).picture()[0].axes
     assert len(rows) == 12
     texts = [axes.texts[0].get_text() for axes in rows[::3]]
     assert texts == [film["frames"][i]["samples"][1].strip() for i in (0, 2, 3, 4)]
@@ -80,7 +74,7 @@ def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
     ],
 )
 def test_its_title_says_in_which_order_things_came(written, order):
-    assert GrowingUp(film_of(written)).draw().get_suptitle() == f"{order}: what follows “Anna opened”"
+    assert GrowingUp(film_of(written)).picture()[0].get_suptitle() == f"{order}: what follows “Anna opened”"
 
 
 def test_the_twin_is_beside_it_where_no_kernel_runs(monkeypatch, film):
@@ -94,37 +88,22 @@ def test_the_twin_is_beside_it_where_no_kernel_runs(monkeypatch, film):
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser:
-        yield browser
+@pytest.fixture
+def opened(alone):
+    return lambda film, theme, width=900: alone(GrowingUp(film), ".bm-grow-map td[title]", theme, width)
 
 
-def opened(chromium, film, theme, width=900):
-    widget = GrowingUp(film)
-    page = chromium.new_context(viewport={"width": width, "height": 1000}).new_page()
-    watch = browsers.Watch(page)
-    esm = str(widget._esm).replace("export default { render };", "const start = render;")
-    state = dict(film=film, bookmarks=widget.bookmarks, frame=0, prompt=0, sentence=0, maps="")
-    page.set_content(browsers.PAGE % dict(theme, esm=esm, css=str(widget._css), state=json.dumps(state)))
-    page.wait_for_selector(".bm-grow-map td[title]")
-    return page, watch
-
-
-@BROWSER
 @pytest.mark.parametrize("theme, width", [("LIGHT", 900), ("DARK", 900), ("LIGHT", 400), ("DARK", 400)])
-def test_it_fits_in_both_themes_and_at_400_pixels(chromium, film, theme, width):
-    page, watch = opened(chromium, film, getattr(browsers, theme), width)
+def test_it_fits_in_both_themes_and_at_400_pixels(opened, film, theme, width):
+    page, watch = opened(film, getattr(browsers, theme), width)
     page.get_by_text("first closed quotation mark").click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=browsers.SHOTS / f"growing_{theme.lower()}_{width}.png", full_page=True)
     assert watch.errors == watch.strangers == []
 
 
-@BROWSER
-def test_one_slider_moves_sample_losses_map_and_bars(chromium, film):
-    page, watch = opened(chromium, film, browsers.LIGHT)
+def test_one_slider_moves_sample_losses_map_and_bars(opened, film):
+    page, watch = opened(film, browsers.LIGHT)
     says, sample = page.locator(".bm-grow-says"), page.locator(".bm-grow-sample")
     slider = page.get_by_label("moment of the training")
     slider.focus()

@@ -1,9 +1,7 @@
 """The guessing game: its scores by hand, its odds against the world's, and, in a browser, its clicks."""
 
 import collections
-import json
 import math
-import os
 
 import ipywidgets
 import numpy as np
@@ -15,9 +13,6 @@ from bigmodel_lib.viz import guessing
 from bigmodel_lib.viz.guessing import GuessingGame, offered
 
 SEEDS = [111552, 1, 2]
-BROWSER = pytest.mark.skipif(
-    not os.environ.get("COURSE_BROWSER") or bool(browsers.why_not()), reason="in a browser: make test-browser"
-)
 
 
 @pytest.fixture(scope="module")
@@ -92,31 +87,14 @@ def test_its_first_turn_is_beside_it_where_no_kernel_runs(monkeypatch, game):
 # In a browser
 
 
-def page_of(game, theme, bets=()):
-    esm = str(game._esm).replace("export default { render };", "const start = render;")
-    state = dict(stories=game.stories, bets=list(bets), maps="")
-    return browsers.PAGE % dict(theme, esm=esm, css=str(game._css), state=json.dumps(state))
+@pytest.fixture
+def opened(alone):
+    return lambda game, theme=browsers.LIGHT, width=800: alone(game, ".bm-word", theme, width)
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser:
-        yield browser
-
-
-def opened(chromium, game, theme, width=800):
-    page = chromium.new_context(viewport={"width": width, "height": 700}).new_page()
-    watch = browsers.Watch(page)
-    page.set_content(page_of(game, theme))
-    page.wait_for_selector(".bm-word")
-    return page, watch
-
-
-@BROWSER
 @pytest.mark.parametrize("theme, width", [("LIGHT", 800), ("DARK", 800), ("LIGHT", 400), ("DARK", 400)])
-def test_it_plays_at_once_in_both_themes_and_at_400_pixels(chromium, game, theme, width):
-    page, watch = opened(chromium, game, getattr(browsers, theme), width)
+def test_it_plays_at_once_in_both_themes_and_at_400_pixels(opened, game, theme, width):
+    page, watch = opened(game, getattr(browsers, theme), width)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator(".bm-percent").all_inner_texts() == ["13 %"] * 8
     page.locator(".bm-word").nth(2).click()
@@ -128,9 +106,8 @@ def test_it_plays_at_once_in_both_themes_and_at_400_pixels(chromium, game, theme
     assert page.locator(".bm-came").count() == 1 and watch.errors == watch.strangers == []
 
 
-@BROWSER
-def test_what_is_revealed_reaches_the_kernel_with_the_score_on_the_screen(chromium, game):
-    page, watch = opened(chromium, game, browsers.LIGHT)
+def test_what_is_revealed_reaches_the_kernel_with_the_score_on_the_screen(opened, game):
+    page, watch = opened(game, browsers.LIGHT)
     turns = len(game.stories[0]["turns"])
     for turn in range(turns):
         page.locator(".bm-word").nth(turn % 8).focus()
@@ -159,9 +136,8 @@ def test_what_is_revealed_reaches_the_kernel_with_the_score_on_the_screen(chromi
     assert watch.errors == []
 
 
-@BROWSER
-def test_every_button_has_a_name_and_the_verdict_is_said(chromium, game):
-    page, _ = opened(chromium, game, browsers.LIGHT)
+def test_every_button_has_a_name_and_the_verdict_is_said(opened, game):
+    page, _ = opened(game, browsers.LIGHT)
     unnamed = page.evaluate("""() => [...document.querySelectorAll("button")]
       .filter((n) => !(n.getAttribute("aria-label") || n.textContent.trim())).length""")
     assert unnamed == 0 and page.locator(".bm-verdict").get_attribute("aria-live") == "polite"

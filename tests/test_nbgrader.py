@@ -3,22 +3,26 @@
 Skipped where nbgrader isn't installed (`pip install -e .[classroom]`).
 """
 
+import ast
 import copy
 import csv
 import importlib.util
+import inspect
 import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 
 import nbformat
 import pytest
 from test_classroom import RIGHT, WRONG
 
 from bigmodel_lib.exercises import engine
-from tools.classroom import course, course_checks
+from tools.classroom import course, course_checks, guide
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NBGRADER = importlib.util.find_spec("nbgrader") is not None
@@ -29,6 +33,8 @@ POINTS = {exercise_id: engine.find(exercise_id).difficulty for exercise_id in RI
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     course.build(folder, ["06"], homework=True)
+    config = folder / "nbgrader_config.py"
+    config.write_text(config.read_text().replace("timeout = 300", "timeout = 60"))
     return folder
 
 
@@ -36,7 +42,7 @@ def nbgrader(folder, *words):
     python = pathlib.Path(sys.executable).parent
     environment = dict(os.environ, PATH=f"{python}{os.pathsep}{os.environ['PATH']}", PYTHONPATH=str(ROOT))
     command = [sys.executable, "-m", "nbgrader", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=600)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=1800)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -59,6 +65,10 @@ def submissions(released):
         "wrong": (with_codes(released, WRONG), 0),
         "blank": (copy.deepcopy(released), 0),
         "copied": (copied, sum(POINTS.values())),
+        "loops": (
+            with_codes(released, {**RIGHT, "06-hidden": "while True:\n    pass"}),
+            sum(POINTS.values()) - POINTS["06-hidden"],
+        ),
         "crashing": (with_codes(released, {**RIGHT, "06-rate": "1 / 0"}), sum(POINTS.values()) - POINTS["06-rate"]),
     }
 
@@ -97,6 +107,84 @@ def test_a_release_has_stubs_and_hints_and_no_hidden_tests(graded, made):
     assert released.count("Hint 3") == len(engine.entries("06"))
 
 
+WHOLE = {  # right answers to two whole notebooks, as a student would write them
+    "01": {
+        "01-lookup": "looked_up = (3 * 8 + 20) / 4",
+        "01-attention": """def attention(q, k, v, mask=0.0):
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    return softmax(scores + mask) @ v""",
+        "01-mask": "def causal_mask(n_tokens):\n    return np.triu(np.full((n_tokens, n_tokens), -np.inf), k=1)",
+        "01-split": "def split_heads(x, n_heads):\n    return x.reshape(len(x), n_heads, -1).transpose(1, 0, 2)",
+        "01-merge": "def merge_heads(x):\n    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)",
+        "01-parameters": "parameters = 4 * 64 * 64",
+    },
+    "04": {
+        "04-paths": """def backpropagate(graph):
+    slopes = [0.0] * len(graph)
+    slopes[-1] = 1.0
+    for place in range(len(graph) - 1, -1, -1):
+        for source, slope in graph[place]:
+            slopes[source] = slopes[source] + slope * slopes[place]
+    return slopes""",
+        "04-linear": """def linear_backward(dy, cache):
+    x, w = cache
+    return dy @ w.T, x.reshape(-1, x.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])""",
+        "04-embedding": "row_5 = [11, 22]",
+        "04-loss": """def cross_entropy_backward(dloss, cache):
+    p, targets = cache
+    counted = targets >= 0
+    hit = np.arange(p.shape[-1]) == targets[..., None]
+    return dloss * (p - hit) * counted[..., None] / counted.sum()""",
+    },
+}
+
+
+def whole_class(number):
+    """{student: (answers, points)}: right, blank, each answer wrong, and one cell that stops."""
+    exercises, right = engine.entries(number), WHOLE[number]
+    points = {exercise_id: exercise.difficulty for exercise_id, exercise in exercises.items()}
+    wrong = {
+        exercise_id: f"def {exercise.name}(*arguments):\n    return 0.5"
+        if callable(exercise.answer)
+        else f"{exercise.name} = {next(value for value, _ in exercise.wrong)!r}"
+        for exercise_id, exercise in exercises.items()
+    }
+    stops = next(exercise_id for exercise_id, exercise in exercises.items() if exercise.ours)
+    left = sum(points.values()) - points[stops]
+    return {
+        "right": (right, sum(points.values())),
+        "wrong": (wrong, 0),
+        "blank": ({}, 0),
+        "stops": (right | {stops: "1 / 0"}, left),
+    }
+
+
+@pytest.mark.skipif(not NBGRADER, reason="nbgrader isn't installed: pip install -e .[classroom]")
+@pytest.mark.parametrize("number", WHOLE)
+def test_a_whole_notebook_is_graded_to_its_end(number, tmp_path):
+    """What follows an exercise runs with ours where the student's isn't right, or isn't there."""
+    course.build(tmp_path, [number], homework=False)
+    nbgrader(tmp_path, "generate_assignment", number, "--create")
+    released = next((tmp_path / "release" / number).glob("*.ipynb"))
+    students = whole_class(number)
+    for student, (codes, _) in students.items():
+        handed = tmp_path / "submitted" / student / number
+        shutil.copytree(released.parent, handed)
+        nbformat.write(with_codes(nbformat.read(released, as_version=4), codes), handed / released.name)
+    for command in ("autograde", "generate_feedback"):
+        nbgrader(tmp_path, command, number)
+    nbgrader(tmp_path, "export")
+    rows = list(csv.DictReader((tmp_path / "grades.csv").open(encoding="utf-8", newline="")))
+    assert {row["student_id"]: float(row["score"]) for row in rows} == {
+        s: points for s, (_, points) in students.items()
+    }
+    for student in students:
+        assert (tmp_path / "feedback" / student / number / f"{released.stem}.html").exists()
+        graded = nbformat.read(tmp_path / "autograded" / student / number / released.name, as_version=4)
+        stopped = [c for c in graded.cells if any(o.output_type == "error" for o in c.get("outputs", []))]
+        assert all(cell.metadata.get("exercise") for cell in stopped), "nothing stops but exercises"
+
+
 def test_the_source_has_no_outputs_and_no_versions_of_ours(tmp_path):
     course.build(tmp_path, ["06"], homework=False)
     notebook = nbformat.read(tmp_path / "source" / "06" / "06_pretraining.ipynb", as_version=4)
@@ -107,6 +195,36 @@ def test_the_source_has_no_outputs_and_no_versions_of_ours(tmp_path):
             assert f"Ours: <code>{exercise.name}</code>" not in text
     worth = [cell.metadata["nbgrader"]["points"] for cell in notebook.cells if cell.metadata.get("part") == "check"]
     assert sum(worth) == sum(exercise.difficulty for exercise in engine.entries("06").values())
+
+
+def lines_of(code):
+    """The statements of a function's body, without blanks; what is short stands anywhere."""
+    body = ast.parse(textwrap.dedent(code)).body[0].body
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    lines = [line for statement in body for line in ast.unparse(statement).splitlines()]
+    return [line for line in ("".join(line.split()) for line in lines) if len(line) > 12]
+
+
+def test_no_release_holds_an_answer_to_any_exercise():
+    """Not in its own notebook, and not in another, where the course shows its own function."""
+    answers = {}
+    for number in engine.record.notebooks():
+        for exercise in engine.entries(number).values():
+            for answer in (exercise.answer, *exercise.another):
+                if callable(answer) and inspect.isfunction(answer) and answer.__name__ != "<lambda>":
+                    answers.setdefault(exercise.id, []).append(lines_of(inspect.getsource(answer)))
+    assert len(answers) > 60
+    found = set()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in course.as_source(nbformat.read(path, as_version=4), homework=False).cells:
+            text = "".join(cell.source.split("### BEGIN HIDDEN")[0].split())
+            tasks = {cell.metadata.get("exercise")} if cell.metadata.get("part") in ("task", "stub") else set()
+            for exercise_id in answers.keys() - tasks:
+                for lines in answers[exercise_id]:
+                    if len(lines) > 2 and all(line in text for line in lines):
+                        found.add((path.name, exercise_id))
+    assert not found
 
 
 @pytest.mark.parametrize("exercise_id", ["06-rate", "06-quintic", "01-attention"])
@@ -133,11 +251,11 @@ def test_what_json_cannot_hold_is_not_recorded():
     assert course.recorded(engine.find("06-step")) == [] and course.recorded(engine.find("06-hidden")) == []
 
 
-def test_the_teachers_guide_has_the_minutes_of_now_and_names_exercises_that_exist():
-    guide = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
-    table = re.search(r"<!-- minutes -->\n(.*?)\n?<!-- end -->", guide, re.S)[1]
-    assert table == course.minutes_table()
-    for exercise_id in re.findall(r"\b\d\d-[a-z-]+", guide):
+def test_the_teachers_guide_says_what_was_counted_and_measured_and_names_exercises_that_exist():
+    text = (ROOT / "TEACHING.md").read_text(encoding="utf-8")
+    assert text == guide.filled(text), "python -m tools.classroom.guide writes the tables anew"
+    assert all(f"<!-- {name} -->" in text for name in guide.TABLES)
+    for exercise_id in re.findall(r"\b\d\d[bc]?-[a-z-]+", text):
         engine.find(exercise_id)
 
 

@@ -1,6 +1,7 @@
 """Worlds, models and scores of notebooks 12 and 12b, each against an oracle that goes another way."""
 
 import itertools
+import runpy
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.metrics import mean_pinball_loss
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.exercises.nb12b import christoffersen_ratio, kupiec_ratio
 from bigmodel_lib.measuring.intervals import interval_of_splits
 from bigmodel_lib.model.transformer import initialise
 from bigmodel_lib.risk import market, patients, scores
@@ -24,6 +26,7 @@ from bigmodel_lib.risk.models import (
     risk_loss,
     student_loss,
 )
+from bigmodel_lib.text.sources import data_path
 
 SMALL = dict(vocab_size=18, context_length=40, d_model=8, n_heads=2, n_layers=2, d_ff=16, token_shift=False)
 
@@ -127,7 +130,13 @@ def test_the_loss_of_returns_is_scipy_s_student_and_reading_days_forgets_no_day(
 # The market
 
 
-def test_the_best_beliefs_are_those_of_going_through_all_paths():
+@pytest.fixture
+def recipe(monkeypatch):
+    monkeypatch.syspath_prepend(str(data_path("recipes")))
+    return runpy.run_path(str(data_path("recipes/volatility.py")))
+
+
+def test_the_best_beliefs_are_those_of_going_through_all_paths(recipe):
     r, (P, K) = np.array([0.3, -4.0, 2.5, 0.1]), (market.transitions(), len(market.MOODS))
     assert pytest.approx(np.ones(K)) == P.sum(axis=1)
     start, density = np.linalg.matrix_power(P, 1000)[0], np.zeros((4, K))
@@ -139,16 +148,16 @@ def test_the_best_beliefs_are_those_of_going_through_all_paths():
     for path in itertools.product(range(K), repeat=4):
         p = start[path[0]] * np.prod([P[a, b] for a, b in itertools.pairwise(path)])
         tomorrow += p * np.prod(density[range(4), path]) * P[path[-1]]
-    assert market.best_beliefs(r)[-1] == pytest.approx(tomorrow / tomorrow.sum(), rel=1e-8)
+    assert recipe["best_beliefs"](r)[-1] == pytest.approx(tomorrow / tomorrow.sum(), rel=1e-8)
 
 
-def test_a_mixture_s_deviation_density_and_quantile_are_those_of_draws():
+def test_a_mixture_s_deviation_density_and_quantile_are_those_of_draws(recipe):
     rng, mood = np.random.default_rng(0), np.array([[0.1, 0.2, 0.4, 0.2, 0.1]])
     w, m, s = market.parts_of(mood)
     part = rng.choice(len(w[0]), size=400_000, p=w[0])
     draws = rng.normal(m[0][part], s[0][part])
     assert market.deviation((w, m, s))[0] == pytest.approx(draws.std(), rel=0.02)
-    assert market.quantile((w, m, s), 0.05)[0] == pytest.approx(np.quantile(draws, 0.05), rel=0.02)
+    assert recipe["quantile"]((w, m, s), 0.05)[0] == pytest.approx(np.quantile(draws, 0.05), rel=0.02)
     near = np.mean(np.abs(draws - 1.0) < 0.05) / 0.1
     assert np.exp(market.log_density((w, m, s), np.array([1.0])))[0] == pytest.approx(near, rel=0.05)
 
@@ -195,14 +204,12 @@ def test_kupiec_is_a_ratio_of_two_binomials(x):
     hits = np.zeros(250, dtype=int)
     hits[:x] = 1
     ratio = 2 * (stats.binom.logpmf(x, 250, x / 250) - stats.binom.logpmf(x, 250, 0.01))
-    assert scores.kupiec_ratio(hits, 0.01) == pytest.approx(ratio, abs=1e-6)
+    assert kupiec_ratio(hits, 0.01) == pytest.approx(ratio, abs=1e-6)
 
 
 def test_kupiec_refuses_a_right_model_one_time_in_twenty():
     rng = np.random.default_rng(0)
-    refused = np.mean(
-        [stats.chi2.sf(scores.kupiec_ratio(rng.random(1000) < 0.05, 0.05), 1) < 0.05 for _ in range(1000)]
-    )
+    refused = np.mean([stats.chi2.sf(kupiec_ratio(rng.random(1000) < 0.05, 0.05), 1) < 0.05 for _ in range(1000)])
     assert refused == pytest.approx(0.05, abs=0.02)
 
 
@@ -219,8 +226,8 @@ def test_christoffersen_is_the_best_markov_chain_against_the_best_coin():
 
         chain = optimize.minimize(worse, [0.1, 0.1], bounds=[(1e-6, 1 - 1e-6)] * 2).fun
         coin = optimize.minimize_scalar(lambda p, worse=worse: worse([p, p]), bounds=(1e-6, 0.9), method="bounded").fun
-        assert scores.christoffersen_ratio(np.array(hits)) == pytest.approx(2 * (coin - chain), abs=1e-3)
-    assert scores.christoffersen_ratio(np.zeros(50)) == 0.0
+        assert christoffersen_ratio(np.array(hits)) == pytest.approx(2 * (coin - chain), abs=1e-3)
+    assert christoffersen_ratio(np.zeros(50)) == 0.0
 
 
 # Bad data

@@ -1,8 +1,5 @@
 """The sheet to draw on: it asks the model, shows what comes back, and in a browser follows the mouse."""
 
-import os
-import types
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -11,12 +8,6 @@ import torch
 
 from bigmodel_lib.vision.models import PatchTransformer, image_config
 from bigmodel_lib.viz.sketch import SEVEN, SIDE, Sketch, reads, stroke
-
-in_a_browser = pytest.mark.skipif(
-    not os.environ.get("COURSE_BROWSER") or bool(browsers.why_not()),
-    reason=browsers.why_not() or "in a browser: make test-browser",
-)
-SENT = ("pixels", "bars", "seen", "grid", "drawn", "drawn_side", "point")
 
 
 def reader():
@@ -74,22 +65,15 @@ def test_its_picture_has_the_sheet_what_is_read_the_look_and_bars_or_drawings():
 
 
 @pytest.fixture
-def opened():
-    def listed(toy):
-        values = {name: list(value) if isinstance(value := getattr(toy, name), bytes) else value for name in SENT}
-        return types.SimpleNamespace(_esm=toy._esm, _css=toy._css, **values)
-
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser, browsers.alone(browser, ".bm-sketch-sheet") as open_page:
-        yield lambda toy, **more: open_page(listed(toy), SENT, **more)
+def opened(alone):
+    return lambda toy, theme=browsers.LIGHT, width=1000: alone(toy, ".bm-sketch-sheet", theme, width)
 
 
-@in_a_browser
 @pytest.mark.parametrize("theme, width", [("LIGHT", 1000), ("DARK", 1000), ("LIGHT", 400)])
 def test_in_a_browser_it_draws_follows_the_mouse_and_points(opened, theme, width):
     toy = sketch()
     page, watch = opened(toy, theme=getattr(browsers, theme), width=width)
-    page.evaluate("(maps) => { model.set('maps', maps); model.set('point', [1, 0, 24]); }", list(toy.maps))
+    page.evaluate("model.set('point', [1, 0, 24])")
     assert page.locator(".bm-sketch-bars div").count() == 5
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=browsers.SHOTS / f"sketch_{theme.lower()}_{width}.png", full_page=True)
@@ -115,7 +99,6 @@ def test_in_a_browser_it_draws_follows_the_mouse_and_points(opened, theme, width
     assert watch.errors == watch.strangers == []
 
 
-@in_a_browser
 def test_in_a_browser_drawings_of_the_model_s_are_shown(opened):
     page, watch = opened(Sketch(lambda sheet: {"drawn": np.tile(np.linspace(0, 1, 8), (6, 8, 1))}))
     assert page.locator(".bm-sketch-drawn canvas").count() == 6 and page.locator(".bm-sketch-seen").is_hidden()

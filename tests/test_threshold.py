@@ -1,7 +1,5 @@
 """The threshold to move: what it says is what counting says, in Python and in a real browser."""
 
-import os
-
 import numpy as np
 import pytest
 import run_browser as browsers
@@ -33,24 +31,20 @@ def test_labels_and_risks_of_different_lengths_are_refused():
         Threshold([0, 1], [0.5])
 
 
-@pytest.mark.skipif(not os.environ.get("COURSE_BROWSER"), reason="in a browser: make test-browser")
-@pytest.mark.skipif(bool(browsers.why_not()), reason=browsers.why_not() or "nothing is missing")
 @pytest.mark.parametrize("theme, width", [("LIGHT", 900), ("DARK", 900), ("LIGHT", 400)])
-def test_it_follows_the_slider_and_the_mouse(theme, width):
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser, browsers.alone(browser, ".bm-threshold circle") as open_page:
-        widget = Threshold(ILL, RISKS)
-        page, watch = open_page(widget, ("risks", "ill", "threshold"), getattr(browsers, theme), width)
-        assert page.locator(".bm-threshold circle").count() == len(ILL)
-        for key in ("Home", "End"):
-            page.get_by_label("threshold", exact=True).press(key)
-            widget.threshold = page.evaluate("state.threshold")
-            counts = widget.words().split(": ")[1].split(";")[0]
-            assert counts in page.locator(".bm-threshold-says").inner_text()
-        box = page.locator(".bm-threshold-map").bounding_box()
-        page.mouse.click(box["x"] + box["width"] * (84 + 311) / 720, box["y"] + 20)  # the middle of the axis
-        assert page.evaluate("state.threshold") == pytest.approx(0.5, abs=0.011)
-        wrong = ((RISKS >= page.evaluate("state.threshold")) != ILL).sum()
-        assert page.locator(".bm-threshold circle.bm-wrong").count() == wrong
-        page.screenshot(path=browsers.SHOTS / f"threshold_{theme.lower()}_{width}.png", full_page=True)
-        assert watch.errors == watch.strangers == []
+def test_it_follows_the_slider_and_the_mouse(alone, theme, width):
+    widget = Threshold(ILL, RISKS)
+    page, watch = alone(widget, ".bm-threshold circle", getattr(browsers, theme), width)
+    assert page.locator(".bm-threshold circle").count() == len(ILL)
+    for key in ("Home", "End"):
+        page.get_by_label("threshold", exact=True).press(key)
+        widget.threshold = page.evaluate("state.threshold")
+        counts = widget.words().split(": ")[1].split(";")[0]
+        assert counts in page.locator(".bm-threshold-says").inner_text()
+    box = page.locator(".bm-threshold-map").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * (84 + 311) / 720, box["y"] + 20)  # the middle of the axis
+    assert page.evaluate("state.threshold") == pytest.approx(0.5, abs=0.011)
+    wrong = ((RISKS >= page.evaluate("state.threshold")) != ILL).sum()
+    assert page.locator(".bm-threshold circle.bm-wrong").count() == wrong
+    page.screenshot(path=browsers.SHOTS / f"threshold_{theme.lower()}_{width}.png", full_page=True)
+    assert watch.errors == watch.strangers == []

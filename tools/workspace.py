@@ -422,14 +422,18 @@ def count_results(report):
     return counts
 
 
+def workers():
+    """How many processes test side by side."""
+    return str(max(1, min(4, os.cpu_count() or 1)))
+
+
 def run_tests(what, *arguments):
     """Lint and some of the tests, `what` naming which; ends with one summary; returns the exit code."""
     start = time.time()
     style = lint()
-    workers = str(max(1, min(4, os.cpu_count() or 1)))
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
-        pytest = [venv_python(), "-m", "pytest", *what, "-q", "-n", workers, "--dist", "loadfile"]
+        pytest = [venv_python(), "-m", "pytest", *what, "-q", "-n", workers(), "--dist", "loadfile"]
         code = call([*pytest, f"--junitxml={report}", "-p", "no:cacheprovider", *arguments])
         counts = count_results(report)
     print("\nlint            {}".format("failed (make lint shows it)" if style else "passed"))
@@ -474,33 +478,45 @@ def data(*names):
     return script("tools/make_data.py", name, *more)
 
 
-BROWSER_TESTS = (
-    "tests/test_browser.py",
-    "tests/test_browser_gaze.py",
-    "tests/test_browser_garden.py",
-    "tests/test_browser_surgeon.py",
-)
+def ensure_extra(name):
+    """Install what one of pyproject.toml's extras adds, once; returns pip's exit code."""
+    import tomllib  # not at the top: a Python that is too old gets a line that says so
+
+    ensure_environment()
+    stamp, wanted = VENV / f"installed_{name}", fingerprint(torch_build())
+    if stamp.exists() and stamp.read_text() == wanted:
+        return 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pip = [venv_python(), "-m", "pip", "--disable-pip-version-check", "install", "-q", "-c", "constraints.txt"]
+    code = call([*pip, *project["optional-dependencies"][name]])
+    if code == 0:
+        stamp.write_text(wanted)
+    return code
+
+
+def browser_tests():
+    """The files of tests that open a browser."""
+    files = sorted((ROOT / "tests").glob("test_*.py"))
+    return [path.relative_to(ROOT) for path in files if "import run_browser" in path.read_text(encoding="utf-8")]
 
 
 def test_browser(*arguments):
     """Notebooks with widgets in a real browser; says what it skips, and why, where there is none."""
-    ensure_environment()
-    call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[browser]"])
+    ensure_extra("browser")
     os.environ["COURSE_BROWSER"] = "1"
-    return call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "-rs", *BROWSER_TESTS, *arguments])
+    pytest = [venv_python(), "-m", "pytest", "-q", "-rs", "-m", "browser", "-n", workers(), "--dist", "loadgroup"]
+    return call([*pytest, *browser_tests(), *arguments])
 
 
 def test_classroom(*arguments):
     """A course for nbgrader, handed out and graded headlessly."""
-    ensure_environment()
-    code = call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[classroom]"])
-    return code or call([venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "tests/test_nbgrader.py", *arguments])
+    pytest = [venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "tests/test_nbgrader.py"]
+    return ensure_extra("classroom") or call([*pytest, *arguments])
 
 
 def mutants(*options):
     """How much of what breaks do the tests notice? Installs the tool that breaks it."""
-    ensure_environment()
-    call([venv_python(), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[mutation]"])
+    ensure_extra("mutation")
     return call([venv_python(), "-m", "tools.mutants", *options])
 
 

@@ -72,6 +72,12 @@ def _benefit_by_groups(y, risk, threshold):
     return float(hits / ill - alarms / well * threshold / (1 - threshold))
 
 
+def _benefit_by_treated(y, risk, threshold):
+    hits, alarms, _ = _parts(y, risk, threshold)
+    treated = max(1.0, hits + alarms)
+    return hits / treated - alarms / treated * threshold / (1 - threshold)
+
+
 def _benefit_minus_missed(y, risk, threshold):
     hits, _, n = _parts(y, risk, threshold)
     missed = ((risk < threshold) & (y == 1)).sum()
@@ -138,6 +144,10 @@ EXERCISES = [
                 "the name is added, and yours subtracts it",
             ),
             (
+                lambda x, s, n, c: torch.cat([c.expand(len(x), 1, -1), (x[:, :, None] + n) * s], dim=1),
+                "first times the scale, then plus the name: yours adds the name before",
+            ),
+            (
                 lambda x, s, n, c: (x @ s)[:, None] + n + c,
                 "`x @ scale` adds all features up into one vector: each should stay a token of its own",
             ),
@@ -173,6 +183,9 @@ EXERCISES = [
             ((0.24 / 0.04) ** 0.5, "n_test/n_train is 1/4, not 1/5: the training part is four fifths"),
             (0.29**0.5, "that's the new factor alone: divide by the old one, √(1/25) = 0.2"),
             (0.5385 - 0.2, "you subtracted: how many *times* wider was asked"),
+            (6.25, "the 1/25 stays under the root: 1/25 + 1/4, over 1/25 (and then the root)"),
+            (2.5, "the 1/25 stays under the root, beside the 1/4"),
+            (7.25**0.5 - 1, "that's how much wider *beyond* once: the quotient itself was asked"),
             (5.0, "√25 is how much *narrower* independent splits would make it than one: what does the extra 0.25 do?"),
             (1.0, "then the second term wouldn't count, and it's six times as large as the first"),
             (0.2 / 0.29**0.5, "the other way round: the corrected interval is the wider one"),
@@ -249,6 +262,11 @@ EXERCISES = [
             (_wrong_benefit(weight=lambda t: -t / (1 - t)), "false positives are subtracted: yours adds them"),
             (_wrong_benefit(share=lambda part, n: part), "those are counts: divide both by the number of patients"),
             (_benefit_by_groups, "both counts are divided by *all* patients: yours divides by the ill and the well"),
+            (_benefit_by_treated, "both counts are divided by *all* patients: yours divides by those who are treated"),
+            (
+                lambda y, risk, t: float(((risk >= t) == (y == 1)).mean()),
+                "that's accuracy: it counts the well who are left alone, and calls both errors equally bad",
+            ),
             (_benefit_minus_missed, "you subtract the missed ones: net benefit subtracts the well who are treated"),
         ),
         right="treating nobody is worth 0, and a model has to beat that and treating everybody",

@@ -3,13 +3,21 @@
 import math
 
 import numpy as np
+from numpy import ndarray
 from scipy import stats
 
 from bigmodel_lib.exercises.engine import Exercise, Tolerance
-from bigmodel_lib.risk.market import next_mood
-from bigmodel_lib.risk.scores import kupiec_ratio
 
 # 12b-belief
+
+
+def next_mood(belief: ndarray, likelihood: ndarray, transition: ndarray) -> ndarray:
+    """From what was believed of today's mood, and today's return, to tomorrow's: (Σ_i b_i ℓ_i P_ij) / Σ_i b_i ℓ_i.
+
+    Shapes: belief (K,), likelihood (K,), transition (K, K) -> (K,). Source: Hamilton 1989, section 4.
+    """
+    seen = belief * likelihood
+    return seen / seen.sum() @ transition
 
 
 def _a_belief(rng):
@@ -36,6 +44,26 @@ def _step_first(belief, likelihood, transition):
 
 
 # 12b-kupiec
+
+
+def kupiec_ratio(hits: ndarray, p: float) -> float:
+    """2 ln of how much likelier the hits are with their own share q = x/n than with p; χ² with 1 degree if p is right.
+
+    LR = 2 [x ln(q/p) + (n - x) ln((1 - q)/(1 - p))], with 0 ln 0 = 0. hits (n,): 1 or 0. Source: Kupiec 1995.
+    """
+    n, x = len(hits), int(np.sum(hits))
+    pairs = [(x, x / n, p), (n - x, 1 - x / n, 1 - p)]
+    return 2 * sum(count * math.log(own / said) for count, own, said in pairs if count)
+
+
+def christoffersen_ratio(hits: ndarray) -> float:
+    """2 ln of how much likelier the hits are if days after a hit have a chance of their own; χ² with 1 degree if not.
+
+    Source: Christoffersen 1998, section 3.2.
+    """
+    before, now = np.asarray(hits[:-1], dtype=int), np.asarray(hits[1:], dtype=int)
+    apart = sum(kupiec_ratio(now[before == kind], now.mean()) for kind in (0, 1) if (before == kind).any())
+    return float(apart) if 0 < now.sum() < len(now) else 0.0
 
 
 def _some_hits(rng):
@@ -73,6 +101,10 @@ def _kupiec_with_nan(hits, p):
 def _half_kupiec(hits, p):
     x = int(np.sum(hits))
     return 2 * x * math.log(x / len(hits) / p) if x else 0.0
+
+
+def _nothing_at_the_ends(hits, p):
+    return _plain_kupiec(hits, p) if 0 < np.sum(hits) < len(hits) else 0.0
 
 
 EXERCISES = [
@@ -138,7 +170,7 @@ EXERCISES = [
             ),
         ),
         right="Bayes' rule, then one step of the chain: nobody who knows only the past returns can believe anything better",
-        ours="bigmodel_lib.risk.market:next_mood",
+        ours="bigmodel_lib.exercises.nb12b:next_mood",
     ),
     Exercise(
         id="12b-garch",
@@ -162,7 +194,7 @@ EXERCISES = [
             ((0.02 + 0.1 * 3 + 0.88) ** 0.5, "today's return must be squared: 9, not 3"),
             ((0.02 - 0.3 + 0.88) ** 0.5, "today's return is squared, so a fall raises σ just as a rise would"),
             (0.92**0.5, "β times today's σ² is missing"),
-            (1.78**0.5, "ω is missing, a small floor"),
+            (1.78**0.5, "ω is missing, or too small: it enters as it is, 0.02"),
             (0.9**0.5, "today's volatility still counts, with β, or σ would forget everything each day"),
             (1.0, "then the fall wouldn't matter at all"),
             (3.0, "GARCH isn't that nervous: today's shock enters with α = 0.1"),
@@ -193,6 +225,7 @@ EXERCISES = [
             (0.01, "that's the chance for one day"),
             (25.0, "that's at 10 per cent"),
             (2.0, "don't round: it's an average"),
+            (3.0, "an average needn't be a whole number"),
         ),
         right="2.5 a year; a bank with none at all is putting too much money aside",
     ),
@@ -216,6 +249,10 @@ EXERCISES = [
         tolerance=Tolerance(absolute=1e-6, relative=1e-6),
         special=(("a year without a hit", np.zeros(250, dtype=int), 0.01), ("only hits", np.ones(20, dtype=int), 0.05)),
         partial=(
+            (
+                _nothing_at_the_ends,
+                "where there are some hits it's right; without any, only the term with 0 ln 0 is 0: the other one stays",
+            ),
             (
                 _plain_kupiec,
                 "where there are some hits it's right; without any there's a log of 0, whose term should count as 0",
@@ -244,7 +281,7 @@ EXERCISES = [
             ),
         ),
         right="above 3.84, fewer than 1 in 20 correct models would look so bad",
-        ours="bigmodel_lib.risk.scores:kupiec_ratio",
+        ours="bigmodel_lib.exercises.nb12b:kupiec_ratio",
     ),
     Exercise(
         id="12b-check",
@@ -264,6 +301,7 @@ EXERCISES = [
         tolerance=0.0002,
         wrong=(
             (4 / 204, "those would be costs of 4 to 204: the check is paid for fraud and honest payments alike"),
+            (4 / 196, "checking saves the 200 €, whether or not its own 4 € are counted: 4 = p · 200"),
             (50.0, "turn it over: 1 in 50"),
             (0.5, "that's right only if a check costs half the payment"),
             (2.0, "right in per cent: give a probability between 0 and 1"),

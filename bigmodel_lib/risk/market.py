@@ -1,9 +1,7 @@
-"""A simulated market: moods from calm to panic, now and then a jump, and the best forecast that its past allows."""
+"""A simulated market: moods from calm to panic, now and then a jump, and what can be said of its days."""
 
 import numpy as np
 from numpy import ndarray
-from scipy.optimize import brentq
-from scipy.special import ndtr
 
 MOODS = np.array([0.45, 0.7, 1.1, 1.8, 3.2])  # the deviation of a day's return in each mood, in per cent
 STAY, JUMP, JUMP_MEAN, JUMP_DEVIATION = 0.98, 0.03, -1.0, 3.0  # a jump adds its own mean and deviation, in moods' σ
@@ -46,25 +44,6 @@ def likelihoods(r: ndarray) -> ndarray:
     return (1 - JUMP) * normal + JUMP * jump
 
 
-def next_mood(belief: ndarray, likelihood: ndarray, transition: ndarray) -> ndarray:
-    """From what was believed of today's mood, and today's return, to tomorrow's: (Σ_i b_i ℓ_i P_ij) / Σ_i b_i ℓ_i.
-
-    Shapes: belief (K,), likelihood (K,), transition (K, K) -> (K,). Source: Hamilton 1989, section 4.
-    """
-    seen = belief * likelihood
-    return seen / seen.sum() @ transition
-
-
-def best_beliefs(r: ndarray) -> ndarray:
-    """P(tomorrow's mood | returns up to today) for each day, (days, K): no forecast from the past can know more."""
-    transition, density = transitions(), likelihoods(r)
-    belief = np.linalg.matrix_power(transition, 1000)[0]
-    found = np.empty_like(density)
-    for day, likelihood in enumerate(density):
-        belief = found[day] = next_mood(belief, likelihood, transition)
-    return found
-
-
 def deviation(parts: Parts) -> ndarray:
     """σ of a mixture: √(Σ w (s² + m²) - (Σ w m)²)."""
     w, m, s = parts
@@ -75,8 +54,3 @@ def log_density(parts: Parts, r: ndarray) -> ndarray:
     """ln p(r) under each day's mixture, (days,)."""
     w, m, s = parts
     return np.log((w * np.exp(-(((r[:, None] - m) / s) ** 2) / 2) / s).sum(axis=-1) / np.sqrt(2 * np.pi))
-
-
-def quantile(parts: Parts, p: float) -> ndarray:
-    """The return below which tomorrow's is with probability p, (days,)."""
-    return np.array([brentq(lambda x: w @ ndtr((x - m) / s) - p, -60, 60) for w, m, s in zip(*parts, strict=True)])  # noqa: B023

@@ -1,6 +1,4 @@
-"""How risks are scored: what a decision is worth, whether a forecast of losses holds, and what can't be scored."""
-
-import math
+"""How risks are scored: what a decision is worth, how far a forecast of losses is off, and what can't be scored."""
 
 import numpy as np
 from numpy import ndarray
@@ -12,9 +10,8 @@ from bigmodel_lib.config import require
 def check_table(x: ArrayLike, y: ArrayLike) -> tuple[ndarray, ndarray]:
     """A table (N, F) and its labels (N,), 0 or 1, as arrays. Raises CourseError for what no rival could learn from."""
     x, y = np.asarray(x, dtype=float), np.asarray(y)
-    require(
-        x.ndim == 2 and y.shape == x.shape[:1], f"a table (N, F) and N labels were wanted, not {x.shape} and {y.shape}"
-    )
+    fits = x.ndim == 2 and y.shape == x.shape[:1]
+    require(fits, f"a table (N, F) and N labels were wanted, not {x.shape} and {y.shape}")
     rows, columns = np.nonzero(~np.isfinite(x))
     where = f"{len(rows)} values are missing, the first in row {rows[0]}, column {columns[0]}" if len(rows) else ""
     require(not len(rows), f"{where}: fill them in with what the training rows say, or leave these rows out")
@@ -48,23 +45,3 @@ def net_benefit(y: ndarray, risk: ndarray, threshold: float) -> float:
 def quantile_loss(r: ndarray, var: ndarray, p: float) -> ndarray:
     """The loss whose mean is lowest at the p-quantile: (p - [r < var]) (r - var). Source: Koenker & Bassett 1978."""
     return (p - (r < var)) * (r - var)
-
-
-def kupiec_ratio(hits: ndarray, p: float) -> float:
-    """2 ln of how much likelier the hits are with their own share q = x/n than with p; χ² with 1 degree if p is right.
-
-    LR = 2 [x ln(q/p) + (n - x) ln((1 - q)/(1 - p))], with 0 ln 0 = 0. hits (n,): 1 or 0. Source: Kupiec 1995.
-    """
-    n, x = len(hits), int(np.sum(hits))
-    pairs = [(x, x / n, p), (n - x, 1 - x / n, 1 - p)]
-    return 2 * sum(count * math.log(own / said) for count, own, said in pairs if count)
-
-
-def christoffersen_ratio(hits: ndarray) -> float:
-    """2 ln of how much likelier the hits are if days after a hit have a chance of their own; χ² with 1 degree if not.
-
-    Source: Christoffersen 1998, section 3.2.
-    """
-    before, now = np.asarray(hits[:-1], dtype=int), np.asarray(hits[1:], dtype=int)
-    apart = sum(kupiec_ratio(now[before == kind], now.mean()) for kind in (0, 1) if (before == kind).any())
-    return float(apart) if 0 < now.sum() < len(now) else 0.0

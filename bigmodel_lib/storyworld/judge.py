@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import Construction, Filling, Scene
+from bigmodel_lib.storyworld.scene import Scene
+from bigmodel_lib.storyworld.sentences import Construction, Filling
 from bigmodel_lib.storyworld.story import END, START, Text, words_of
 from bigmodel_lib.storyworld.world import NotInLanguage, StoryWorld
 

@@ -1,65 +1,13 @@
-"""One sentence made ready to tell, and the scene that sentences change."""
+"""The scene that sentences change."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bigmodel_lib.storyworld import sentences as said
+from bigmodel_lib.storyworld.sentences import Construction, Filling
 
 if TYPE_CHECKING:
     from bigmodel_lib.storyworld.world import StoryWorld
-
-Filling = tuple[str, ...]  # a word for each slot of a construction
-
-
-@dataclasses.dataclass(eq=False)
-class Construction:
-    """One row of a table in `sentences`, made ready to tell and to recognise."""
-
-    weight: float
-    slots: str
-    english: str
-    chinese: str
-    when: Callable[["Scene"], list[Filling]]
-    then: Callable[..., object]
-
-    def __post_init__(self) -> None:
-        self.fillers = []  # (slot, {word: its form there})
-        self.marks = []  # (position, slot)
-        self.literals = []  # (position, fixed word)
-        self.length = 0
-        self.pattern = said.SLOT.sub("%s", self.english)
-        self.subject = self.slots.index("A") if self.english.startswith("{A} ") else None
-        for part in self.english.split():
-            self.length += 1
-            if not (found := said.SLOT.fullmatch(part)):
-                self.literals.append((self.length - 1, part))
-                continue
-            slot, form = self.slots.index(found[1]), found[2]
-            self.length += form == "a"  # "a lamp": the word comes after its article
-            self.fillers.append((slot, {word: forms[form] for word, forms in said.ENGLISH.items() if form in forms}))
-            if form not in ("was", "is"):
-                self.marks.append((self.length - 1, slot))
-
-    def tell(self, filling: Sequence[str], pronoun: bool = False) -> str:
-        """The sentence in English, its tokens separated by blanks."""
-        words = [forms[filling[place]] for place, forms in self.fillers]
-        if pronoun:
-            words[0] = said.ENGLISH[words[0]]["He"]
-        return self.pattern % tuple(words)
-
-    def tell_chinese(self, filling: Sequence[str], pronoun: bool = False) -> str:
-        """The same sentence in Chinese, its tokens separated by blanks."""
-
-        def word(slot):
-            forms = said.CHINESE[filling[self.slots.index(slot[1])]]
-            return forms["he"] if pronoun and slot[1] == "A" and not slot[2] else forms[slot[2]]
-
-        return said.SLOT.sub(word, self.chinese)
-
-    def fits(self, tokens: Sequence[str]) -> bool:
-        """Whether a sentence could be this construction's, by its length and its fixed words."""
-        return len(tokens) == self.length and all(tokens[position] == word for position, word in self.literals)
 
 
 class Scene:

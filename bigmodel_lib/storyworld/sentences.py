@@ -1,13 +1,16 @@
 """The story world's words and sentences: what can be said, when it may be said, and what it changes.
 
-A row of a table is a construction: weight, slots, English, Chinese, when, then. `when(scene)` lists the fillings of the
+A row of a table is a `Construction`: weight, slots, English, Chinese, when, then. `when(scene)` lists the fillings of the
 slots that the scene allows; `then(scene, *filling)` changes the scene. In a template `{A}` is a person, `{T}` a thing,
 `{x}` a place, and a form follows a dot: `{A.he}`, `{T.was}`, `{x.a}`. In English `{A}` at the start of a sentence may
 also be told as a pronoun, where the sentence before leaves no doubt who is meant.
 """
 
+import dataclasses
 import re
+from collections.abc import Callable, Sequence
 from itertools import permutations
+from typing import Any
 
 SLOT = re.compile(r"\{([A-Za-z])\.?(\w*)\}")  # in a template: (slot, form)
 PEOPLE = {  # name: pronoun, Chinese
@@ -581,3 +584,56 @@ SUMMARIES = {  # where the first thing was at the start and the end
     "place": ("The {T} came to be in the {x} .", "{T} 最后 到 了 {x} 里 。"),
     "person": ("{A} came to have the {T} .", "{T} 最后 到 了 {A} 手里 。"),
 }  # fmt: skip
+
+
+Filling = tuple[str, ...]  # a word for each slot of a construction
+
+
+@dataclasses.dataclass(eq=False)
+class Construction:
+    """One row of a table, made ready to tell and to recognise."""
+
+    weight: float
+    slots: str
+    english: str
+    chinese: str
+    when: Callable[[Any], list[Filling]]
+    then: Callable[..., object]
+
+    def __post_init__(self) -> None:
+        self.fillers = []  # (slot, {word: its form there})
+        self.marks = []  # (position, slot)
+        self.literals = []  # (position, fixed word)
+        self.length = 0
+        self.pattern = SLOT.sub("%s", self.english)
+        self.subject = self.slots.index("A") if self.english.startswith("{A} ") else None
+        for part in self.english.split():
+            self.length += 1
+            if not (found := SLOT.fullmatch(part)):
+                self.literals.append((self.length - 1, part))
+                continue
+            slot, form = self.slots.index(found[1]), found[2]
+            self.length += form == "a"  # "a lamp": the word comes after its article
+            self.fillers.append((slot, {word: forms[form] for word, forms in ENGLISH.items() if form in forms}))
+            if form not in ("was", "is"):
+                self.marks.append((self.length - 1, slot))
+
+    def tell(self, filling: Sequence[str], pronoun: bool = False) -> str:
+        """The sentence in English, its tokens separated by blanks."""
+        words = [forms[filling[place]] for place, forms in self.fillers]
+        if pronoun:
+            words[0] = ENGLISH[words[0]]["He"]
+        return self.pattern % tuple(words)
+
+    def tell_chinese(self, filling: Sequence[str], pronoun: bool = False) -> str:
+        """The same sentence in Chinese, its tokens separated by blanks."""
+
+        def word(slot):
+            forms = CHINESE[filling[self.slots.index(slot[1])]]
+            return forms["he"] if pronoun and slot[1] == "A" and not slot[2] else forms[slot[2]]
+
+        return SLOT.sub(word, self.chinese)
+
+    def fits(self, tokens: Sequence[str]) -> bool:
+        """Whether a sentence could be this construction's, by its length and its fixed words."""
+        return len(tokens) == self.length and all(tokens[position] == word for position, word in self.literals)

@@ -12,7 +12,8 @@ import numpy as np
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
-from bigmodel_lib.storyworld.scene import Construction, Filling, Scene
+from bigmodel_lib.storyworld.scene import Scene
+from bigmodel_lib.storyworld.sentences import Construction, Filling
 from bigmodel_lib.text.tokenizers import text_of
 
 if TYPE_CHECKING:

@@ -116,14 +116,9 @@ class Optimizers:
         for parameter, name in self.names.items():
             inside = "blocks." in name and parameter.ndim == 2
             (matrices if inside and config.optimizer == "muon" else rest).append(parameter)
-        adamw = torch.optim.AdamW(
-            rest,
-            lr=config.adamw_lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=all(parameter.device.type in ("cpu", "cuda", "mps") for parameter in rest),
-        )
+        betas, fused = (config.beta1, config.beta2), all(p.device.type in ("cpu", "cuda", "mps") for p in rest)
+        more = dict(eps=config.eps, weight_decay=config.weight_decay, fused=fused)
+        adamw = torch.optim.AdamW(rest, config.adamw_lr, betas, **more)  # type: ignore[arg-type]
         on_cuda = all(parameter.device.type == "cuda" for parameter in matrices)
         short = config.precision == "bfloat16" or (config.precision == "auto" and on_cuda)
         settings = config.muon_lr, config.momentum, torch.bfloat16 if short else None

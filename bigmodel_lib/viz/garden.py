@@ -20,17 +20,12 @@ from bigmodel_lib.generation import Sampling, check_settings, generate, next_log
 from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
-from bigmodel_lib.viz.plots import DARK, SKY, bundle, new_axes, readable
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import DARK, SKY, new_axes, readable
+from bigmodel_lib.viz.widgets import Toy
 
 SHOWN, FUTURES, DEPTH = 24, 10, 5  # candidates kept of a place, paths drawn, tokens in each
 ROUNDING = 1e-5  # of what is kept: a sum this close to top-p has reached it
 WARM = [round(0.1 * n, 1) for n in range(1, 17)]  # temperatures of the slider, above 0
-CAPTION = (
-    "In JupyterLab: move the sliders, click a word to write up to it, let the model draw, undo. "
-    "A branch is as wide as its token is likely there; the odds of all five tokens are on the right. "
-    "The ten futures are those that a beam finds: at each token it keeps the ten likeliest beginnings."
-)
 Node = dict[str, Any]  # ids, names and ln p of the likeliest tokens of a place; ln Σ p^(1/τ) for WARM; next places
 Way = tuple[int, ...]  # candidates, one a place
 
@@ -98,6 +93,9 @@ class Garden(Toy):
     Raises CourseError for an empty prompt.
     """
 
+    caption = "In JupyterLab: move the sliders, click a word to write up to it, let the model draw, undo. "
+    caption += "A branch is as wide as its token is likely there; the odds of all five tokens are on the right. "
+    caption += "The ten futures are those that a beam finds: at each token it keeps the ten likeliest beginnings."
     prompt = traitlets.Unicode().tag(sync=True)
     written = traitlets.List().tag(sync=True)  # one a step: {text, log, drawn}
     tree = traitlets.Dict().tag(sync=True)
@@ -213,13 +211,11 @@ class Garden(Toy):
 
     def _do(self, change: Any) -> None:
         wish = change["new"]
-        doing = {"draw": self.draw, "word": lambda: self.draw(1), "undo": self.undo, "again": self.again}
-        if wish["do"] == "write":
-            self.write(wish["way"])
-        elif wish["do"] == "begin":
-            self.begin(wish["text"])
-        else:
-            doing[wish["do"]]()
+        doing = {
+            "draw": self.draw, "word": lambda: self.draw(1), "undo": self.undo, "again": self.again,
+            "write": lambda: self.write(wish["way"]), "begin": lambda: self.begin(wish["text"]),
+        }  # fmt: skip
+        doing[wish["do"]]()
 
     def draw_on(self, title: str = "") -> Axes:
         """The tree as a picture: ways, one a row; where they share a beginning, they share its branch."""
@@ -255,6 +251,6 @@ class Garden(Toy):
         where: dict[str, Any] = dict(xytext=(0, rise), textcoords="offset points", fontsize=10.5)
         ax.annotate(readable(place["names"][way[-1]]), (x + 0.02, end), **where)
 
-    def _ipython_display_(self) -> None:
+    def picture(self) -> tuple[Any, str]:
         alt = "A tree of the likeliest next words, from left to right: a word on each branch, wider where likelier."
-        display_with_twin(self, *bundle(self.draw_on().figure, alt), CAPTION)
+        return self.draw_on().figure, alt

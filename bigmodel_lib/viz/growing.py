@@ -13,11 +13,9 @@ import traitlets
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
-from bigmodel_lib.viz.plots import BLUE, DARK, bundle, draw_bars, readable
-from bigmodel_lib.viz.widgets import Toy, display_with_twin
+from bigmodel_lib.viz.plots import BLUE, DARK, draw_bars, readable
+from bigmodel_lib.viz.widgets import Toy
 
-CAPTION = "In JupyterLab: drag the slider, or jump to a bookmark. In print: four moments, each with a sample, where "
-CAPTION += "the model looks (dark: much; the colour follows the root of the weight), and the next words it expects."
 SPEECH = re.compile(r'"[^"\n]*[a-z][^"\n]*"')  # opened and closed in one paragraph
 SENTENCE = re.compile(r'(?:^|[\n"]|[.!?]"? )[A-Z][a-z]*(?: [a-z,;\'-]+){4,}[.!?]')  # five words up to a full stop
 REAL = 0.9  # the share of words that are some, from which on it writes words
@@ -67,6 +65,10 @@ def moments(film: dict, marked: Sequence[Bookmark], wanted: int = 4) -> list[int
 class GrowingUp(Toy):
     """A model's training to scrub through: `GrowingUp(film)`. Samples, map, next words and losses share a slider."""
 
+    caption = (
+        "In JupyterLab: drag the slider, or jump to a bookmark. In print: four moments, each with a sample, where "
+    )
+    caption += "the model looks (dark: much; the colour follows the root of the weight), and the next words it expects."
     film = traitlets.Dict().tag(sync=True)
     bookmarks = traitlets.List().tag(sync=True)  # [name, frame, prompt]
     frame = traitlets.Int(0, min=0).tag(sync=True)
@@ -76,8 +78,8 @@ class GrowingUp(Toy):
     def __init__(self, film: dict, **chosen: int):
         super().__init__(film=film, bookmarks=[list(mark) for mark in bookmarks(film)], **chosen)
 
-    def draw(self) -> Any:
-        """The twin for print, a figure: four moments, one a row, each with its sample, map and next words."""
+    def picture(self) -> tuple[Any, str]:
+        """Four moments, one a row, each with its sample, map and next words."""
         chosen = moments(self.film, [Bookmark(*mark) for mark in self.bookmarks])
         layout: dict[str, Any] = dict(width_ratios=(2.3, 1, 1.1), layout="constrained", squeeze=False)
         figure, rows = plt.subplots(len(chosen), 3, figsize=(9.6, 2.0 * len(chosen)), **layout)
@@ -91,7 +93,8 @@ class GrowingUp(Toy):
         rows[0][1].set_title("where it looks", loc="left", fontsize=9.5)
         for axes in rows[:-1]:
             axes[2].tick_params(labelbottom=False)
-        return figure
+        alt = "Rows from the beginning of training to its end, each with a sample of the model's writing, "
+        return figure, alt + "an attention map over a sentence, and bars for the probabilities of eight next words."
 
     def _order(self) -> str:
         """The bookmarks in order of time: "First words, then first sentence"; those of one frame share a place."""
@@ -104,10 +107,9 @@ class GrowingUp(Toy):
     def _draw_moment(self, frame: dict, axes: Sequence[Axes]) -> None:
         text, look, bars = axes
         text.set_axis_off()
-        title = f"after {duration(frame['seconds'])}, {frame['tokens']:,} tokens"
-        text.set_title(
-            f"{title}: {frame['val_nats_per_char']:.2f} nats per character", loc="left", fontsize=10, color=DARK
-        )
+        title = f"after {duration(frame['seconds'])}, {frame['tokens']:,} tokens: "
+        title += f"{frame['val_nats_per_char']:.2f} nats per character"
+        text.set_title(title, loc="left", fontsize=10, color=DARK)
         lines = [textwrap.wrap(line, 58) for line in frame["samples"][self.prompt].strip().split("\n")]
         shown = "\n".join([line for paragraph in lines for line in paragraph][:8])
         text.text(0, 1, shown, va="top", fontsize=9.5, transform=text.transAxes, parse_math=False)
@@ -121,8 +123,3 @@ class GrowingUp(Toy):
         bars.set_xlim(0, 1.08 * max(max(each["next"][self.sentence]) for each in self.film["frames"]))
         bars.tick_params(labelsize=9)
         bars.set_title(f"“… {' '.join(prompt.split()[-3:])}” and then?", loc="left", fontsize=9.5)
-
-    def _ipython_display_(self) -> None:
-        alt = "Rows from the beginning of training to its end, each with a sample of the model's writing, "
-        alt += "an attention map over a sentence, and bars for the probabilities of eight next words."
-        display_with_twin(self, *bundle(self.draw(), alt), CAPTION)

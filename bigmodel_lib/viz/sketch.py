@@ -65,22 +65,19 @@ class Sketch(Toy):
         """Ask the model, and show what it says; an empty sheet is not shown to it."""
         found = self.answer(self.sheet) if any(self.pixels) else {}
         self.bars = [[name, float(share)] for name, share in found.get("bars", [])]
-        self.seen = as_bytes(found["seen"]) if "seen" in found else b""
-        self.drawn = as_bytes(found["drawn"]) if "drawn" in found else b""
         if "drawn" in found:
             self.drawn_side = found["drawn"].shape[-1]
         if "maps" in found:
             layers, heads, patches, _ = found["maps"].shape
             self.grid = [layers, heads, round(patches**0.5)]
-        self.maps = as_bytes(found["maps"]) if "maps" in found else b""
+        self.seen, self.drawn, self.maps = (as_bytes(found.get(name, [])) for name in ("seen", "drawn", "maps"))
 
     def picture(self) -> tuple[Any, str]:
         panels = 1 + bool(self.seen) + bool(self.bars)
         images = np.frombuffer(self.drawn, np.uint8).reshape(-1, self.drawn_side, self.drawn_side)
-        figure, axes = plt.subplots(
-            1, panels + len(images), figsize=(2.9 * panels + 1.3 * len(images), 2.9), layout="constrained"
-        )
-        axes = list(np.atleast_1d(axes))
+        n, size = panels + len(images), (2.9 * panels + 1.3 * len(images), 2.9)
+        figure, grid = plt.subplots(1, n, figsize=size, layout="constrained", squeeze=False)
+        axes = list(grid[0])
         figure.suptitle(self.title, x=0.01, ha="left", fontsize=12)
         for ax, image in zip(axes, [self.sheet, *([self.seen_image()] if self.seen else []), *images], strict=False):
             ax.imshow(image, cmap="gray_r")
@@ -90,12 +87,11 @@ class Sketch(Toy):
             axes[1].set_title("what it reads, and where one patch looks", fontsize=10.5)
             self.draw_look(axes[1])
         if self.bars:
-            draw_bars([name for name, _ in self.bars], [share for _, share in self.bars], axes[-1], BLUE)
+            names, shares = zip(*self.bars, strict=True)
+            draw_bars(names, shares, axes[-1], BLUE)
             axes[-1].set(xlim=(0, 1), xlabel="probability")
-        return (
-            figure,
-            "A digit drawn with a thick line, the image that the model reads, and bars of what it takes it for.",
-        )
+        made = "images that the model drew from it" if self.drawn else "bars of what the model takes it for"
+        return figure, f"A digit drawn with a thick line, and {made}."
 
     def seen_image(self) -> ndarray:
         side = round(len(self.seen) ** 0.5)

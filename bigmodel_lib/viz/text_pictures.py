@@ -25,8 +25,7 @@ def draw_token_map(title: str, cuts: Mapping[str, Sequence[bytes]]) -> Axes:
     for label, pieces in cuts.items():
         ax.text(0, row + 0.5, f"{label}: {len(pieces)} tokens", fontsize=9.5, weight="bold", va="center", color=DARK)
         row = _draw_pieces(ax, pieces, row + 0.9)
-    ax.set_ylim(row, 0)
-    ax.figure.set_figheight(0.27 * row + 0.5)  # type: ignore[union-attr]
+    _fit_height(ax, row, 0.27, 0.5)
     return ax
 
 
@@ -91,28 +90,24 @@ def draw_mask(title: str, rows: Mapping[str, tuple[Sequence[str], Sequence[str]]
     """Tasks as tokens, {label: (given, wanted)}: what is given is grey, what is wanted, and alone counts, is orange."""
     ax, row = new_canvas(title, 9.4, 1.0, (0, 100)), 0.0
     for label, (given, wanted) in rows.items():
-        ax.text(
-            0, row + 0.5, f"{label}: {len(given)} given, {len(wanted)} wanted", fontsize=10, va="center", weight="bold"
-        )
+        says = f"{label}: {len(given)} given, {len(wanted)} wanted"
+        ax.text(0, row + 0.5, says, fontsize=10, va="center", weight="bold")
         row, column = row + 1.0, 0.0
         for place, token in enumerate((*given, *wanted)):
             width = sum(2.0 if character >= "\u2e80" else 1.0 for character in token) + 0.7
             if column + width > 100:
                 row, column = row + 1.0, 0.0
-            counts = place >= len(given)
-            _box(
-                ax,
-                column + 0.1,
-                row + 0.08,
-                width - 0.2,
-                0.84,
-                ORANGE if counts else "#bbbbbb",
-                0.6 if counts else 0.35,
-            )
+            shade = (ORANGE, 0.6) if place >= len(given) else ("#bbbbbb", 0.35)
+            _box(ax, column + 0.1, row + 0.08, width - 0.2, 0.84, *shade)
             family = ["DejaVu Sans Mono", *fonts_for([token])]
             ax.text(column + width / 2, row + 0.5, token, ha="center", va="center", fontsize=8.8, family=family)
             column += width
         row += 1.5
-    ax.set_ylim(row, 0)
-    ax.figure.set_figheight(0.25 * row + 0.45)  # type: ignore[union-attr]
+    _fit_height(ax, row, 0.25, 0.45)
     return ax
+
+
+def _fit_height(ax: Axes, rows: float, each: float, more: float) -> None:
+    """Make the picture as high as its rows."""
+    ax.set_ylim(rows, 0)
+    ax.figure.set_figheight(each * rows + more)  # type: ignore[union-attr]

@@ -57,10 +57,8 @@ class Timeline(Toy):
         settings = dict(kernels=self.kernels, launch=self.launch, work=self.work)
         ways = {"no .item()": 0, ".item() after every kernel": 1}
         ax = draw_timelines({name: Timeline(**settings, every=every) for name, every in ways.items()})
-        return (
-            ax.figure,
-            "Two timelines with lanes for Python and the GPU; with .item() the GPU has gaps and ends later.",
-        )
+        alt = "Two timelines with lanes for Python and the GPU; with .item() the GPU has gaps and ends later."
+        return ax.figure, alt
 
 
 COLOURS = {"launch": ORANGE, "fetch": GREY, "wait": PINK, "kernel": SKY}
@@ -68,9 +66,8 @@ COLOURS = {"launch": ORANGE, "fetch": GREY, "wait": PINK, "kernel": SKY}
 
 def draw_timelines(named: dict[str, Timeline]) -> Axes:
     """One below another, with a lane for Python above one for the GPU."""
-    ax = new_axes(
-        "Waiting after every kernel leaves gaps in the GPU's lane", "microseconds", "", 8.6, 1 + 1.2 * len(named)
-    )
+    title = "Waiting after every kernel leaves gaps in the GPU's lane"
+    ax = new_axes(title, "microseconds", "", 8.6, 1 + 1.2 * len(named))
     ticks = {}
     for row, (name, line) in enumerate(named.items()):
         for lane, spans in enumerate(line.spans()):

@@ -15,29 +15,7 @@ from IPython.utils.capture import capture_output
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import bundle, display_bundle
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>%(title)s</title>
-<style>%(css)s
-body { margin: 16px auto; max-width: 1100px; padding: 0 8px; }</style></head><body data-jp-theme-light="true">
-<script type="module">
-%(esm)s
-const state = %(state)s, listeners = {};
-const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
-for (const [name, value] of Object.entries(%(binary)s)) state[name] = bytes(value);
-const model = {
-  get: (name) => state[name],
-  set: (name, value) => {
-    if (state[name] === value) return;
-    state[name] = value;
-    (listeners["change:" + name] ?? []).forEach((listen) => listen());
-  },
-  on: (name, listen) => (listeners[name] ??= []).push(listen),
-  off: (name, listen) => { listeners[name] = (listeners[name] ?? []).filter((other) => other !== listen); },
-  save_changes: () => {},
-};
-toy.render({ model, el: document.body });
-</script></body></html>
-"""
+FOLDER = pathlib.Path(__file__).parent
 
 
 class Toy(anywidget.AnyWidget):
@@ -46,10 +24,10 @@ class Toy(anywidget.AnyWidget):
     caption: ClassVar[str]
 
     def __init_subclass__(cls, **options: Any) -> None:
-        own, folder = pathlib.Path(sys.modules[cls.__module__].__file__ or ""), pathlib.Path(__file__).parent
+        own = pathlib.Path(sys.modules[cls.__module__].__file__ or "")
         for name, suffix in (("_esm", ".js"), ("_css", ".css")):
             if not hasattr(cls, name):  # it has when traitlets makes a class of a widget
-                files = folder / f"common{suffix}", own.with_suffix(suffix)
+                files = FOLDER / f"common{suffix}", own.with_suffix(suffix)
                 setattr(cls, name, "\n".join(file.read_text(encoding="utf-8") for file in files))
         super().__init_subclass__(**options)
 
@@ -59,16 +37,14 @@ class Toy(anywidget.AnyWidget):
 
     def page(self, title: str, **changes: Any) -> str:
         """The widget as one HTML page that needs neither a kernel nor a network; changes: traits as they are there."""
-        names = [name for name, trait in self.traits(sync=True).items() if not name.startswith("_")]
-        state = {name: getattr(self, name) for name in names if hasattr(type(self), name)} | changes
-        state = {
-            name: value for name, value in state.items() if isinstance(value, (str, int, float, bytes, list, dict))
-        }
+        own = [name for name in self.traits(sync=True) if name[0] != "_" and hasattr(type(self), name)]
+        state = {name: getattr(self, name) for name in own} | changes
         binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
-        plain = json.dumps({name: value for name, value in state.items() if name not in binary})
+        kinds = (str, int, float, list, dict)
+        plain = json.dumps({name: value for name, value in state.items() if isinstance(value, kinds)})
         esm = str(self._esm).replace("export default", "const toy =")
         inside = dict(esm=esm, css=self._css, state=plain.replace("</", "<\\/"), binary=json.dumps(binary))
-        return PAGE % dict(inside, title=html.escape(title))
+        return (FOLDER / "page.html").read_text(encoding="utf-8") % dict(inside, title=html.escape(title))
 
     def _ipython_display_(self) -> None:
         display_with_twin(self, *bundle(*self.picture()), self.caption)

@@ -6,17 +6,12 @@ Five times five folds. In each, every rival tries four settings by three folds w
 trained on all of it with the best. What is kept: the risk of each tumour when it was held out, the loss of each fold.
 """
 
-import argparse
-import concurrent.futures
-import json
-import multiprocessing
 import pathlib
-import platform
 import sys
 import time
 
+import _rows as table
 import numpy as np
-import sklearn
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -26,7 +21,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
-from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.transformer import initialise
 from bigmodel_lib.risk.models import TableModel, risk_loss
 from bigmodel_lib.training.trainer import Trainer
@@ -95,7 +89,7 @@ def loss_of(risk: np.ndarray, y: np.ndarray) -> float:
     return float(-np.log(np.where(y == 1, risk, 1 - risk)).mean())
 
 
-def table() -> tuple[np.ndarray, np.ndarray]:
+def patients() -> tuple[np.ndarray, np.ndarray]:
     """(x (569, 30), y (569,)): 1 is malignant (scikit-learn's file has it the other way round)."""
     data = load_breast_cancer()
     return data.data, 1 - data.target
@@ -104,7 +98,7 @@ def table() -> tuple[np.ndarray, np.ndarray]:
 def run(name: str, repeat: int, fold: int) -> dict:
     """One rival on one fold: tuned inside the training part, then tested."""
     torch.set_num_threads(1)
-    x, y = table()
+    x, y = patients()
     start = time.perf_counter()
     train, test = list(StratifiedKFold(FOLDS, shuffle=True, random_state=repeat).split(x, y))[fold]
     inner = list(StratifiedKFold(INNER, shuffle=True, random_state=1000 + repeat).split(x[train], y[train]))
@@ -119,40 +113,25 @@ def run(name: str, repeat: int, fold: int) -> dict:
             "seconds": round(time.perf_counter() - start, 1)}  # fmt: skip
 
 
-def save(rows: list[dict]) -> None:
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
-                "scikit-learn": sklearn.__version__}  # fmt: skip
-    how = {"made_by": "data/recipes/diagnosis.py", "repeats": REPEATS, "folds": FOLDS, "inner_folds": INNER,
-           "settings": SETTINGS, "rate": RATE, "hardware": hardware(), "versions": versions}  # fmt: skip
-    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["rival"], r["repeat"], r["fold"])))
-    half = FILE.with_suffix(".half")
-    half.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
-    half.replace(FILE)  # whole at once: a run that is stopped here loses no row
+def jobs(_: list[dict]) -> list[list[tuple]]:
+    """Everything at once: no fold waits for another."""
+    return [[(name, repeat, fold) for name in SETTINGS for repeat in range(REPEATS) for fold in range(FOLDS)]]
+
+
+def keep(rows: list[dict]) -> None:
+    how = table.how("diagnosis", ["scikit-learn"], repeats=REPEATS, folds=FOLDS, inner_folds=INNER, settings=SETTINGS,
+                    rate=RATE)  # fmt: skip
+    table.write(FILE, rows, ("rival", "repeat", "fold"), how=how)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Three rivals on the breast-cancer table.")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--mini", action="store_true", help="one fold of each rival, written nowhere")
-    options = parser.parse_args()
+    options = table.options("Three rivals on the breast-cancer table.", "one fold of each rival, written nowhere")
     if options.mini:
         for name in SETTINGS:
             print({k: v for k, v in run(name, 0, 0).items() if k not in ("rows", "risk")}, flush=True)
         return
-    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
-    done = {(row["rival"], row["repeat"], row["fold"]) for row in rows}
-    jobs = [(name, repeat, fold) for name in SETTINGS for repeat in range(REPEATS) for fold in range(FOLDS)]
-    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(options.processes, spawn) as pool:
-        waiting = [pool.submit(run, *job) for job in jobs if job not in done]
-        for future in concurrent.futures.as_completed(waiting):
-            rows.append(future.result())
-            save(rows)
-            print(
-                f"{time.perf_counter() - start:6.0f} s",
-                {k: v for k, v in rows[-1].items() if k not in ("rows", "risk")},
-                flush=True,
-            )
+    fields = "rival", "repeat", "fold"
+    table.work_off(FILE, run, jobs, fields, keep, options.processes, hidden=("rows", "risk"))
 
 
 if __name__ == "__main__":

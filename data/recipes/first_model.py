@@ -3,7 +3,6 @@
 It reads the Python manual of the Python that runs this, as bytes, so another Python gives a slightly different model.
 """
 
-import base64
 import pathlib
 import platform
 import sys
@@ -12,25 +11,11 @@ import tempfile
 import torch
 
 from bigmodel_lib.cli import pretrain
-from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.viz import attention, plots
 
 DATA = pathlib.Path(__file__).resolve().parents[1]
 RECIPE = ["--preset", "large", "--tokenizer", "bytes", "--steps", "1120", "--seed", "0"]
 RECIPE += ["--d-model", "128", "--n-heads", "4", "--ngrams", "1", "--learning-rate", "0.03"]  # for a small file
-LAYER, HEAD = 0, 1  # of the picture
-
-
-def draw_map() -> None:
-    """The attention map of one head of the first layer, as a picture."""
-    model, tokenizer = checkpoints.load_model(DATA / "first_model")
-    tokens = tokenizer.encode("I love programming").tolist()
-    weights = record(model, torch.tensor([tokens]), "weights")[LAYER, 0, HEAD]
-    labels = [tokenizer.decode([token]) for token in tokens]
-    ax = attention.draw_attention(weights, labels, title=f"Where the first model looks (layer {LAYER}, head {HEAD})")
-    picture, _ = plots.bundle(ax.figure, "an attention map")
-    checkpoints.write_whole(DATA / "attention_map.png", base64.b64decode(picture["image/png"]))
 
 
 def main() -> int:
@@ -45,7 +30,6 @@ def main() -> int:
     checkpoints.save_model(target, model, tokenizer, torch.bfloat16)
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     checkpoints.write_json(target / "metrics.json", {**metrics, "recipe": " ".join(RECIPE), "versions": versions})
-    draw_map()
     return 0
 
 

@@ -8,25 +8,19 @@ takes over the choice of the one before. A fifth of the patients says when to st
 4,000 patients, attention's rivals get three times as many steps or trees too; one LSTM gets 6,000 steps on 16,000.
 """
 
-import argparse
-import concurrent.futures
-import json
-import multiprocessing
 import pathlib
-import platform
 import sys
 import time
 from collections.abc import Iterator
 
+import _rows as table
 import numpy as np
-import sklearn
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
-from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.transformer import initialise
 from bigmodel_lib.risk.models import EventModel, risk_loss
 from bigmodel_lib.risk.patients import EVENTS, counts, simulate, true_risk
@@ -126,12 +120,15 @@ def fit_trees(
 ) -> tuple[np.ndarray, int, float]:
     """(risks of the test patients, how many trees, held-out loss): as many trees as the held-out patients like best."""
     recency = name == "counts and recency"
-    table = lambda events, y: counts(events, recency)[y >= 0]  # noqa: E731
+
+    def visits(events: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return counts(events, recency)[y >= 0]
+
     trees = HistGradientBoostingClassifier(
         max_iter=n_trees, learning_rate=setting["lr"], max_leaf_nodes=setting["leaves"], early_stopping=False
-    ).fit(table(*train), train[1][train[1] >= 0])
+    ).fit(visits(*train), train[1][train[1] >= 0])
     y = held_out[1][held_out[1] >= 0]
-    losses = [loss_of(p[:, 1], y) for p in trees.staged_predict_proba(table(*held_out))]
+    losses = [loss_of(p[:, 1], y) for p in trees.staged_predict_proba(visits(*held_out))]
     best = int(np.argmin(losses))
     rows = counts(test, recency).reshape(test.size, -1)
     for i, p in enumerate(trees.staged_predict_proba(rows)):
@@ -177,46 +174,23 @@ def jobs(rows: list[dict]) -> Iterator[list[tuple]]:
     yield [*((name, n, chosen(rows, name, n), seed, budget) for name, n, budget in wanted for seed in SEEDS), *last]
 
 
-def save(rows: list[dict]) -> None:
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
-                "scikit-learn": sklearn.__version__}  # fmt: skip
+def keep(rows: list[dict]) -> None:
     events, y = simulate(TESTED, TEST_SEED)
-    known = true_risk(events)
-    rate = np.full(known.shape, (y == 1).sum() / (y >= 0).sum())
-    best = {"best": scores(known, y), "base rate": {"loss": round(loss_of(rate, y), 5)}}
-    how = {"made_by": "data/recipes/patients.py", "sizes": SIZES, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
-           "settings": SETTINGS, "steps": STEPS, "trees": TREES, "longer": LONGER, "tested": TESTED,
-           "hardware": hardware(), "versions": versions}  # fmt: skip
-    lines = ",\n  ".join(
-        json.dumps(row)
-        for row in sorted(rows, key=lambda r: (r["rival"], r["size"], r["budget"], r["seed"], r["setting"]))
-    )
-    half = FILE.with_suffix(".half")
-    half.write_text(
-        f'{{"how": {json.dumps(how)},\n "known": {json.dumps(best)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8"
-    )
-    half.replace(FILE)  # whole at once: a run that is stopped here loses no row
+    truth = true_risk(events)
+    rate = np.full(truth.shape, (y == 1).sum() / (y >= 0).sum())
+    known = {"best": scores(truth, y), "base rate": {"loss": round(loss_of(rate, y), 5)}}
+    how = table.how("patients", ["scikit-learn"], sizes=SIZES, tuning_seed=TUNING_SEED, seeds=SEEDS, settings=SETTINGS,
+                    steps=STEPS, trees=TREES, longer=LONGER, tested=TESTED)  # fmt: skip
+    table.write(FILE, rows, ("rival", "size", "budget", "seed", "setting"), how=how, known=known)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Attention, an LSTM and counts on simulated patients.")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--mini", action="store_true", help="one run of each rival, written nowhere")
-    options = parser.parse_args()
+    options = table.options("Attention, an LSTM and counts on patients.", "one run of each rival, written nowhere")
     if options.mini:
         for name in SETTINGS:
             print(run(name, SIZES[0], 0, TUNING_SEED), flush=True)
         return
-    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
-    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(options.processes, spawn) as pool:
-        for part in jobs(rows):
-            done = {(row["rival"], row["size"], row["setting"], row["seed"], row["budget"]) for row in rows}
-            waiting = [pool.submit(run, *job) for job in part if job not in done]
-            for future in concurrent.futures.as_completed(waiting):
-                rows.append(future.result())
-                save(rows)
-                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
+    table.work_off(FILE, run, jobs, ("rival", "size", "setting", "seed", "budget"), keep, options.processes)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,13 @@ Both learn from the same stories, which the storyteller told and the judge sorte
 choose the rate that has most true stories at PRICE nats, eight others are kept. Beside them, cold sampling.
 """
 
-import argparse
 import collections
-import concurrent.futures
-import json
-import multiprocessing
 import pathlib
-import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import _rows as table
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,7 +20,6 @@ from torch import Tensor
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.finetuning.dpo import pair_batches, preference_loss
 from bigmodel_lib.generation import batch_of, generate_many, log_probability
-from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.storyworld.judge import judge, misfit
 from bigmodel_lib.text.sources import data_path
@@ -145,31 +139,19 @@ def jobs(rows: list[dict]) -> Iterator[list[tuple]]:
     yield [(way, best_rate(rows, way), seed) for seed in SEEDS for way in RATES]
 
 
-def save(rows: list[dict]) -> None:
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/preferences.py", "tuning_seeds": TUNING_SEEDS, "seeds": SEEDS, "price": PRICE,
-           "steps": STEPS, "told": TOLD, "hardware": hardware(), "versions": versions}  # fmt: skip
-    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["way"], r["rate"], r["seed"])))
-    half = FILE.with_suffix(".half")
-    half.write_text(f'{{"how": {json.dumps(how)},\n "rows": [\n  {lines}\n ]}}\n', encoding="utf-8")
-    half.replace(FILE)  # whole at once: a run that is stopped here loses no row
+def run(way: str, rate: float, seed: int) -> dict:
+    """One job."""
+    return sample_coldly(way, rate, seed) if way == "temperature" else train(way, rate, seed)
+
+
+def keep(rows: list[dict]) -> None:
+    how = table.how("preferences", tuning_seeds=TUNING_SEEDS, seeds=SEEDS, price=PRICE, steps=STEPS, told=TOLD)
+    table.write(FILE, rows, ("way", "rate", "seed"), how=how)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the storyteller in two ways, at equal price.")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
-    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(options.processes, spawn) as pool:
-        for part in jobs(rows):
-            done = {(row["way"], row["rate"], row["seed"]) for row in rows}
-            missing = [job for job in part if job not in done]
-            waiting = [pool.submit(sample_coldly if job[0] == "temperature" else train, *job) for job in missing]
-            for future in concurrent.futures.as_completed(waiting):
-                rows.append(future.result())
-                save(rows)
-                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
+    options = table.options("Train the storyteller in two ways, at equal price.")
+    table.work_off(FILE, run, jobs, ("way", "rate", "seed"), keep, options.processes)
 
 
 if __name__ == "__main__":

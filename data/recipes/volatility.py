@@ -7,24 +7,22 @@ length, on a history of their own; the longest takes over the choice of the one 
 reported, on one market that no run has read. (GARCH learns within a second: the notebook does that itself.)
 """
 
-import argparse
-import concurrent.futures
 import functools
-import json
-import multiprocessing
 import pathlib
-import platform
 import sys
 import time
 from collections.abc import Iterator
 
+import _rows as table
 import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
-from bigmodel_lib.measuring.costs import hardware
+from bigmodel_lib.exercises.nb12b import next_mood
 from bigmodel_lib.model.transformer import initialise
-from bigmodel_lib.risk.market import best_beliefs, log_density, parts_of, quantile, simulate
+from bigmodel_lib.risk.market import Parts, likelihoods, log_density, parts_of, simulate, transitions
 from bigmodel_lib.risk.models import CONTEXT, ReturnModel, read_days, student_loss, student_t
 from bigmodel_lib.risk.scores import quantile_loss
 from bigmodel_lib.training.checkpoints import save_tensors
@@ -71,6 +69,21 @@ def fit(r: np.ndarray, setting: dict, seed: int, steps: int = STEPS) -> tuple[Re
                 kept = {key: value.clone() for key, value in model.state_dict().items()}
     model.load_state_dict(kept)
     return model, at, best
+
+
+def best_beliefs(r: np.ndarray) -> np.ndarray:
+    """P(tomorrow's mood | returns up to today) for each day, (days, K): no forecast from the past can know more."""
+    transition, density = transitions(), likelihoods(r)
+    belief = np.linalg.matrix_power(transition, 1000)[0]
+    found = np.empty_like(density)
+    for day, likelihood in enumerate(density):
+        belief = found[day] = next_mood(belief, likelihood, transition)
+    return found
+
+
+def quantile(parts: Parts, p: float) -> np.ndarray:
+    """The return below which tomorrow's is with probability p, (days,)."""
+    return np.array([brentq(lambda x: w @ ndtr((x - m) / s) - p, -60, 60) for w, m, s in zip(*parts, strict=True)])  # noqa: B023
 
 
 @functools.cache
@@ -126,40 +139,20 @@ def jobs(rows: list[dict]) -> Iterator[list[tuple]]:
     yield [(days, chosen(rows, days), seed) for days in DAYS[::-1] for seed in SEEDS]
 
 
-def save(rows: list[dict]) -> None:
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
-    how = {"made_by": "data/recipes/volatility.py", "days": DAYS, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
-           "steps": STEPS, "settings": SETTINGS, "tested": [TEST_SEED, TESTED], "hardware": hardware(),
-           "versions": versions}  # fmt: skip
-    lines = ",\n  ".join(json.dumps(row) for row in sorted(rows, key=lambda r: (r["days"], r["seed"], r["setting"])))
-    half = FILE.with_suffix(".half")
-    half.write_text(
-        f'{{"how": {json.dumps(how)},\n "known": {json.dumps(known())},\n "rows": [\n  {lines}\n ]}}\n',
-        encoding="utf-8",
-    )
-    half.replace(FILE)  # whole at once: a run that is stopped here loses no row
+def keep(rows: list[dict]) -> None:
+    how = table.how("volatility", days=DAYS, tuning_seed=TUNING_SEED, seeds=SEEDS, steps=STEPS, settings=SETTINGS,
+                    tested=[TEST_SEED, TESTED])  # fmt: skip
+    table.write(FILE, rows, ("days", "seed", "setting"), how=how, known=known())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Attention on a simulated market.")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--mini", action="store_true", help="one run, written nowhere")
-    options = parser.parse_args()
+    options = table.options("Attention on a simulated market.", "one run of each setting, written nowhere")
     if options.mini:
         print("the best:", known())
         for which in range(len(SETTINGS)):
             print(run(DAYS[0], which, TUNING_SEED), flush=True)
         return
-    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
-    start, spawn = time.perf_counter(), multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(options.processes, spawn) as pool:
-        for part in jobs(rows):
-            done = {(row["days"], row["setting"], row["seed"]) for row in rows}
-            waiting = [pool.submit(run, *job) for job in part if job not in done]
-            for future in concurrent.futures.as_completed(waiting):
-                rows.append(future.result())
-                save(rows)
-                print(f"{time.perf_counter() - start:6.0f} s", rows[-1], flush=True)
+    table.work_off(FILE, run, jobs, ("days", "setting", "seed"), keep, options.processes)
 
 
 if __name__ == "__main__":

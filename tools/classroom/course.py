@@ -37,7 +37,8 @@ class ForgetCopies(NbGraderPreprocessor):
 c = get_config()
 c.CourseDirectory.course_id = "bigmodels"
 c.CourseDirectory.root = {root!r}
-c.ExecutePreprocessor.timeout = 300
+c.ExecutePreprocessor.timeout = 300  # seconds for one cell; then the next is run
+c.ExecutePreprocessor.interrupt_on_timeout = True
 c.Autograde.sanitize_preprocessors.insert(2, ForgetCopies)
 """
 
@@ -87,10 +88,13 @@ def plain(result):
 
 
 def check_of(exercise: Exercise) -> str:
-    """The code of a locked check, its hidden part for the teacher included."""
+    """The code of a locked check, its hidden part for the teacher included.
+
+    A cell that stopped has left no name behind: then the notebook goes on with ours, too.
+    """
     ours = f', "{exercise.ours}"' if exercise.ours else ""
     go_on = f"{exercise.name} = " if exercise.ours else "_ = "
-    return f"""attempt = {exercise.name}
+    return f"""attempt = globals().get("{exercise.name}", ...)
 {go_on}handed_in("{exercise.id}", attempt{ours})
 ### BEGIN HIDDEN TESTS
 import warnings
@@ -158,16 +162,6 @@ def imports_of(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(lines)
 
 
-def minutes_table() -> str:
-    """The guide's table: exercises, minutes and points of each notebook."""
-    lines = ["| notebook | exercises | minutes | points |", "| --- | --- | --- | --- |"]
-    for number in engine.record.notebooks():
-        own = engine.entries(number).values()
-        minutes, points = sum(e.minutes for e in own), sum(e.difficulty for e in own)
-        lines.append(f"| {number} | {len(own)} | {minutes} | {points} |")
-    return "\n".join(lines)
-
-
 def build(folder: pathlib.Path, numbers: list[str], homework: bool) -> list[str]:
     """Write the course; returns a line for each notebook."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs" / "course")
     parser.add_argument("--homework", action="store_true", help="the exercises alone")
     options = parser.parse_args(arguments)
-    known = engine.record.notebooks()
+    known = [number for number in engine.record.notebooks() if any((ROOT / "notebooks").glob(f"{number}_*.ipynb"))]
     unknown = [number for number in options.numbers if number not in known]
     if unknown:
         print(f"{' '.join(unknown)}: no notebook with exercises; there are {', '.join(known)}", file=sys.stderr)

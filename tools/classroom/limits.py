@@ -1,7 +1,8 @@
 """Run a function in a process of its own, with limits on time, memory, files and network, and bring back what it says.
 
-Enforced on Linux. Elsewhere `not_enforced` says what isn't. It keeps accidents and clumsy mischief away from the
-others; it isn't a sandbox: whoever wants to do harm needs a machine of their own.
+Enforced on Linux; elsewhere `not_enforced` says what isn't. What Python itself does is refused everywhere: to write
+outside of a folder of its own, to start processes. It keeps accidents and clumsy mischief away from the others; it
+isn't a sandbox: whoever wants to do harm needs a machine of their own.
 """
 
 import contextlib
@@ -18,23 +19,37 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-CPU_SECONDS = 30
+CPU_SECONDS = 20
 MEMORY = 3 * 2**30  # bytes beyond what the process has at its start
 FILE = 2**24  # bytes of the largest file
-PATIENCE = 4  # times the limit of computing may pass by the clock
+PROCESSES = 32  # beyond those that the user has, threads included; the system lets root have more
+PATIENCE = 3  # times the limit of computing may pass by the clock
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 def not_enforced() -> list[str]:
     """What this system can't limit."""
     if sys.platform == "linux":
-        return []
+        return [] if _network_of_its_own_is_granted() else ["the network (Python's own sockets are refused)"]
     return [
         "computing time (the clock is used)",
         "memory",
         "the size of files",
-        "the network (Python's own sockets are refused)",
+        "the network, processes and files elsewhere (what Python itself does is refused)",
     ]
+
+
+def _network_of_its_own_is_granted() -> bool:
+    """Whether this Linux lets a process leave the network; some containers don't."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_leave_the_network())
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _leave_the_network() -> int:
+    """Give this process a network with nothing in it; 0 if the system lets it."""
+    return int(ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
 
 
 def limited(work: Callable[..., dict], *arguments: object, cpu_seconds: float = CPU_SECONDS) -> dict:
@@ -105,11 +120,12 @@ def _begin(says: Connection, cpu_seconds: float, work: Callable[..., dict], argu
         os.setsid()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        os.environ["HOME"] = os.environ["XDG_DATA_HOME"] = folder
+        os.environ["HOME"] = os.environ["XDG_DATA_HOME"] = tempfile.tempdir = folder
         _limit(cpu_seconds)
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
+        leave = _refuse(os.path.realpath(folder))
         try:
             found = work(*arguments)
         except MemoryError:
@@ -117,28 +133,67 @@ def _begin(says: Connection, cpu_seconds: float, work: Callable[..., dict], argu
         except BaseException as error:  # the student's code may raise anything
             found = {"stopped": f"{type(error).__name__}: {error}"[:500]}
         says.send_bytes(json.dumps(found).encode())
+        leave.append(True)
 
 
 def _limit(cpu_seconds: float) -> None:
-    _without_network()
     if sys.platform != "linux":
         return
     import resource
 
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    processes = _threads_of_user() + PROCESSES
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds) + 2))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError, OSError):  # a system that allows less already
+        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
 
 
-def _without_network() -> None:
-    """A network of its own, with nothing in it; where the system refuses that, Python's sockets are refused."""
-    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0:
-        return
+def _threads_of_user() -> int:
+    """How many threads this user runs now."""
+    count = 0
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            count += len(os.listdir(place / "task")) if place.stat().st_uid == os.getuid() else 0
+    return count
 
-    def refuse(event: str, _: tuple) -> None:
-        if event in ("socket.connect", "socket.getaddrinfo", "socket.bind"):
+
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CHANGES = {"os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink"}
+CHANGES |= {"os.truncate"}
+STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.system"}
+STARTS |= {"os.kill", "os.killpg", "pty.spawn", "subprocess.Popen"}
+CONNECTS = {"socket.bind", "socket.connect", "socket.getaddrinfo"}
+
+
+def _refuse(folder: str) -> list:
+    """Refuse what no exercise needs: to write outside of a folder, to start processes, to use the network.
+
+    Python asks before each of these; what goes past Python isn't noticed. Returns a list: when something is in it,
+    all is allowed again.
+    """
+    if sys.platform == "linux":  # a network of its own, with nothing in it, where the system grants one
+        _leave_the_network()
+    leave: list = []
+
+    def outside(path: object) -> bool:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return False  # an open file
+        real = os.path.realpath(os.fsdecode(path))
+        return real != os.devnull and os.path.commonpath([real, folder]) != folder
+
+    def refuse(event: str, given: tuple) -> None:
+        if leave:
+            return
+        if event in STARTS:
+            raise PermissionError("no other processes while an exercise is checked")
+        if event in CONNECTS:
             raise PermissionError("no network while an exercise is checked")
+        writes = event == "open" and given[2] & WRITES or event in CHANGES
+        if writes and any(outside(path) for path in given[: 1 if event == "open" else 2]):
+            raise PermissionError("no writing outside of its own folder while an exercise is checked")
 
     sys.addaudithook(refuse)
+    return leave

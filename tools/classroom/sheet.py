@@ -3,21 +3,36 @@
 Only the cells that answer exercises are run, each in a process of its own (see `limits`), with the imports and helper
 functions of the other cells. It writes into runs/class_sheet/: sheet.csv (student, exercise, verdict, points, words,
 remarks), and a heat map as heat_map.png and heat_map.html. Points are an exercise's difficulty, 1 to 3, for a right
-answer.
+answer. A folder of nbgrader's, such as runs/course/submitted, is read as well.
 """
 
 import argparse
 import ast
 import collections
 import csv
+import functools
 import html
+import importlib
 import os
 import pathlib
 import sys
+import warnings
+from collections.abc import Callable
 
 from bigmodel_lib.exercises import engine
+from bigmodel_lib.exercises.engine import Exercise
 from tools.classroom import limits
-from tools.classroom.submissions import Attempt, NotANotebook, Submission, attempts, bound, parsed, submissions
+from tools.classroom.submissions import (
+    Attempt,
+    NotANotebook,
+    Submission,
+    attempts,
+    bound,
+    parsed,
+    remarks_on_edition,
+    submissions,
+    whole,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VERDICTS = {  # what each looks like: colour (safe for the colour-blind), sign
@@ -26,13 +41,14 @@ VERDICTS = {  # what each looks like: colour (safe for the colour-blind), sign
     "not attempted": ("#DDDDDD", "○"),
     "missing": ("#BBBBBB", "–"),
     "stopped": ("#CC79A7", "■"),
+    "older": ("#56B4E9", "◇"),
 }
 STYLE = "body{font-family:sans-serif} th{font-weight:normal;text-align:left} td{text-align:center;min-width:2em}"
 COLUMNS = ("student", "notebook", "exercise", "verdict", "points", "words", "remarks")
 
 
 def verdict_on(number: str, exercise_id: str, code: str, helpers: str) -> dict:
-    """{verdict, words} of a cell's code. Runs it: call this under `limits.limited`.
+    """{verdict, words, remarks} of a cell's code. Runs it: call this under `limits.limited`.
 
     The functions of the notebook's other exercises are there as the course has them, so that one mistake counts once.
     """
@@ -41,37 +57,84 @@ def verdict_on(number: str, exercise_id: str, code: str, helpers: str) -> dict:
     for other in engine.entries(number).values():
         if callable(other.answer):
             space[other.name] = other.answer
-    for statement in parsed(helpers):
+    ours, calls = watched(exercise)
+    lacking: dict[str, str] = {}
+    for statement in whole(helpers):
         try:
-            exec(compile(ast.Module([statement], []), "<notebook>", "exec"), space)  # noqa: S102
+            exec(compile(ast.Module([statement], []), HELPERS, "exec"), space)  # noqa: S102
         except Exception:  # a helper that needs what isn't there
-            continue
+            if isinstance(statement, ast.ImportFrom):
+                lacking |= {alias.asname or alias.name: str(statement.module) for alias in statement.names}
     space.pop(exercise.name, None)
     try:
-        exec(compile(code, f"<{exercise_id}>", "exec"), space)  # noqa: S102
+        exec(compile(ast.Module(parsed(code), []) if parsed(code) else code, ANSWER, "exec"), space)  # noqa: S102
     except Exception as error:
         return {"verdict": "not yet", "words": f"the cell stopped with {type(error).__name__}: {error}"[:300]}
     name = exercise.name if exercise.name in space else (bound(code) or [""])[-1]
-    verdict, words = engine.judge_entry(exercise, space.get(name))
+    given = space.get(name)
+    verdict, words = engine.judge_entry(exercise, given)
+    for each, module in lacking.items():
+        if f"NameError: name '{each}'" in words:
+            words = f"it imports `{each}` from {module}, which isn't there (any more). {words}"
     return {
         "verdict": verdict,
         "words": words if name == exercise.name else f"called `{name}` instead of `{exercise.name}`. {words}",
+        "remarks": [f"runs the library's own `{ours.__name__}`"] if ours and (calls or given is ours) else [],
     }
+
+
+HELPERS, ANSWER = "<notebook>", "<answer>"  # the file names of a student's code
+
+
+def watched(exercise: Exercise) -> tuple[Callable | None, list]:
+    """Let the library's version of what is to be built notice when a student's code calls it, under whatever name.
+
+    Returns what stands in its place now, and a list that is no longer empty when it was called.
+    """
+    calls: list = []
+    if not exercise.ours:
+        return None, calls
+    module, name = exercise.ours.split(":")
+    original = getattr(importlib.import_module(module), name)
+
+    @functools.wraps(original)
+    def noticed(*arguments: object, **named: object) -> object:
+        if sys._getframe(1).f_code.co_filename in (HELPERS, ANSWER):
+            calls.append(name)
+        return original(*arguments, **named)
+
+    for loaded in [m for n, m in list(sys.modules.items()) if n.startswith("bigmodel_lib.") and m]:
+        for key in [key for key, value in vars(loaded).items() if value is original]:
+            setattr(loaded, key, noticed)
+    return noticed, calls
 
 
 def row_of(submission: Submission, attempt: Attempt, found: dict) -> dict:
     """One row of the sheet, from what a limited `verdict_on` gave."""
-    exercise = attempt.exercise
     if "stopped" in found or found.get("verdict") not in VERDICTS:
         found = {"verdict": "stopped", "words": str(found.get("stopped", "what came back can't be read"))}
-    points = exercise.difficulty if found["verdict"] == "right" else 0
-    row = {"student": submission.student, "notebook": submission.number, "exercise": exercise.id, "points": points}
-    remarks = "; ".join(attempt.remarks) if attempt.code else ""
-    return {**row, "verdict": found["verdict"], "words": found["words"], "remarks": remarks}
+    points = engine.find(attempt.id).difficulty if found["verdict"] == "right" else 0
+    noticed = found.get("remarks")
+    remarks = [*attempt.remarks, *map(str, noticed if isinstance(noticed, list) else ())]
+    return {
+        "student": printable(submission.student),
+        "notebook": attempt.notebook,
+        "exercise": attempt.id,
+        "verdict": found["verdict"],
+        "points": points,
+        "words": printable(str(found.get("words", ""))),
+        "remarks": printable("; ".join(remarks)),
+    }
+
+
+def printable(text: str) -> str:
+    """A text that any file can hold, and that no spreadsheet takes for a formula."""
+    plain = "".join(c if c.isprintable() or c == "\n" else "?" for c in text).encode("utf-8", "replace").decode()
+    return f"'{plain}" if plain[:1] in "=+-@" and plain else plain
 
 
 def grade(folder: pathlib.Path, workers: int, cpu_seconds: float = limits.CPU_SECONDS) -> tuple[list[dict], list[str]]:
-    """(the rows, a line for each file that couldn't be read)."""
+    """(the rows, a line for each file that couldn't be read, or is of another edition)."""
     work: list[tuple[Submission, Attempt]] = []
     problems = []
     for found in submissions(folder):
@@ -79,21 +142,10 @@ def grade(folder: pathlib.Path, workers: int, cpu_seconds: float = limits.CPU_SE
             problems.append(str(found))
         else:
             work += [(found, attempt) for attempt in attempts(found)]
-    known = [unrun(attempt) for _, attempt in work]
-    jobs = [
-        (s.number, a.exercise.id, a.code, s.helpers) for (s, a), words in zip(work, known, strict=True) if not words
-    ]
+            problems += remarks_on_edition(found)
+    jobs = [(a.notebook, a.id, a.code, s.helpers) for s, a in work if not a.known]
     ran = iter(limits.all_limited(verdict_on, jobs, workers, cpu_seconds))
-    return [row_of(s, a, words or next(ran)) for (s, a), words in zip(work, known, strict=True)], problems
-
-
-def unrun(attempt: Attempt) -> dict:
-    """The verdict on what needs no running; {} on what does."""
-    if not attempt.code:
-        return {"verdict": "missing", "words": attempt.remarks[0]}
-    if attempt.code.strip() == attempt.exercise.stub.strip():
-        return {"verdict": "not attempted", "words": ""}
-    return {}
+    return [row_of(s, a, a.known or next(ran)) for s, a in work], [printable(problem) for problem in problems]
 
 
 def most_wrong(rows: list[dict]) -> list[str]:
@@ -134,6 +186,8 @@ def write_png(rows: list[dict], path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
 
+    from bigmodel_lib.viz.attention import fonts_for
+
     students, exercises, cells = table_of(rows)
     names = list(VERDICTS)
     grid = [[names.index(cells.get((s, e), {"verdict": "missing"})["verdict"]) for e in exercises] for s in students]
@@ -143,14 +197,15 @@ def write_png(rows: list[dict], path: pathlib.Path) -> None:
         grid, cmap=ListedColormap([VERDICTS[n][0] for n in names]), vmin=-0.5, vmax=len(names) - 0.5, aspect="auto"
     )
     axes.set_xticks(range(len(exercises)), exercises, rotation=90, fontsize=9)
-    axes.set_yticks(range(len(students)), students, fontsize=9)
+    axes.set_yticks(range(len(students)), students, fontsize=9, parse_math=False, fontfamily=fonts_for(students))
     for x, row in enumerate(grid):
         for y, place in enumerate(row):
             axes.text(y, x, VERDICTS[names[place]][1], ha="center", va="center", fontsize=9)
     right = sum(row["verdict"] == "right" for row in cells.values())
     axes.set_title(f"{right} of {len(cells)} right", fontsize=11, loc="left")
     figure.supxlabel("   ".join(f"{sign} {name}" for name, (_, sign) in VERDICTS.items()), fontsize=9)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings(action="ignore"):  # `fonts_for` has said which characters show as boxes
+        figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
