@@ -83,6 +83,7 @@ class ModelConfig(_Config):
     causal: bool = True  # a token sees itself and those before it (a decoder), or all of them (an encoder)
     dropout: Annotated[float, 0.0, 0.9] = 0.0  # share of what a branch adds that training sets to 0 (Srivastava 2014)
     ngrams: Annotated[int, 1, 4] = 1  # the longest run of tokens with an embedding of its own (in PyTorch alone)
+    ngram_dropout: Annotated[float, 0.0, 0.9] = 0.5  # share of the runs' embeddings that training leaves out
     n_kv_heads: Count | None = None  # heads of keys and values, shared by the queries (Ainslie et al. 2023); None: H
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 from bigmodel_lib.config import Minutes, ModelConfig, TrainConfig, check, require
 
 _SMALL = dict(context_length=64, d_model=64, n_layers=4, n_heads=2)
+_QUICK = dict(context_length=64, d_model=64, n_layers=2, n_heads=2, ngrams=4, ngram_dropout=0.0)
 _MEDIUM = dict(context_length=128, d_model=96, n_layers=4, n_heads=3, ngrams=4)
 _LARGE = dict(context_length=128, d_model=192, n_layers=4, n_heads=6, ngrams=4)
 _PLAIN = dict(
@@ -20,6 +21,7 @@ _COSINE = dict(
 )  # fmt: skip
 # name: (fields of ModelConfig, d_ff in units of d_model, steps unless told, fields of TrainConfig)
 PRESETS: dict[str, tuple[dict, int, int, dict]] = {
+    "quick": (_QUICK, 2, 100, dict(adamw_lr=0.04)),
     "small": (_SMALL, 2, 240, {}),
     "medium": (_MEDIUM, 4, 800, _LONG),
     "large": (_LARGE, 4, 720, _LONG),
@@ -30,7 +32,8 @@ PRESETS: dict[str, tuple[dict, int, int, dict]] = {
 def preset(name: str, vocab_size: int, **changes: Any) -> tuple[ModelConfig, TrainConfig]:
     """Both configurations of a named recipe, with any field of either changed.
 
-    "small", "medium" and "large" are the course's recipe; "plain" is a plain GPT with AdamW, as nanoGPT's
+    "small", "medium" and "large" are the course's recipe; "quick" is what won a race of two seconds (data/faster.json):
+    half as deep, with n-grams, which overfit when the race is longer. "plain" is a plain GPT with AdamW, as nanoGPT's
     documentation sets it for a CPU. d_ff follows d_model unless it is given. Raises CourseError for an unknown name or
     field, or an impossible value.
     """
@@ -45,13 +48,29 @@ def preset(name: str, vocab_size: int, **changes: Any) -> tuple[ModelConfig, Tra
     return ModelConfig.from_dict(of_model), TrainConfig.from_dict(values)
 
 
-BEST_WIDTH = {10: 32, 60: 96, 180: 192}  # of the preset medium, by seconds of training: what won in data/budget.json
+# Tokens that the preset medium reads in a second on two cores, by its width: data/budget.json.
+PACE = {32: 75_700, 64: 37_700, 96: 24_400, 128: 16_600, 192: 8_270}
+LAW = (438.0, 0.854, 1824.0, 0.778)  # A, α, B, β of data/scaling.json: nats above the floor, where text never ends
+READINGS = 4  # of one text; more teaches less than a larger model would
 
 
-def preset_for_minutes(minutes: float) -> tuple[str, dict]:
-    """(preset, changes) that were best at the measured budget nearest by ratio. Raises CourseError for no such time."""
+def law_of_size(width: int, seconds: float) -> float:
+    """A/N^α + B/D^β for a width of the preset medium, N weights in its blocks and D tokens in that time."""
+    A, alpha, B, beta = LAW
+    return A / (48 * width**2) ** alpha + B / (PACE[width] * seconds) ** beta
+
+
+def preset_for_minutes(minutes: float, n_tokens: int = 0) -> tuple[str, dict]:
+    """(preset, changes): the better width by the law, or a larger one that reads n_tokens about READINGS times.
+
+    A text that ends soon is better read by a large model a few times than by a small one often. Notebook 10 derives it.
+    Raises CourseError for no such time.
+    """
     check("minutes", minutes, Minutes)
-    width = BEST_WIDTH[min(BEST_WIDTH, key=lambda seconds: abs(math.log(60 * minutes / seconds)))]
+    seconds = 60 * minutes
+    endless = min(PACE, key=lambda width: law_of_size(width, seconds))
+    few = min(PACE, key=lambda width: abs(math.log(PACE[width] * seconds / (READINGS * max(1, n_tokens)))))
+    width = max(endless, few) if n_tokens else endless
     return "medium", {"d_model": width, "n_heads": width // 32}
 
 

@@ -89,7 +89,7 @@ def test_pointing_at_a_number_lights_what_it_was_made_of(notebooks):
     page.locator(".bm-every-bar select").nth(0).select_option("very")
     assert page.locator(".bm-every-guess").inner_text() == "→ smiles (97 %)"
     assert "0 + 0 = 0" in says.inner_text() or "0 + 0.00 = 0.00" in says.inner_text()
-    assert notebooks.ask("[toy.sentence, toy.chosen]") == ["very very good", ["x₁", 2, 1]]
+    notebooks.wait_for("[toy.sentence, toy.chosen]", ["very very good", ["x₁", 2, 1]])
     page.locator(".bm-every-poster").press("ArrowLeft")
     assert "column “good”" in says.inner_text()
     assert watch.errors == watch.strangers == []
@@ -109,13 +109,12 @@ def test_the_valley_walks_from_where_one_clicks_and_says_who_left_the_map(notebo
     box = canvas.bounding_box()
     canvas.click(position={"x": box["width"] * 0.7, "y": box["height"] * 0.25})
     page.wait_for_function(settled, arg="After 40 steps")
-    assert notebooks.ask("valley.start") == [pytest.approx(2.0, abs=0.05), pytest.approx(1.6, abs=0.05)]
+    notebooks.wait_for("abs(valley.start[0] - 2.0) < 0.05 and abs(valley.start[1] - 1.6) < 0.05", True)
     page.get_by_label("learning rate", exact=True).press("End")
     page.wait_for_function("document.querySelector('.bm-valley-says').textContent.includes('descent has left the map')")
     page.get_by_label("the valley’s tilt").press("Home")
     page.get_by_label("the valley’s tilt").press("ArrowRight")  # which JupyterLab would take for itself
-    page.wait_for_timeout(500)  # on its way to the kernel
-    assert notebooks.ask("[valley.lr, valley.tilt]") == [0.12, 0.02]
+    notebooks.wait_for("[valley.lr, valley.tilt]", [0.12, 0.02])
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "04_valley.png")
 
@@ -188,14 +187,12 @@ def test_the_timeline_says_what_its_python_twin_computes(notebooks):
         page.wait_for_function(
             SAYS, arg=f"Done after {line.seconds:.0f} µs. The GPU works {int(100 * line.busy + 0.5)} %"
         )
-        page.wait_for_timeout(500)  # on its way to the kernel
-        assert notebooks.ask("[line.seconds, line.busy]") == [line.seconds, line.busy]
+        notebooks.wait_for("[line.seconds, line.busy]", [line.seconds, line.busy])
         assert page.locator(".bm-timeline-lanes rect[fill='#56b4e9']").count() == kernels
         assert page.locator(".bm-timeline-lanes rect[fill='#888888']").count() == (kernels if every else 0)
     page.get_by_label(".item() after every").press("Home")
     page.wait_for_function(SAYS, arg="Python waits 0 µs")
-    page.wait_for_timeout(500)
-    assert notebooks.ask("line.every") == 0
+    notebooks.wait_for("line.every", 0)
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "05_timeline.png")
 
@@ -219,16 +216,16 @@ def test_the_roofline_says_what_the_kernel_computes_and_its_star_can_be_dragged(
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
     page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('Arithmetic sets the pace')")
-    assert notebooks.ask("roofline.m") > 404
+    notebooks.wait_for("roofline.m > 404", True)
     page.locator(".bm-roof").get_by_role("button", name="H200").click()
     page.locator(".bm-roof").get_by_role("button", name="float32", exact=True).click()
     page.locator(".bm-roof").get_by_role("button", name="8192³").click()
     page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(8192, 8192) in float32')")
-    assert notebooks.ask("roofline.n") == 8192
+    notebooks.wait_for("roofline.n", 8192)
     page.get_by_label("rows, m").press("ArrowLeft")
     page.wait_for_function("document.querySelector('.bm-roof-says').textContent.includes('(6889, 8192)')")
     wanted = ["H200", "float32", 6889, 8192, 8192]
-    assert notebooks.ask("[roofline.card, roofline.format, roofline.m, roofline.k, roofline.n]") == wanted
+    notebooks.wait_for("[roofline.card, roofline.format, roofline.m, roofline.k, roofline.n]", wanted)
     assert watch.errors == watch.strangers == []
     page.screenshot(path=browsers.SHOTS / "05b_roofline.png")
 
@@ -250,8 +247,9 @@ def test_a_slider_draws_its_picture_anew(notebooks):
     slider.scroll_into_view_if_needed()
     before = page.evaluate(PICTURES, ".widget-interact")
     slider.press("ArrowRight")
-    page.wait_for_function(f"(old) => ({PICTURES})('.widget-interact').join() !== old", arg=",".join(before))
-    assert len(page.evaluate(PICTURES, ".widget-interact")) == 1 and browsers.failures(page) == watch.errors == []
+    another = f"(old) => {{ const now = ({PICTURES})('.widget-interact'); return now.length === 1 && now[0] !== old; }}"
+    page.wait_for_function(another, arg=before[0])
+    assert browsers.failures(page) == watch.errors == []
 
 
 @pytest.mark.xdist_group("03")

@@ -1,8 +1,13 @@
+import math
+
+import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.recipes import BEST_WIDTH, preset, preset_for_minutes
+from bigmodel_lib.exercises.nb10 import residuals
+from bigmodel_lib.recipes import LAW, PACE, READINGS, preset, preset_for_minutes
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training.checkpoints import read_json
 
@@ -84,24 +89,35 @@ def test_a_preset_takes_changes_and_one_budget():
         preset("tiny", 65)
 
 
-def test_minutes_alone_choose_the_width_that_was_best_at_the_nearest_budget():
-    rows = [row for row in read_json(data_path("budget.json"))["rows"] if row["table"] == "budget"]
-    assert {row["seconds"] for row in rows} == set(BEST_WIDTH)
-    for seconds, width in BEST_WIDTH.items():
-        losses = {}
-        for row in rows:
-            if row["seconds"] == seconds:
-                losses.setdefault((row["preset"], row["d_model"]), []).append(row["loss"])
-        assert min(losses, key=lambda size: sum(losses[size]) / len(losses[size])) == ("medium", width)
-        name, sizes = preset_for_minutes(seconds / 60)
-        assert preset(name, 100, steps=1, **sizes)[0].d_model == width
+def test_minutes_alone_choose_the_width_that_was_best_on_the_manual():
+    table = read_json(data_path("budget.json"))
+    losses: dict = {}
+    for row in table["rows"]:
+        if row["table"] == "budget" and row["preset"] == "medium":
+            losses.setdefault(row["seconds"], {}).setdefault(row["d_model"], []).append(row["loss"])
+    assert set(losses) == {10, 30, 60, 180}
+    for seconds, found in losses.items():
+        width = min(found, key=lambda width: sum(found[width]) / len(found[width]))
+        assert preset_for_minutes(seconds / 60, 337_095)[1]["d_model"] == width
     assert preset("medium", 100, d_model=192, n_heads=6)[0] == preset("large", 100)[0]
+    pace = {width: 1000 * 16 * 128 / table["how"]["step_milliseconds"][f"medium {width}"] for width in PACE}
+    assert pytest.approx(pace, rel=0.005) == PACE
 
 
-def test_the_nearest_budget_is_nearest_in_proportion():
-    assert [preset_for_minutes(minutes)[1]["d_model"] for minutes in (1e-3, 0.4, 0.42, 1.7, 1.8, 1e6)] == [
-        BEST_WIDTH[s] for s in (10, 10, 60, 60, 180, 180)
-    ]
+def test_the_law_behind_minutes_is_the_one_that_the_runs_give():
+    rows = [row for row in read_json(data_path("scaling.json"))["rows"] if row["table"] == "grid"]
+    N, D, gap = (np.array([row[key] for row in rows], float) for key in ("parameters", "tokens", "gap"))
+    found = least_squares(residuals, (4.0, 0.5, 6.0, 0.5), args=(N, D, gap)).x
+    assert LAW == pytest.approx((math.exp(found[0]), found[1], math.exp(found[2]), found[3]), rel=0.01)
+
+
+def test_endless_text_is_for_the_law_and_a_short_one_for_a_large_model():
+    def width(minutes, n_tokens=0):
+        return preset_for_minutes(minutes, n_tokens)[1]["d_model"]
+
+    assert [width(minutes) for minutes in (1e-3, 0.5, 3, 14.5, 1e6)] == [32, 64, 96, 128, 192]
+    assert width(3, 10**9) == width(3) and width(3, 1000) == 192
+    assert width(1, 60 * 24_400 // READINGS) == 96
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf"), "3", True, None])

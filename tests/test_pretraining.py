@@ -519,7 +519,7 @@ def test_checkpoints_are_written_as_often_as_asked(tmp_path, text_file, monkeypa
     ],
 )
 def test_minutes_without_a_wish_choose_the_size(given, width):
-    model_config, config = pretrain.configurations(given, 100)
+    model_config, config = pretrain.configurations(given, 100, 337_095)
     small = "d_model" in given or width == 64
     assert model_config.d_model == given.get("d_model", width) and (config.momentum == 0.9) == small
 

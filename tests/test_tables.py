@@ -13,7 +13,13 @@ from bigmodel_lib.training import checkpoints, trainer
 
 
 @pytest.fixture
-def few_steps(monkeypatch):
+def recipes(monkeypatch):
+    """Recipes find each other."""
+    monkeypatch.syspath_prepend(str(data_path("recipes")))
+
+
+@pytest.fixture
+def few_steps(monkeypatch, recipes):
     """Runs end after three steps, whatever their budget, and read a tenth of the manual."""
     text = sources.python_manual()[:35_000]
     monkeypatch.setattr(sources, "python_manual", lambda: text)
@@ -34,7 +40,7 @@ def keys_of(rows, *names):
     return set(found)
 
 
-def test_the_budgets_table_has_every_size_budget_part_and_seed():
+def test_the_budgets_table_has_every_size_budget_part_and_seed(recipes):
     maker, rows = maker_and_rows("budget")
     wanted = maker["jobs_of"](dict.fromkeys(maker["SIZES"], 0.1))
     for table, names in (

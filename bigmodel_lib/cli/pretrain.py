@@ -47,12 +47,12 @@ def add_options(parser: OneLineParser) -> None:
     add("--ngrams", type=int, help="longest run of tokens with an embedding of its own, 1 to 4")
 
 
-def configurations(options: dict, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """Both configurations that the options ask for; with minutes and no WISHES, the best ones at that budget."""
+def configurations(options: dict, vocab_size: int, n_tokens: int = 0) -> tuple[ModelConfig, TrainConfig]:
+    """Both configurations that the options ask for; with minutes and no WISHES, the best for that time and text."""
     masked = options.get("objective") == "masked"
     name, changes = options.get("preset", "small"), {}
     if "minutes" in options and not masked and not WISHES & options.keys():
-        name, changes = preset_for_minutes(options["minutes"])
+        name, changes = preset_for_minutes(options["minutes"], n_tokens)
     changes |= {option: value for option, value in options.items() if option not in NO_FIELDS}
     optimizer = preset(name, 1, **changes)[1].optimizer
     return preset(name, vocab_size, **changes, **run.learning_rate(options, optimizer), causal=not masked)
@@ -80,7 +80,7 @@ class Pretraining(run.Job):
         self.sources = {"text": {"name": text.name, "fingerprint": text.fingerprint}}
         train = self.hold_out(text.tokens, names.get("validation"), model_config.context_length)
         mask_id = text.tokenizer.vocab_size  # in an encoder's vocabulary, the last one
-        model_config = model_config.replace(vocab_size=mask_id + (not model_config.causal))
+        model_config, config = configurations(options, mask_id + (not model_config.causal), len(train))
         sizes = config.batch_size, model_config.context_length
         if model_config.causal:
             batches = causal_batches(train, *sizes)

@@ -18,10 +18,10 @@ def difference(ours, theirs):
 
 
 def _two_arms(rng):
-    """Losses of two arms with the same seeds, the second a little higher."""
+    """Losses of two arms with the same seeds, the second a little higher or lower."""
     n = int(rng.integers(2, 9))
     seeds = rng.normal(2.0, 0.3, size=n)
-    return seeds + rng.normal(0, 0.05, size=n), seeds + 0.1 + rng.normal(0, 0.05, size=n)
+    return seeds + rng.normal(0, 0.05, size=n), seeds + rng.choice((-0.1, 0.1)) + rng.normal(0, 0.05, size=n)
 
 
 def _difference_by_library(ours, theirs):
@@ -81,6 +81,13 @@ def _residuals_by_ratio(theta, N, D, gap):
     return np.log((np.exp(theta[0]) * N ** -theta[1] + np.exp(theta[2]) * D ** -theta[3]) / gap)
 
 
+def _residuals_one_by_one(theta, N, D, gap):
+    ln_a, alpha, ln_b, beta = theta
+    return [
+        np.log(np.exp(ln_a) / n**alpha + np.exp(ln_b) / d**beta) - np.log(g) for n, d, g in zip(N, D, gap, strict=True)
+    ]
+
+
 def _law(theta, N, D):
     return np.exp(theta[0]) / N ** theta[1] + np.exp(theta[2]) / D ** theta[3]
 
@@ -134,6 +141,10 @@ EXERCISES = [
             (128, "more columns make it larger still: three matrices must share what two had"),
             (32, "that's half of 64: it has three matrices in place of two, not four"),
             (96, "the other way round: more matrices, so fewer columns each"),
+            (42, "42.67 is nearer to 43"),
+            (85.33, "that's four thirds of 64: three matrices have to share what two had, so each gets two thirds"),
+            (48, "three quarters of 64: with two matrices before and three now, two thirds are left"),
+            (4096, "that's how many weights there are: share them among three matrices of 32 × f"),
             (21.33, "that's a third of 64: two thirds are left, since there were two matrices before"),
         ),
         right="two thirds of the width: otherwise the comparison is one of sizes",
@@ -163,6 +174,14 @@ EXERCISES = [
             (lambda a, b: (np.mean(np.subtract(a, b)), 2 * _wrong_difference(a, b)[1]), "that's the whole width of the interval: half of it was asked for"),
             (lambda a, b: (np.sum(np.subtract(a, b)), _wrong_difference(a, b)[1]), "that's the sum of the differences: take their mean"),
             (lambda a, b: np.mean(np.subtract(a, b)), "return two things: the mean and the half-width"),
+            (lambda a, b: (abs(_wrong_difference(a, b)[0]), _wrong_difference(a, b)[1]), "keep the sign: a minus says that ours is lower"),
+            (lambda a, b: _wrong_difference(a, b)[::-1], "the mean comes first, then the half-width"),
+            (lambda a, b: tuple(np.add(_wrong_difference(a, b)[0], np.multiply((-1, 1), _wrong_difference(a, b)[1]))), "those are the two ends of the interval: return its middle and its half-width"),
+            (lambda a, b: (_wrong_difference(a, b)[0], _wrong_difference(a, b)[1] / len(a) ** 0.5), "divide by √n, not by n"),
+            (lambda a, b: (_wrong_difference(a, b)[0], _wrong_difference(a, b)[1] * np.std(np.subtract(a, b), ddof=1)), "that's with the variance: take the standard deviation, its root"),
+            (lambda a, b: (_wrong_difference(a, b)[0], np.std(np.subtract(a, b), ddof=1) / len(a) ** 0.5), "that's one standard error: Student's quantile is missing"),
+            (lambda a, b: (_wrong_difference(a, b)[0], _wrong_difference(a, b)[1] * (len(a) / (len(a) - 1)) ** 0.5), "n − 1 is for the standard deviation and for t; under the root stands n"),
+            (lambda a, b: (_wrong_difference(a, b)[0], -_wrong_difference(a, b)[1]), "a half-width isn't negative: `t.ppf(0.025, …)` is the lower quantile, take 0.975"),
         ),
         right="what a seed does to both runs cancels, and only what the trick does is left",
         ours="bigmodel_lib.exercises.nb10:difference",
@@ -177,7 +196,7 @@ EXERCISES = [
             "6 · N · D operations, and 10¹⁰ of them a second.",
             "6 · 200,000 · 3,000,000 = 3.6 · 10¹².",
         ),
-        answer=360, another=(6 * 2e5 * 3e6 / 1e10, 360.0), tolerance=1.0,
+        answer=360, another=(6 * 2e5 * 3e6 / 1e10, 360.0), tolerance=0.01,
         wrong=(
             (60, "6 operations a weight and token, not one: two on the way forward, four on the way back"),
             (120, "that's the forward pass alone: training costs 6 operations a weight and token, not 2"),
@@ -185,6 +204,10 @@ EXERCISES = [
             (3.6e12, "that's the number of operations: how many seconds do they take?"),
             (0.36, "a factor of 1,000 is lost: 3.6 · 10¹² over 10¹⁰"),
             (3600, "there's a zero too many: 3.6 · 10¹² over 10¹⁰"),
+            (0.1, "that's in hours: seconds were asked for"),
+            (0.003, "upside down: operations over operations a second"),
+            (240, "that's the backward pass alone: with the forward pass it's 6 operations a weight and token"),
+            (360_000, "a factor of 1,000 too many: 10 billion is 10¹⁰"),
             (36, "there's a zero too few: 3.6 · 10¹² over 10¹⁰"),
         ),
         right="six minutes; C = 6ND is all you need for such plans",
@@ -199,8 +222,8 @@ EXERCISES = [
             "theta has the logarithms of A and B, so `np.exp` comes first. The logarithm is taken of the whole sum.",
             "`law = np.exp(ln_a) / N**alpha + …`, then `np.log(law) - np.log(gap)`.",
         ),
-        answer=residuals, another=(_residuals_in_logs, _residuals_by_ratio),
-        inputs=_some_runs, tolerance=Tolerance(relative=1e-6, absolute=1e-9),
+        answer=residuals, another=(_residuals_in_logs, _residuals_by_ratio, _residuals_one_by_one),
+        inputs=_some_runs, gives=Gives(lists=True), tolerance=Tolerance(relative=1e-6, absolute=1e-9),
         special=(("A = B = α = β = 1 and N = D = 2", np.array([0.0, 1.0, 0.0, 1.0]), np.array([2.0]), np.array([2.0]), np.array([1.0])),),
         wrong=(
             (lambda th, N, D, g: _law(th, N, D) - g, "that's a difference of gaps: take the logarithm of both, so that a small gap counts as much as a large one"),
@@ -212,6 +235,12 @@ EXERCISES = [
             (lambda th, N, D, g: np.log(np.exp(th[0]) / N ** th[1]) - np.log(g), "the second term is missing: B/D^β"),
             (lambda th, N, D, g: np.log(_law(th, N, D)), "that's what the law says, in logarithms: subtract the logarithm of the run's gap"),
             (lambda th, N, D, g: (np.log(_law(th, N, D)) - np.log(g)) ** 2, "don't square them: `least_squares` does that itself"),
+            (lambda th, N, D, g: np.abs(np.log(_law(th, N, D)) - np.log(g)), "keep the sign: it says whether the law is too high or too low"),
+            (lambda th, N, D, g: _law(th, N, D) / g, "that's the ratio: take its logarithm"),
+            (lambda th, N, D, g: np.log10(_law(th, N, D) / g), "that's to base 10: `np.log` is the natural one"),
+            (lambda th, N, D, g: _law(th, N, D) - np.log(g), "the law's logarithm is missing: only the gap's has been taken"),
+            (lambda th, N, D, g: np.log(np.exp(th[0]) / (N * th[1]) + np.exp(th[2]) / (D * th[3])) - np.log(g), "N to the power α is `N**alpha`, not `N * alpha`"),
+            (lambda th, N, D, g: np.mean(np.log(_law(th, N, D)) - np.log(g)), "one number for each run, not their mean"),
             (lambda th, N, D, g: np.sum((np.log(_law(th, N, D)) - np.log(g)) ** 2), "one number for each run: `least_squares` squares them and adds them up itself"),
         ),
         right="zero where the law is right; 0.1 means about 10 % too high",
@@ -240,6 +269,11 @@ EXERCISES = [
             (lambda C, A, a, B, b: ((C / 6) ** 0.5, (C / 6) ** 0.5), "N = D would be right if the two terms were alike: use A, B, α and β"),
             (lambda C, A, a, B, b: (best_size(C, A, a, B, b)[0], C / best_size(C, A, a, B, b)[0]), "N is right, but D forgets the 6: C = 6 N D"),
             (lambda C, A, a, B, b: best_size(C, A, a, B, b)[0], "return two things: N and D"),
+            (lambda C, A, a, B, b: ((C / 120) ** 0.5, 20 * (C / 120) ** 0.5), "20 tokens a weight came out of another law: here A, B, α and β decide"),
+            (lambda C, A, a, B, b: ((a * A / (b * B) * (C / 6) ** b) ** 0.5, C / 6 / (a * A / (b * B) * (C / 6) ** b) ** 0.5), "that's the square root: the root is the one of α + β, so the power is 1/(α + β)"),
+            (lambda C, A, a, B, b: ((C / 6) ** (b / (a + b)), (C / 6) ** (a / (a + b))), "the power is right, the factor is missing: (αA/(βB)) to the power 1/(α + β)"),
+            (lambda C, A, a, B, b: ((C / 6) ** (a / (a + b)), (C / 6) ** (b / (a + b))), "N grows with C to the power β/(α + β), and a factor of A, B, α and β is missing"),
+            (lambda C, A, a, B, b: best_size(C, np.log(A), a, np.log(B), b), "A and B are given as they are here, not as logarithms"),
         ),
         right="where one more weight helps exactly as much as the tokens it costs",
         ours="bigmodel_lib.exercises.nb10:best_size",
@@ -259,6 +293,9 @@ EXERCISES = [
             (1, "all of it into text? Then the model's size is what holds you back"),
             (50, "the powers add up, not the numbers: N times D has to grow a hundredfold"),
             (5, "N and D have to multiply to a hundred"),
+            (0.5, "that's the power: take 100 to it"),
+            (10_000, "that's the square: take the root"),
+            (20, "size and text grow alike: the two factors multiply to a hundred"),
             (2, "that's the root's number, not its value: 100 to the power 1/2"),
         ),
         right="ten times the model, ten times the text: that's the rule of thumb of Hoffmann et al. (2022)",

@@ -18,26 +18,17 @@ class Rate(NamedTuple):
         return self.k / self.n if self.n else float("nan")
 
 
-RATES = {  # name: (of whom, what is counted)
-    "yes": "of all",
-    "found": "of the deserving: true positive rate",
-    "wrong yes": "of the others: false positive rate",
-    "kept": "of those who got a yes, the deserving: precision",
-}
-
-
 def rates_by_group(yes: ndarray, truth: ndarray, groups: ndarray) -> dict[Hashable, dict[str, Rate]]:
-    """{group: {name in RATES: Rate}}. Shapes: yes, truth (True where deserved) and groups are (N,)."""
+    """{group: {name: Rate}}: how many get a "yes" of all, "found" of the deserving, and "wrong yes" of the others (the
+    true and the false positive rate), and how many deserve it of those who got a yes, "kept" (precision).
+
+    Shapes: yes, truth (True where deserved) and groups are (N,).
+    """
     found = {}
     for group in np.unique(groups).tolist():
-        here = groups == group
-        y, t = yes[here].astype(bool), truth[here].astype(bool)
-        found[group] = {
-            "yes": Rate(int(y.sum()), len(y)),
-            "found": Rate(int((y & t).sum()), int(t.sum())),
-            "wrong yes": Rate(int((y & ~t).sum()), int((~t).sum())),
-            "kept": Rate(int((y & t).sum()), int(y.sum())),
-        }
+        y, t = (each[groups == group].astype(bool) for each in (yes, truth))
+        parts = {"yes": (y, y | True), "found": (y & t, t), "wrong yes": (y & ~t, ~t), "kept": (y & t, y)}
+        found[group] = {name: Rate(int(some.sum()), int(whole.sum())) for name, (some, whole) in parts.items()}
     return found
 
 

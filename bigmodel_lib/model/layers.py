@@ -15,7 +15,7 @@ from torch.nn import functional
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model.cache import KVCache
 
-NGRAM_ROWS, NGRAM_DROPOUT = 16_381, 0.5  # rows for the runs of each length, a prime; share left out while training
+NGRAM_ROWS = 16_381  # for the runs of each length, a prime
 Tables = tuple[Tensor, Tensor]  # RoPE's cosine and sine, (T, K) each
 Start = int | Tensor  # of a stretch of tokens; on the device where the host need not know it
 Turn = Tables | None  # None where positions are not rotated

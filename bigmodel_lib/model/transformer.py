@@ -92,7 +92,7 @@ class LanguageModel(nn.Module):
         if self.ngram_embedding is not None:
             run = tokens if cache is None else cache.run_of(tokens)
             rows = layers.ngram_rows(run, self.config.vocab_size, self.config.ngrams)[..., -T:]
-            kept = functional.dropout(x.new_ones(rows.shape), layers.NGRAM_DROPOUT, self.training)
+            kept = functional.dropout(x.new_ones(rows.shape), self.config.ngram_dropout, self.training)
             x = x + (kept[..., None] * functional.embedding(rows, self.ngram_embedding)).sum(dim=0)
         if self.position_embedding is None:
             return x

@@ -3,7 +3,8 @@
 All models are the preset small, half as wide and half as deep, and read the Python manual as characters, split without
 leaks. Each arm looks for its own rates (two, where its optimizers have two) by TRIALS trials on a stretch that is used
 for nothing else, with a seed of its own; then it is trained with SEEDS (the same batches in all arms), for as many
-steps as all others and again for as many seconds. A stopped run goes on.
+steps as all others and, on the ladder, again for as many seconds. A stopped run goes on; on another machine it keeps
+the rates that were found and makes all else anew, so that what is compared comes from one machine.
 """
 
 import argparse
@@ -235,19 +236,32 @@ def waiting(rows: list[dict], begun: set, chosen: tuple[str, ...]) -> list[tuple
     for kind in ("equal tokens", *(["equal seconds"] if timed else [])):
         for seed in SEEDS:
             for arm in ready:
-                if kind == "equal seconds" and arm == RECIPE:
-                    continue  # it would be the same run
+                if kind == "equal seconds" and (arm == RECIPE or arm not in LADDER):
+                    continue  # it would be the same run, or nobody asks
                 steps = STEPS if kind == "equal tokens" else steps_in_equal_time(rows, arm)
                 if (kind, arm, seed) not in done:
                     found.append((one, kind, arm, best_rates(rows, arm), steps, seed))
     return [job for job in found if job not in begun]
 
 
-def save(rows: list[dict]) -> None:
+def machine() -> dict:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    return {"hardware": hardware(), "versions": versions}
+
+
+def kept_rows() -> list[dict]:
+    """What FILE has that can be gone on with."""
+    if not FILE.exists():
+        return []
+    kept, here = json.loads(FILE.read_text(encoding="utf-8")), json.loads(json.dumps(machine()))
+    same = {key: kept["how"][key] for key in here} == here
+    return [row for row in kept["rows"] if same or row["kind"] == "tuning"]
+
+
+def save(rows: list[dict]) -> None:
     how = {"made_by": "data/recipes/ladder.py", "text": f"the manual of Python {manual()[0]}, split without leaks",
            "sizes": SIZES, "steps": STEPS, "trials": TRIALS, "tuning_seed": TUNING_SEED, "seeds": SEEDS,
-           "ladder": LADDER, "hardware": hardware(), "versions": versions}  # fmt: skip
+           "ladder": LADDER, **machine()}  # fmt: skip
     order = list(arms())
     rows = sorted(rows, key=lambda row: (row["kind"], order.index(row["arm"]), row.get("seed", 0)))
     lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
@@ -271,7 +285,7 @@ def main() -> None:
     if options.mini:
         shrink()
     chosen = LADDER if options.part == "ladder" else tuple(arms())
-    rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
+    rows = kept_rows()
     begun: set = set()
     running: dict = {}
     with concurrent.futures.ProcessPoolExecutor(

@@ -1,9 +1,9 @@
 """How the loss falls with size and with data, on stories that never end: `make data NAME=scaling`; data/scaling.json.
 
-Five widths read four amounts of new stories, no story twice, and a sixth reads until it has used four times the largest
-compute among them. Two read the same few stories again and again. The world's own probabilities give each run's gap to
-the floor exactly. Rates are chosen by another seed at a cell in the middle. A stopped run goes on; on CUDA a step is
-recorded once and then played back.
+Six widths read five amounts of new stories, no story twice, and a seventh reads until it has used four times the
+largest compute among them. Two read the same few stories again and again. The world's own probabilities give each run's
+gap to the floor exactly. Rates are chosen by another seed, at three widths and two amounts. A stopped run goes on; on
+CUDA a step is recorded once and then played back.
 """
 
 import argparse
@@ -32,19 +32,19 @@ from bigmodel_lib.recipes import preset
 from bigmodel_lib.storyworld import END, START, StoryWorld
 from bigmodel_lib.text.batches import pad
 from bigmodel_lib.training.optimizers import Muon, Optimizers, orthogonalise
-from bigmodel_lib.training.trainer import Trainer, next_token_loss
+from bigmodel_lib.training.trainer import Diverged, Trainer, next_token_loss
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FILE, TEXT = ROOT / "data" / "scaling.json", ROOT / "runs" / "stories.npy"
 LENGTH, PER_STORY = 76, 53.84  # tokens that the longest story may have, and targets of a mean one
 BATCH, LAYERS = 16, 2
-STORIES, FRESH, CHUNK = 44_000, 4_000, 4_000
-WIDTHS, TOKENS = (8, 12, 20, 32, 48), (0.6e5, 1.2e5, 2.4e5, 4.8e5)
-SEALED, TIMES_COMPUTE = 64, 4  # the width of the run in the envelope, and its compute over the largest in the grid
-TUNED_WIDTHS, TUNED_TOKENS = (20,), (1.2e5,)
-RATES = tuple(itertools.product((0.015, 0.035), (0.02, 0.05, 0.12)))  # (muon_lr, adamw_lr)
-AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS = (12, 48), (4, 16, 64), 2.4e5  # how often each story is read
-TUNING_SEED, SEEDS = 100, (0,)
+STORIES, FRESH, CHUNK = 164_000, 4_000, 2_000
+WIDTHS, TOKENS, HEAD = (24, 48, 72, 96, 144, 192), (0.25e6, 0.5e6, 1e6, 2e6, 4e6), 24
+SEALED, TIMES_COMPUTE = 264, 4  # the width of the run in the envelope, and its compute over the largest in the grid
+TUNED_WIDTHS, TUNED_TOKENS = (24, 72, 192), (0.5e6, 2e6)
+RATES = tuple(itertools.product((0.015, 0.035), (0.02, 0.06, 0.18)))  # (muon_lr, adamw_lr)
+AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS = (48, 192), (4, 16, 64), 1e6  # how often each story is read
+TUNING_SEED, SEEDS, DIVERGED = 100, (0, 1, 2), 99.0
 
 
 def tell(chunk: int) -> np.ndarray:
@@ -104,32 +104,32 @@ def story_batches(seed: int, n_different: int, cut: bool = False) -> Callable:
 
 
 class SteadyMuon(Muon):
-    """Muon with the same momentum in every step, and a rate that is a tensor, so that a recorded step can obey it."""
+    """Muon whose rate and momentum are tensors, so that a recorded step can obey them."""
 
-    def _step_together(self, parameters: list[Tensor], lr: Any, momentum: float) -> None:
-        averages = [self.state[p].setdefault("average", torch.zeros_like(p)) for p in parameters]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_lerp_(averages, gradients, 1 - momentum)
-        nesterov = torch.stack(gradients).lerp_(torch.stack(averages), momentum)
+    def _step_together(self, parameters: list[Tensor], lr: Any, momentum: Any) -> None:
+        gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
+        average = self.state[parameters[0]].setdefault("average", torch.zeros_like(gradients))
+        average.lerp_(gradients, 1 - momentum)
         n_in, n_out = parameters[0].shape
-        step = orthogonalise(nesterov) * (lr * math.sqrt(max(1.0, n_out / n_in)))
+        step = orthogonalise(gradients.lerp_(average, momentum)) * (lr * math.sqrt(max(1.0, n_out / n_in)))
         torch._foreach_sub_(parameters, list(step.unbind()))
 
 
 class SteadyOptimizers(Optimizers):
-    """Muon and AdamW whose rates are tensors on the device."""
+    """Muon and AdamW whose rates, and Muon's momentum, are tensors on the device."""
 
     def __init__(self, model: LanguageModel, config: TrainConfig):
         super().__init__(model, config)
-        adamw, muon = (part.param_groups[0] for part in self.parts)
-        on_device = [torch.tensor(peak, device=model.device) for peak in self.peaks]
+        groups = [part.param_groups[0] for part in self.parts]
+        self.rates = [torch.tensor(peak, device=model.device) for peak in self.peaks]
+        self.highest, self.n_set = config.momentum, 0
+        self.momentum, adamw = torch.tensor(config.momentum, device=model.device), groups[0]
+        settings = adamw["betas"], adamw["eps"], adamw["weight_decay"]
         cuda = model.device.type == "cuda"
-        betas, eps = adamw["betas"], adamw["eps"]
-        self.parts = [
-            torch.optim.AdamW(adamw["params"], on_device[0], betas, eps, 0.0, fused=True, capturable=cuda),
-            SteadyMuon(muon["params"], 1.0, config.momentum),
-        ]
-        self.parts[1].param_groups[0]["lr"] = on_device[1]
+        self.parts = [torch.optim.AdamW(adamw["params"], self.rates[0], *settings, fused=True, capturable=cuda)]
+        for group in groups[1:]:
+            self.parts.append(SteadyMuon(group["params"], 1.0, config.momentum))
+            self.parts[1].param_groups[0].update(lr=self.rates[1], momentum=self.momentum)
 
     def step(self, lr: float) -> None:
         """One update at rates that `set_lr` has set."""
@@ -137,8 +137,10 @@ class SteadyOptimizers(Optimizers):
             part.step()
 
     def set_lr(self, lr: float) -> None:
-        for part, peak in zip(self.parts, self.peaks, strict=True):
-            part.param_groups[0]["lr"].fill_(lr * peak)
+        for rate, peak in zip(self.rates, self.peaks, strict=True):
+            rate.fill_(lr * peak)
+        self.momentum.fill_(self.highest - (self.highest - min(0.85, self.highest)) * max(0.0, 1 - self.n_set / 100))
+        self.n_set += 1
 
     def forget(self) -> None:
         for part in self.parts:
@@ -146,12 +148,15 @@ class SteadyOptimizers(Optimizers):
 
 
 class RecordedTrainer(Trainer):
-    """The library's trainer; on CUDA, its fourth step is recorded as one launch, and the later ones play it back."""
+    """The library's trainer; on CUDA, its fourth step is recorded as one launch, and the later ones play it back.
+
+    Batches of another shape get a recording of their own.
+    """
 
     def __init__(self, *arguments: Any, record: bool = True):
         super().__init__(*arguments)
         self.optimizers = SteadyOptimizers(self.model, self.config)
-        self.record, self.graph, self.given, self.loss = record and self.device.type == "cuda", None, (), None
+        self.record, self.recordings = record and self.device.type == "cuda", {}
 
     def one_step(self, *tensors: Tensor) -> Tensor:
         self.optimizers.forget()
@@ -159,6 +164,14 @@ class RecordedTrainer(Trainer):
         loss.backward()
         self.optimizers.step(1.0)
         return loss.detach()
+
+    def recorded(self, tensors: tuple[Tensor, ...]) -> tuple:
+        """(the graph of a step, where its batch goes, where its loss will be); nothing is computed yet."""
+        given, graph = tuple(tensor.clone() for tensor in tensors), torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            loss = self.one_step(*given)
+        return graph, given, loss
 
     def train_step(self, *tensors: Tensor, lr: float, share: float = 1.0, measure: bool = False) -> tuple:
         self.optimizers.set_lr(lr)
@@ -172,16 +185,18 @@ class RecordedTrainer(Trainer):
                 loss = self.one_step(*tensors)
             torch.cuda.current_stream().wait_stream(side)
             return loss, nothing
-        if self.graph is None:
-            self.given = tuple(tensor.clone() for tensor in tensors)
-            self.graph = torch.cuda.CUDAGraph()
-            torch.cuda.synchronize()
-            with torch.cuda.graph(self.graph):
-                self.loss = self.one_step(*self.given)
-        for place, tensor in zip(self.given, tensors, strict=True):
+        if tensors[0].shape not in self.recordings:
+            try:
+                self.recordings[tensors[0].shape] = self.recorded(tensors)
+            except RuntimeError as error:  # a driver that can't record
+                print(f"not recorded: {error}", flush=True)
+                self.record = False
+                return self.one_step(*tensors), nothing
+        graph, given, loss = self.recordings[tensors[0].shape]
+        for place, tensor in zip(given, tensors, strict=True):
             place.copy_(tensor)
-        self.graph.replay()
-        return self.loss.clone(), nothing
+        graph.replay()
+        return loss.clone(), nothing
 
 
 def build(row: dict, device: str = "cpu", record: bool = True) -> RecordedTrainer:
@@ -189,7 +204,7 @@ def build(row: dict, device: str = "cpu", record: bool = True) -> RecordedTraine
     width, steps = row["d_model"], steps_of(row["tokens"])
     sizes, config = preset(
         "medium", StoryWorld(longest=40).tokenizer().vocab_size, steps=steps, seed=row["seed"], d_model=width,
-        n_heads=max(1, width // 16), n_layers=LAYERS, context_length=LENGTH - 1, ngrams=1, batch_size=BATCH,
+        n_heads=max(1, width // HEAD), n_layers=LAYERS, context_length=LENGTH - 1, ngrams=1, batch_size=BATCH,
         warmup_steps=10, muon_lr=row["muon_lr"], adamw_lr=row["adamw_lr"], precision="float32",
     )  # fmt: skip
     model = initialise(LanguageModel(sizes), torch.Generator().manual_seed(row["seed"])).to(choose_device(device))
@@ -226,11 +241,8 @@ def train(row: dict, device: str, record: bool, until: float) -> dict | None:
         for _ in run:
             if time.time() > until:
                 return None
-    except RuntimeError as error:  # a driver that can't record
-        if not record:
-            raise
-        print(f"not recorded: {error}", flush=True)
-        return train(row, device, False, until)
+    except Diverged:
+        return row | {"gap": DIVERGED}
     run.model.eval()
     mean, error = gap(run.model)
     found = {"parameters": count_parameters(run.model), "steps": run.step, "gap": round(mean, 5),
@@ -291,10 +303,10 @@ def save(rows: list[dict]) -> None:
 def shrink() -> None:
     """Sizes for a try of half a minute."""
     global STORIES, CHUNK, FRESH, WIDTHS, TOKENS, SEALED, RATES, AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS, SEEDS, FILE, TEXT
-    STORIES, CHUNK, FRESH, WIDTHS, TOKENS, SEALED, RATES = 600, 300, 100, (16, 32), (2e4,), 32, RATES[:1]
-    AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS, SEEDS = (16,), (4,), 2e4, (0,)
+    STORIES, CHUNK, FRESH, WIDTHS, TOKENS, SEALED, RATES = 2000, 500, 100, (24, 48), (2e4,), 48, RATES[:1]
+    AGAIN_WIDTHS, AGAIN, AGAIN_TOKENS, SEEDS = (24,), (4,), 2e4, (0,)
     FILE, TEXT = ROOT / "runs" / "scaling_mini.json", ROOT / "runs" / "stories_mini.npy"
-    globals().update(TUNED_WIDTHS=(16,), TUNED_TOKENS=(2e4,))
+    globals().update(TUNED_WIDTHS=(24,), TUNED_TOKENS=(2e4,))
 
 
 KEYS = ("table", "d_model", "tokens", "seed", "again", "muon_lr", "adamw_lr")
@@ -306,6 +318,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mini", action="store_true", help="a try of half a minute")
     parser.add_argument("--eager", action="store_true", help="record no steps")
+    parser.add_argument("--tell", action="store_true", help="only tell the stories")
     parser.add_argument("--minutes", type=float, default=1e6, help="end after so many minutes, and go on another time")
     options = parser.parse_args()
     small = [shrink] if options.mini else []
@@ -314,6 +327,8 @@ def main() -> None:
     start, device = time.time(), str(choose_device(options.device))
     until = start + 60 * options.minutes
     write_stories(options.processes, *small)
+    if options.tell:
+        return
     rows = json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.exists() else []
     with concurrent.futures.ProcessPoolExecutor(
         options.processes, multiprocessing.get_context("spawn"), *small

@@ -16,6 +16,7 @@ import importlib
 import os
 import pathlib
 import sys
+import warnings
 from collections.abc import Callable
 
 from bigmodel_lib.exercises import engine
@@ -185,6 +186,8 @@ def write_png(rows: list[dict], path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.colors import ListedColormap
 
+    from bigmodel_lib.viz.attention import fonts_for
+
     students, exercises, cells = table_of(rows)
     names = list(VERDICTS)
     grid = [[names.index(cells.get((s, e), {"verdict": "missing"})["verdict"]) for e in exercises] for s in students]
@@ -194,14 +197,15 @@ def write_png(rows: list[dict], path: pathlib.Path) -> None:
         grid, cmap=ListedColormap([VERDICTS[n][0] for n in names]), vmin=-0.5, vmax=len(names) - 0.5, aspect="auto"
     )
     axes.set_xticks(range(len(exercises)), exercises, rotation=90, fontsize=9)
-    axes.set_yticks(range(len(students)), students, fontsize=9, parse_math=False)
+    axes.set_yticks(range(len(students)), students, fontsize=9, parse_math=False, fontfamily=fonts_for(students))
     for x, row in enumerate(grid):
         for y, place in enumerate(row):
             axes.text(y, x, VERDICTS[names[place]][1], ha="center", va="center", fontsize=9)
     right = sum(row["verdict"] == "right" for row in cells.values())
     axes.set_title(f"{right} of {len(cells)} right", fontsize=11, loc="left")
     figure.supxlabel("   ".join(f"{sign} {name}" for name, (_, sign) in VERDICTS.items()), fontsize=9)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings(action="ignore"):  # `fonts_for` has said which characters show as boxes
+        figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
