@@ -100,6 +100,10 @@ def test_the_table_is_whole(rivals, table):
     found = sorted((row["task"], row["rival"], row["labels"], row["split"]) for row in table["rows"])
     wanted = [job[:4] for job in rivals.jobs_of_stage("report")]
     assert found == sorted((task, name, n or 560, seed) for task, name, seed, n in wanted)
+    accurate = {(row["task"], row["rival"], row["labels"]) for row in table["accurate"]}
+    splits = {"reviews": 10, "slips": 5}
+    assert len(table["accurate"]) == sum(splits[task] for task, _, _ in accurate)
+    assert len(table["z"]) == table["how"]["sentences"]
     assert {"made_by", "hardware", "versions", "epochs", "trials", "tuning"} <= table["how"].keys()
 
 
@@ -113,36 +117,100 @@ def test_settings_were_chosen_on_splits_that_are_not_reported(rivals, table):
             if len(settings) == 4:
                 losses = [np.mean([r["test_loss"] for r in tried if r["setting"] == s]) for s in settings]
                 assert used[0] == settings[int(np.argmin(losses))] and len(tried) == 12
+                right = [np.mean([r["test_accuracy"] for r in tried if r["setting"] == s]) for s in settings]
+                rows = [row for row in table["accurate"] if (row["task"], row["rival"]) == (task, name)]
+                assert all(row["setting"] == settings[int(np.argmax(right))] for row in rows)
+                assert bool(rows) == (np.argmax(right) != np.argmin(losses))
+
+
+def both(table, task, rival, labels, key="test_accuracy"):
+    """Its numbers with the setting of the lowest loss, and with the most accurate one."""
+    found = {}
+    for part in ("rows", "accurate"):
+        rows = [row for row in table[part] if (row["task"], row["rival"], row["labels"]) == (task, rival, labels)]
+        found[part] = np.array([row[key] for row in sorted(rows, key=lambda row: row["split"])])
+    return found["rows"], found["accurate"] if len(found["accurate"]) else found["rows"]
 
 
 def test_what_the_notebook_says_of_the_table(table):
-    counter = accuracies(table, "reviews", "TF-IDF + logistic regression", 560)
+    counters, intervals = both(table, "reviews", "TF-IDF + logistic regression", 560), {}
     for name in {row["rival"] for row in table["rows"] if row["task"] == "reviews"}:
-        mean, half = interval_of_splits(accuracies(table, "reviews", name, 560) - counter, 560, 140)
-        assert mean - half <= 0, f"{name} beats the counter: say so in 07b"
-    best = {}
-    for row in table["trials"]:
-        if row["task"] == "reviews":
-            best.setdefault(row["rival"], {}).setdefault(str(row["setting"]), []).append(row["test_accuracy"])
-    most = {name: max(np.mean(found) for found in settings.values()) for name, settings in best.items()}
-    assert max(most, key=most.get) == "TF-IDF + logistic regression", "at some setting somebody passes the counter"
-    novelist = [row for row in table["trials"] if row["rival"] == "novelist, fine-tuned" and row["task"] == "reviews"]
-    slow, fast = ([row for row in novelist if row["setting"]["rate"] == rate] for rate in (0.1, 1.0))
-    for key in ("test_accuracy", "test_loss"):  # at a higher rate right more often, and hopelessly certain
-        assert np.mean([row[key] for row in fast]) > np.mean([row[key] for row in slow])
-    printed = accuracies(table, "reviews", "LSTM, as printed", 560).mean()
+        for way, (its, counted) in enumerate(zip(both(table, "reviews", name, 560), counters, strict=True)):
+            mean, half = intervals[name, way] = interval_of_splits(its - counted, 560, 140)
+            assert mean - half <= 0 and its.mean() <= counted.mean(), f"{name} is ahead of the counter: say so in 07b"
+    assert all(
+        intervals["novelist, head alone", way][0] + intervals["novelist, head alone", way][1] < 0 for way in (0, 1)
+    )
+    tuned = intervals["novelist, fine-tuned", 1]
+    assert tuned[0] + tuned[1] > 0 and "novelist, fine-tuned" in max(
+        (mean, name) for (name, way), (mean, _) in intervals.items() if way and "TF-IDF" not in name
+    )
+    losses = both(table, "reviews", "novelist, fine-tuned", 560, "test_loss")
+    assert losses[0].mean() < math.log(2) < losses[1].mean() / 2
+
+
+def test_what_it_says_of_the_remedies(table):
+    printed = [both(table, "reviews", "LSTM, as printed", 560, f"test_{key}")[0].mean() for key in ("accuracy", "loss")]
     for name in ("dropout", "weight decay", "early stopping"):
-        assert accuracies(table, "reviews", f"LSTM, {name}", 560).mean() < printed, "the accuracy has risen"
+        by_loss, by_accuracy = both(table, "reviews", f"LSTM, {name}", 560)
+        assert by_loss.mean() < printed[0], "the accuracy has risen"
+        assert by_accuracy.mean() >= by_loss.mean()
+    assert both(table, "reviews", "LSTM, dropout", 560)[1].mean() > printed[0]
+    assert both(table, "reviews", "LSTM, dropout", 560, "test_loss")[1].mean() < printed[1] - 0.2
 
 
-def test_asking_beats_two_thousand_labels(table):
+def test_asking_beats_two_thousand_labels_told_or_not(table):
     assert table["how"]["sentences"] == 3011
-    asked = accuracies(table, "slips", "novelist, asked", 50)
-    for name in ("TF-IDF + logistic regression", "its neighbours + logistic regression", "LSTM, common budget"):
-        mean, half = interval_of_splits(asked - accuracies(table, "slips", name, 2000), 2000, 800)
-        assert mean - half > 0, f"{name} with 2,000 labels is as good as asking: say so in 07b"
-    assert asked.mean() > table["books"]["accuracy"] + 0.05
-    assert np.mean(table["books"]["accuracies"]) == pytest.approx(table["books"]["accuracy"], abs=1e-4)
+    told, not_told = (accuracies(table, "slips", f"novelist, asked{how}", 50) for how in ("", ", not told which word"))
+    assert 0.03 < told.mean() - not_told.mean() < 0.05  # "four points in a hundred"
+    for name in ("TF-IDF + logistic regression", "LSTM, common budget", "novelist, fine-tuned"):
+        for rival in both(table, "slips", name, 2000):
+            mean, half = interval_of_splits(not_told - rival, 2000, 800)
+            assert mean - half > 0.1, f"{name} with 2,000 labels is near to asking: say so in 07b"
+    for rival in both(table, "slips", "its neighbours + logistic regression", 2000):
+        mean, half = interval_of_splits(told - rival, 2000, 800)
+        assert mean - half > 0 and rival.mean() < not_told.mean()
+    books = table["books"]
+    for counted in (books, books["trigrams"]):
+        assert told.mean() > counted["accuracy"] + 0.05
+        assert np.mean(counted["accuracies"]) == pytest.approx(counted["accuracy"], abs=1e-4)
+
+
+def test_what_it_says_of_thresholds(table):
+    z = np.array(table["z"])
+    assert (z > 0).mean() == pytest.approx(accuracies(table, "slips", "novelist, asked", 50).mean(), abs=0.01)
+
+    def true(threshold, wrong=0.01):
+        found, flagged = (-z < threshold).mean(), (z < threshold).mean()
+        return found, wrong * found / (wrong * found + (1 - wrong) * flagged)
+
+    assert true(0)[0] > 0.85 and true(0)[1] < 0.1
+    assert abs(true(-4.6)[1] - 0.25) < 0.04, "07b says that a quarter of these alarms is true"
+    assert abs(true(-12)[1] - 0.5) < 0.05 and true(-12)[0] < 0.25
+
+
+def test_the_words_of_a_sentence_are_exchanged_one_at_a_time(rivals):
+    found = list(rivals.with_each_word_exchanged("It's there, and their lamp is here."))
+    assert found == ["It's there, and there lamp is here.", "It's there, and their lamp are here."]
+
+
+def test_who_is_not_told_looks_at_every_word(rivals):
+    class Two:
+        texts = ["She was taller than he.", "She was taller then he.", "Anna has a lamp and it's light."]
+        others: list = []
+
+    logs = rivals.opinion_of_all("novelist")(Two, [], [0, 1, 2], 0)[1]
+    assert (logs.argmax(1) == [1, 0, 0]).all() and np.allclose(np.exp(logs).sum(1), 1)
+
+
+def test_trigrams_are_probabilities_and_know_what_they_counted(rivals):
+    told = ["Anna took the lamp.", "Anna took the cup.", "Ben took the lamp to Anna.", "Ben had the cup."]
+    model = rivals.Trigrams(told)
+    words = [*model.known, "?"]
+    for context in (("anna", "took"), ("took", "the"), ("the", "anna"), ("?", "lamp")):
+        assert sum(model.probability((*context, word), 0.7) for word in words) == pytest.approx(1)
+    both = [model.log_probability(text, 0.7) for text in ("Anna took the lamp.", "Anna the took lamp.")]
+    assert both[0] > both[1] + 3 and model.log_probability("Zoe took the lamp.", 0.7) < both[0]
 
 
 def test_a_row_of_the_table_can_be_made(rivals, table):

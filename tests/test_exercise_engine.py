@@ -197,6 +197,17 @@ def test_a_wrong_result_with_an_input_spoiled_says_both(judged):
     assert "3 was wanted, yours gives 6; it changes its argument `x` in place" in words
 
 
+def test_what_is_changed_in_place_is_said_before_its_gradients_are_looked_at(judged):
+    def added(x, y):
+        return x + 2 * y
+
+    case = ("it", torch.ones(2), torch.ones(2, requires_grad=True))
+    exercise = an_exercise(answer=added, stub="def f(x, y):\n    return ...", special=(case,))
+    assert judged(exercise, added)[0] == "right"
+    words = judged(exercise, lambda x, y: x.add_(2 * y))[1]
+    assert "the result is right, but your function changes `x` in place" in words
+
+
 def test_an_array_outside_that_a_function_changes_is_noticed(judged):
     def spoils(x):
         OUTSIDE[0] += 1

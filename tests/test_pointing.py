@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bigmodel_lib.interpretability import interventions
+from bigmodel_lib.interpretability import maps as looked
 from bigmodel_lib.interpretability import pairs as minimal
 from bigmodel_lib.storyworld.story import START, words_of
 from bigmodel_lib.text.sources import data_path
@@ -122,6 +123,15 @@ def test_most_methods_name_the_word_that_decides(answerer, pairs):
     }
     assert right["knockout"] > 0.7 and right["patching, before layer 1"] > 0.7 and right["attention, head 1.0"] > 0.7
     assert right["patching, before layer 2"] < 0.5
+    assert all(0 < top < pair.candidates for found in tops.values() for top, pair in zip(found, pairs, strict=True))
+
+
+def test_nobody_may_name_the_start_token_even_where_most_weight_is_on_it(answerer, pairs):
+    tops = RECIPE["tops_of"](answerer, WORDS, pairs)["rollout"]
+    weights = [looked.record(answerer, minimal.ids_of(pair.clean, WORDS)[None], "weights")[:, 0] for pair in pairs]
+    shares = [looked.rollout(maps)[-1, -1, : pair.candidates] for maps, pair in zip(weights, pairs, strict=True)]
+    assert any(share.argmax() == 0 for share in shares)
+    assert tops == [int(share[1:].argmax()) + 1 for share in shares]
 
 
 def test_rules_without_a_model_name_what_they_say():

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from jupyter_server.extension.manager import ExtensionPackage
 from jupyter_server.services.contents.filemanager import FileContentsManager
+from traitlets.config import Config
 
 from bigmodel_lib.viz import readers_copy
 from bigmodel_lib.viz.readers_copy import PICTURE_NOTE, WIDGET, WIDGET_NOTE, WIDGET_STATE
@@ -19,12 +20,14 @@ def shown(**data):
     return nbformat.v4.new_output("display_data", data, metadata={"image/png": {"alt": "a slider"}})
 
 
-@pytest.fixture
-def save(tmp_path, monkeypatch):
+@pytest.fixture(params=["the server's manager", "a manager that an extension put in its place later"])
+def save(tmp_path, monkeypatch, request):
     """A function (outputs of one cell, metadata) -> what lies on the disk after Jupyter Server has saved them."""
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))  # where signatures are kept
-    manager = FileContentsManager(root_dir=str(tmp_path))
-    readers_copy._load_jupyter_server_extension(types.SimpleNamespace(contents_manager=manager))
+    manager, config = FileContentsManager(root_dir=str(tmp_path)), Config()
+    readers_copy._load_jupyter_server_extension(types.SimpleNamespace(contents_manager=manager, config=config))
+    if "later" in request.param:
+        manager = FileContentsManager(root_dir=str(tmp_path), config=config)
 
     def save_and_read(outputs, **metadata):
         cells = [nbformat.v4.new_markdown_cell("# text"), nbformat.v4.new_code_cell("1", outputs=outputs)]

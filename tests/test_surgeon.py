@@ -50,6 +50,18 @@ def test_its_twin_in_print_says_every_change(surgeon):
     assert "tired" in alt and "1.0" not in alt
 
 
+def test_the_title_of_the_twin_names_the_heads_that_move_most_and_the_first_layer_is_on_top(surgeon):
+    for sentence in (0, 1):
+        surgeon.sentence = sentence
+        figure, _ = surgeon.picture()
+        assert [ax.get_ylim()[0] > ax.get_ylim()[1] for ax in figure.axes[:2]] == [True, True]
+        change = np.abs(surgeon.differences()[1][sentence])
+        most = ["{}.{}".format(*np.unravel_index(values.argmax(), values.shape)) for values in change]
+        said = figure.get_suptitle()
+        assert said.count("carried over") == 1 and all(name in said for name in most), said
+        assert (most[0] == most[1]) == said.startswith("Head")
+
+
 def test_sentences_of_two_lengths_and_words_of_two_tokens_are_refused(random_model):
     model = random_model(0)
     with pytest.raises(CourseError, match="as many tokens"):

@@ -119,6 +119,8 @@ def altered(now: Any, before: Any) -> bool:
         return now.keys() != before.keys() or any(altered(now[name], before[name]) for name in before)
     if what == "list":
         return len(now) != len(before) or any(altered(*pair) for pair in zip(now, before, strict=True))
+    if hasattr(before, "named_parameters"):  # a model
+        return altered(dict(now.named_parameters()), dict(before.named_parameters()))
     return what in ("set", "text", "number") and now != before and now == now
 
 

@@ -52,7 +52,7 @@ def what_differs(given: Outcome, wanted: Outcome, case: Case, exercise: "Exercis
     return (
         _results_differ(given.result, wanted.result, case, exercise)
         or _differing_after(given, wanted, case, exercise)
-        or _differing_gradient(given, wanted, case)
+        or (None if given.changed else _differing_gradient(given, wanted, case))  # what was changed has none of its own
     )
 
 
@@ -170,20 +170,23 @@ def cause(trial: Trial, exercise: "Exercise") -> Any:
     best, words = 0, None
     for function, said in (*exercise.partial, *exercise.wrong):
         if callable(function):
-            agreeing = _agreeing(function, trial, exercise)
+            agreeing = _agreeing(function, trial, exercise, group)
             if group <= agreeing and len(agreeing) > best:
                 best, words = len(agreeing), said
     return words
 
 
-def _agreeing(function: Callable, trial: Trial, exercise: "Exercise") -> set[int]:
-    """The cases on which a mistake gives what the reader's function gives, right or wrong."""
+def _agreeing(function: Callable, trial: Trial, exercise: "Exercise", group: set[int]) -> set[int]:
+    """The cases on which a mistake gives what the reader's function gives, right or wrong; those seen so far, once one
+    of the group differs."""
     found = set()
     for i, case in enumerate(trial.cases):
         theirs = call(function, case, exercise.changes)
         fails = what_differs(theirs, trial.wanted[i], case, exercise) is not None
         if fails == (i in trial.failing) and agree(trial.given[i], theirs, trial.wanted[i], case, exercise):
             found.add(i)
+        elif i in group:
+            break
     return found
 
 

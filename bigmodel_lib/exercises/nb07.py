@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from bigmodel_lib.exercises.engine import Exercise, Gives, Wrong
+from bigmodel_lib.exercises.engine import Exercise, Gives
 from bigmodel_lib.storyworld.tasks import masked_pair
 
 
@@ -144,59 +144,44 @@ def _loss_at_the_last_time(score, scores, losses):
     return found
 
 
-def _loss_backwards(score, scores, losses):
+def _between(score, scores, losses, line):
+    """The right look; between it and the one before, whatever line(share, loss before, loss after[, rise]) says."""
     if scores[0] >= score:
         return losses[0]
     for look in range(1, len(scores)):
         low, high = scores[look - 1], scores[look]
         if high >= score:
-            return losses[look] - (score - low) / (high - low) * (losses[look] - losses[look - 1])
+            found = ((score - low) / (high - low), losses[look - 1], losses[look])
+            return line(*found) if line.__code__.co_argcount == 3 else line(*found, high - low)
     return math.nan
 
 
-def _two_judges(seed):
-    rng = np.random.default_rng(seed)
-    return rng.random(400) < 0.7, rng.random(400) < 0.6
+def _loss_with(share_of):
+    def loss(score, scores, losses):
+        return _between(score, scores, losses, lambda share, before, after: before + share_of(share) * (after - before))
+
+    return loss
 
 
-def _check_reverse(attempt):
-    for seed in range(5):
-        first, second = _two_judges(seed)
-        chosen = attempt(first, second)
-        chosen = sorted(chosen) if isinstance(chosen, (set, frozenset)) else chosen
-        try:
-            rows = [int(row) for row in np.asarray(chosen).reshape(-1)]
-        except (TypeError, ValueError):
-            raise Wrong("a list of row numbers was wanted") from None
-        if np.asarray(chosen).dtype.kind == "f":
-            raise Wrong("row numbers are whole numbers, yours are not")
-        if np.asarray(chosen).dtype == bool:
-            raise Wrong("True and False came back: `np.flatnonzero` makes row numbers of them")
-        if len(rows) != 50:
-            raise Wrong(f"50 rows were wanted, yours has {len(rows)} (`np.where` gives a tuple: take its [0] first)")
-        if len(set(rows)) < 50:
-            raise Wrong("a row is in it twice: a test split takes each text once")
-        if min(rows) < 0 or max(rows) >= 400:
-            raise Wrong("there are rows from 0 to 399")
-        a, b = first[rows].mean(), second[rows].mean()
-        if b <= a:
-            words = "the first classifier still wins" if a > b else "the two are equal"
-            raise Wrong(f"{words} on your rows, {a:.2f} against {b:.2f}: look for rows where only the second is right")
-    return "choose the split and you choose the winner: so draw many splits, at random, and compare on the same ones"
+_loss_backwards = _loss_with(lambda share: 1 - share)
 
 
-def _reverse(first_right, second_right):
-    only_second = np.flatnonzero(second_right & ~first_right)
-    others = np.flatnonzero(~(second_right & ~first_right))
-    return np.concatenate([only_second, others])[:50]
+def _loss_above(score, scores, losses):
+    if scores[0] > score:
+        return losses[0]
+    for look in range(1, len(scores)):
+        if scores[look] > score:
+            share = (score - scores[look - 1]) / (scores[look] - scores[look - 1])
+            return losses[look - 1] + share * (losses[look] - losses[look - 1])
+    return math.nan
 
 
-def _reverse_sorted(first_right, second_right):
-    return sorted(range(len(first_right)), key=lambda i: int(first_right[i]) - int(second_right[i]))[:50]
-
-
-def _reverse_by_argsort(first_right, second_right):
-    return np.argsort(first_right.astype(int) - second_right, kind="stable")[:50]
+def _loss_before_the_first(score, scores, losses):
+    for look in range(len(scores)):
+        if scores[look] >= score:
+            share = (score - scores[look - 1]) / (scores[look] - scores[look - 1])
+            return losses[look - 1] + share * (losses[look] - losses[look - 1])
+    return math.nan
 
 
 EXERCISES = [
@@ -240,6 +225,31 @@ def masked_pair(given, wanted):
                 "x is right; in y, −100 is PyTorch's sign for “nothing is wanted”: here it is −1",
             ),
             (_pair_one_late, _say_y_is_late),
+            (
+                lambda a, b: ([*a, *b][:-1], [-1] * len(a) + b),
+                "x is right; y is one longer than x: at the last given token, the first wanted one is the target already, so there "
+                "are n − 1 times −1",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [-1] * (len(a) - 1) + b[:-1]),
+                "x is right; y is one shorter than x: the last wanted token is a target, too (only x does without it)",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [-1] * len(a) + b[:-1]),
+                "x is right; y holds at each place the token of x itself: the target is the one after it",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], a[1:] + [-1] * len(b)),
+                "x is right; in y the mask is on the wrong side: −1 where the next token was given",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [-1 if token in a else token for token in [*a, *b][1:]]),
+                "x is right; you mask by what a token is, and a wanted one may occur among the given ones: mask by its place",
+            ),
+            (
+                lambda a, b: ([*a, *b][:-1], [None] * (len(a) - 1) + b),
+                "x is right; in y, None isn't a number: the sign for “nothing is wanted” is −1",
+            ),
         ),
         wrong=(
             (
@@ -256,6 +266,14 @@ def masked_pair(given, wanted):
                 "x is all tokens but the last; yours are all but the first",
             ),
             (lambda a, b: masked_pair(a, b)[::-1], "x and y have changed places"),
+            (
+                lambda a, b: (a + [-1] * (len(b) - 1), [-1] * (len(a) - 1) + b),
+                "y is right; x must show the wanted tokens, too, but the last: the mask belongs into y alone",
+            ),
+            (
+                lambda a, b: (b[:-1], b[1:]),
+                "what is given is missing: the model reads it, even if it isn't judged on it",
+            ),
             (
                 lambda a, b: (a, b),
                 "x holds the wanted tokens too, but the last: the model reads what it has said so far",
@@ -332,6 +350,43 @@ def masked_loss(logits, y):
                 "softmax runs over axis 1, the places: it has to run over the vocabulary, axis −1",
             ),
             (
+                lambda z, y: -_logs(z, y)[y != 0].mean(),
+                "you leave out the places of token 0, which is a token like any other: −1 marks where nothing is wanted",
+            ),
+            (lambda z, y: -_logs(z, y)[y >= 0], "that's the loss of each wanted token: average them"),
+            (
+                lambda z, y: -_logs(z, y)[y >= 0].sum() / len(y),
+                "you divide by B, the rows: divide by the number of wanted tokens",
+            ),
+            (
+                lambda z, y: -_logs(z, y)[y >= 0].sum() / y.shape[1],
+                "you divide by T, the length of a row: divide by the number of wanted tokens",
+            ),
+            (
+                lambda z, y: -_logs(z, y).exp()[y >= 0].mean(),
+                "that's the mean of −p: the loss is −ln p, so `log_softmax`, not `softmax`",
+            ),
+            (
+                lambda z, y: -_logs(z, y)[y >= 0].mean() / math.log(10),
+                "that's a logarithm to base 10: ln is `torch.log`, and `log_softmax` has it built in",
+            ),
+            (
+                lambda z, y: -_logs(z, y)[y >= 0].mean() / math.log(2),
+                "that's a logarithm to base 2: ln is `torch.log`, and `log_softmax` has it built in",
+            ),
+            (
+                lambda z, y: -z.log_softmax(-1)[y >= 0].mean(),
+                "that averages over all tokens of the vocabulary: take each place's own target, by `gather`",
+            ),
+            (
+                lambda z, y: -z.log_softmax(0).gather(-1, y.clamp(min=0)[..., None])[..., 0][y >= 0].mean(),
+                "softmax runs over axis 0, the rows: it has to run over the vocabulary, axis −1",
+            ),
+            (
+                lambda z, y: masked_loss(z, y).exp(),
+                "that's the perplexity, e to the loss: the loss itself was asked for",
+            ),
+            (
                 lambda z, y: -_logs(z, y)[y > 0].mean(),
                 "token 0 can be wanted as well: only −1 means that nothing is",
             ),
@@ -372,6 +427,26 @@ def loss_at(score, scores, losses):
         ),
         partial=(
             (
+                _loss_above,
+                "nearly always right: a score is reached where it's equal, too, so compare with >=, not with >",
+            ),
+            (
+                lambda score, scores, losses: loss_at(score, scores, losses) if max(scores) >= score else losses[-1],
+                "where the score is reached it's right; where it never is, there's no loss to name: give math.nan",
+            ),
+            (
+                lambda score, scores, losses: loss_at(score, scores, losses) if max(scores) >= score else 0.0,
+                "where the score is reached it's right; where it never is, 0 would be a marvellous loss: give math.nan",
+            ),
+            (
+                lambda score, scores, losses: loss_at(score, scores, losses) if scores[0] < score else math.nan,
+                "right, but for a score that the first look has reached already: then give that look's loss",
+            ),
+            (
+                _loss_before_the_first,
+                "right, but for a score that the first look has reached already: there's no look before it, and index −1 means the last one",
+            ),
+            (
                 _loss_without_a_line,
                 "the look is the right one; between it and the one before, go only as far as the score asks",
             ),
@@ -394,6 +469,27 @@ def loss_at(score, scores, losses):
                 "that's the look whose score is nearest: it may lie below the wanted score, or come late",
             ),
             (_loss_at_the_last_time, "you take the last time that the score is crossed: the first one is asked for"),
+            (
+                lambda score, scores, losses: float(np.interp(score, scores, losses)),
+                "`np.interp` wants scores that only rise, and it gives the last loss for what is never reached: walk along the looks",
+            ),
+            (
+                _loss_with(lambda share: 0.0),
+                "that's the loss at the look before: go on from there, as far as the score asks",
+            ),
+            (_loss_with(lambda share: 0.5), "that's halfway between the two looks: go only as far as the score asks"),
+            (
+                lambda score, scores, losses: _between(
+                    score, scores, losses, lambda share, before, after: before + share * after
+                ),
+                "your share is right: it's a share of the *change*, the loss at this look minus the one before",
+            ),
+            (
+                lambda score, scores, losses: _between(
+                    score, scores, losses, lambda share, before, after, step: before + share * step * (after - before)
+                ),
+                "the division is missing: the share is (score − low) / (high − low)",
+            ),
             (_loss_backwards, "your share of the way runs backwards: at the score of the look before it should be 0"),
             (lambda score, scores, losses: loss_at(score, losses, scores), "scores and losses have changed places"),
         ),
@@ -467,6 +563,18 @@ def adapted(weight, a, b, scale):
         ),
         wrong=(
             (lambda w, a, b, s: w + s * a @ b, "the division by r is missing"),
+            (
+                lambda w, a, b, s: w + s // a.shape[1] * a @ b,
+                "the division cuts off what is behind the point: / rather than //",
+            ),
+            (
+                lambda w, a, b, s: w + s / a.shape[1] ** 0.5 * a @ b,
+                "you divide by the root of r: Hu et al. divide by r itself",
+            ),
+            (
+                lambda w, a, b, s: w + (s / a.shape[1] * a @ b).detach(),
+                "the value is right, but no gradient reaches A and B: without `detach`, `data` or `no_grad`",
+            ),
             (lambda w, a, b, s: w + a @ b / a.shape[1], "the scale s is missing"),
             (lambda w, a, b, s: w + a @ b, "the factor s / r is missing"),
             (lambda w, a, b, s: s / a.shape[1] * a @ b, "the frozen matrix itself is missing: LoRA adds to it"),
@@ -483,38 +591,5 @@ def adapted(weight, a, b, scale):
         ),
         right="with B = 0 it's W exactly, so training starts from the model as it was",
         ours="bigmodel_lib.exercises.nb07:adapted",
-    ),
-    Exercise(
-        id="07-reverse",
-        title="choose the split, choose the winner",
-        minutes=8,
-        difficulty=2,
-        task="""
-Two classifiers have judged 400 texts; `first_right` and `second_right` say for each text whether they were right, and the first is
-the better one; on a few dozen texts, at least, only the second was. Write a function that chooses 50 different rows as a “test split” on which the
-*second* wins.
-""",
-        stub="""
-def reversing_rows(first_right, second_right):
-    # two arrays of True and False, (N,) -> 50 different row numbers
-    return ...
-""",
-        name="reversing_rows",
-        hints=(
-            "Which texts speak for the second classifier, and against the first?",
-            "Which rows are they? `second_right & ~first_right` marks them. Are there always 50?",
-            "`np.flatnonzero(second_right & ~first_right)`; if those are fewer than 50, fill up with texts on which both agree.",
-        ),
-        check=_check_reverse,
-        answer=_reverse,
-        another=(_reverse_sorted, _reverse_by_argsort),
-        wrong=(
-            (lambda a, b: np.arange(50), "the first classifier still wins"),
-            (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
-            (lambda a, b: np.repeat(np.flatnonzero(b & ~a)[:25], 2), "is in it twice"),
-            (lambda a, b: np.flatnonzero(a & b)[:50], "the two are equal"),
-            (lambda a, b: np.arange(50) + 400, "rows from 0 to 399"),
-            (lambda a, b: b & ~a, "makes row numbers of them"),
-        ),
     ),
 ]

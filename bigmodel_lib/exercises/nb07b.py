@@ -116,6 +116,14 @@ def _wrong_overlap(factor, ddof=1, quantile=lambda k: stdtrit(k - 1, 0.975)):
     return interval
 
 
+def _squared_deviation(values, n_train, n_test):
+    return interval_of_splits(values, n_train, n_test)[1] * float(np.std(values, ddof=1))
+
+
+def _ends(mean, half):
+    return mean - half, mean + half
+
+
 # 07-f1
 
 
@@ -166,6 +174,19 @@ def _mean_recall(confusion):
     return float(np.mean(np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)))
 
 
+def _precision(confusion, i):
+    return float(confusion[i, i] / max(1, confusion[:, i].sum()))
+
+
+def _recall(confusion, i):
+    return float(confusion[i, i] / max(1, confusion[i].sum()))
+
+
+def _without_the_nowhere(confusion):
+    found = [_f1_of(confusion, i) for i in range(len(confusion)) if confusion[i].sum() + confusion[:, i].sum()]
+    return float(np.mean(found)) if found else 0.0
+
+
 def _f1_of_the_means(confusion):
     precision, recall = _mean_precision(confusion), _mean_recall(confusion)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -203,14 +224,17 @@ def _check_reverse(attempt):
     for seed in range(5):
         first, second = _two_judges(seed)
         chosen = attempt(first, second)
+        chosen = sorted(chosen) if isinstance(chosen, (set, frozenset)) else chosen
         try:
             rows = [int(row) for row in np.asarray(chosen).reshape(-1)]
         except (TypeError, ValueError):
             raise Wrong("a list of row numbers was wanted") from None
+        if np.asarray(chosen).dtype.kind == "f":
+            raise Wrong("row numbers are whole numbers, yours are not")
         if np.asarray(chosen).dtype == bool:
             raise Wrong("True and False came back: `np.flatnonzero` makes row numbers of them")
         if len(rows) != 50:
-            raise Wrong(f"50 rows were wanted, yours has {len(rows)}")
+            raise Wrong(f"50 rows were wanted, yours has {len(rows)} (`np.where` gives a tuple: take its [0] first)")
         if len(set(rows)) < 50:
             raise Wrong("a row is in it twice: a test split takes each text once")
         if min(rows) < 0 or max(rows) >= 400:
@@ -219,7 +243,7 @@ def _check_reverse(attempt):
         if b <= a:
             words = "the first classifier still wins" if a > b else "the two are equal"
             raise Wrong(f"{words} on your rows, {a:.2f} against {b:.2f}: look for rows where only the second is right")
-    return "whoever may choose the split may choose the winner, so splits are drawn by chance, many of them, the same for all"
+    return "choose the split and you choose the winner: so draw many splits, at random, and compare on the same ones"
 
 
 def _reverse(first_right, second_right):
@@ -234,6 +258,10 @@ def _reverse_sorted(first_right, second_right):
 
 def _reverse_by_argsort(first_right, second_right):
     return np.argsort(first_right.astype(int) - second_right, kind="stable")[:50]
+
+
+def _reverse_as_a_set(first_right, second_right):
+    return {int(row) for row in _reverse(first_right, second_right)}
 
 
 EXERCISES = [
@@ -264,6 +292,19 @@ $-\\ln \\sigma(z)$ with respect to $z$, with its sign? Training will move $z$ ag
             (-0.1875, "that is −σ(1 − σ): the derivative of σ is divided by σ again, since the loss is −ln σ"),
             (-1.0, "that pull would stay as strong however sure the model is: it weakens as σ(z) nears the label"),
             (-4 / 3, "that is −1/σ, the slope of −ln σ by σ: σ itself changes with z"),
+            (4 / 3, "that is 1/σ: the loss has a minus, and σ itself changes with z"),
+            (-0.75, "that is −σ(z): what is left after cancelling is −(1 − σ), or σ(z) − y"),
+            (0.1875, "that is σ(1 − σ), the slope of σ alone: the loss is −ln σ, so the slope of −ln comes before it"),
+            (-1 / 3, "that is −(1 − σ)/σ: one σ too many below; −1/σ times σ(1 − σ) leaves −(1 − σ)"),
+            (math.log(3), "that is z itself: the slope of the loss at this place was asked for"),
+            (-math.log(3), "that is −z: the slope of the loss at this place was asked for"),
+            (
+                -0.25 * math.log(3),
+                "the pull at z is right, but it isn't multiplied by z: that would be the pull at a weight that saw z",
+            ),
+            (1.0, "that is the label, or the slope of z by itself: how does −ln σ(z) change when z does?"),
+            (-0.5, "that is σ(z) − y for z = 0: here z = ln 3, and σ(z) is 3/4"),
+            (0.0, "the slope is 0 only where the model is certain of the truth: here it still has a quarter to go"),
         ),
         right="σ(z) − y = 0.75 − 1: the pull is the error itself, and it fades as the model becomes sure of the truth",
     ),
@@ -386,6 +427,78 @@ def head_step(w, b, s, y, lr):
                 "that's the perceptron's error, of the decision: here the probability itself counts, σ(z) − y",
             ),
             (
+                _step_with(lambda z, y: expit(z) - 1),
+                "you treat every text as if its label were 1: the error is σ(z) − y, with each text's own y",
+            ),
+            (
+                _step_with(lambda z, y: (expit(z) - y) ** 2),
+                "you've squared the error: the gradient of this loss is the error itself, with its sign",
+            ),
+            (
+                _step_with(lambda z, y: (expit(z) - y) * expit(z) * (1 - expit(z))),
+                "that's the gradient of a *squared* error: with −ln p, the factor σ(1 − σ) cancels",
+            ),
+            (
+                _step_with(lambda z, y: abs(expit(z) - y)),
+                "you've taken the sign away: some texts have to pull up, and some down",
+            ),
+            (
+                _step_with(lambda z, y: np.logaddexp(0, np.where(y == 1, -z, z))),
+                "you go along the loss itself: its gradient by z is σ(z) − y",
+            ),
+            (
+                lambda w, b, s, y, lr: _step_with(lambda z, y: expit(z - b) - y)(w, b, s, y, lr),
+                "b is missing from z: the logit is s w + b",
+            ),
+            (
+                lambda w, b, s, y, lr: (s.T @ (expit(s @ w + b) - y) / len(y), (expit(s @ w + b) - y).mean()),
+                "those are the gradients: take lr times them away from the old w and b",
+            ),
+            (
+                lambda w, b, s, y, lr: head_step(w, b, s, y, lr)[::-1],
+                "both are right, but they've changed places: w first, then b",
+            ),
+            (
+                lambda w, b, s, y, lr: (head_step(w, b, s, y, lr)[0], b - lr * (expit(s @ w + b) - y)),
+                "w is right; b is one number for all texts: take the mean of the errors",
+            ),
+            (
+                lambda w, b, s, y, lr: (head_step(w, b, s, y, lr)[0], 2 * b - head_step(w, b, s, y, lr)[1]),
+                "w is right; b goes the wrong way: its step has a minus, too",
+            ),
+            (
+                lambda w, b, s, y, lr: (
+                    head_step(w, b, s, y, lr)[0],
+                    head_step(head_step(w, b, s, y, lr)[0], b, s, y, lr)[1],
+                ),
+                "w is right; b's step uses the new w: work out the error once, with the old ones, and then step both",
+            ),
+            (
+                lambda w, b, s, y, lr: (
+                    w - lr * s.T @ (expit(s @ w + b) - y) / s.shape[1],
+                    head_step(w, b, s, y, lr)[1],
+                ),
+                "b is right; for w you divide by F, the features: divide by the number of texts",
+            ),
+            (
+                lambda w, b, s, y, lr: (
+                    w - lr * (expit(s @ w + b) - y).mean() * s.mean(axis=0),
+                    head_step(w, b, s, y, lr)[1],
+                ),
+                "b is right; for w you multiply two means: multiply each text's error with its own features, then take the mean",
+            ),
+            (
+                lambda w, b, s, y, lr: (w - lr * (expit(s @ w + b) - y).mean(), head_step(w, b, s, y, lr)[1]),
+                "b is right; each weight's gradient is the error times the feature it saw: the features are missing",
+            ),
+            (
+                lambda w, b, s, y, lr: (
+                    w - lr * (s * (expit(s @ w + b) - y)[:, None]).mean(),
+                    head_step(w, b, s, y, lr)[1],
+                ),
+                "b is right; for w take the mean over the texts alone, axis 0: every weight has a gradient of its own",
+            ),
+            (
                 lambda w, b, s, y, lr: (head_step(w, b, s, y, lr)[0], b),
                 "w is right; b has to learn, too: its gradient is the mean error",
             ),
@@ -423,7 +536,7 @@ def reversing_rows(first_right, second_right):
         ),
         check=_check_reverse,
         answer=_reverse,
-        another=(_reverse_sorted, _reverse_by_argsort),
+        another=(_reverse_sorted, _reverse_by_argsort, _reverse_as_a_set),
         wrong=(
             (lambda a, b: np.arange(50), "the first classifier still wins"),
             (lambda a, b: np.flatnonzero(b & ~a), "50 rows were wanted"),
@@ -431,6 +544,9 @@ def reversing_rows(first_right, second_right):
             (lambda a, b: np.flatnonzero(a & b)[:50], "the two are equal"),
             (lambda a, b: np.arange(50) + 400, "rows from 0 to 399"),
             (lambda a, b: b & ~a, "makes row numbers of them"),
+            (lambda a, b: np.where(b & ~a), "take its [0] first"),
+            (lambda a, b: np.arange(50) + 0.5, "whole numbers"),
+            (lambda a, b: np.argsort(b.astype(int) - a, kind="stable")[:50], "the first classifier still wins"),
         ),
     ),
     Exercise(
@@ -462,7 +578,7 @@ def interval_of_splits(values, n_train, n_test):
         wrong=(
             (
                 _wrong_overlap(lambda k, a, b: (1 / k) ** 0.5),
-                "the mean is right; that's the ordinary interval: n_test/n_train is missing under the root, as if the splits didn't overlap",
+                "the mean is right; that's the ordinary interval: n_test/n_train is missing under the root (or cut off by //), as if the splits didn't overlap",
             ),
             (
                 _wrong_overlap(lambda k, a, b: (1 / k + a / b) ** 0.5),
@@ -482,7 +598,67 @@ def interval_of_splits(values, n_train, n_test):
             ),
             (_wrong_overlap(lambda k, a, b: 1 / k + b / a), "the mean is right; the root is missing"),
             (
-                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5, quantile=lambda k: 1.959964),
+                _wrong_overlap(lambda k, a, b: (1 / k) ** 0.5 + (b / a) ** 0.5),
+                "the mean is right; you add two roots: add the fractions first, and take one root of the sum",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k * b / a) ** 0.5),
+                "the mean is right; the two fractions are added under the root, not multiplied",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5 / k**0.5),
+                "the mean is right; you divide by √k once more: 1/k is under the root already",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / a + b / a) ** 0.5),
+                "the mean is right; the first fraction is 1/k, by the number of splits, not by n_train",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5, quantile=lambda k: stdtrit(k, 0.975)),
+                "the mean is right; Student's t has k − 1 degrees of freedom, not k",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5, quantile=lambda k: 1.0),
+                "the mean is right; Student's quantile is missing: that's one standard error, not 95 %",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5, quantile=lambda k: 0.975),
+                "the mean is right; 0.975 says which quantile: `stdtrit(k - 1, 0.975)` is the number",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: -((1 / k + b / a) ** 0.5)),
+                "the mean is right; that's the lower quantile, and a half-width isn't negative: 0.975, not 0.025",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k) ** 0.5, quantile=lambda k: 1.96),
+                "the mean is right; that's the schoolbook interval, 1.96 s/√k: n_test/n_train and Student's t are missing",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5, ddof=0, quantile=lambda k: 1.96),
+                "the mean is right; both s (k − 1 below: `ddof=1`) and the quantile (Student's t, not 1.96) are those of many numbers",
+            ),
+            (
+                lambda values, a, b: (interval_of_splits(values, a, b)[0], _squared_deviation(values, a, b)),
+                "the mean is right; you've put in the variance: s is its root, the standard deviation",
+            ),
+            (
+                lambda values, a, b: _ends(*interval_of_splits(values, a, b)),
+                "those are the two ends of the interval: the mean and the half-width were asked for",
+            ),
+            (
+                lambda values, a, b: interval_of_splits(values, a, b)[::-1],
+                "both are right, but they've changed places: the mean first",
+            ),
+            (
+                lambda values, a, b: (float(np.median(values)), interval_of_splits(values, a, b)[1]),
+                "the half-width is right; that's the median: the mean was asked for",
+            ),
+            (
+                lambda values, a, b: (float(np.sum(values)), interval_of_splits(values, a, b)[1]),
+                "the half-width is right; that's the sum: divide it by k",
+            ),
+            (
+                _wrong_overlap(lambda k, a, b: (1 / k + b / a) ** 0.5, quantile=lambda k: 1.96),
                 "the mean is right; 1.96 is for a known deviation: with k differences it's Student's t",
             ),
             (
@@ -549,6 +725,57 @@ def macro_f1(confusion):
                 "that is the sum over the labels: divide by how many there are",
             ),
             (lambda c: 100 * _macro_f1(c), "a number from 0 to 1 was wanted, yours is in per cent"),
+            (
+                lambda c: _macro_f1(c) / 2,
+                "half of it: F₁ is *twice* the diagonal by the sum of both, or 2PR/(P + R)",
+            ),
+            (
+                lambda c: [_f1_of(c, i) for i in range(len(c))],
+                "those are the labels' F₁, all right: now their mean",
+            ),
+            (
+                lambda c: float(sum(_f1_of(c, i) for i in range(len(c))) / 2),
+                "that's right for two labels: divide by how many there are, not by 2",
+            ),
+            (
+                lambda c: float(np.mean([_precision(c, i) * _recall(c, i) for i in range(len(c))])),
+                "that's the mean of P · R: F₁ is 2PR/(P + R)",
+            ),
+            (
+                lambda c: float(np.mean([(_precision(c, i) + _recall(c, i)) / 2 for i in range(len(c))])),
+                "you take the ordinary mean of P and R: F₁ is their harmonic mean, 2PR/(P + R), which the smaller one pulls down",
+            ),
+            (
+                lambda c: float(2 * _mean_precision(c) * _mean_recall(c)),
+                "you multiply the mean precision and recall: make an F₁ for each label, with its division by P + R, then the mean",
+            ),
+            (
+                lambda c: float(
+                    np.mean([c[i, i] / max(1, c[i].sum() + c[:, i].sum() - c[i, i]) for i in range(len(c))])
+                ),
+                "that's the mean of the Jaccard indices, hits by *all who have or are said to have it*: F₁ counts the hits twice, above and below",
+            ),
+            (
+                lambda c: float(np.mean([2 * c[i, i] / c.sum() for i in range(len(c))])),
+                "you divide by all texts: divide by the row's sum plus the column's sum of that label",
+            ),
+            (
+                lambda c: float(np.median([_f1_of(c, i) for i in range(len(c))])),
+                "that's the median over the labels: macro means the mean",
+            ),
+            (
+                lambda c: min(_f1_of(c, i) for i in range(len(c))),
+                "that's the worst label alone: take the mean over the labels",
+            ),
+            (
+                lambda c: max(_f1_of(c, i) for i in range(len(c))),
+                "that's the best label alone: take the mean over the labels",
+            ),
+            (lambda c: _f1_of(c, 1), "that is the F1 of the second label alone: take the mean over the labels"),
+            (
+                _without_the_nowhere,
+                "a label that occurs nowhere and is never said counts too, with its F1 of 0: `nanmean` leaves it out",
+            ),
             (_mean_precision, "that is the mean precision: recall is missing"),
             (_mean_recall, "that is the mean recall: precision is missing"),
             (
@@ -563,7 +790,7 @@ def macro_f1(confusion):
     ),
     Exercise(
         id="07-lstm",
-        title="count the source text's network blind",
+        title="count the article's network by hand",
         minutes=8,
         difficulty=2,
         task="""
@@ -581,7 +808,7 @@ word (three gates and a candidate), each an affine map, with bias, of the word's
         another=(402_561.0, 10_000 * 32 + 4 * ((32 + 128) * 128 + 128) + 129),
         tolerance=0.5,
         wrong=(
-            (403_073, "that counts a second bias for each gate, as PyTorch's layer has it: the source text's has one"),
+            (403_073, "that counts a second bias for each gate, as PyTorch's layer has it: the article's has one"),
             (320_000 + (160 * 128 + 128) + 129, "an LSTM has four such maps, three gates and a candidate, not one"),
             (
                 320_000 + 3 * (160 * 128 + 128) + 129,
@@ -592,6 +819,27 @@ word (three gates and a candidate), each an affine map, with bias, of the word's
             (320_000 + 82_432 + 128, "the last layer has a bias"),
             (82_432 + 129, "the embedding is missing: one row of 32 numbers for each of 10,000 words"),
             (320_000 + 82_432, "the last layer is missing: 128 numbers become one, with a bias"),
+            (320_000, "that is the embedding alone: the LSTM and the last layer learn, too"),
+            (82_432, "that is the LSTM alone: the embedding and the last layer learn, too"),
+            (320_000 + 82_432 + 258, "that's Dense(2): the last layer gives one number, for the sigmoid"),
+            (
+                320_000 + 4 * 32 * 128 + 129,
+                "each map reads the hidden state, too, and has a bias: 32 + 128 numbers and 1 go in",
+            ),
+            (
+                320_000 + 4 * (128 * 128 + 128) + 129,
+                "each map reads the word, too: 32 + 128 numbers go in, not the hidden state's 128 alone",
+            ),
+            (320_032 + 82_432 + 129, "an embedding is a table and has no bias"),
+            (330_000 + 82_432 + 129, "an embedding is a table and has no bias: 10,000 rows of 32 numbers"),
+            (
+                320_000 + 4 * 160 * 129 + 129,
+                "a map has one bias for each number that comes out, 128 of them, not for each that goes in",
+            ),
+            (320_000 + 4 * (32 + 128 + 128) + 129, "a map is a matrix: 32 + 128 numbers go in *times* 128 come out"),
+            (320_000 + 2 * 82_432 + 257, "that's an LSTM in both directions: this one reads from left to right"),
+            (10_000 + 82_432 + 129, "each of the 10,000 words has a row of 32 numbers, not one number"),
+            (320_000 + 82_432 + 1_280_000, "Dense(1) gives one number, not one for each word"),
         ),
         right="10,000 · 32 + 4 · ((32 + 128) · 128 + 128) + 129: four fifths of it is the table of words",
     ),

@@ -47,6 +47,15 @@ def _score_by_gather(maps, n):
     return maps[..., queries, queries - n + 1].mean(dim=-1)
 
 
+def _score_by_block(maps, n):
+    return torch.einsum("...ii->...i", maps[..., n:, 1 : n + 1]).sum(dim=-1) / n
+
+
+def _score_without_dots(maps, n):
+    queries = torch.arange(n, 2 * n)
+    return maps[queries, queries - n + 1].mean(dim=-1)
+
+
 # 09-ablate and 09-patch
 
 
@@ -60,8 +69,9 @@ def _model(rng):
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     for parameter in model.parameters():
         parameter.normal_(0.0, 0.7, generator=generator)
-    tokens, other = (torch.from_numpy(rng.integers(0, 7, size=(int(rng.integers(1, 3)), T + 2))) for _ in range(2))
-    return model, tokens, other[:1].expand(len(tokens), -1).clone()
+    B = int(rng.integers(1, 3))
+    tokens, other = (torch.from_numpy(rng.integers(0, 7, size=(B, T + 2))) for _ in range(2))
+    return model, tokens, other
 
 
 def _ablate_inputs(rng):
@@ -102,6 +112,32 @@ def _all_but_one(value, where, layer, head):
     return value
 
 
+def _ablate_forgetting_return(model, tokens, layer, head):
+    return model(tokens, hooks={"heads": lambda where, value: None})
+
+
+def _ablate_all_layers_from_one_run(model, tokens, layer, head):
+    brought = record(model, tokens, "heads")
+    brought[layer, :, head] = 0.0
+    return model(tokens, hooks={"heads": lambda where, value: brought[where]})
+
+
+def _ablate_with_layer_for_head(model, tokens, layer, head):
+    def silence(where, value):
+        if where == head:
+            value = value.clone()
+            value[:, layer] = 0.0
+        return value
+
+    return model(tokens, hooks={"heads": silence})
+
+
+def _ablate_by_values(model, tokens, layer, head):
+    """Values of zero, mixed in whatever way, are zero."""
+    chosen = torch.arange(model.config.n_heads)[:, None, None] == head
+    return model(tokens, hooks={"v": lambda where, v: v if where != layer else v.masked_fill(chosen, 0.0)})
+
+
 def _ablate_by_weights(model, tokens, layer, head):
     model = copy.deepcopy(model)
     width = model.config.d_head
@@ -130,6 +166,62 @@ def _patched(at, name="heads", only_there=True):
         return model(tokens, hooks={name: put})
 
     return patching
+
+
+def _patch_forgetting_return(model, tokens, other, layer, head):
+    return model(tokens, hooks={"heads": lambda where, value: None})
+
+
+def _patch_from(chosen):
+    """A patch with what `chosen` takes out of the recorded values, in place of the head's."""
+
+    def patching(model, tokens, other, layer, head):
+        brought = record(model, other, "heads")
+
+        def put(where, value):
+            if where == layer:
+                value = value.clone()
+                value[:, head] = chosen(brought, value, layer, head)
+            return value
+
+        return model(tokens, hooks={"heads": put})
+
+    return patching
+
+
+def _patch_all_layers(model, tokens, other, layer, head):
+    brought = record(model, other, "heads")
+    return model(tokens, hooks={"heads": lambda where, value: brought[where]})
+
+
+def _patch_the_other_heads(model, tokens, other, layer, head):
+    brought = record(model, other, "heads")[layer]
+
+    def put(where, value):
+        if where == layer:
+            brought[:, head] = value[:, head]
+            return brought
+        return value
+
+    return model(tokens, hooks={"heads": put})
+
+
+def _patch_with_layer_for_head(model, tokens, other, layer, head):
+    brought = record(model, other, "heads")
+
+    def put(where, value):
+        if where == head:
+            value = value.clone()
+            value[:, layer] = brought[head][:, layer]
+        return value
+
+    return model(tokens, hooks={"heads": put})
+
+
+def _patch_by_difference(model, tokens, other, layer, head):
+    more = record(model, other, "heads")[layer] - record(model, tokens, "heads")[layer]
+    chosen = torch.arange(model.config.n_heads)[:, None, None] == head
+    return model(tokens, hooks={"heads": lambda where, value: value + more * chosen if where == layer else value})
 
 
 def _patch_by_keeping(model, tokens, other, layer, head):
@@ -181,13 +273,20 @@ def _attribute_by_ratio(parts, u):
     return torch.stack([(part - part.mean()) @ u for part in parts]) * share
 
 
+def _attribute_by_matrix(parts, u):
+    centring = torch.eye(len(u)) - 1 / len(u)
+    total = parts.sum(dim=0) @ centring
+    return parts @ centring @ u / (total @ total / len(u) + 1e-5).sqrt()
+
+
 def _attribution(centre=True, spread="sum", reduce=None):
     def attempt(parts, u):
         moved = parts - parts.mean(dim=-1, keepdim=True) if centre else parts
         total = parts.sum(dim=0)
         scale = {"sum": (total.var(unbiased=False) + 1e-5).sqrt(), "none": torch.tensor(1.0),
                  "own": (parts.var(dim=-1, unbiased=False) + 1e-5).sqrt(), "variance": total.var(unbiased=False) + 1e-5,
-                 "n - 1": (total.var() + 1e-5).sqrt(), "length": total.norm()}[spread]  # fmt: skip
+                 "n - 1": (total.var() + 1e-5).sqrt(), "length": total.norm(),
+                 "all": (parts.var(unbiased=False) + 1e-5).sqrt()}[spread]  # fmt: skip
         found = moved @ u / scale
         return found if reduce is None else reduce(found)
 
@@ -195,9 +294,9 @@ def _attribution(centre=True, spread="sum", reduce=None):
 
 
 def _check_read(attempt):
-    word = str(attempt).strip(" .“”\"'").lower()
+    word = str(attempt).split("(")[0].strip(" .*“”\"'").lower().removeprefix("token ").removeprefix("row ")
     replies = {
-        "ben": "“Ben” has the largest number of the map, but in the column of “Ben”: nobody is looked at there but itself",
+        "ben": "“Ben” has the largest number of the map, 1.0, but that's Ben looking at itself: go down the column of “lamp”",
         "saw": "“saw” gives “lamp” nothing: it stands before it, and a decoder does not see ahead",
         "the": "“the” is looked at by “lamp”, with 0.6: that is the row of “lamp”, not its column",
         "lamp": "“lamp” gives itself 0.1; someone else gives it more",
@@ -229,7 +328,7 @@ Which token looks most at “lamp”?""",
             "Whoever is looked at is named on top. Whose number in that column is largest?",
             "Go down the column “lamp” to its largest number, 0.7, and read the name of its row.",
         ),
-        check=_check_read, answer="it", another=(" It.", "“it”"),
+        check=_check_read, answer="it", another=(" It.", "“it”", "row it", "it (0.7)"),
         wrong=(
             ("the", "the row of “lamp”"),
             ("lamp", "gives itself 0.1"),
@@ -270,7 +369,7 @@ on key i − n + 1, and average over the queries: $\frac1n \sum_{i=n}^{2n-1} A_{
             "They're (3, 1), (4, 2), (5, 3): a diagonal. You can index with two tensors of places at once, or use `diagonal`.",
             "`queries = torch.arange(n, 2 * n)`, then `maps[..., queries, queries - n + 1]`, and the mean over the last axis.",
         ),
-        answer=induction_score, another=(_score_by_gather, _stripe()), inputs=_maps,
+        answer=induction_score, another=(_score_by_gather, _stripe(), _score_by_block), inputs=_maps,
         wrong=(
             (_stripe(shift=0), "that's the weight on the earlier copy of the same token, i − n: the one after it is meant, i − n + 1"),
             (_stripe(shift=2), "that's one too far: the key is i − n + 1"),
@@ -280,6 +379,8 @@ on key i − n + 1, and average over the queries: $\frac1n \sum_{i=n}^{2n-1} A_{
             (_stripe(rows=(0, -1)), "the last query, 2n − 1, is missing"),
             (_stripe(rows=(1, 0)), "the first query of the second copy, n, is missing"),
             (lambda maps, n: induction_score(maps, n).mean(), "one number came back: average over the queries alone, the heads stay apart"),
+            (_score_without_dots, "`maps[queries, keys]` indexes the first two axes, and queries and keys are the last two: write `maps[..., queries, keys]`"),
+            (lambda maps, n: maps[..., n:, 1 : n + 1].mean(dim=(-1, -2)), "that's the mean over a whole block, every query with every key: only the pairs (i, i − n + 1) count, its diagonal"),
             (lambda maps, n: maps[..., -1, n], "that's the last query alone: average over all queries of the second copy"),
         ),
         right="1 means: in the second copy, all weight is on what came next the first time",
@@ -296,13 +397,18 @@ on key i − n + 1, and average over the queries: $\frac1n \sum_{i=n}^{2n-1} A_{
             "`value[:, head]` is what that head brings, for all texts and places. `value.clone()` makes a copy that you may change.",
             "def silence(where, value): if where != layer, return value; else clone, set [:, head] to 0, return it. Then `model(tokens, hooks={\"heads\": silence})`.",
         ),
-        answer=ablate, another=(_ablate_by_weights, _ablate_by_mask), inputs=_ablate_inputs,
+        answer=ablate, another=(_ablate_by_weights, _ablate_by_mask, _ablate_by_values), inputs=_ablate_inputs,
         wrong=(
-            (lambda model, tokens, layer, head: model(tokens), "nothing changes: the logits are those of the whole model. Does your hook give back what it changed, and do you pass it to the model?"),
+            (lambda model, tokens, layer, head: model(tokens), "nothing changes: the logits are those of the whole model. Is `where == layer` ever true in your hook (`where` is one number), does it give back what it changed, and do you pass it to the model?"),
             (_hooked(_zeroed(lambda head: (slice(None), head), only_there=False)), "that head is silent in *every* layer: change the value only where `where == layer`"),
             (_hooked(_zeroed(lambda head: slice(None))), "all heads of the layer are silent: zero `value[:, head]` alone"),
             (_hooked(_zeroed(lambda head: (slice(None), slice(None), head))), "that's place `head` of every head: the axes are (B, H, T, K), so the head comes second"),
             (_hooked(_zeroed(lambda head: (..., head))), "that's one number of every head's vector: the axes are (B, H, T, K), so the head comes second"),
+            (_hooked(_zeroed(lambda head: head)), "that's text `head` of the batch, with all its heads: the axes are (B, H, T, K), so write `value[:, head]`"),
+            (_ablate_forgetting_return, "your hook gives back None in at least one layer: every way through it needs a `return`. Where it changes nothing, `return value`"),
+            (_hooked(_zeroed(lambda head: (slice(None), head)), name="scores"), "zero *scores* become even weights after softmax, so the head still brings a mean of all it sees: take the hook \"heads\", what it brings"),
+            (_ablate_all_layers_from_one_run, "you put recorded values into every layer, so the layers above never notice that the head is gone: change one layer, and give the others their `value` back"),
+            (_ablate_with_layer_for_head, "layer and head have changed places: `where` is the layer, and the head is an index of `value`"),
             (_hooked(_all_but_one), "it's the other way round: yours keeps that head and silences the rest"),
             (_hooked(_zeroed(lambda head: (slice(None), head, -1))), "the head is silent at the last place alone: at every place it should bring nothing"),
             (lambda model, tokens, layer, head: ablate(model, tokens, layer, head).softmax(dim=-1), "those are probabilities: give back the logits"),
@@ -322,7 +428,7 @@ on key i − n + 1, and average over the queries: $\frac1n \sum_{i=n}^{2n-1} A_{
             "It's your `ablate`, with something else in place of the zeros. Where does record keep that head's output?",
             "`brought = record(model, other, \"heads\")[layer]`, and in the hook `value[:, head] = brought[:, head]` on a clone.",
         ),
-        answer=patch, another=(_patch_by_keeping, _patched(lambda head: (slice(None), head))), inputs=_patch_inputs,
+        answer=patch, another=(_patch_by_keeping, _patched(lambda head: (slice(None), head)), _patch_by_difference), inputs=_patch_inputs,
         wrong=(
             (lambda model, tokens, other, layer, head: model(tokens), "nothing is carried over: the logits are those of `tokens` untouched. Did you record the run on `other`?"),
             (lambda model, tokens, other, layer, head: model(other), "those are the logits of `other`: run `tokens`, and carry over one head"),
@@ -331,6 +437,20 @@ on key i − n + 1, and average over the queries: $\frac1n \sum_{i=n}^{2n-1} A_{
             (_patched(lambda head: (slice(None), head), only_there=False), "that head is carried over in *every* layer: change the value only where `where == layer`"),
             (_patched(lambda head: (slice(None), head), name="weights"), "you carried over the map, and it mixes the values of `tokens`: take the hook \"heads\", what the head brings"),
             (_patched(lambda head: (slice(None), head, -1)), "only the last place is carried over: take all places"),
+            (_patched(lambda head: (slice(None), slice(None), head)), "that's place `head` of every head: the axes are (B, H, T, K), so the head comes second"),
+            (_patched(lambda head: (..., head)), "that's one number of every head's vector: the axes are (B, H, T, K), so the head comes second"),
+            (_patched(lambda head: head), "that's text `head` of the batch, with all its heads: the axes are (B, H, T, K), so write `value[:, head]`"),
+            (_patch_forgetting_return, "your hook gives back None in at least one layer: every way through it needs a `return`. Where it changes nothing, `return value`"),
+            (_patch_from(lambda brought, value, layer, head: brought[:, head]), "`record` gives the values of all layers, (L, B, H, T, K), so `[:, head]` picks a text there: take `[layer]` first"),
+            (_patch_from(lambda brought, value, layer, head: brought[head]), "`record` gives the values of all layers, (L, B, H, T, K), so `[head]` picks a layer there: take `[layer]` first, then `[:, head]`"),
+            (_patch_from(lambda brought, value, layer, head: brought[layer][head]), "after `[layer]`, the axes are (B, H, T, K), so `[head]` picks a text: write `[:, head]`"),
+            (_patch_from(lambda brought, value, layer, head: brought[layer][0, head]), "every text gets what the head brought on the *first* text of `other`: take `[:, head]`, text by text"),
+            (_patch_from(lambda brought, value, layer, head: brought[0][:, head]), "you took the head's output from layer 0, whatever the layer: `record(model, other, \"heads\")[layer]`"),
+            (_patch_from(lambda brought, value, layer, head: value[:, head] + brought[layer][:, head]), "yours *adds* what the head brought on `other` to what it brings here: put it in its place, with = rather than +="),
+            (_patched(lambda head: (slice(None), head), name="v"), "you carried over the values, and the head mixes them by the map of `tokens`: take the hook \"heads\", what it brings in the end"),
+            (_patch_all_layers, "all heads of all layers are carried over: one is enough"),
+            (_patch_the_other_heads, "it's the other way round: yours carries the layer's other heads over and keeps this one"),
+            (_patch_with_layer_for_head, "layer and head have changed places: `where` is the layer, and the head is an index of `value`"),
             (lambda model, tokens, other, layer, head: ablate(model, tokens, layer, head), "the head is silent: put in what it brought on `other`, not zeros"),
             (lambda model, tokens, other, layer, head: patch(model, tokens, other, layer, head)[:, -1], "that's the last place alone: give back the logits of every place, (B, T, V)"),
             (lambda model, tokens, other, layer, head: patch(model, tokens, other, layer, head) - model(tokens), "that's the change: give back the logits themselves"),
@@ -349,7 +469,7 @@ part i adds $(\text{part}_i - \text{its mean}) \cdot u / \sigma$, with *one* σ 
             "Taking the mean away works part by part. The division needs one number, from the sum of all parts.",
             "`spread = (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt()`; centre each part over its own D numbers; then `@ u / spread`.",
         ),
-        answer=attribute, another=(_attribute_by_u, _attribute_by_ratio), inputs=_parts, tolerance=Tolerance(absolute=1e-4, relative=1e-3),
+        answer=attribute, another=(_attribute_by_u, _attribute_by_ratio, _attribute_by_matrix), inputs=_parts, tolerance=Tolerance(absolute=1e-4, relative=1e-3),
         wrong=(
             (_attribution(centre=False), "LayerNorm takes the mean away first: centre each part"),
             (_attribution(spread="none"), "the division by the spread is missing"),
@@ -359,6 +479,11 @@ part i adds $(\text{part}_i - \text{its mean}) \cdot u / \sigma$, with *one* σ 
             (_attribution(spread="length"), "that's divided by the sum's length: σ is the root of its variance"),
             (_attribution(reduce=lambda found: found.sum()), "that's their sum, the whole logit difference: keep the parts apart"),
             (lambda parts, u: (parts - parts.mean(dim=0)) @ u / (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt(), "you took away the mean over the parts: each part's own mean over its D numbers is meant, dim=-1"),
+            (lambda parts, u: (parts - parts.mean()) @ u / (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt(), "you took away one mean of all numbers: each part's own mean over its D numbers is meant, `dim=-1, keepdim=True`"),
+            (lambda parts, u: (parts - parts.sum(dim=0).mean()) @ u / (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt(), "you took the *sum's* mean away from every part, N times in all: each part loses its own"),
+            (lambda parts, u: (parts - parts.mean(dim=-1)) @ u / (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt(), "the means are lined up with the wrong axis: part i has to lose mean i, so keep the axis with `keepdim=True`"),
+            (_attribution(spread="all"), "that's the spread of all parts' numbers together: LayerNorm sees their sum, `parts.sum(dim=0)`"),
+            (lambda parts, u: attribute(parts, u) * (parts.sum(dim=0).var(unbiased=False) + 1e-5).sqrt() / (parts.sum(dim=1).var(unbiased=False) + 1e-5).sqrt(), "σ is that of N sums, one for each part: add the parts up, `parts.sum(dim=0)`, and take the variance of its D numbers"),
             (lambda parts, u: -attribute(parts, u), "the sign is turned"),
         ),
         right="all bars together are exactly the logit difference",

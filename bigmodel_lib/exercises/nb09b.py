@@ -64,6 +64,58 @@ def _rollout_normalised(maps):
     return product / product.amax(dim=-1, keepdim=True)
 
 
+def _rollout_by_shares(maps):
+    joint, after = torch.eye(maps.shape[-1], dtype=maps.dtype), []
+    for layer in maps:
+        looked = sum(head @ joint for head in layer) / len(layer)
+        joint = torch.lerp(joint, looked, 0.5)
+        after.append(joint)
+    return torch.stack(after)
+
+
+def _rollout_head_by_head(maps):
+    """The mean over the heads, taken after the products."""
+    return torch.stack([rollout(maps[:, h : h + 1]) for h in range(maps.shape[1])]).mean(dim=0)
+
+
+def _rollout_bare_start(maps):
+    first = maps.mean(dim=1)[0]
+    after = [first]
+    for layer in _half(maps)[1:]:
+        after.append(layer @ after[-1])
+    return torch.stack(after)
+
+
+def _rollout_of_every_head(maps):
+    return torch.stack([rollout(maps[:, h : h + 1]) for h in range(maps.shape[1])], dim=1)
+
+
+def _rollout_in_place(maps):
+    """One tensor, changed in place: the list holds it L times."""
+    joint, after = torch.eye(maps.shape[-1], dtype=maps.dtype), []
+    for layer in maps.mean(dim=1):
+        joint += layer @ joint
+        joint /= 2
+        after.append(joint)
+    return torch.stack(after)
+
+
+def _rollout_elementwise(maps):
+    joint, after = torch.eye(maps.shape[-1], dtype=maps.dtype), []
+    for layer in _half(maps):
+        joint = layer * joint
+        after.append(joint)
+    return torch.stack(after)
+
+
+def _rollout_half_of_one(maps):
+    joint, after = torch.eye(maps.shape[-1], dtype=maps.dtype), []
+    for layer in maps.mean(dim=1):
+        joint = layer + torch.eye(maps.shape[-1]) / 2 @ joint
+        after.append(joint)
+    return torch.stack(after)
+
+
 # 09-knockout
 
 
@@ -78,10 +130,12 @@ def hide(scores, place):
 
 
 def _scores(rng):
-    """Masked scores of a few heads, and a place."""
+    """The scores of a decoder, masked, or (one in four) of an encoder, and a place."""
     B, H, T = int(rng.integers(1, 3)), int(rng.integers(1, 4)), int(rng.integers(2, 6))
     scores = torch.from_numpy(rng.normal(size=(B, H, T, T))).float()
-    return scores.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), -torch.inf), int(rng.integers(T))
+    if rng.random() < 0.75:
+        scores = scores.masked_fill(torch.ones(T, T, dtype=torch.bool).triu(1), -torch.inf)
+    return scores, int(rng.integers(T))
 
 
 def _hide_by_mask(scores, place):
@@ -97,6 +151,12 @@ def _hide_by_rows(scores, place):
     return torch.stack(rows, dim=-2)
 
 
+def _hide_by_adding(scores, place):
+    seen = torch.ones(scores.shape[-2:])
+    seen[place + 1 :, place] = 0
+    return scores + seen.log()
+
+
 def _filled(at, value=-math.inf):
     """An attempt that fills an index, given by the place, with a value."""
 
@@ -110,6 +170,14 @@ def _filled(at, value=-math.inf):
 
 def _here(place, rows=None):
     return (slice(None), slice(None), slice(place + 1, None) if rows is None else rows, place)
+
+
+def _still_a_score(arguments, given, wanted):
+    lowest = given[wanted.isinf() & ~arguments[0].isinf()].min().item()
+    return (
+        f"{lowest:g} is very low, but it's still a score: in a row of others as low it would get its share. −torch.inf "
+        "becomes a weight of exactly 0, whatever stands beside it"
+    )
 
 
 EXERCISES = [
@@ -167,7 +235,7 @@ over the heads of layer $l$. Give back $R_1, \dots, R_L$, one after each layer."
             "`r = (layer + eye) / 2 @ r` for each layer of `maps.mean(dim=-3)`, with `eye = torch.eye(maps.shape[-1])`. "
             "`torch.stack` makes one tensor of a list.",
         ),
-        answer=rollout, another=(_another_rollout, _rollout_by_paths), inputs=_maps,
+        answer=rollout, another=(_another_rollout, _rollout_by_paths, _rollout_by_shares), inputs=_maps,
         wrong=(
             (
                 lambda maps: _product(maps.mean(dim=1)),
@@ -183,6 +251,14 @@ over the heads of layer $l$. Give back $R_1, \dots, R_L$, one after each layer."
                 "there is no product: each layer looks at what the layers below have mixed already",
             ),
             (lambda maps: _product(2 * _half(maps)), "A + I has rows that sum to 2: take half of each"),
+            (_rollout_head_by_head, "each head is rolled out on its own, and the mean comes last: in every layer a head reads what *all* heads below wrote, so average over the heads before you multiply"),
+            (_rollout_bare_start, "layer 0 has lost its residual: R_0 = I, so R_1 = (A_0 + I) / 2, like every layer after it"),
+            (_rollout_of_every_head, "the heads are still apart: average over them in each layer, before the product"),
+            (lambda maps: rollout(maps.amax(dim=1, keepdim=True)), "that's the largest weight of any head: take the mean over the heads, so that rows still sum to 1"),
+            (lambda maps: rollout(maps.transpose(0, 1)), "you averaged over the layers and multiplied over the heads: the axes are (L, H, T, T), so the heads are axis 1"),
+            (_rollout_in_place, "your list holds *one* tensor L times: += and /= change it in place, also where you kept it before. Write r = (A + I) / 2 @ r, which makes a new one"),
+            (_rollout_elementwise, "`*` multiplies number by number: the product of matrices is `@`"),
+            (_rollout_half_of_one, "only one of the two is halved: put brackets around the sum, (A + I) / 2 @ R"),
             (lambda maps: rollout(maps[:, :1]), "that is head 0 alone: average over all heads"),
             (
                 lambda maps: rollout(maps)[-1],
@@ -214,15 +290,22 @@ over the heads of layer $l$. Give back $R_1, \dots, R_L$, one after each layer."
             "A key is a column. In which rows does it have to disappear? Use a copy: `scores.clone()`.",
             "`scores[:, :, place + 1 :, place] = -torch.inf`.",
         ),
-        answer=hide, another=(_hide_by_mask, _hide_by_rows), inputs=_scores, special=(("the last place", torch.zeros(1, 1, 3, 3).masked_fill(torch.ones(3, 3).triu(1) == 1, -torch.inf), 2),),
+        answer=hide, another=(_hide_by_mask, _hide_by_rows, _hide_by_adding), inputs=_scores, special=(("the last place", torch.zeros(1, 1, 3, 3).masked_fill(torch.ones(3, 3).triu(1) == 1, -torch.inf), 2),),
         wrong=(
             (_filled(lambda place: _here(place), 0.0), "a score of 0 is an ordinary score, and gets its share: −∞ is what softmax turns into 0"),
-            (_filled(lambda place: (..., place)), "that hides the place from itself as well: its own row keeps it, only later rows lose it"),
+            *((_filled(lambda place: _here(place), value), _still_a_score) for value in (-1e4, -1e5, -1e6, -1e9, -1e10, torch.finfo(torch.float32).min)),
+            (_filled(lambda place: _here(place), torch.inf), "the sign is turned: a score of +∞ is looked at by everybody, −∞ by nobody"),
+            (_filled(lambda place: (slice(None), slice(None), place, slice(place + 1, None))), "rows and columns have changed places: yours keeps `place` from looking *ahead*, which a decoder's mask has done already. Rows look, columns are looked at: hide the column of `place`, in later rows"),
+            (_filled(lambda place: (slice(None), slice(None), slice(None, place), place)), "those are the *earlier* rows, and in a decoder they can't see that place anyway: hide it from later ones, place + 1 and on"),
+            (_filled(lambda place: (slice(None), slice(None), slice(place + 1, None), slice(None, place + 1))), "that hides every word up to there: the column of `place` alone is meant"),
+            (_filled(lambda place: _here(place, slice(place, None))), "that hides the place from itself as well: its own row keeps it, only later rows lose it"),
+            (_filled(lambda place: _here(place, place + 1)), "that's one row alone, and after the last place there's none: every later row is `place + 1 :`, with a colon"),
+            (_filled(lambda place: (..., place)), "that hides the whole column, from the place itself and from earlier rows: only later rows lose it"),
             (_filled(lambda place: (slice(None), slice(None), place, slice(None, place))), "that's the row: it's the place that no longer looks at others. It should not be looked *at*, which is its column"),
             (_filled(lambda place: (slice(None), slice(None), place)), "that's the whole row, and a row of −∞ alone has no softmax: hide the column, in later rows"),
             (_filled(lambda place: _here(place, -1)), "that's the last query alone: hide it from every later one"),
             (_filled(lambda place: (slice(None), 0, slice(place + 1, None), place)), "that's hidden from head 0 alone: from all heads"),
-            (lambda scores, place: scores, "nothing is hidden"),
+            (lambda scores, place: scores, "nothing is hidden: the scores come back as they were"),
             (lambda scores, place: hide(scores, place).softmax(dim=-1), "those are weights already: give back the scores, the model does the softmax"),
         ),
         right="the weights that are left still sum to 1, so nothing shrinks: the word is just not there",

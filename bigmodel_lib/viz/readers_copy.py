@@ -40,3 +40,5 @@ def _jupyter_server_extension_points():
 
 def _load_jupyter_server_extension(server):
     server.contents_manager.register_pre_save_hook(keep_pictures)
+    if "pre_save_hook" not in server.config.ContentsManager:  # Jupytext's extension, loaded later, makes a new manager
+        server.config.ContentsManager.pre_save_hook = keep_pictures

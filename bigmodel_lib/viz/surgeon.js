@@ -36,7 +36,7 @@ function render({ model, el }) {
   }
   const [L, H] = [model.get("after")[0][0].length, model.get("after")[0][0][0].length];
   grid.style.gridTemplateColumns = `auto repeat(${H}, 1fr)`;
-  for (let layer = L - 1; layer >= 0; layer--) {
+  for (let layer = 0; layer < L; layer++) {
     grid.append(make("span", { class: "bm-surgeon-name" }, `layer ${layer}`));
     for (let head = 0; head < H; head++) {
       const button = make("button", { type: "button", "data-head": `${layer}.${head}` });

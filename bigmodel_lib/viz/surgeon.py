@@ -83,7 +83,7 @@ class Surgeon(Toy):
         limit = float(np.abs(change[self.sentence]).max())
         titles = (f"silence a head in the “{here}” sentence", f"or carry it over from the “{other}” sentence")
         for ax, title, values in zip(axes, titles, change[self.sentence], strict=True):
-            image = ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, origin="lower")
+            image = ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
             for (layer, head), value in np.ndenumerate(values):
                 strong = abs(value) > 0.7 * limit
                 ax.text(head, layer, f"{value:+.2f}", ha="center", va="center", fontsize=10,
@@ -92,9 +92,11 @@ class Surgeon(Toy):
             ax.set(xlabel="head", ylabel="layer", xticks=range(values.shape[1]), yticks=range(values.shape[0]))
             ax.label_outer()
         watched = f"“{self.words[0]}” minus “{self.words[1]}”"
-        figure.colorbar(image, ax=axes, label=f"change of the logit difference, {watched}", shrink=0.8)
-        most = np.unravel_index(np.abs(change[self.sentence, 1]).argmax(), change.shape[2:])
-        title = f"Carrying head {most[0]}.{most[1]} over moves the next word most"
+        figure.colorbar(image, ax=axes, label=f"change of d, {watched}", shrink=0.8)
+        heads = [np.unravel_index(np.abs(values).argmax(), values.shape) for values in change[self.sentence]]
+        silenced, carried = (f"head {layer}.{head}" for layer, head in heads)
+        both = f"H{silenced[1:]} moves d most, silenced or carried over"
+        title = both if silenced == carried else f"Silenced, {silenced} moves d most; carried over, {carried}"
         figure.suptitle(f"{title} (before: {start[self.sentence]:+.2f})", x=0.01, ha="left", fontsize=12)
         alt = f"Two grids of layers by heads: the change of {watched} when a head is silenced, or carried over."
         return figure, alt

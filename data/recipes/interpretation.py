@@ -219,14 +219,17 @@ def by_rule(pair: MinimalPair) -> dict[str, int]:
 
 
 def tops_of(model, tokenizer, pairs: list[MinimalPair]) -> dict[str, list[int]]:
-    """{method or rule: the place that it names in each pair}; a head is called "attention, head 1.0"."""
+    """{method or rule: the place that it names in each pair}; a head is called "attention, head 1.0".
+
+    The start token, at place 0, is no word of the story: nobody may name it.
+    """
     world, tops = small_world()[0], {}
     for pair in pairs:
         found = scores_of(model, tokenizer, pair, world)
         heads = found.pop("attention")
         found |= {f"attention, head {i}.{j}": heads[i, j] for i, j in np.ndindex(*heads.shape[:2])}
         for method, values in found.items():
-            tops.setdefault(method, []).append(int(values.argmax()))
+            tops.setdefault(method, []).append(1 + int(values[1:].argmax()))
         for rule, place in by_rule(pair).items():
             tops.setdefault(rule, []).append(place)
     return tops
@@ -241,8 +244,9 @@ def rows_of(seed: int, model, tokenizer, tuning: int = TUNING, count: int = PAIR
     best = max(heads, key=lambda name: sum(top == p.place for top, p in zip(on_tuning[name], chosen_on, strict=True)))
     tops = tops_of(model, tokenizer, pairs)
     tops["attention, best head"] = tops[best]
-    chance = {"decides": np.mean([1 / pair.candidates for pair in pairs]),
-              "support": np.mean([len(pair.support) / pair.candidates for pair in pairs])}  # fmt: skip
+    words = [pair.candidates - 1 for pair in pairs]  # without the start token
+    chance = {"decides": np.mean([1 / n for n in words]),
+              "support": np.mean([len(pair.support) / n for pair, n in zip(pairs, words, strict=True)])}  # fmt: skip
     chance = {name: round(float(share), 4) for name, share in chance.items()}
     answers = right_answers(model, tokenizer, 2 * (tuning + 100))
     rows = [dict(seed=seed, answers=answers, followed=[count, tried], best=best.split()[-1], chance=chance)]
