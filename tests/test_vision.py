@@ -251,6 +251,37 @@ def random_detections(n=40):
     return (torch.rand(n, 10), kinds, found), labels, boxes
 
 
+def ap_by_loops(found, labels, boxes, threshold):
+    """From the definition: one list of all boxes of a class, walked down; at each of 101 recalls the best precision."""
+    by_class = []
+    for kind in sorted({int(x) for x in labels.flatten() if x >= 0}):
+        listed = [
+            (-found[0][s, q].item(), s, q) for s in range(len(labels)) for q in range(10) if found[1][s, q] == kind
+        ]
+        n_true, taken, points, right = int((labels == kind).sum()), set(), [], 0
+        for rank, (_, s, q) in enumerate(sorted(listed), 1):
+            fits = {
+                g: giou_by_hand(found[2][s, q].tolist(), boxes[s, g].tolist())[0]
+                for g in range(5)
+                if labels[s, g] == kind and (s, g) not in taken
+            }
+            best = max(fits, key=fits.get, default=None)
+            if best is not None and fits[best] >= threshold:
+                taken.add((s, best))
+                right += 1
+            points.append((right, right / rank))
+        levels = [max([p for r, p in points if 100 * r >= level * n_true], default=0.0) for level in range(101)]
+        by_class.append(sum(levels) / 101)
+    return sum(by_class) / len(by_class)
+
+
+def test_mean_ap_is_that_of_plain_loops():
+    found, labels, boxes = random_detections()
+    for threshold in (0.5, 0.75):
+        ours = d.mean_ap(found, labels, boxes, (threshold,))[0]
+        assert 0.05 < ours < 0.95 and ours == pytest.approx(ap_by_loops(found, labels, boxes, threshold), abs=2e-3)
+
+
 def test_mean_ap_is_that_of_cocos_own_tool():
     pytest.importorskip("pycocotools", reason="COCO's own evaluation is not installed")
     from pycocotools.coco import COCO
@@ -302,7 +333,7 @@ def test_mean_ap_is_that_of_cocos_own_tool():
 def test_both_detectors_learn_one_batch_and_give_sixteen_answers():
     which, where, labels = map(torch.from_numpy, scenes(np.random.default_rng(0), 4, most=2))
     images, boxes = compose(which, where, labels)
-    detector = d.Detector(image_config(33, 64, d_model=32, n_layers=2, n_heads=2, d_ff=64), 6)
+    detector = d.Detector(image_config(33, 144, d_model=32, n_layers=2, n_heads=2, d_ff=64), width=8)
     for model, loss_fn, lr in ((detector, d.set_loss, 0.003), (d.HeatMap(32, 8), d.heat_loss, 0.01)):
         optimizer, losses = torch.optim.Adam(model.parameters(), lr=lr), []
         for _ in range(60):
@@ -313,17 +344,18 @@ def test_both_detectors_learn_one_batch_and_give_sixteen_answers():
             losses.append(loss.item())
         assert losses[-1] < 0.6 * losses[0], type(model)
         assert [part.shape[:2] for part in model.eval().find(images)] == [(4, 16)] * 3
-    assert len(detector.every_layer(images)) == 2 and detector.places().shape == (80, 2)
-    assert record(detector, images, "weights").shape == (2, 4, 2, 80, 80)
+    assert [part.shape for part in detector.every_layer(images)] == [(2, 4, 16, 33), (2, 4, 16, 4), (4, 36, 12, 12)]
+    assert detector.places().shape == (160, 2)
+    assert record(detector, images, "weights").shape == (2, 4, 2, 160, 160)
 
 
 def test_a_query_starts_at_home_and_homes_cover_the_scene():
-    detector = d.Detector(image_config(33, 64, d_model=32, n_layers=1, n_heads=2, d_ff=32), 6)
+    detector = d.Detector(image_config(33, 144, d_model=32, n_layers=1, n_heads=2, d_ff=32), width=8)
     boxes = detector(torch.rand(1, 48, 48))[1][0]
     assert sorted({round(x, 2) for x in boxes[:, 0].tolist()}) == pytest.approx([0.125, 0.375, 0.625, 0.875], abs=0.12)
-    homes = detector.places()[64:]
+    homes = detector.places()[144:]
     assert (
-        homes[0].tolist() == pytest.approx([0.5, 0.5]) and homes[1, 1] > homes[1, 0]
+        homes[0].tolist() == pytest.approx([1.0, 1.0]) and homes[1, 1] > homes[1, 0]
     )  # the second: same row, next column
     assert boxes[1, 0] > boxes[1, 1]  # x further right than y is down
 

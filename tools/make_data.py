@@ -31,6 +31,7 @@ RECIPES = {  # in an order in which each finds what it needs: {name: (what it wr
     "volatility": ("volatility.json and market.safetensors", "8 minutes"),
     "readers": ("readers.json and readers/", "15 minutes"),
     "drawings": ("drawings/", "5 minutes"),
+    "scenes": ("scenes/", "8 minutes with a GPU"),
     "trust": ("trust.json", "2 hours"),
     "classroom": ("classroom.json, on Linux", "25 minutes"),
     "novelist": ("novelist/, from books that you gather", "3 hours"),

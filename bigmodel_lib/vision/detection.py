@@ -72,40 +72,48 @@ def match(cost: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Detector(PatchTransformer):
-    """images (B, S, S) -> (logits (B, Q, C + 1), boxes (B, Q, 4)): learned queries beside the patches.
+    """images (B, S, S) -> (logits (B, Q, C + 1), boxes (B, Q, 4)): learned queries beside the cells of a feature map.
 
-    The last class is "nothing". Each query has a home on a grid, from which its box is measured, and is turned by it as
-    patches are by their places. Queries see the patches and each other by plain attention, as in YOLOS (Fang et al.
-    2021); in DETR (Carion et al. 2020) they do so in a decoder with cross-attention.
+    The last class is "nothing". Convolutions make the cells, 4 × 4 pixels each, in place of patches. Each query has a
+    home on a grid, from which its box is measured, and is turned by it as cells are by their places. Queries see the
+    cells and each other by plain attention, as in YOLOS (Fang et al. 2021); in DETR (Carion et al. 2020) they do so in
+    a decoder with cross-attention.
     """
 
-    def __init__(self, config: ModelConfig, p: int, grid: int = 4):
-        super().__init__(config, p)
-        D, n = config.d_model, grid * grid
+    def __init__(self, config: ModelConfig, grid: int = 4, width: int = 16, strides: tuple[int, ...] = (1, 2, 1, 2)):
+        super().__init__(config, 4)
+        D, n, channels = config.d_model, grid * grid, width * 2 ** list(strides).count(2)
+        self.body = convolutions(width, strides)
+        self.w_patch = nn.Parameter(torch.randn(channels, D) / channels**0.5)
         self.queries = nn.Parameter(0.5 * torch.randn(n, D))
         middles = (torch.arange(grid) + 0.5) / grid
         homes = torch.cartesian_prod(middles, middles).flip(-1)  # x, y
         self.register_buffer("homes", torch.cat([homes, torch.full((n, 2), 0.33)], dim=-1).logit())
         self.to_box = nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, 4))
         nn.init.zeros_(self.to_box[2].weight)  # type: ignore[arg-type]
+        self.w_heat = nn.Parameter(torch.zeros(D, config.vocab_size + 3))  # in training alone
 
     def places(self) -> Tensor:
         homes = self.homes[:, :2].sigmoid().flip(-1) * self.side - 0.5  # type: ignore[operator,index]
         return torch.cat([super().places(), homes])
 
     def embed(self, images: Tensor) -> Tensor:
-        return torch.cat([super().embed(images), self.queries.expand(len(images), -1, -1)], dim=1)
+        cells = self.body(images[:, None]).flatten(2).transpose(1, 2) @ self.w_patch
+        return torch.cat([cells, self.queries.expand(len(images), -1, -1)], dim=1)
 
-    def every_layer(self, images: Tensor, hooks: Hooks = None) -> list[tuple[Tensor, Tensor]]:
-        """What the queries would answer after each block; the heads are the same."""
-        answers = []
-        for states in self.states(images, hooks):
-            mine = states[:, -len(self.queries) :]
-            answers.append(((mine @ self.w_out).float(), (self.to_box(mine).float() + self.homes).sigmoid()))
-        return answers
+    def every_layer(self, images: Tensor, hooks: Hooks = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the queries would answer after each block, by the same heads, and a heat map of the first block's cells.
+
+        Shapes: (L, B, Q, C + 1), (L, B, Q, 4), (B, C + 4, n, n).
+        """
+        states = torch.stack(self.states(images, hooks))
+        cells, mine = states[0, :, : -len(self.queries)], states[:, :, -len(self.queries) :]
+        heat = (cells @ self.w_heat).transpose(1, 2).unflatten(2, (self.side, self.side)).float()
+        return (mine @ self.w_out).float(), (self.to_box(mine).float() + self.homes).sigmoid(), heat
 
     def forward(self, images: Tensor, hooks: Hooks = None) -> Any:
-        return self.every_layer(images, hooks)[-1]
+        logits, boxes, _ = self.every_layer(images, hooks)
+        return logits[-1], boxes[-1]
 
     @torch.no_grad()
     def find(self, images: Tensor) -> Found:
@@ -115,22 +123,22 @@ class Detector(PatchTransformer):
         return scores, labels, boxes
 
 
-def set_loss(model: Detector, images: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+def set_loss(model: Detector, images: Tensor, labels: Tensor, boxes: Tensor, helped: float = 1.0) -> Tensor:
     """The loss of a set: cross-entropy of all queries (weight 0.2 for "nothing") and the cost of the matched boxes.
 
     The pairing comes from the last layer and serves all; every layer's loss counts. Source: Carion et al. 2020.
     """
-    answers = model.every_layer(images)
-    scene, query, place = match(pair_cost(*answers[-1], labels, boxes), labels)
-    n_classes, total = answers[-1][0].shape[-1], images.new_zeros(())
-    target = torch.full(answers[-1][0].shape[:2], n_classes - 1, device=images.device)
+    logits, found, heat = model.every_layer(images)
+    scene, query, place = match(pair_cost(logits[-1], found[-1], labels, boxes), labels)
+    L, B, Q, n_classes = logits.shape
+    target = torch.full((B, Q), n_classes - 1, device=images.device)
     target[scene, query] = labels[scene, place]
     weight = torch.ones(n_classes, device=images.device)
     weight[-1] = 0.2
-    for logits, found in answers:
-        pairs = box_cost(found[scene, query][:, None], boxes[scene, place][:, None])
-        total = total + functional.cross_entropy(logits.flatten(0, 1), target.flatten(), weight) + pairs.mean()
-    return total / len(answers)
+    named = functional.cross_entropy(logits.flatten(0, 2), target.flatten().repeat(L), weight)
+    pairs = box_cost(found[:, scene, query][..., None, :], boxes[scene, place][None, :, None])
+    heat = torch.cat([heat[:, :-4] - 4, heat[:, -4:]], dim=1)  # at first, nothing is likely anywhere
+    return named + pairs.mean() + helped * heat_cost(heat, labels, boxes)
 
 
 class HeatMap(nn.Module):
@@ -139,7 +147,7 @@ class HeatMap(nn.Module):
     The rival: convolutions alone, one answer for every 4 × 4 pixels. Source: Zhou et al. 2019 (CenterNet).
     """
 
-    def __init__(self, n_classes: int, width: int = 12, strides: tuple[int, ...] = (1, 2, 1, 2, 1)):
+    def __init__(self, n_classes: int, width: int = 24, strides: tuple[int, ...] = (1, 2, 1, 2, 1)):
         super().__init__()
         self.body = convolutions(width, strides)
         self.head = nn.Conv2d(width * 2 ** list(strides).count(2), n_classes + 4, 1)
@@ -167,8 +175,15 @@ def box_of(raw: Tensor, cell: Tensor, side: int) -> Tensor:
 
 
 def heat_loss(model: HeatMap, images: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
-    """Focal loss of the maps, softer near a centre (Zhou et al. 2019, eq. 1), and the boxes' cost at the centres."""
-    out = model(images)
+    """The loss of the maps that a model draws, as `heat_cost` has it."""
+    return heat_cost(model(images), labels, boxes)
+
+
+def heat_cost(out: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
+    """Focal loss of the maps, softer near a centre (Zhou et al. 2019, eq. 1), and the boxes' cost at the centres.
+
+    out (B, C + 4, n, n): logits of a centre, for each class, and a box's four numbers for `box_of`.
+    """
     side = out.shape[-1]
     scene, place = (labels >= 0).nonzero(as_tuple=True)
     kind, true = labels[scene, place], boxes[scene, place]

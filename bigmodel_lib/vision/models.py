@@ -36,9 +36,9 @@ def rotations_2d(places: Tensor, d_head: int, base: float = 100.0) -> Tables:
     return torch.cat([angles.cos(), angles.cos()], dim=-1), torch.cat([-angles.sin(), angles.sin()], dim=-1)
 
 
-def grid_places(side: int) -> Tensor:
+def grid_places(side: int, device: torch.device | None = None) -> Tensor:
     """(row, column) of side × side squares, row by row: (side², 2)."""
-    return torch.cartesian_prod(torch.arange(side), torch.arange(side)).float()
+    return torch.cartesian_prod(*[torch.arange(side, device=device)] * 2).float()
 
 
 def image_config(n_classes: int, n_patches: int, **sizes: object) -> ModelConfig:
@@ -74,7 +74,7 @@ class PatchTransformer(nn.Module):
 
     def places(self) -> Tensor:
         """(row, column) of every token: (N, 2)."""
-        return grid_places(self.side).to(self.device)
+        return grid_places(self.side, self.device)
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, S, S) -> (B, N, D): each patch's pixels times one matrix, plus its place's vector if learned."""

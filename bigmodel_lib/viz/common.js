@@ -24,3 +24,21 @@ function sliders(model, list) { // [name, low, high, step, words] each -> [the r
   }
   return [row, fields];
 }
+const asBytes = (value) => new Uint8Array(value?.buffer ? value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength) : value ?? []);
+
+// Paint numbers from 0 to 255 as squares of ink, in the page's own colours.
+function paint(canvas, values, side, size) {
+  const ratio = window.devicePixelRatio || 1, style = getComputedStyle(canvas), pen = canvas.getContext("2d"), step = (size * ratio) / side;
+  canvas.width = canvas.height = size * ratio;
+  canvas.style.width = canvas.style.height = `${size}px`;
+  pen.fillStyle = style.getPropertyValue("--bm-paper");
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.fillStyle = style.getPropertyValue("--bm-ink");
+  values.forEach((value, i) => {
+    if (!value) return;
+    pen.globalAlpha = value / 255;
+    pen.fillRect(Math.floor((i % side) * step), Math.floor(Math.floor(i / side) * step), Math.ceil(step), Math.ceil(step));
+  });
+  pen.globalAlpha = 1;
+  return [pen, step];
+}

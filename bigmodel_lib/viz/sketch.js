@@ -2,7 +2,6 @@
 // drawings. Pointing at a patch needs no kernel. Nothing is fetched from anywhere.
 
 const SIDE = 28, CELL = 9, PEN = 1.3;
-const bytes = (value) => new Uint8Array(value?.buffer ? value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength) : value ?? []);
 
 // Ink of a line from a to b on the sheet, as `stroke` has it in Python.
 function line(ink, [ax, ay], [bx, by]) {
@@ -16,25 +15,8 @@ function line(ink, [ax, ay], [bx, by]) {
   }
 }
 
-// Paint numbers from 0 to 255 as squares of ink, in the page's own colours.
-function paint(canvas, values, side, size) {
-  const ratio = window.devicePixelRatio || 1, style = getComputedStyle(canvas), pen = canvas.getContext("2d"), step = (size * ratio) / side;
-  canvas.width = canvas.height = size * ratio;
-  canvas.style.width = canvas.style.height = `${size}px`;
-  pen.fillStyle = style.getPropertyValue("--bm-paper");
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  pen.fillStyle = style.getPropertyValue("--bm-ink");
-  values.forEach((value, i) => {
-    if (!value) return;
-    pen.globalAlpha = value / 255;
-    pen.fillRect(Math.floor((i % side) * step), Math.floor(Math.floor(i / side) * step), Math.ceil(step), Math.ceil(step));
-  });
-  pen.globalAlpha = 1;
-  return [pen, step];
-}
-
 function render({ model, el }) {
-  let ink = bytes(model.get("pixels")), last = null, timer = 0;
+  let ink = asBytes(model.get("pixels")), last = null, timer = 0;
   const sheet = make("canvas", { class: "bm-sketch-sheet", role: "img", "aria-label": "a sheet to draw on" });
   const look = make("canvas", { class: "bm-sketch-seen", tabindex: 0, role: "img", "aria-label": "what the model reads; point at a patch, or move with the arrow keys" });
   const bars = make("div", { class: "bm-sketch-bars", role: "status" }), drawn = make("div", { class: "bm-sketch-drawn" });
@@ -73,7 +55,7 @@ function render({ model, el }) {
   clear.onclick = () => { ink = new Uint8Array(SIDE * SIDE); drawSheet(); send(); };
 
   function drawLook() {
-    const seen = bytes(model.get("seen")), maps = bytes(model.get("maps")), [layers, many, side] = model.get("grid");
+    const seen = asBytes(model.get("seen")), maps = asBytes(model.get("maps")), [layers, many, side] = model.get("grid");
     right.hidden = !seen.length;
     if (!seen.length) return;
     const [layer, head, patch] = model.get("point"), [pen, step] = paint(look, seen, SIDE, SIDE * CELL);
@@ -122,12 +104,12 @@ function render({ model, el }) {
     }));
   }
   function drawDrawn() {
-    const all = bytes(model.get("drawn")), side = model.get("drawn_side"), n = all.length / (side * side);
+    const all = asBytes(model.get("drawn")), side = model.get("drawn_side"), n = all.length / (side * side);
     drawn.replaceChildren(...Array.from({ length: n }, () => make("canvas", { role: "img", "aria-label": "a drawing of the model's" })));
     [...drawn.children].forEach((canvas, i) => paint(canvas, all.subarray(i * side * side, (i + 1) * side * side), side, 80));
   }
   function again() { drawSheet(); drawLook(); drawBars(); drawDrawn(); }
-  const drawing = () => { if (!last) { ink = bytes(model.get("pixels")).slice(); drawSheet(); } };
+  const drawing = () => { if (!last) { ink = asBytes(model.get("pixels")).slice(); drawSheet(); } };
   const parts = [["pixels", drawing], ["bars", drawBars], ["drawn", drawDrawn], ["seen", drawLook], ["maps", drawLook], ["point", drawLook]];
   parts.forEach(([name, act]) => model.on(`change:${name}`, act));
   ink = ink.slice();

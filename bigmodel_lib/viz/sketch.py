@@ -90,8 +90,8 @@ class Sketch(Toy):
             names, shares = zip(*self.bars, strict=True)
             draw_bars(names, shares, axes[-1], BLUE)
             axes[-1].set(xlim=(0, 1), xlabel="probability")
-        alt = "A digit drawn with a thick line, the image that the model reads, and bars of what it takes it for."
-        return figure, alt
+        made = "images that the model drew from it" if self.drawn else "bars of what the model takes it for"
+        return figure, f"A digit drawn with a thick line, and {made}."
 
     def seen_image(self) -> ndarray:
         side = round(len(self.seen) ** 0.5)

@@ -1,5 +1,6 @@
-# ruff: noqa: E501, ANN
-"""The exercises of a notebook about scenes that is still a draft: drafts/11c_scenes.py."""
+"""The exercises of 11c_scenes."""
+
+import itertools
 
 import numpy as np
 import torch
@@ -64,6 +65,56 @@ def _double(a, b):
     )[None]
 
 
+# 11-cheapest
+
+
+def _costs(rng):
+    n = int(rng.integers(1, 4))
+    q = int(rng.integers(n, 6))
+    return (rng.normal(1, 2, size=(q, n)).round(2).tolist(),)
+
+
+def cheapest(cost):
+    """The lowest total cost of a pairing in which each glyph has a query of its own; cost: Q rows of n numbers."""
+    queries, n = range(len(cost)), len(cost[0])
+    return min(sum(cost[q][glyph] for glyph, q in enumerate(chosen)) for chosen in itertools.permutations(queries, n))
+
+
+def _cheapest_by_recursion(cost, glyph=0, taken=()):
+    if glyph == len(cost[0]):
+        return 0.0
+    return min(
+        cost[q][glyph] + _cheapest_by_recursion(cost, glyph + 1, (*taken, q))
+        for q in range(len(cost))
+        if q not in taken
+    )
+
+
+def _cheapest_by_scipy(cost):
+    from scipy.optimize import linear_sum_assignment
+
+    table = np.array(cost)
+    return table[linear_sum_assignment(table)].sum()
+
+
+def _greedy(cost):
+    left, total = {(q, g) for q in range(len(cost)) for g in range(len(cost[0]))}, 0.0
+    while left:
+        q, g = min(left, key=lambda pair: cost[pair[0]][pair[1]])
+        total += cost[q][g]
+        left = {pair for pair in left if pair[0] != q and pair[1] != g}
+    return total
+
+
+def _in_turn(cost):
+    taken, total = set(), 0.0
+    for g in range(len(cost[0])):
+        q = min((q for q in range(len(cost)) if q not in taken), key=lambda q: cost[q][g])
+        taken.add(q)
+        total += cost[q][g]
+    return total
+
+
 # 11-ap
 
 
@@ -103,7 +154,38 @@ def _ap_by_table(scores, hits, n_true):
     return np.where(reached, precision, 0.0).max(axis=1).mean()
 
 
+def _ap_by_levels(scores, hits, n_true, levels=101, strict=False, skipped=False):
+    found = np.cumsum(hits[np.argsort(-scores)])
+    precision, recall = found / np.arange(1, len(found) + 1), found / n_true
+    best = []
+    for level in np.linspace(0, 1, levels):
+        reached = recall > level if strict else recall >= level
+        if reached.any() or not skipped:
+            best.append(precision[reached].max() if reached.any() else 0.0)
+    return float(np.mean(best)) if best else 0.0
+
+
 EXERCISES = [
+    Exercise(
+        id="11-slots", title="queries with nothing to say", minutes=3, difficulty=1,
+        task="On paper. A batch has 8 scenes with 24 glyphs in all, and each scene gets 16 answers. Every glyph is answered for by one query of its own. How many answers of the batch should be \"nothing\"?",
+        stub="nothing = ...  # a whole number", name="nothing",
+        hints=(
+            "How many answers does the batch get in all?",
+            "One answer for each glyph has a class. What should all the others say?",
+            "8 · 16 answers, and 24 of them have a class.",
+        ),
+        answer=104, another=(104.0, 8 * 16 - 24),
+        wrong=(
+            (128, "that's all answers: 24 of them name a glyph"),
+            (24, "that's how many name a glyph: the others are asked for"),
+            (13, "that's for one scene, on average: the batch has 8"),
+            (-8, "you took the glyphs of all 8 scenes from the answers of one"),
+            (8, "16 answers are what *each* scene gets: there are 8 scenes"),
+            (3, "that's how many glyphs a scene has on average"),
+        ),
+        right="13 of 16 say \"nothing\", so in the loss a \"nothing\" counts for less: a fifth, here",
+    ),
     Exercise(
         id="11-iou", title="how well two boxes fit", minutes=10, difficulty=2,
         task="Write `box_iou(a, b)`: for every box of `a` (N, 4) and every box of `b` (M, 4), the area of their overlap divided by the area that they cover together, (N, M). "
@@ -127,6 +209,7 @@ EXERCISES = [
             (lambda a, b: _iou(a, b, corners=_from_corner), "(cx, cy) is the middle of the box, not its corner: left is cx − w/2"),
             (lambda a, b: _iou(a, b, corners=_double), "left is cx − w/2: you took the whole width to each side"),
             (lambda a, b: _iou(a, b).T, "the axes are swapped: a row for each box of a"),
+            (lambda a, b: 100 * _iou(a, b), "right in per cent: a number from 0 to 1 was wanted"),
             (lambda a, b: 1 - _iou(a, b), "that's 1 − IoU: a perfect fit is 1"),
         ),
         right="intersection over union: 1 for a perfect fit, 0 for boxes that don't meet",
@@ -151,6 +234,34 @@ EXERCISES = [
             (11, "2 + 9 pairs both queries with glyph B"),
         ),
         right="1-B and 2-A: the best pairing gives up the cheapest pair",
+    ),
+    Exercise(
+        id="11-cheapest", title="the cheapest pairing", minutes=8, difficulty=2,
+        task="Write `cheapest(cost)`. `cost` is a list of Q rows, one a query, each a list of n costs, one a glyph, and there are at least as many queries as glyphs. Give every glyph a query of its own, in the cheapest way. Return the total cost. Just try them all: `itertools.permutations(range(Q), n)` gives every way to choose n different queries, in order.",
+        stub="def cheapest(cost):\n    # cost: Q lists of n numbers -> the lowest total, a number\n    return ...", name="cheapest",
+        hints=(
+            "A permutation like (4, 0, 2) can be read as: query 4 for glyph 0, query 0 for glyph 1, query 2 for glyph 2. What does it cost?",
+            "For one `chosen`, `enumerate(chosen)` gives pairs of glyph and query. Sum `cost[query][glyph]`.",
+            "min(sum(cost[q][g] for g, q in enumerate(chosen)) for chosen in itertools.permutations(range(len(cost)), len(cost[0]))).",
+        ),
+        answer=cheapest, another=(_cheapest_by_recursion, _cheapest_by_scipy), inputs=_costs,
+        special=(("greed costs more", [[1.0, 2.0], [3.0, 9.0]]), ("one glyph, three queries", [[2.0], [-1.0], [0.5]])),
+        tolerance=Tolerance(absolute=1e-9),
+        wrong=(
+            (_greedy, "that's greedy: the cheapest pair of all comes first, and the last glyph pays for it. Try all ways"),
+            (_in_turn, "each glyph takes the cheapest query that's left, one after the other: what's best for the first may be dear for the next"),
+            (lambda cost: sum(min(row[g] for row in cost) for g in range(len(cost[0]))), "each glyph got its cheapest query, and two may have got the same one: a query answers once"),
+            (lambda cost: sum(sorted(min(row) for row in cost)[: len(cost[0])]), "each query got its cheapest glyph, and a glyph may have been answered for twice"),
+            (lambda cost: sum(min(row) for row in cost), "every query answers here: only as many as there are glyphs should"),
+            (lambda cost: min(sum(cost[q][g] for g, q in enumerate(way)) for way in itertools.combinations(range(len(cost)), len(cost[0]))), "`combinations` gives each choice of queries in one order only: the second glyph may want the first query"),
+            (lambda cost: min(min(row) for row in cost), "that's the cheapest single pair: every glyph needs a query"),
+            (lambda cost: sum(cost[g][g] for g in range(len(cost[0]))), "that's one pairing, query 0 for glyph 0 and so on: try the others, too"),
+            (lambda cost: max(sum(cost[q][g] for g, q in enumerate(way)) for way in itertools.permutations(range(len(cost)), len(cost[0]))), "that's the dearest pairing: `min`, not `max`"),
+            (lambda cost: cheapest(cost) / len(cost[0]), "that's the mean cost of a pair: the total was wanted"),
+            (lambda cost: min(itertools.permutations(range(len(cost)), len(cost[0])), key=lambda way: sum(cost[q][g] for g, q in enumerate(way))), "you return who answers for whom: the total cost was wanted"),
+        ),
+        right="sixteen queries and five glyphs would make half a million ways: that's what the Hungarian method is for",
+        ours="bigmodel_lib.exercises.nb11c:cheapest",
     ),
     Exercise(
         id="11-ap", title="average precision", minutes=12, difficulty=3,
@@ -180,6 +291,10 @@ EXERCISES = [
             (lambda s, h, n: _ap(s, h, n, best=False), "at each level the *best* precision counts, of all lists that reach it, also longer ones"),
             (lambda s, h, n: _ap(s, h, n, pick=lambda p, r, h, n: float(p.mean())), "that's the mean over the boxes: take it over the 101 levels of recall"),
             (lambda s, h, n: _ap(s, h, n, pick=lambda p, r, h, n: float((p * h).sum() / n)), "close: that's the mean over the glyphs. Over the 101 levels 0, 0.01, …, 1 was wanted, as COCO does it"),
+            (lambda s, h, n: float(h.sum() / n), "that's the recall at the end of the list: precision counts, too"),
+            (lambda s, h, n: _ap_by_levels(s, h, n, strict=True), "a level that's reached exactly counts as reached: `>=`"),
+            (lambda s, h, n: _ap_by_levels(s, h, n, skipped=True), "a level that no list reaches counts as 0: you left it out of the mean"),
+            (lambda s, h, n: _ap_by_levels(s, h, n, levels=11), "that's the mean over 11 levels, as contests had it before: take the 101 levels 0, 0.01, …, 1"),
             (lambda s, h, n: 100 * average_precision(s, h, n), "right in per cent: a number from 0 to 1 was wanted"),
         ),
         right="surest first, and every wrong box in front of a right one costs",
