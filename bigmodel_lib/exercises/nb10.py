@@ -36,12 +36,12 @@ def _difference_by_scipy(ours, theirs):
     return [(low + high) / 2, (high - low) / 2]
 
 
-def _wrong_difference(ours, theirs, sign=1.0, ddof=1, quantile=0.975, freedom=1, root=True, normal=False):
-    from scipy.stats import norm, t
+def _wrong_difference(ours, theirs, sign=1.0, ddof=1, quantile=0.975, freedom=1, root=True, far=None):
+    from scipy.stats import t
 
     d = np.subtract(ours, theirs)
     n = len(d)
-    far = norm.ppf(quantile) if normal else t.ppf(quantile, max(1, n - freedom))
+    far = far or t.ppf(quantile, max(1, n - freedom))
     return sign * d.mean(), far * d.std(ddof=ddof) / (n**0.5 if root else 1.0)
 
 
@@ -169,7 +169,7 @@ EXERCISES = [
             (lambda a, b: _wrong_difference(b, a), "the other way round: ours minus theirs"),
             (lambda a, b: _wrong_difference(a, b, root=False), "√n is missing: that's how far single differences scatter, not how sure their mean is"),
             (lambda a, b: _wrong_difference(a, b, quantile=0.95), "0.95 leaves 5 % on each side, so it's a 90 % interval: `t.ppf(0.975, …)`"),
-            (lambda a, b: _wrong_difference(a, b, normal=True), "1.96 is for many runs: with so few, Student's t is wider"),
+            *((lambda a, b, far=far: _wrong_difference(a, b, far=far), "1.96 is for many runs: with so few, Student's t is wider") for far in (1.96, 1.959963984540054)),
             (lambda a, b: _wrong_difference(a, b, freedom=0), "t has n − 1 degrees of freedom, not n"),
             (lambda a, b: (np.mean(np.subtract(a, b)), 2 * _wrong_difference(a, b)[1]), "that's the whole width of the interval: half of it was asked for"),
             (lambda a, b: (np.sum(np.subtract(a, b)), _wrong_difference(a, b)[1]), "that's the sum of the differences: take their mean"),

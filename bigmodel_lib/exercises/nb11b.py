@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional
 
-from bigmodel_lib.exercises.engine import Exercise
+from bigmodel_lib.exercises.engine import Exercise, Gives
 from bigmodel_lib.vision.digits import digits_as_text, game_losses
 
 # 11-text
@@ -94,7 +94,7 @@ EXERCISES = [
             "`levels.flatten(1)` is (n, 64), and `labels.view(-1, 1)` is (n, 1). `torch.cat` joins them along which axis?",
             "`torch.cat([17 + labels.view(-1, 1), levels.flatten(1)], dim=1).long()`.",
         ),
-        answer=digits_as_text, another=(_text_by_lists, _text_by_filling), inputs=_levels,
+        answer=digits_as_text, another=(_text_by_lists, _text_by_filling), inputs=_levels, gives=Gives(dtype=True),
         special=(("one 0", torch.zeros(1, 8, 8).double(), torch.tensor([0])),),
         wrong=(
             (lambda x, y: torch.cat([y.view(-1, 1), x.flatten(1)], 1).long(), "the class needs a token of its own: 3 is a grey level already, so a digit 3 is token 20"),

@@ -100,7 +100,7 @@ function render({ model, el }) {
     const gap = [...paid].reduce((sum, [t, yours]) => sum + yours - bits(turns[t].p[turns[t].came]), 0);
     receipt.append(make("div", { class: "bm-head" }, "what each word cost: perfection (blue), you (orange), and the difference in bits"), line,
       make("p", {}, `All together ${gap < 0 ? "you paid" : "your beliefs cost"} ${Math.abs(gap).toFixed(1)} bits ${gap < 0 ? "less than perfection: luck, on this story" : "on top of perfection's"}.`
-        + (worst.word ? ` Your dearest word was “${worst.word}” (+${worst.more.toFixed(1)}).` : "")
+        + (worst.word ? ` The word that cost you most was “${worst.word}” (+${worst.more.toFixed(1)}).` : "")
         + (best.word ? ` On “${best.word}” you were bolder than the odds, and lucky (−${Math.abs(best.more).toFixed(1)}).` : "")));
   }
 
