@@ -1,8 +1,5 @@
 """Glyphs to push together: the scene follows, the detector is asked, and in a browser they follow the mouse."""
 
-import os
-import types
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -14,12 +11,6 @@ from bigmodel_lib.vision.detection import Detector
 from bigmodel_lib.vision.glyphs import CLASSES, FONTS, glyph_bank, poses
 from bigmodel_lib.vision.models import image_config
 from bigmodel_lib.viz.crowd import Crowd, finds
-
-in_a_browser = pytest.mark.skipif(
-    not os.environ.get("COURSE_BROWSER") or bool(browsers.why_not()),
-    reason=browsers.why_not() or "in a browser: make test-browser",
-)
-SENT = ("side", "pixels", "places", "found", "looks", "threshold", "chosen")
 
 
 def glyphs():
@@ -74,17 +65,10 @@ def test_a_detector_answers_with_all_its_queries_and_their_looks():
 
 
 @pytest.fixture
-def opened():
-    def listed(toy):
-        values = {name: list(value) if isinstance(value := getattr(toy, name), bytes) else value for name in SENT}
-        return types.SimpleNamespace(_esm=toy._esm, _css=toy._css, **values)
-
-    browsers.SHOTS.mkdir(parents=True, exist_ok=True)
-    with browsers.chromium() as browser, browsers.alone(browser, ".bm-crowd-view") as open_page:
-        yield lambda toy, **more: open_page(listed(toy), SENT, **more)
+def opened(alone):
+    return lambda toy, **more: alone(toy, ".bm-crowd-view", **more)
 
 
-@in_a_browser
 @pytest.mark.parametrize("theme, width", [("LIGHT", 900), ("DARK", 900), ("LIGHT", 400)])
 def test_in_a_browser_a_glyph_follows_the_mouse_and_a_name_shows_its_look(opened, theme, width):
     page, watch = opened(Crowd(answers, *glyphs()), theme=getattr(browsers, theme), width=width)
