@@ -199,7 +199,7 @@ EXERCISES = [
         ),
         answer=360, another=(6 * 2e5 * 3e6 / 1e10, 360.0), tolerance=0.01,
         wrong=(
-            (60, "6 operations a weight and token, not one: two on the way forward, four on the way back"),
+            (60, "6 operations a weight and token, not one: two in the forward pass, four in the backward pass"),
             (120, "that's the forward pass alone: training costs 6 operations a weight and token, not 2"),
             (6, "that's in minutes: seconds were asked for"),
             (3.6e12, "that's the number of operations: how many seconds do they take?"),
