@@ -152,9 +152,10 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
         rows = np.union1d(rows_that_matter(large, ROWS), [query])
     image = ax.imshow(large[rows], aspect="auto", **power_scale(large))
     _label(ax, tokens)
-    ax.set_yticks(range(len(rows)), [readable(tokens[int(i)]) for i in rows], fontfamily=fonts_for(tokens))
+    labels = [readable(tokens[int(i)]) for i in rows]
+    ax.set_yticks(range(len(rows)), labels, fontfamily=fonts_for(tokens), fontsize=9 if len(tokens) > LONG else None)
     ax.figure.colorbar(image, ax=ax, label=LABEL[True], shrink=0.8)
-    ax.set(xlabel=KEY, ylabel=QUERY)
+    ax.set(xlabel=KEY, ylabel=QUERY, ylim=(len(rows) - 0.5, -0.5))  # a tick for each token had made room for them all
     at = int(np.searchsorted(rows, query))
     ax.add_patch(plt.Rectangle((-0.5, at - 0.5), len(tokens), 1, fill=False, edgecolor=RED, linewidth=1.5))
     return figure
