@@ -238,6 +238,15 @@ def test_recorded_checks_know_right_from_wrong(exercise_id, monkeypatch):
     assert sum(map(bool, found)) >= len(found) - 1, found
 
 
+def test_a_check_leaves_the_notebooks_own_names_alone():
+    for number in engine.record.notebooks():
+        for exercise in engine.entries(number).values():
+            tree = ast.parse(course.check_of(exercise))
+            names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            names |= {alias.asname or alias.name for n in ast.walk(tree) for alias in getattr(n, "names", ())}
+            assert all(name.startswith("_") for name in names - {exercise.name}), exercise.id
+
+
 def test_hidden_tests_draw_other_inputs():
     exercise = engine.find("06-rate")
     first, hidden = (course.cases_of(exercise, seed) for seed in (0, course.HIDDEN_SEED))

@@ -663,7 +663,7 @@ EXERCISES = [
                (46.5, "that's one block: there are twelve"), (84.9, "those are the blocks: the tables are missing"),
                (117.2, "attention has four matrices: W_O is missing"), (96.0, "28.3 million are missing: attention has four matrices D × D, and the MLP has two of D × F"),
                (123.5, "the table of places is missing"),
-               *((n, "in millions, please") for n in (124318464, 124e6, 124.3e6, 124.4e6)),
+               *((n, f"in millions, please: {n / 1e6:.6g} would do for {n:,.0f}") for n in (124318464, 124e6, 124.3e6)),
                (38.6, "that's the table of words alone"), (39.4, "those are the two tables: the blocks are missing"),
                (435.8, "the heads share D columns: more heads, no more parameters")),
         right="124 million. OpenAI's own count, biases and gains included, is 124.4.",

@@ -27,7 +27,7 @@ class Crowd(Toy):
     ink (n, 32, 32) and where (n, 2, 3) are the glyphs and their poses, as `draw` takes them.
     """
 
-    caption = "In JupyterLab: drag the glyphs. Boxes follow; click a name below to see where its query looks."
+    caption = "In JupyterLab: drag the glyphs. Boxes follow; click a name to see where its query looks."
     side = traitlets.Int(48).tag(sync=True)
     pixels = traitlets.Bytes(b"").tag(sync=True)
     places = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)  # x, y of each glyph's middle, in pixels

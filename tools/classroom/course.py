@@ -90,20 +90,21 @@ def plain(result):
 def check_of(exercise: Exercise) -> str:
     """The code of a locked check, its hidden part for the teacher included.
 
-    A cell that stopped has left no name behind: then the notebook goes on with ours, too.
+    A cell that stopped has left no name behind: then the notebook goes on with ours, too. Its
+    own names begin with an underscore, since the notebook's go on: 04 has a tokenizer called `words`.
     """
     ours = f', "{exercise.ours}"' if exercise.ours else ""
     go_on = f"{exercise.name} = " if exercise.ours else "_ = "
-    return f"""attempt = globals().get("{exercise.name}", ...)
-{go_on}handed_in("{exercise.id}", attempt{ours})
+    return f"""_attempt = globals().get("{exercise.name}", ...)
+{go_on}handed_in("{exercise.id}", _attempt{ours})
 ### BEGIN HIDDEN TESTS
-import warnings
+import warnings as _warnings
 
-from bigmodel_lib.exercises import engine
+from bigmodel_lib.exercises import engine as _engine
 
-warnings.simplefilter("ignore")  # nbgrader takes a warning for an error
-verdict, words = engine.judge("{exercise.id}", attempt, first_seed={HIDDEN_SEED})
-assert verdict == "right", words
+_warnings.simplefilter("ignore")  # nbgrader takes a warning for an error
+_verdict, _words = _engine.judge("{exercise.id}", _attempt, first_seed={HIDDEN_SEED})
+assert _verdict == "right", _words
 ### END HIDDEN TESTS"""
 
 
