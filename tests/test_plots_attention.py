@@ -100,7 +100,7 @@ def test_of_a_long_text_the_still_picture_has_the_rows_that_matter_and_the_chose
     figure = attention.draw_explorer(maps, maps[0, 0], tokens, 25, "a title")
     (large,) = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"][1:]
     assert words(large.yaxis) == [f"w{i}" for i in [*range(10, 22), 25]]
-    assert large.get_ylim() == (12.5, -0.5)  # thirteen rows fill the axes
+    assert large.get_ylim() == (12.5, -0.5)  # nothing is left white below them
     assert [patch.get_xy() for patch in large.patches if not patch.get_fill()] == [(-0.5, 11.5)]
 
 

@@ -148,14 +148,14 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
     _thumbnails(halves[0], maps, power_scale(maps))
     ax, rows = halves[1].subplots(), np.arange(len(tokens))
+    _label(ax, tokens)
     if len(tokens) > LONG:
         rows = np.union1d(rows_that_matter(large, ROWS), [query])
+        words = [readable(tokens[int(i)]) for i in rows]
+        ax.set_yticks(range(len(rows)), words, fontfamily=fonts_for(tokens), fontsize=9)
     image = ax.imshow(large[rows], aspect="auto", **power_scale(large))
-    _label(ax, tokens)
-    labels = [readable(tokens[int(i)]) for i in rows]
-    ax.set_yticks(range(len(rows)), labels, fontfamily=fonts_for(tokens), fontsize=9 if len(tokens) > LONG else None)
     ax.figure.colorbar(image, ax=ax, label=LABEL[True], shrink=0.8)
-    ax.set(xlabel=KEY, ylabel=QUERY, ylim=(len(rows) - 0.5, -0.5))  # a tick for each token had made room for them all
+    ax.set(xlabel=KEY, ylabel=QUERY)
     at = int(np.searchsorted(rows, query))
     ax.add_patch(plt.Rectangle((-0.5, at - 0.5), len(tokens), 1, fill=False, edgecolor=RED, linewidth=1.5))
     return figure
