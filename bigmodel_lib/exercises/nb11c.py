@@ -227,7 +227,7 @@ EXERCISES = [
         answer=5, another=(5.0, 2 + 3),
         wrong=(
             (10, "that's greedy: it takes the cheapest pair first, 1, and then has to pay 9"),
-            (3, "both queries took glyph A or B at will: each glyph needs one of its own"),
+            (3, "1 + 2 lets query 1 answer for both glyphs: each query answers for one"),
             (4, "1 + 3 pairs both queries with glyph A"),
             (1, "that's one pair: both glyphs have to be answered for"),
             (15, "that's the sum of all four costs"),

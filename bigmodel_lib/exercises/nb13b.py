@@ -288,7 +288,7 @@ EXERCISES = [
             (0.25, "divide by those who would not repay, 80, not by the 12 who were found"),
             (0.12, "those are the 12 who were found, out of all: who of the others gets a yes?"),
         ),
-        right="in A it's 7.5 of 50, 0.15: four times as much. Equal promises, unequal errors, and no bias anywhere",
+        right="in A it's 7.5 of 50, 0.15: four times as much. Equal promises, unequal errors, and nobody meant it: it's arithmetic",
     ),
     Exercise(
         id="13-threshold", title="a threshold for each group", minutes=6, difficulty=2,

@@ -152,7 +152,7 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
     if len(tokens) > LONG:
         rows = np.union1d(rows_that_matter(large, ROWS), [query])
         words = [readable(tokens[int(i)]) for i in rows]
-        ax.set_yticks(range(len(rows)), words, fontfamily=fonts_for(tokens), fontsize=8)
+        ax.set_yticks(range(len(rows)), words, fontfamily=fonts_for(tokens), fontsize=9)
     image = ax.imshow(large[rows], aspect="auto", **power_scale(large))
     ax.figure.colorbar(image, ax=ax, label=LABEL[True], shrink=0.8)
     ax.set(xlabel=KEY, ylabel=QUERY)

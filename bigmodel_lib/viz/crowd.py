@@ -94,7 +94,8 @@ def draw_box(ax: Any, row: list, side: int, below: bool = False) -> None:
     left, top = side * (cx - w / 2) - 0.5, side * (cy - h / 2) - 0.5
     ax.add_patch(plt.Rectangle((left, top), side * w, side * h, fill=False, edgecolor=BLUE, linewidth=1.8))
     at = top + side * h + 2.6 if below else max(top, 2) - 0.6
-    ax.text(left, at, f"{name} {score:.2f}", color=BLUE, fontsize=10, weight="bold")
+    paper = dict(facecolor="white", alpha=0.8, linewidth=0, pad=0.8)
+    ax.text(left, at, f"{name} {score:.2f}", color=BLUE, fontsize=10, weight="bold", bbox=paper)
 
 
 def finds(detector: Any, names: str) -> Answer:
