@@ -350,11 +350,16 @@ class Notebooks:
         self.page.click("text=Kernel >> nth=0")
         self.page.click('[data-command="kernelmenu:shutdown"]')
         end = time.monotonic() + PATIENCE
-        while json.load(urllib.request.urlopen(f"{self.address}/api/kernels", timeout=PATIENCE)):
+        while self.name in self.running():  # a kernel of another notebook, opened by a test alone, may go on
             assert time.monotonic() < end, "the kernel was not shut down"
             self.page.wait_for_timeout(250)
         self.page.context.close()
         self.name, self.page = "", None
+
+    def running(self) -> list:
+        """The notebooks that have a kernel."""
+        with urllib.request.urlopen(f"{self.address}/api/sessions", timeout=PATIENCE) as answer:
+            return [session["path"] for session in json.load(answer)]
 
 
 def frames_while(page, act) -> list:
