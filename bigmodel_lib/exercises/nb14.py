@@ -300,7 +300,7 @@ EXERCISES = [
         stub="break_even = ...  # requests a month", name="break_even",
         hints=(
             "What is left of each request, once its own cost is paid?",
-            "The margins of all requests together have to pay what is due without a single request.",
+            "All the margins together have to pay the bills that come even if nobody asks.",
             "Each request leaves 0.04 − 0.015 = 0.025 dollars towards the 30,000.",
         ),
         answer=1_200_000, another=(1.2e6, 30_000 / 0.025), tolerance=Tolerance(relative=4e-4),
