@@ -305,6 +305,14 @@ def test_first_weights_have_the_spreads_that_are_said():
     assert all((p == 0).all() for name, p in recipe.named_parameters() if name.split(".")[-1] in zero)
 
 
+def test_training_leaves_out_as_many_embeddings_of_runs_as_the_configuration_says(random_model, random_tokens):
+    tokens = random_tokens()
+    for share in (0.0, 0.9):
+        model = random_model(dtype=torch.float64, ngrams=3, ngram_dropout=share)
+        same = torch.equal(model.train().embed(tokens), model.eval().embed(tokens))
+        assert same == (share == 0.0), share
+
+
 @pytest.mark.parametrize("longest", [2, 4])
 def test_what_is_saved_are_the_parameters_alone_and_runs_have_a_row_for_each_length(random_model, longest):
     model = random_model(ngrams=longest)

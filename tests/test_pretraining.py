@@ -18,11 +18,12 @@ from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.measuring.evaluation import evaluate
 from bigmodel_lib.model.layers import cross_entropy
 from bigmodel_lib.model.transformer import LanguageModel, initialise
-from bigmodel_lib.recipes import preset
+from bigmodel_lib.recipes import PACE, preset
 from bigmodel_lib.text.batches import causal_batches
 from bigmodel_lib.text.sources import python_manual
 from bigmodel_lib.text.tokenizers import ByteTokenizer, CharacterTokenizer
 from bigmodel_lib.training import checkpoints
+from bigmodel_lib.training.distributed import Processes
 from bigmodel_lib.training.trainer import Diverged, Trainer, next_token_loss
 
 TINY = "--d-model 16 --n-layers 2 --n-heads 2 --context-length 16 --batch-size 4 --device cpu".split()  # noqa: SIM905
@@ -522,6 +523,17 @@ def test_minutes_without_a_wish_choose_the_size(given, width):
     model_config, config = pretrain.configurations(given, 100, 337_095)
     small = "d_model" in given or width == 64
     assert model_config.d_model == given.get("d_model", width) and (config.momentum == 0.9) == small
+
+
+@pytest.mark.parametrize("readings, width", [(4.0, 64), (1000.0, 192)])
+def test_a_run_of_minutes_counts_the_text_that_it_trains_on(tmp_path, readings, width):
+    """Width 64 reads it four times in the first time; in the second, even the largest has more than enough."""
+    (tmp_path / "text.txt").write_text("a rose is a rose. " * 1000)
+    train = 0.9 * 18_000
+    options = {"minutes": readings * train / PACE[64] / 60}
+    names = {"text": str(tmp_path / "text.txt")}
+    job = pretrain.Pretraining(options, names, torch.device("cpu"), Processes(), None)
+    assert job.model.config.d_model == width
 
 
 BAD_INPUT = [

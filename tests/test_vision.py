@@ -349,6 +349,34 @@ def test_both_detectors_learn_one_batch_and_give_sixteen_answers():
     assert record(detector, images, "weights").shape == (2, 4, 2, 160, 160)
 
 
+def test_the_loss_of_a_set_is_that_of_a_loop_over_layers_queries_and_glyphs():
+    class Fixed:
+        def every_layer(self, images):
+            return logits, found, torch.zeros(3, 4 + 2, 4, 4)
+
+    logits, found = torch.randn(2, 3, 5, 3), torch.rand(2, 3, 5, 4) * 0.4 + 0.3
+    labels, boxes = torch.tensor([[0, 1], [1, -1], [0, 0]]), torch.rand(3, 2, 4) * 0.4 + 0.3
+    pairs = list(
+        zip(
+            *(part.tolist() for part in d.match(d.pair_cost(logits[-1], found[-1], labels, boxes), labels)), strict=True
+        )
+    )
+    total = weights = box = 0.0
+    for layer, scene, query in itertools.product(range(2), range(3), range(5)):
+        (kind,) = [int(labels[s, place]) for s, q, place in pairs if (s, q) == (scene, query)] or [2]
+        weight = 0.2 if kind == 2 else 1.0
+        total, weights = total - weight * logits[layer, scene, query].log_softmax(-1)[kind], weights + weight
+    for layer, (scene, query, place) in itertools.product(range(2), pairs):
+        box += d.box_cost(found[layer, scene, query][None], boxes[scene, place][None]).item() / (2 * len(pairs))
+    images = torch.zeros(3, 16, 16)
+    assert d.set_loss(Fixed(), images, labels, boxes, helped=0.0).item() == pytest.approx(
+        (total / weights).item() + box, rel=1e-5
+    )
+    with_heat = d.set_loss(Fixed(), images, labels, boxes, helped=2.0) - d.set_loss(Fixed(), images, labels, boxes, 0.0)
+    unlikely = torch.cat([torch.full((3, 2, 4, 4), -4.0), torch.zeros(3, 4, 4, 4)], dim=1)
+    assert with_heat.item() == pytest.approx(2 * d.heat_cost(unlikely, labels, boxes).item(), rel=1e-4)
+
+
 def test_a_query_starts_at_home_and_homes_cover_the_scene():
     detector = d.Detector(image_config(33, 144, d_model=32, n_layers=1, n_heads=2, d_ff=32), width=8)
     boxes = detector(torch.rand(1, 48, 48))[1][0]
