@@ -23,7 +23,7 @@ from torch.utils.backend_registration import _DummyBackendModule, _setup_private
 
 from bigmodel_lib import generation
 from bigmodel_lib.config import ModelConfig, TrainConfig
-from bigmodel_lib.finetuning import baselines, classification, dpo
+from bigmodel_lib.finetuning import classification, dpo
 from bigmodel_lib.interpretability import interventions, maps
 from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.model.transformer import LanguageModel
@@ -287,12 +287,6 @@ def finetuning_and_keeping(device) -> dict:
         run = classification.classifier_run(model, rows, labels, 2, mode, steps=3)
         return [look.loss for look in run], evaluation.label_log_probs(run.model, rows)
 
-    def rival():
-        lstm = put(baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0)), device)
-        words = np.arange(48).reshape(8, 6)
-        next(baselines.fit_lstm(lstm, words, words[:, 0] % 2, 0))
-        return baselines.lstm_log_probs(lstm, words)
-
     def kept():
         with tempfile.TemporaryDirectory() as folder:
             checkpoints.save_model(folder, by_byte, ByteTokenizer())
@@ -301,7 +295,6 @@ def finetuning_and_keeping(device) -> dict:
     return {
         **{f"classifier, {mode}": lambda mode=mode: finetuned(mode) for mode in MODES},
         "save_model": kept,
-        **({} if str(device) == NAME else {"LSTM": rival}),  # its operation looks for a real GPU
     }
 
 

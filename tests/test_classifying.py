@@ -7,9 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from notebook_code import defined_in
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import pool
+from bigmodel_lib.finetuning.lora import count_trainable
+from bigmodel_lib.measuring.evaluation import label_metrics
 from bigmodel_lib.measuring.intervals import interval_of_mean, interval_of_splits
 from bigmodel_lib.text import docstrings
 from bigmodel_lib.text.sources import data_path
@@ -91,6 +94,67 @@ def test_docstrings_of_a_package_are_found_and_its_tests_left_out(tmp_path, monk
     assert docstrings.package_sentences("a_package_of_ours") == ["This is the sentence of the package."]
     with pytest.raises(CourseError, match="installed"):
         docstrings.package_sentences("a_package_that_is_nowhere")
+
+
+# The network that the article printed
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    monkeypatch.syspath_prepend(str(data_path("recipes")))
+    return importlib.import_module("_lstm")
+
+
+def test_the_lstm_has_the_parameters_that_were_printed(recipe):
+    assert count_trainable(recipe.LSTMClassifier()) == 402_561
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_lstm_step_by_step_is_pytorchs(recipe, seed):
+    generator = torch.Generator().manual_seed(seed)
+    lstm = torch.nn.LSTM(5, 7, batch_first=True)
+    with torch.no_grad():
+        for p in lstm.parameters():
+            p.normal_(generator=generator)
+        x = torch.randn(3, 9, 5, generator=generator)
+        last = lstm(x)[1][0][0]
+        bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
+        ours = recipe.lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, bias)
+        masked = recipe.lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, bias, 1.0, torch.zeros(3, 7))
+        alone = recipe.lstm_steps(x, lstm.weight_ih_l0.T, torch.zeros(7, 28), bias)
+    assert (ours - last).abs().max() < 1e-5
+    assert (masked - alone).abs().max() < 1e-6 and (masked - last).abs().max() > 0.01
+
+
+def test_variational_dropout_is_there_in_training_alone(recipe):
+    model = recipe.LSTMClassifier(torch.Generator().manual_seed(0), dropout=0.5)
+    x = torch.randint(50, (8, 5), generator=torch.Generator().manual_seed(1))
+    model.train()
+    assert (model(x) - model(x)).abs().max() > 1e-4
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+def test_words_become_numbers_by_frequency_with_padding_in_front(recipe):
+    index = recipe.WordIndex(["the cat, the dog", "The cat isn't"], n_words=4)
+    assert index.number == {"the": 1, "cat": 2, "dog": 3}
+    assert index.encode(["the unknown cat", "dog cat the dog cat"], 4).tolist() == [[0, 0, 1, 2], [2, 1, 3, 2]]
+
+
+def test_it_learns_what_is_easy(recipe):
+    texts, labels = ["good good fine"] * 40 + ["bad awful bad"] * 40, np.array([1] * 40 + [0] * 40)
+    x = recipe.WordIndex(texts).encode(texts, 3)
+    model = recipe.LSTMClassifier(generator=torch.Generator().manual_seed(0))
+    assert list(recipe.fit_lstm(model, x, labels, 0)) == list(range(1, 11))
+    assert label_metrics(recipe.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
+
+
+def test_the_notebook_shows_the_same_network(recipe):
+    shown = defined_in("07b_classifying", "Printed", "start_as_there")
+    network = shown.start_as_there(shown.Printed(), torch.Generator().manual_seed(0))
+    model = recipe.LSTMClassifier(torch.Generator().manual_seed(0))
+    x = torch.randint(50, (8, 5), generator=torch.Generator().manual_seed(1))
+    assert count_trainable(network) == 402_561 and torch.equal(network(x), model(x))
 
 
 # The table

@@ -14,7 +14,7 @@ from bigmodel_lib.cli import evaluate, reports
 from bigmodel_lib.cli import finetune as command
 from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.finetuning import baselines, lora
+from bigmodel_lib.finetuning import lora
 from bigmodel_lib.finetuning.classification import classifier_from, classifier_run
 from bigmodel_lib.measuring import evaluation
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics
@@ -257,53 +257,6 @@ def test_the_mask_lets_the_loss_see_what_is_wanted_alone(world):
         assert [tokenizer.vocabulary[i] for i in y[row][at]] == task.wanted
         assert at.tolist() == list(range(len(task.given) - 1, len(task.given) - 1 + len(task.wanted)))
         assert [tokenizer.vocabulary[i] for i in x[row][: len(task.given)]] == task.given
-
-
-# Rivals
-
-
-def test_the_lstm_has_the_parameters_that_were_printed():
-    assert lora.count_trainable(baselines.LSTMClassifier()) == 402_561
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_lstm_step_by_step_is_pytorchs(seed):
-    generator = torch.Generator().manual_seed(seed)
-    lstm = torch.nn.LSTM(5, 7, batch_first=True)
-    with torch.no_grad():
-        for p in lstm.parameters():
-            p.normal_(generator=generator)
-        x = torch.randn(3, 9, 5, generator=generator)
-        last = lstm(x)[1][0][0]
-        bias = lstm.bias_ih_l0 + lstm.bias_hh_l0
-        ours = baselines.lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, bias)
-        masked = baselines.lstm_steps(x, lstm.weight_ih_l0.T, lstm.weight_hh_l0.T, bias, 1.0, torch.zeros(3, 7))
-        alone = baselines.lstm_steps(x, lstm.weight_ih_l0.T, torch.zeros(7, 28), bias)
-    assert (ours - last).abs().max() < 1e-5
-    assert (masked - alone).abs().max() < 1e-6 and (masked - last).abs().max() > 0.01
-
-
-def test_variational_dropout_is_there_in_training_alone():
-    model = baselines.LSTMClassifier(torch.Generator().manual_seed(0), dropout=0.5)
-    x = torch.randint(50, (8, 5), generator=torch.Generator().manual_seed(1))
-    model.train()
-    assert (model(x) - model(x)).abs().max() > 1e-4
-    model.eval()
-    assert torch.equal(model(x), model(x))
-
-
-def test_words_become_numbers_by_frequency_with_padding_in_front():
-    index = baselines.WordIndex(["the cat, the dog", "The cat isn't"], n_words=4)
-    assert index.number == {"the": 1, "cat": 2, "dog": 3}
-    assert index.encode(["the unknown cat", "dog cat the dog cat"], 4).tolist() == [[0, 0, 1, 2], [2, 1, 3, 2]]
-
-
-def test_rivals_learn_what_is_easy():
-    texts, labels = ["good good fine"] * 40 + ["bad awful bad"] * 40, np.array([1] * 40 + [0] * 40)
-    x = baselines.WordIndex(texts).encode(texts, 3)
-    model = baselines.LSTMClassifier(generator=torch.Generator().manual_seed(0))
-    assert list(baselines.fit_lstm(model, x, labels, 0)) == list(range(1, 11))
-    assert label_metrics(baselines.lstm_log_probs(model, x), labels)["accuracy"] == 1.0
 
 
 # The program

@@ -1,1 +1,1 @@
-"""A pretrained model learns a task: labels, LoRA, preferences; and the rivals it has to beat."""
+"""A pretrained model learns a task: labels, LoRA, preferences."""

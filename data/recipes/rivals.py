@@ -21,9 +21,9 @@ import time
 
 import numpy as np
 import torch
+from _lstm import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs
 
 from bigmodel_lib.config import ModelConfig
-from bigmodel_lib.finetuning.baselines import LSTMClassifier, WordIndex, fit_lstm, lstm_log_probs
 from bigmodel_lib.finetuning.classification import classifier_run
 from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.measuring.evaluation import label_log_probs, label_metrics

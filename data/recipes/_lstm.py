@@ -1,4 +1,4 @@
-"""The rival of every classifier here: the source text's network, words through an LSTM to one logit."""
+"""The rival of every classifier in notebook 07b: the source text's network, words through an LSTM to one logit."""
 
 import collections
 import re
