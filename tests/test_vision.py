@@ -1,6 +1,7 @@
 """Images: glyphs lie where they should, patches and their places do what they say, boxes and scores are right."""
 
 import itertools
+import runpy
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from torch.nn import functional
 
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.model.layers import rotate
+from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.vision import detection as d
-from bigmodel_lib.vision.digits import Game, digits_as_text, energy_distance, game_losses, game_optimizers, play
+from bigmodel_lib.vision.digits import Game, digits_as_text, game_losses, game_optimizers, play
 from bigmodel_lib.vision.glyphs import (
     CLASSES,
     FONTS,
@@ -400,6 +402,8 @@ def test_peaks_of_a_heat_map_come_back_as_boxes():
 
 
 # Drawing digits
+
+energy_distance = runpy.run_path(str(data_path("recipes/drawings.py")))["energy_distance"]
 
 
 def test_a_digit_as_a_text_is_its_class_and_then_its_rows():

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy import ndarray
+from scipy.stats import norm
 
 MOODS = np.array([0.45, 0.7, 1.1, 1.8, 3.2])  # the deviation of a day's return in each mood, in per cent
 STAY, JUMP, JUMP_MEAN, JUMP_DEVIATION = 0.98, 0.03, -1.0, 3.0  # a jump adds its own mean and deviation, in moods' σ
@@ -36,21 +37,18 @@ def simulate(days: int, seed: int) -> tuple[ndarray, ndarray]:
     return MOODS[moods] * (rng.standard_normal(days) + jump), moods
 
 
-def likelihoods(r: ndarray) -> ndarray:
-    """p(a day's return | its mood), (days, K)."""
-    _, means, deviations = parts_of(np.zeros((len(r), len(MOODS))))
-    density = np.exp(-(((r[:, None] - means) / deviations) ** 2) / 2) / deviations / np.sqrt(2 * np.pi)
-    normal, jump = np.split(density, 2, axis=1)
-    return (1 - JUMP) * normal + JUMP * jump
-
-
 def deviation(parts: Parts) -> ndarray:
     """σ of a mixture: √(Σ w (s² + m²) - (Σ w m)²)."""
     w, m, s = parts
     return np.sqrt((w * (s**2 + m**2)).sum(axis=-1) - (w * m).sum(axis=-1) ** 2)
 
 
-def log_density(parts: Parts, r: ndarray) -> ndarray:
-    """ln p(r) under each day's mixture, (days,)."""
+def density(parts: Parts, r: ndarray) -> ndarray:
+    """p(r) under each day's mixture, or under one for all days, (days,)."""
     w, m, s = parts
-    return np.log((w * np.exp(-(((r[:, None] - m) / s) ** 2) / 2) / s).sum(axis=-1) / np.sqrt(2 * np.pi))
+    return (w * norm.pdf(r[:, None], m, s)).sum(axis=-1)
+
+
+def likelihoods(r: ndarray) -> ndarray:
+    """p(a day's return | its mood), (days, K)."""
+    return np.stack([density(parts_of(mood), r) for mood in np.eye(len(MOODS))], axis=1)

@@ -25,15 +25,17 @@ def feature_tokens(x: Tensor, scale: Tensor, name: Tensor, cls: Tensor) -> Tenso
 
 
 class Blocks(nn.Module):
-    """The blocks of a language model without its words: vectors (B, T, D) -> normalised states (B, T, D)."""
+    """The blocks of a language model without its words, and what makes one number, s w_out + bias, of a state s."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.w_out = nn.Parameter(torch.empty(config.d_model, 1))
+        self.bias = nn.Parameter(torch.empty(1))
 
     def states(self, x: Tensor, hooks: Hooks = None) -> Tensor:
-        """What the output reads; hooks as in `LanguageModel`."""
+        """Vectors (B, T, D) -> normalised states (B, T, D); hooks as in `LanguageModel`."""
         config = self.config
         rotation = None if config.positions == "none" else rope_tables(x.shape[1], config.d_head, config.rope_base)
         for layer, block in enumerate(self.blocks):
@@ -53,8 +55,6 @@ class TableModel(Blocks):
         self.scale_embedding = nn.Parameter(torch.empty(n_features, config.d_model))
         self.name_embedding = nn.Parameter(torch.empty(n_features, config.d_model))
         self.cls_embedding = nn.Parameter(torch.empty(1, config.d_model))
-        self.w_out = nn.Parameter(torch.empty(config.d_model, 1))
-        self.bias = nn.Parameter(torch.empty(1))
 
     def forward(self, x: Tensor, hooks: Hooks = None) -> Tensor:
         tokens = self.tokens(x, self.scale_embedding, self.name_embedding, self.cls_embedding[0])
@@ -67,8 +67,6 @@ class EventModel(Blocks):
     def __init__(self, config: ModelConfig):
         super().__init__(config)
         self.token_embedding = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
-        self.w_out = nn.Parameter(torch.empty(config.d_model, 1))
-        self.bias = nn.Parameter(torch.empty(1))
 
     def forward(self, events: Tensor, hooks: Hooks = None, embedded: Tensor | None = None) -> Tensor:
         """embedded: the events' vectors (B, T, D), if they are to be changed or to get a gradient."""
@@ -86,8 +84,6 @@ class ReturnModel(Blocks):
     def __init__(self, config: ModelConfig):
         super().__init__(config)
         self.w_in = nn.Parameter(torch.empty(4, config.d_model))
-        self.w_out = nn.Parameter(torch.empty(config.d_model, 1))
-        self.bias = nn.Parameter(torch.empty(1))
         self.tail = nn.Parameter(torch.empty(1))
 
     def forward(self, r: Tensor) -> Tensor:

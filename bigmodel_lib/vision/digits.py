@@ -83,10 +83,3 @@ def play(game: Game, optimizers: tuple[Any, Any], images: Tensor, kinds: Tensor,
     generator.backward()
     for_generator.step()
     return critic.detach(), generator.detach()
-
-
-def energy_distance(a: Tensor, b: Tensor) -> float:
-    """2 E‖a - b‖ - E‖a - a'‖ - E‖b - b'‖, 0 for equal distributions: (n, d), (m, d). Source: Székely & Rizzo 2013."""
-    n, m = len(a), len(b)
-    within = torch.cdist(a, a).sum() / (n * (n - 1)) + torch.cdist(b, b).sum() / (m * (m - 1))
-    return float(2 * torch.cdist(a, b).mean() - within)

@@ -23,15 +23,7 @@ from bigmodel_lib.measuring.costs import hardware
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel, initialise
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
-from bigmodel_lib.vision.digits import (
-    UNKNOWN,
-    VOCABULARY,
-    Game,
-    digits_as_text,
-    energy_distance,
-    game_optimizers,
-    play,
-)  # fmt: skip
+from bigmodel_lib.vision.digits import UNKNOWN, VOCABULARY, Game, digits_as_text, game_optimizers, play
 from bigmodel_lib.vision.models import save_vision
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "drawings"
@@ -48,6 +40,13 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
     digits = load_digits()
     rows = np.random.default_rng(0).permutation(TRAINED)
     return torch.tensor(digits.images[rows]), torch.tensor(digits.target[rows])
+
+
+def energy_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """2 E‖a - b‖ - E‖a - a'‖ - E‖b - b'‖, 0 for equal distributions: (n, d), (m, d). Source: Székely & Rizzo 2013."""
+    n, m = len(a), len(b)
+    within = torch.cdist(a, a).sum() / (n * (n - 1)) + torch.cdist(b, b).sum() / (m * (m - 1))
+    return float(2 * torch.cdist(a, b).mean() - within)
 
 
 def decoder(dropout: float, steps: int, whole: bool) -> tuple[Any, list]:

@@ -22,7 +22,7 @@ from scipy.special import ndtr
 from bigmodel_lib.config import ModelConfig, TrainConfig
 from bigmodel_lib.exercises.nb12b import next_mood
 from bigmodel_lib.model.transformer import initialise
-from bigmodel_lib.risk.market import Parts, likelihoods, log_density, parts_of, simulate, transitions
+from bigmodel_lib.risk.market import Parts, density, likelihoods, parts_of, simulate, transitions
 from bigmodel_lib.risk.models import CONTEXT, ReturnModel, read_days, student_loss, student_t
 from bigmodel_lib.risk.scores import quantile_loss
 from bigmodel_lib.training.checkpoints import save_tensors
@@ -73,10 +73,10 @@ def fit(r: np.ndarray, setting: dict, seed: int, steps: int = STEPS) -> tuple[Re
 
 def best_beliefs(r: np.ndarray) -> np.ndarray:
     """P(tomorrow's mood | returns up to today) for each day, (days, K): no forecast from the past can know more."""
-    transition, density = transitions(), likelihoods(r)
+    transition, likely = transitions(), likelihoods(r)
     belief = np.linalg.matrix_power(transition, 1000)[0]
-    found = np.empty_like(density)
-    for day, likelihood in enumerate(density):
+    found = np.empty_like(likely)
+    for day, likelihood in enumerate(likely):
         belief = found[day] = next_mood(belief, likelihood, transition)
     return found
 
@@ -96,7 +96,7 @@ def known() -> dict:
         f"quantile {p}": round(float(quantile_loss(tomorrow, quantile((w, m, s), p), p).mean()), 6)
         for p in (0.01, 0.05)
     }
-    return {"loss": round(float(-log_density((w, m, s), tomorrow).mean()), 5), **losses}
+    return {"loss": round(float(-np.log(density((w, m, s), tomorrow)).mean()), 5), **losses}
 
 
 @torch.no_grad()
