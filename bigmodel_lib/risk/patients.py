@@ -16,8 +16,8 @@ PRESCRIBED = 0.3  # how often a symptom is answered by its own drug at the next 
 
 def draw_events(n: int, visits: int, rng: np.random.Generator) -> ndarray:
     """Timelines of n patients, (n, visits) int64: family history first, then one event a visit."""
-    kinds = np.repeat([0.2, 0.2, 0.6], [len(DRUGS), len(SYMPTOMS), len(OTHERS)])
-    chances = kinds / np.repeat([len(DRUGS), len(SYMPTOMS), len(OTHERS)], [len(DRUGS), len(SYMPTOMS), len(OTHERS)])
+    sizes = [len(DRUGS), len(SYMPTOMS), len(OTHERS)]
+    chances = np.repeat([0.2, 0.2, 0.6], sizes) / np.repeat(sizes, sizes)
     events = FIRST_DRUG + rng.choice(len(chances), size=(n, visits), p=chances)
     events[:, 0] = rng.random(n) < 0.3
     answered = rng.random((n, visits)) < PRESCRIBED

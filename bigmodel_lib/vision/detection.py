@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bigmodel_lib.config import ModelConfig
 from bigmodel_lib.model.layers import Hooks
-from bigmodel_lib.vision.models import PatchTransformer, convolutions
+from bigmodel_lib.vision.models import PatchTransformer, convolutions, grid_places
 
 Found = tuple[Tensor, Tensor, Tensor]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the IoU, for the mean AP
@@ -74,21 +74,20 @@ def match(cost: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class Detector(PatchTransformer):
     """images (B, S, S) -> (logits (B, Q, C + 1), boxes (B, Q, 4)): learned queries beside the cells of a feature map.
 
-    The last class is "nothing". Convolutions make the cells, 4 × 4 pixels each, in place of patches. Each query has a
-    home on a grid, from which its box is measured, and is turned by it as cells are by their places. Queries see the
-    cells and each other by plain attention, as in YOLOS (Fang et al. 2021); in DETR (Carion et al. 2020) they do so in
-    a decoder with cross-attention.
+    The last class is "nothing". Convolutions make the cells, 4 × 4 pixels each, in place of patches. Each of 16 queries
+    has a home on a 4 × 4 grid, from which its box is measured, and is turned by it as cells are by their places.
+    Queries see the cells and each other by plain attention, as in YOLOS (Fang et al. 2021); in DETR (Carion et al.
+    2020) they do so in a decoder with cross-attention.
     """
 
-    def __init__(self, config: ModelConfig, grid: int = 4, width: int = 16, strides: tuple[int, ...] = (1, 2, 1, 2)):
+    def __init__(self, config: ModelConfig, width: int = 16):
         super().__init__(config, 4)
-        D, n, channels = config.d_model, grid * grid, width * 2 ** list(strides).count(2)
-        self.body = convolutions(width, strides)
+        D, channels = config.d_model, 4 * width
+        self.body = convolutions(width, (1, 2, 1, 2))
         self.w_patch = nn.Parameter(torch.randn(channels, D) / channels**0.5)
-        self.queries = nn.Parameter(0.5 * torch.randn(n, D))
-        middles = (torch.arange(grid) + 0.5) / grid
-        homes = torch.cartesian_prod(middles, middles).flip(-1)  # x, y
-        self.register_buffer("homes", torch.cat([homes, torch.full((n, 2), 0.33)], dim=-1).logit())
+        self.queries = nn.Parameter(0.5 * torch.randn(16, D))
+        homes = (grid_places(4).flip(-1) + 0.5) / 4  # x, y
+        self.register_buffer("homes", torch.cat([homes, torch.full((16, 2), 0.33)], dim=-1).logit())
         self.to_box = nn.Sequential(nn.Linear(D, D), nn.ReLU(), nn.Linear(D, 4))
         nn.init.zeros_(self.to_box[2].weight)  # type: ignore[arg-type]
         self.w_heat = nn.Parameter(torch.zeros(D, config.vocab_size + 3))  # in training alone
@@ -147,10 +146,10 @@ class HeatMap(nn.Module):
     The rival: convolutions alone, one answer for every 4 × 4 pixels. Source: Zhou et al. 2019 (CenterNet).
     """
 
-    def __init__(self, n_classes: int, width: int = 24, strides: tuple[int, ...] = (1, 2, 1, 2, 1)):
+    def __init__(self, n_classes: int, width: int = 24):
         super().__init__()
-        self.body = convolutions(width, strides)
-        self.head = nn.Conv2d(width * 2 ** list(strides).count(2), n_classes + 4, 1)
+        self.body = convolutions(width, (1, 2, 1, 2, 1))
+        self.head = nn.Conv2d(4 * width, n_classes + 4, 1)
         nn.init.constant_(self.head.bias, -4.0)  # type: ignore[arg-type]  # at first, nothing is likely anywhere
 
     def forward(self, images: Tensor) -> Tensor:
@@ -188,8 +187,8 @@ def heat_cost(out: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
     scene, place = (labels >= 0).nonzero(as_tuple=True)
     kind, true = labels[scene, place], boxes[scene, place]
     cell = (true[:, :2] * side).long().clamp(max=side - 1)
-    away = torch.stack(torch.meshgrid(*[torch.arange(side, device=out.device)] * 2, indexing="xy"), dim=-1)
-    near = torch.exp(-(away - cell[:, None, None]).square().sum(dim=-1) / 1.5)
+    places = grid_places(side, out.device).flip(-1).view(side, side, 2)  # x, y
+    near = torch.exp(-(places - cell[:, None, None]).square().sum(dim=-1) / 1.5)
     soft = torch.zeros_like(out[:, :-4])
     soft.index_put_((scene, kind), near, accumulate=True)
     logits, p = out[:, :-4], out[:, :-4].sigmoid()
@@ -232,12 +231,12 @@ def mean_ap(found: Found, labels: Tensor, boxes: Tensor, thresholds: Sequence[fl
     iou, true = box_iou(found[2].cpu(), boxes.cpu()).numpy(), labels.cpu().numpy()
     rows = []
     for kind in np.unique(true[true >= 0]):
-        mine, its = kinds == kind, true == kind
-        scenes = np.flatnonzero(mine.any(axis=1))
-        all_scores = np.concatenate([scores[s][mine[s]] for s in scenes] or [np.zeros(0)])
-        row = []
+        mine, its, row = kinds == kind, true == kind, []
         for threshold in thresholds:
-            hits = [hits_of(iou[s][mine[s]][:, its[s]], scores[s][mine[s]], threshold) for s in scenes]
-            row.append(average_precision(all_scores, np.concatenate(hits or [np.zeros(0, bool)]), its.sum()))
+            hits = np.zeros_like(mine)
+            for scene in np.flatnonzero(mine.any(axis=1)):
+                fits, sure = iou[scene][mine[scene]][:, its[scene]], scores[scene][mine[scene]]
+                hits[scene, mine[scene]] = hits_of(fits, sure, threshold)
+            row.append(average_precision(scores[mine], hits[mine], its.sum()))
         rows.append(row)
     return np.mean(rows, axis=0)

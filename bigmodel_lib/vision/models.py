@@ -67,14 +67,9 @@ class PatchTransformer(nn.Module):
             kind, size = config.start_of(name.split(".")[-1], parameter.shape)
             nn.init.uniform_(parameter, -size, size) if kind == "uniform" else nn.init.constant_(parameter, size)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.w_patch.device
-
     def places(self) -> Tensor:
         """(row, column) of every token: (N, 2)."""
-        return grid_places(self.side, self.device)
+        return grid_places(self.side, self.w_patch.device)
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, S, S) -> (B, N, D): each patch's pixels times one matrix, plus its place's vector if learned."""
@@ -125,8 +120,8 @@ class ResNet(nn.Module):
 
     def __init__(self, n_classes: int, width: int = 16, strides: tuple[int, ...] = (1, 2, 2)):
         super().__init__()
-        self.body = convolutions(width, tuple(strides))
-        self.head = nn.Linear(width * 2 ** list(strides).count(2), n_classes)
+        self.body = convolutions(width, strides)
+        self.head = nn.Linear(width * 2 ** strides.count(2), n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.body(images[:, None]).mean(dim=(-2, -1)))
