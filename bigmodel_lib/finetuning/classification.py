@@ -74,7 +74,7 @@ def classifier_from(model: LanguageModel, n_labels: int, dropout: float = 0.0) -
     """A classifier with a copy of a model below a fresh head."""
     backbone = LanguageModel(model.config.replace(dropout=dropout))
     backbone.load_state_dict(model.state_dict())
-    return Classifier(backbone.to(device_of(model)), n_labels).to(device_of(model))
+    return Classifier(backbone, n_labels).to(device_of(model))
 
 
 def classifier_run(
