@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,6 +56,16 @@ def say(template: str, language: dict[str, dict[str, str]], words: dict[str, str
     return text_of(told.split()) if language is said.ENGLISH else told.replace(" ", "")
 
 
+def next_tokens(possible: Mapping[tuple[str, ...], Step], begun: Sequence[str]) -> dict[str, float]:
+    """{token: p} of the token after the first ones of a sentence; possible: {sentence that may come: its step}."""
+    found: dict[str, float] = collections.defaultdict(float)
+    for sentence, step in possible.items():
+        if sentence[: len(begun)] == tuple(begun):
+            found[sentence[len(begun)]] += math.exp(step.log_prob)
+    total = sum(found.values())
+    return {token: p / total for token, p in found.items()}
+
+
 class Story:
     """A story of a world. `steps` are its sentences as chosen; what is written below is found when it is asked for."""
 
@@ -91,14 +101,8 @@ class Story:
         """{token: p(token | those before it)}, exactly, at each place of the story, the mark of the end included."""
         scene, found = Scene(self.world), []
         for step, sentence in zip(self.steps, self.sentences, strict=True):
-            possible = [(told, math.exp(s.log_prob)) for told, s in self.world.sentences(scene).items()]
-            for place, token in enumerate(sentence):
-                here: dict[str, float] = collections.defaultdict(float)
-                for told, p in possible:
-                    here[told[place]] += p
-                total = sum(here.values())
-                found.append({word: p / total for word, p in here.items()})
-                possible = [(told, p) for told, p in possible if told[place] == token]
+            possible = self.world.sentences(scene)
+            found += [next_tokens(possible, sentence[:place]) for place in range(len(sentence))]
             scene.after(*step[:3])
         return [*found, {END: 1.0}]
 
@@ -110,11 +114,11 @@ class Story:
     def _history(self) -> list:
         """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
         scene, history = Scene(self.world), []
+        facts: dict[Fact, Any] = {}
         carried: dict[Fact, set[int]] = {}
         for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
-            before = scene.facts()
             scene.after(*step[:3])
-            facts = scene.facts()
+            before, facts = facts, scene.facts()
             here: dict[str, set[int]] = {}
             for position, slot in step.construction.marks:
                 here.setdefault(step.filling[slot], set()).add(start + position)
