@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
 from bigmodel_lib.storyworld.sentences import Construction, Filling
@@ -198,53 +197,3 @@ class Story:
         english, chinese = said.SUMMARIES[kind]
         words = {"T": thing[1], "A": end, "x": end}
         return say(english, said.ENGLISH, words), say(chinese, said.CHINESE, words)
-
-    def counterfactual(self, sentence: int, old: str, new: str) -> "Story":
-        """The story with one word of one sentence changed, and the rest retold as nearly the same as the change allows.
-
-        A later sentence is kept if it can still be told, with another place where only that one is true now, and is
-        left out if not; a question gets an answer, and a story that has become too short goes on with the most
-        probable sentences. Raises CourseError if the changed sentence cannot be told there.
-        """
-        world, scene, steps = self.world, Scene(self.world), []
-
-        def tell(step: Step) -> None:
-            steps.append(step)
-            scene.after(*step[:3])
-
-        def tell_likeliest() -> None:
-            tell(max(world.sentences(scene).values(), key=lambda step: step.log_prob))
-
-        for step in self.steps[:sentence]:
-            tell(step)
-        changed = self.steps[sentence]
-        wanted = changed._replace(filling=tuple(new if word == old else word for word in changed.filling))
-        possible = [step for step in world.sentences(scene).values() if step[:3] == wanted[:3]]
-        if wanted == changed or not possible:
-            given = f"sentence {sentence} was {text_of(self.sentences[sentence])!r}"
-            raise CourseError(f"{given}: {old!r} cannot become {new!r} there")
-        tell(possible[0])
-        for step in self.steps[sentence + 1 :]:
-            known = {*scene.places, *scene.place, *scene.at}
-            filling = tuple(new if word == old and old not in known else word for word in step.filling)
-            wanted = step._replace(filling=filling)
-            while (retold := _retold(scene, wanted)) is None and scene.asked:
-                tell_likeliest()
-            if retold is not None:
-                tell(retold)
-        while not scene.over:
-            tell_likeliest()
-        return Story(world, steps)
-
-
-def _retold(scene: Scene, wanted: Step) -> Step | None:
-    """The step that tells the same in another scene, perhaps with another place."""
-
-    def deeds(filling: Filling) -> list[str]:
-        return [word for word in filling if word in said.PEOPLE or word in said.THINGS]
-
-    same = [step for step in scene.world.sentences(scene).values()
-            if step.construction is wanted.construction and deeds(step.filling) == deeds(wanted.filling)]  # fmt: skip
-    exact = [step for step in same if step.filling == wanted.filling]
-    found = exact or (same if len({step.filling for step in same}) == 1 else [])
-    return next((step for step in found if step.pronoun == wanted.pronoun), found[0] if found else None)
