@@ -159,6 +159,10 @@ def test_a_text_outside_the_language_is_impossible_and_says_where(seed):
         assert error.value.position == place
 
 
+def test_words_are_letters_signs_and_marks():
+    assert words_of("<story> It's a lamp.<end>") == ["<story>", "It", "'", "s", "a", "lamp", ".", END]
+
+
 def test_a_text_that_stops_early_or_goes_on_is_impossible():
     story = stories(1, 5)[0]
     for tokens, place in ((story.tokens[:30], 30), ([*story.tokens, "Anna"], len(story.tokens))):

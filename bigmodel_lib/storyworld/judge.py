@@ -39,8 +39,6 @@ def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
 
 def sentences_of(text: Text) -> list[list[str]]:
     """The tokens of each sentence of a text, without the marks of start and end."""
-    if isinstance(text, str):
-        text = text.replace(START, "").replace(END, "")
     words = [word for word in words_of(text) if word not in (START, END)]
     ends = [i + 1 for i, word in enumerate(words) if word == "."]
     return [words[start:end] for start, end in itertools.pairwise([0, *ends, len(words)]) if start < end]

@@ -45,8 +45,8 @@ class Question(NamedTuple):
 
 
 def words_of(text: Text) -> list[str]:
-    """The tokens of a text in English: words and signs. A list of tokens comes back as a copy."""
-    return re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
+    """The tokens of a text in English: words, signs and marks such as START. A list comes back as a copy."""
+    return re.findall(r"<[a-z]+>|[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
 
 
 def say(template: str, language: dict[str, dict[str, str]], words: dict[str, str]) -> str:
@@ -55,11 +55,11 @@ def say(template: str, language: dict[str, dict[str, str]], words: dict[str, str
     return text_of(told.split()) if language is said.ENGLISH else told.replace(" ", "")
 
 
-def next_tokens(possible: Mapping[tuple[str, ...], Step], begun: Sequence[str]) -> dict[str, float]:
+def next_tokens(possible: Mapping[tuple[str, ...], Step], begun: tuple[str, ...]) -> dict[str, float]:
     """{token: p} of the token after the first ones of a sentence; possible: {sentence that may come: its step}."""
     found: dict[str, float] = collections.defaultdict(float)
     for sentence, step in possible.items():
-        if sentence[: len(begun)] == tuple(begun):
+        if sentence[: len(begun)] == begun:
             found[sentence[len(begun)]] += math.exp(step.log_prob)
     total = sum(found.values())
     return {token: p / total for token, p in found.items()}
@@ -101,7 +101,7 @@ class Story:
         scene, found = Scene(self.world), []
         for step, sentence in zip(self.steps, self.sentences, strict=True):
             possible = self.world.sentences(scene)
-            found += [next_tokens(possible, sentence[:place]) for place in range(len(sentence))]
+            found += [next_tokens(possible, tuple(sentence[:place])) for place in range(len(sentence))]
             scene.after(*step[:3])
         return [*found, {END: 1.0}]
 

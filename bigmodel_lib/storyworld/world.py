@@ -151,7 +151,7 @@ class StoryWorld:
         _, scene, position = self._follow(tokens)
         if scene.over and position == len(tokens):
             return {END: 1.0}
-        found = next_tokens(self.sentences(scene), tokens[position:])
+        found = next_tokens(self.sentences(scene), tuple(tokens[position:]))
         if not found:
             self.parse(tokens)
         return found

@@ -18,7 +18,7 @@ def docstrings(package: str) -> Iterator[str]:
 
     Raises CourseError for a package that is not there.
     """
-    found = importlib.util.find_spec("ast" if package == "python" else package)
+    found = importlib.util.find_spec("ast" if package == "python" else package)  # "ast" is part of it
     if found is None or found.origin is None:
         raise CourseError(f"no package {package!r} is installed: name one that is")
     root = pathlib.Path(found.origin).parent
