@@ -60,6 +60,14 @@ def test_a_minimal_pair_differs_in_one_word_and_is_told_and_answered_by_the_worl
     assert found > 40
 
 
+def test_a_minimal_pair_may_change_whom_a_later_pronoun_means():
+    opening = "This happened in an attic, a hall and a kitchen. One morning Mei and Anna met in the attic."
+    story = WORLD.parse(f"{opening} Anna saw a book in the attic. She picked up the book. So Anna stayed in the attic.")
+    (holder,) = [question for question in story.questions() if question.kind == "holder"]
+    pair = minimal.minimal_pair(story, holder)
+    assert (pair.answer, pair.rival) == ("Anna", "Mei") and "Mei saw a book" in " ".join(pair.corrupt)
+
+
 def test_the_logit_difference_is_the_log_of_the_odds():
     p = torch.tensor([0.6, 0.2, 0.15, 0.05])
     logits = (p.log() + 3.7).expand(2, 5, 4)

@@ -3,12 +3,10 @@
 import itertools
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from bigmodel_lib.errors import CourseError
-from bigmodel_lib.storyworld import StoryWorld
+from bigmodel_lib.storyworld import NotInLanguage, StoryWorld
 from bigmodel_lib.storyworld.story import START, Question, Story, words_of
 from bigmodel_lib.storyworld.tasks import ANSWER, MARKS, QUESTION
 from bigmodel_lib.text.tokenizers import WordTokenizer
@@ -44,18 +42,17 @@ def asked(story: Story, question: Question) -> tuple[list[str], str]:
 def minimal_pair(story: Story, question: Question) -> MinimalPair | None:
     """The question, and a story in which one word alone makes its answer another one; None if there is none.
 
-    The world itself tells the second story: it's a story that could have happened, and its answer is known as well.
+    The world could tell the second story, too: it's one that could have happened, and its answer is known as well.
     """
     clean, answer = asked(story, question)
-    ends = np.cumsum([len(sentence) for sentence in story.sentences])
     kinds = (story.world.places, story.world.people, story.world.things)
     peers = next((names for names in kinds if answer in names), ())
     others = [token for token in dict.fromkeys(story.tokens) if token in peers and token != answer]
     places = [place for place in sorted(question.support, reverse=True) if story.tokens[place] == answer]
     for place, other in itertools.product(places, others):
         try:
-            new = story.counterfactual(int(np.searchsorted(ends, place, side="right")), answer, other)
-        except CourseError:
+            new = story.world.parse([*story.tokens[:place], other, *story.tokens[place + 1 :]])
+        except NotInLanguage:
             continue
         for same in new.questions():
             corrupt, rival = asked(new, same)

@@ -21,15 +21,15 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def readings(world: StoryWorld, sentence: list[str]) -> Iterator[tuple[Construction, Filling, bool]]:
-    """Yield each way to read a sentence (its tokens), in any scene: construction, filling, whether by a pronoun."""
+def readings(world: StoryWorld, sentence: list[str]) -> Iterator[Filling]:
+    """Yield what fills the slots for each way to read a sentence (its tokens), in any scene."""
     here = [word for word, forms in said.ENGLISH.items() if any(form in sentence for form in forms.values())]
     for c in world.constructions:
         if c.fits(sentence):
             words = [[word for word in said.words_for(world, slot) if word in here] for slot in c.slots]
             for filling, pronoun in itertools.product(itertools.product(*words), (False, True)):
                 if (c.subject is not None or not pronoun) and c.tell(filling, pronoun).split() == sentence:
-                    yield c, filling, pronoun
+                    yield filling
 
 
 def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
@@ -39,8 +39,6 @@ def grammatical(world: StoryWorld, sentence: list[str]) -> bool:
 
 def sentences_of(text: Text) -> list[list[str]]:
     """The tokens of each sentence of a text, without the marks of start and end."""
-    if isinstance(text, str):
-        text = text.replace(START, "").replace(END, "")
     words = [word for word in words_of(text) if word not in (START, END)]
     ends = [i + 1 for i, word in enumerate(words) if word == "."]
     return [words[start:end] for start, end in itertools.pairwise([0, *ends, len(words)]) if start < end]
@@ -69,7 +67,7 @@ def misfit(world: StoryWorld, text: Text) -> str:
         if step := next(fitting(world, scene, sentence), None):
             scene.after(*step)
             continue
-        found = [{*filling} for _, filling, _ in readings(world, sentence)]
+        found = [{*filling} for filling in readings(world, sentence)]
         known = {*scene.places, *scene.place, *scene.at, *said.LOOKS, *said.FEELINGS}
         return "broken" if not found else "does not fit" if any(words <= known for words in found) else "from nowhere"
     return ""

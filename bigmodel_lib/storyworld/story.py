@@ -5,12 +5,11 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
 from bigmodel_lib.storyworld.sentences import Construction, Filling
@@ -46,14 +45,24 @@ class Question(NamedTuple):
 
 
 def words_of(text: Text) -> list[str]:
-    """The tokens of a text in English: words and signs. A list of tokens comes back as a copy."""
-    return re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
+    """The tokens of a text in English: words, signs and marks such as START. A list comes back as a copy."""
+    return re.findall(r"<[a-z]+>|[A-Za-z]+|[^\sA-Za-z]", text) if isinstance(text, str) else list(text)
 
 
 def say(template: str, language: dict[str, dict[str, str]], words: dict[str, str]) -> str:
     """The text of a template with its slots filled; language: said.ENGLISH or said.CHINESE, words: {slot: word}."""
     told = said.SLOT.sub(lambda slot: language[words[slot[1]]][slot[2]], template)
     return text_of(told.split()) if language is said.ENGLISH else told.replace(" ", "")
+
+
+def next_tokens(possible: Mapping[tuple[str, ...], Step], begun: tuple[str, ...]) -> dict[str, float]:
+    """{token: p} of the token after the first ones of a sentence; possible: {sentence that may come: its step}."""
+    found: dict[str, float] = collections.defaultdict(float)
+    for sentence, step in possible.items():
+        if sentence[: len(begun)] == begun:
+            found[sentence[len(begun)]] += math.exp(step.log_prob)
+    total = sum(found.values())
+    return {token: p / total for token, p in found.items()}
 
 
 class Story:
@@ -91,14 +100,8 @@ class Story:
         """{token: p(token | those before it)}, exactly, at each place of the story, the mark of the end included."""
         scene, found = Scene(self.world), []
         for step, sentence in zip(self.steps, self.sentences, strict=True):
-            possible = [(told, math.exp(s.log_prob)) for told, s in self.world.sentences(scene).items()]
-            for place, token in enumerate(sentence):
-                here: dict[str, float] = collections.defaultdict(float)
-                for told, p in possible:
-                    here[told[place]] += p
-                total = sum(here.values())
-                found.append({word: p / total for word, p in here.items()})
-                possible = [(told, p) for told, p in possible if told[place] == token]
+            possible = self.world.sentences(scene)
+            found += [next_tokens(possible, tuple(sentence[:place])) for place in range(len(sentence))]
             scene.after(*step[:3])
         return [*found, {END: 1.0}]
 
@@ -110,11 +113,11 @@ class Story:
     def _history(self) -> list:
         """(facts, {fact: positions of the tokens that carry it}) after each sentence."""
         scene, history = Scene(self.world), []
+        facts: dict[Fact, Any] = {}
         carried: dict[Fact, set[int]] = {}
         for start, step in zip(itertools.accumulate(map(len, self.sentences), initial=0), self.steps, strict=False):
-            before = scene.facts()
             scene.after(*step[:3])
-            facts = scene.facts()
+            before, facts = facts, scene.facts()
             here: dict[str, set[int]] = {}
             for position, slot in step.construction.marks:
                 here.setdefault(step.filling[slot], set()).add(start + position)
@@ -194,53 +197,3 @@ class Story:
         english, chinese = said.SUMMARIES[kind]
         words = {"T": thing[1], "A": end, "x": end}
         return say(english, said.ENGLISH, words), say(chinese, said.CHINESE, words)
-
-    def counterfactual(self, sentence: int, old: str, new: str) -> "Story":
-        """The story with one word of one sentence changed, and the rest retold as nearly the same as the change allows.
-
-        A later sentence is kept if it can still be told, with another place where only that one is true now, and is
-        left out if not; a question gets an answer, and a story that has become too short goes on with the most
-        probable sentences. Raises CourseError if the changed sentence cannot be told there.
-        """
-        world, scene, steps = self.world, Scene(self.world), []
-
-        def tell(step: Step) -> None:
-            steps.append(step)
-            scene.after(*step[:3])
-
-        def tell_likeliest() -> None:
-            tell(max(world.sentences(scene).values(), key=lambda step: step.log_prob))
-
-        for step in self.steps[:sentence]:
-            tell(step)
-        changed = self.steps[sentence]
-        wanted = changed._replace(filling=tuple(new if word == old else word for word in changed.filling))
-        possible = [step for step in world.sentences(scene).values() if step[:3] == wanted[:3]]
-        if wanted == changed or not possible:
-            given = f"sentence {sentence} was {text_of(self.sentences[sentence])!r}"
-            raise CourseError(f"{given}: {old!r} cannot become {new!r} there")
-        tell(possible[0])
-        for step in self.steps[sentence + 1 :]:
-            known = {*scene.places, *scene.place, *scene.at}
-            filling = tuple(new if word == old and old not in known else word for word in step.filling)
-            wanted = step._replace(filling=filling)
-            while (retold := _retold(scene, wanted)) is None and scene.asked:
-                tell_likeliest()
-            if retold is not None:
-                tell(retold)
-        while not scene.over:
-            tell_likeliest()
-        return Story(world, steps)
-
-
-def _retold(scene: Scene, wanted: Step) -> Step | None:
-    """The step that tells the same in another scene, perhaps with another place."""
-
-    def deeds(filling: Filling) -> list[str]:
-        return [word for word in filling if word in said.PEOPLE or word in said.THINGS]
-
-    same = [step for step in scene.world.sentences(scene).values()
-            if step.construction is wanted.construction and deeds(step.filling) == deeds(wanted.filling)]  # fmt: skip
-    exact = [step for step in same if step.filling == wanted.filling]
-    found = exact or (same if len({step.filling for step in same}) == 1 else [])
-    return next((step for step in found if step.pronoun == wanted.pronoun), found[0] if found else None)

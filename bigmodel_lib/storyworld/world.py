@@ -1,6 +1,5 @@
 """The world that tells stories: what may come next, how probable it is, and what a text that was told means."""
 
-import collections
 import math
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +9,7 @@ from bigmodel_lib.errors import CourseError
 from bigmodel_lib.storyworld import sentences as said
 from bigmodel_lib.storyworld.scene import Scene
 from bigmodel_lib.storyworld.sentences import Construction, Filling
-from bigmodel_lib.storyworld.story import END, START, Step, Story, Text, words_of
+from bigmodel_lib.storyworld.story import END, START, Step, Story, Text, next_tokens, words_of
 from bigmodel_lib.text.tokenizers import WordTokenizer
 
 DRAWS = 120  # random numbers set aside for one story, at most three a sentence
@@ -152,15 +151,10 @@ class StoryWorld:
         _, scene, position = self._follow(tokens)
         if scene.over and position == len(tokens):
             return {END: 1.0}
-        rest = tuple(tokens[position:])
-        found: dict[str, float] = collections.defaultdict(float)
-        for sentence, step in self.sentences(scene).items():
-            if sentence[: len(rest)] == rest:
-                found[sentence[len(rest)]] += math.exp(step.log_prob)
+        found = next_tokens(self.sentences(scene), tuple(tokens[position:]))
         if not found:
             self.parse(tokens)
-        total = sum(found.values())
-        return {token: p / total for token, p in found.items()}
+        return found
 
 
 class NotInLanguage(CourseError):

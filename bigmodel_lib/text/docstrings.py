@@ -4,7 +4,6 @@ import ast
 import importlib.util
 import pathlib
 import re
-import sysconfig
 from collections.abc import Iterator
 
 from bigmodel_lib.errors import CourseError
@@ -14,19 +13,15 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PLAIN = re.compile(r"[A-Z][A-Za-z0-9,;:'\"()\- ]+[.!?]")  # letters, digits and everyday punctuation alone
 
 
-def folder_of(package: str) -> pathlib.Path:
-    """Where an installed package is, or for "python" the standard library. Raises CourseError if it is not there."""
-    if package == "python":
-        return pathlib.Path(sysconfig.get_paths()["stdlib"])
-    found = importlib.util.find_spec(package)
+def docstrings(package: str) -> Iterator[str]:
+    """The docstrings of an installed package's files, but for its tests; "python" is the standard library.
+
+    Raises CourseError for a package that is not there.
+    """
+    found = importlib.util.find_spec("ast" if package == "python" else package)  # "ast" is part of it
     if found is None or found.origin is None:
         raise CourseError(f"no package {package!r} is installed: name one that is")
-    return pathlib.Path(found.origin).parent
-
-
-def docstrings(package: str) -> Iterator[str]:
-    """The docstrings of a package's Python files, but for its tests."""
-    root = folder_of(package)
+    root = pathlib.Path(found.origin).parent
     for file in sorted(root.rglob("*.py")):
         inside = file.relative_to(root).parts
         if "site-packages" in inside or any("test" in part for part in inside):
