@@ -96,7 +96,7 @@ def of_folders(folders: list[str], path: str | None, device: torch.device) -> st
     for folder in folders:
         loaded = [load_model(run, device) for run in runs_in(folder)]
         (model, tokenizer), texts = loaded[0], texts_for(loaded[0][1], path)
-        cards[folder[-36:]] = card = report_card(model, tokenizer, texts)
+        cards[folder] = card = report_card(model, tokenizer, texts)
         if len(loaded) > 1:
             card["stability"] |= seeds_row([each for each, _ in loaded], tokenizer, texts)
     return side_by_side(cards)

@@ -164,11 +164,11 @@ def seeds_row(models: Sequence[LanguageModel], tokenizer: Tokenizer, texts: Sequ
 
 def side_by_side(cards: dict[str, dict[str, Rows]]) -> str:
     """Report cards as a table, {name of a model: its card}."""
-    lines = [f"{'':24}" + "".join(f"{name:44}" for name in cards)]
-    for part, rows in next(iter(cards.values())).items():
+    lines = [f"{'':24}" + "".join(f"{name[-36:]:44}" for name in cards)]
+    for part in ("accuracy", "stability", "efficiency"):
         lines.append(part)
-        for row in rows:
-            said = [card[part].get(row) for card in cards.values()]
-            words = [str(number) if number else "can't read it" for number in said]
+        for row in dict.fromkeys(row for card in cards.values() for row in card[part]):
+            said = [card[part].get(row, "") for card in cards.values()]  # a row may be one card's alone
+            words = ["can't read it" if number is None else str(number) for number in said]
             lines.append(f"  {row:22}" + "".join(f"{each:44}" for each in words))
     return "\n".join(line.rstrip() for line in lines)
