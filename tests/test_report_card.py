@@ -90,3 +90,15 @@ def test_the_command_puts_cards_side_by_side_with_the_spread_over_seeds(tmp_path
     assert main([str(tmp_path / "runs"), one, "--text", str(text)]) == 0
     said = capsys.readouterr().out
     assert re.search(r"over 2 seeds +\S+ \(\S+ to \S+\) from best to worst", said) and "bits per byte" in said
+
+
+def test_cards_of_models_that_differ_keep_all_their_rows_and_columns():
+    number = cards.Measured(2.0, unit="ms")
+    one = {"accuracy": {"loss": number}, "stability": {"in capitals": None}, "efficiency": {"after 48": number}}
+    other = one | {"stability": {"in capitals": number, "over 2 seeds": number}, "efficiency": {"after 64": number}}
+    name = "/a_long_name" * 4
+    title, *lines = cards.side_by_side({f"one{name}": one, f"other{name}": other}).split("\n")
+    assert title.split() == [name[-36:]] * 2
+    found = {line[:24].strip(): (line[24:68].strip(), line[68:].strip()) for line in lines}
+    assert found["in capitals"] == ("can't read it", "2 ms") and found["over 2 seeds"] == ("", "2 ms")
+    assert found["after 48"] == ("2 ms", "") and found["after 64"] == ("", "2 ms")

@@ -94,26 +94,26 @@ def of_folders(folders: list[str], path: str | None, device: torch.device) -> st
     """The report cards of language models, side by side, with the spread over seeds where a folder holds several."""
     cards = {}
     for folder in folders:
-        loaded = [load_model(run, device) for run in runs_in(folder)]
-        (model, tokenizer), texts = loaded[0], texts_for(loaded[0][1], path)
-        cards[folder[-36:]] = card = report_card(model, tokenizer, texts)
-        if len(loaded) > 1:
-            card["stability"] |= seeds_row([each for each, _ in loaded], tokenizer, texts)
+        models, (tokenizer, *_) = zip(*(load_model(run, device) for run in runs_in(folder)), strict=True)
+        texts = texts_for(tokenizer, path)
+        cards[folder] = report_card(models[0], tokenizer, texts)
+        if len(models) > 1:
+            cards[folder]["stability"] |= seeds_row(models, tokenizer, texts)
     return side_by_side(cards)
 
 
 def work(options: argparse.Namespace, _: StopSignal) -> None:
     """Say what was asked for."""
-    given = (options.text, options.data, options.ask)
-    if options.folders and (options.checkpoint or options.data or options.ask):
-        raise CourseError("folders get report cards: leave out --checkpoint, --data and --ask, or name no folders")
     if options.folders:
+        if options.checkpoint or options.data or options.ask:
+            raise CourseError("folders get report cards: leave out --checkpoint, --data and --ask, or name no folders")
         return say(of_folders(options.folders, options.text, choose_device(options.device)))
-    if options.checkpoint is None or not any(one is not None for one in given):
+    measures = ((of_a_text, options.text), (of_labels, options.data), (of_one_text, options.ask))
+    asked = [(measure, given) for measure, given in measures if given is not None]  # one at most
+    if options.checkpoint is None or not asked:
         raise CourseError("name folders for their report cards, or --checkpoint DIR with --text, --data or --ask")
-    for measure, given in ((of_a_text, options.text), (of_labels, options.data), (of_one_text, options.ask)):
-        if given is not None:
-            say(measure(options.checkpoint, given, choose_device(options.device)))
+    for measure, given in asked:
+        say(measure(options.checkpoint, given, choose_device(options.device)))
 
 
 main = Command("evaluate", add_options, work)

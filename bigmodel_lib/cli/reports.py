@@ -18,7 +18,7 @@ Loss = Callable[[], float] | None
 COLUMNS = ("step", "fraction", "seconds", "tokens", "loss", "val_loss", "lr", "gradient_norm", "tokens_per_second")
 
 
-def status_line(progress: Progress, val_loss: float | None = None) -> str:
+def status_line(progress: Progress, val_loss: float | None) -> str:
     """Loss, tokens per second and time left, for a progress bar."""
     left = progress.seconds * (1 - progress.fraction) / max(progress.fraction, 1e-9)
     held_out = f" (validation {val_loss:.3f})" if val_loss is not None else ""

@@ -35,7 +35,7 @@ def left_to_the_system() -> Iterator[None]:
         set_handlers(*before)
 
 
-class StopSignal:
+class StopSignal(contextlib.AbstractContextManager["StopSignal"]):
     """What Ctrl-C (SIGINT) or a polite kill (SIGTERM) asks for; `number` is the signal's, 0 until one comes.
 
     The first one is only noted: a loop looks at `number` where it can stop, and files are written to the end. Inside
@@ -47,9 +47,6 @@ class StopSignal:
         self.number, self._since = 0, 0.0
         self._held, self._raised, self._over = True, False, False
         self._before = set_handlers(self._note, self._note)
-
-    def __enter__(self) -> "StopSignal":
-        return self
 
     def __exit__(self, *_: object) -> None:
         set_handlers(*self._before)

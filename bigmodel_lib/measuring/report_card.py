@@ -1,5 +1,6 @@
 """A report card for any language model: how accurate it is, how efficient, and how stable."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -67,17 +68,17 @@ def text_losses(model: LanguageModel, documents: Sequence[ndarray]) -> ndarray:
     return found
 
 
-def ratio_interval(above: ndarray, below: ndarray, draws: int = 1000) -> tuple[float, float]:
+def ratio_interval(above: ndarray, below: ndarray) -> tuple[float, float]:
     """A 95 % interval of Σ above / Σ below when texts are drawn anew with replacement. Source: Efron 1979."""
-    rows = np.random.default_rng(0).integers(0, len(above), (draws, len(above)))
+    rows = np.random.default_rng(0).integers(0, len(above), (1000, len(above)))
     low, high = np.quantile(above[rows].sum(axis=1) / below[rows].sum(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 
-def with_typos(text: str, rng: Generator, share: float = 0.05) -> str:
-    """Swap that share of neighbouring letters."""
+def with_typos(text: str, rng: Generator) -> str:
+    """Swap 5 % of neighbouring letters."""
     letters = list(text)
-    for i in np.flatnonzero(rng.random(len(letters) - 1) < share):
+    for i in np.flatnonzero(rng.random(len(letters) - 1) < 0.05):
         if letters[i].isalpha() and letters[i + 1].isalpha():
             letters[i], letters[i + 1] = letters[i + 1], letters[i]
     return "".join(letters)
@@ -88,11 +89,11 @@ def accuracy_rows(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[st
     documents = [document_of(text, tokenizer) for text in texts]
     nats, tokens = text_losses(model, documents), np.array([len(document) - 1 for document in documents])
     size = np.array([len(text.encode()) for text in texts])
-    loss, low_high = nats.sum() / tokens.sum(), ratio_interval(nats, tokens)
-    bits = nats / np.log(2)
+    loss, (low, high) = nats.sum() / tokens.sum(), ratio_interval(nats, tokens)
+    bits = nats / math.log(2)
     return {
-        "loss": Measured(loss, low_high, "nats per token"),
-        "perplexity": Measured(np.exp(loss), (float(np.exp(low_high[0])), float(np.exp(low_high[1])))),
+        "loss": Measured(loss, (low, high), "nats per token"),
+        "perplexity": Measured(np.exp(loss), (np.exp(low), np.exp(high))),
         "bits per byte": Measured(bits.sum() / size.sum(), ratio_interval(bits, size)),
     }
 
@@ -100,11 +101,10 @@ def accuracy_rows(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[st
 def stability_rows(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Rows:
     """Bits per byte when the same texts are changed; None where the tokenizer cannot read them then."""
     rng = np.random.default_rng(0)
-    joined = [" ".join(texts[i : i + 4]) for i in range(0, len(texts), 4)]
     changed = {
         "with typos": [with_typos(text, rng) for text in texts],
         "in capitals": [text.upper() for text in texts],
-        "four texts in one": joined,
+        "four texts in one": [" ".join(texts[i : i + 4]) for i in range(0, len(texts), 4)],
     }
     found: Rows = {}
     for name, others in changed.items():
@@ -115,14 +115,15 @@ def stability_rows(model: LanguageModel, tokenizer: Tokenizer, texts: Sequence[s
     return found
 
 
-def efficiency_rows(model: LanguageModel, n_prompt: int = 64, n_new: int = 16) -> Rows:
+def efficiency_rows(model: LanguageModel) -> Rows:
     """Time to the first token and for each further one, memory, and energy by an assumed power of WATTS.
 
     Energy is time · WATTS · threads: an estimate, good for comparisons on one machine.
     """
-    n_new = min(n_new, model.config.context_length // 2)
-    n_prompt = min(n_prompt, model.config.context_length - n_new)
-    tokens = torch.arange(n_prompt, device=model.device)[None] % model.config.vocab_size
+    c = model.config
+    n_new = min(16, c.context_length // 2)
+    n_prompt = min(64, c.context_length - n_new)
+    tokens = torch.arange(n_prompt, device=model.device)[None] % c.vocab_size
     state: dict = {}
 
     def first() -> None:
@@ -135,7 +136,6 @@ def efficiency_rows(model: LanguageModel, n_prompt: int = 64, n_new: int = 16) -
 
     seconds = {name: statistics.median(s) for name, s in seconds_of({"first": first, "others": others}).items()}
     each, weights = seconds["others"] / n_new, model.token_embedding.element_size()
-    c = model.config
     kept = 2 * c.n_layers * c.n_key_heads * c.d_head * c.context_length
     return {
         f"first token, after {n_prompt}": Measured(1000 * seconds["first"], unit="ms"),
@@ -164,11 +164,11 @@ def seeds_row(models: Sequence[LanguageModel], tokenizer: Tokenizer, texts: Sequ
 
 def side_by_side(cards: dict[str, dict[str, Rows]]) -> str:
     """Report cards as a table, {name of a model: its card}."""
-    lines = [f"{'':24}" + "".join(f"{name:44}" for name in cards)]
-    for part, rows in next(iter(cards.values())).items():
+    lines = [f"{'':24}" + "".join(f"{name[-36:]:44}" for name in cards)]
+    for part in ("accuracy", "stability", "efficiency"):
         lines.append(part)
-        for row in rows:
-            said = [card[part].get(row) for card in cards.values()]
-            words = [str(number) if number else "can't read it" for number in said]
+        for row in dict.fromkeys(row for card in cards.values() for row in card[part]):
+            said = [card[part].get(row, "") for card in cards.values()]  # a row may be one card's alone
+            words = ["can't read it" if number is None else str(number) for number in said]
             lines.append(f"  {row:22}" + "".join(f"{each:44}" for each in words))
     return "\n".join(line.rstrip() for line in lines)
