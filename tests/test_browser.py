@@ -185,9 +185,9 @@ def test_the_timeline_says_what_its_python_twin_computes(notebooks):
         page.get_by_role("button", name=name, exact=True).click()
         line = Timeline(kernels=kernels, launch=7.0, work=work, every=every)
         page.wait_for_function(
-            SAYS, arg=f"Done after {line.seconds:.0f} µs. The GPU works {int(100 * line.busy + 0.5)} %"
+            SAYS, arg=f"Done after {line.microseconds:.0f} µs. The GPU works {int(100 * line.busy + 0.5)} %"
         )
-        notebooks.wait_for("[line.seconds, line.busy]", [line.seconds, line.busy])
+        notebooks.wait_for("[line.microseconds, line.busy]", [line.microseconds, line.busy])
         assert page.locator(".bm-timeline-lanes rect[fill='#56b4e9']").count() == kernels
         assert page.locator(".bm-timeline-lanes rect[fill='#888888']").count() == (kernels if every else 0)
     page.get_by_label(".item() after every").press("Home")

@@ -65,7 +65,7 @@ def test_other_sentences_are_refused(sentence):
 
 def test_what_is_sent_is_json_and_holds_every_sentence():
     data = json.loads(en.EveryNumber("very not bad").data)
-    values = data["layers"]["values"]
+    values = data["values"]
     assert len(values) == 64 and data["given"].keys() == en.TINY.keys()
     for sentence in ("not very good", "bad bad bad"):
         for name, matrix in values[sentence].items():
@@ -78,12 +78,14 @@ def test_what_is_sent_is_json_and_holds_every_sentence():
 
 def test_the_poster_shows_each_number():
     ax = en.draw_poster("not very bad")
-    said = [text.get_text() for text in ax.texts]
+    tables = ax.child_axes
     assert "“not very bad” → “smiles” (89%)" in ax.get_title(loc="left")
-    numbers = sum(matrix.size for matrix in en.trace("not very bad").values())
-    shown = [words for words in said if words in ("·", "−∞") or words.replace("−", "").replace(".", "").isdigit()]
-    assert len(shown) == numbers + 2 + 4  # and the names of the rows of W_O and W_down
-    assert min(text.get_fontsize() for text in ax.texts) >= 9
+    found = en.trace("not very bad")
+    for table, step in zip(tables, en.STEPS, strict=True):
+        said = [text.get_text().replace("−", "-").replace("·", "0").replace("∞", "inf") for text in table.texts]
+        assert np.array(said, dtype=float) == pytest.approx(found[step.name].ravel(), abs=0.005), step.name
+        assert table.get_title(loc="left") == step.label
+    assert min(text.get_fontsize() for axes in [ax, *tables] for text in axes.findobj(plt.Text)) >= 9
     plt.close(ax.figure)
 
 

@@ -88,7 +88,7 @@ def test_maps_write_the_numbers_of_the_framed_row_and_no_other():
 def test_diagrams_name_the_shapes_that_they_are_given():
     for ax, wanted in (
         (diagrams.draw_qkv(8, 4, 2, 3, row=5), {"(8, 4)", "(8, 2)", "(8, 3)", "scores (8, 8)", "weights (8, 8)"}),
-        (diagrams.draw_heads(6, 4), {"(6, 4)", "(6, 2)", "(6, 6)", "head 0", "head 1"}),
+        (diagrams.draw_heads(6, 4), {"(6, 4)", "(6, 2)", "(6, 6)\nfrom its q and k", "head 0", "head 1"}),
         (diagrams.draw_map("attention"), {"attention", "MLP", "a block, repeated"}),
         (
             diagrams.draw_traffic("T", {"way": [("Q", 2_000_000, False, "C0"), ("out", 500_000, True, "C1")]}),

@@ -41,23 +41,6 @@ def test_one_map_is_queries_by_keys_on_the_scale_0_to_1_with_all_its_tokens(T):
     assert min(label.get_fontsize() for label in ax.yaxis.get_ticklabels()) >= 5.5
 
 
-@pytest.mark.parametrize("shape", [(3, 6, 6), (2, 4, 6, 6)])
-def test_a_wall_has_every_head_in_its_place_on_one_scale(shape):
-    weights, tokens = random_maps(*shape), list("abcdef")
-    corner = attention.draw_attention(weights, tokens)
-    axes = [ax for ax in corner.figure.axes if ax.images and ax.get_label() != "<colorbar>"]
-    drawn = weights.reshape(-1, 6, 6)
-    assert len(axes) == len(drawn)
-    for number, (ax, one) in enumerate(zip(axes, drawn, strict=True)):
-        layer, head = divmod(number, shape[-3])
-        assert np.array_equal(ax.images[0].get_array(), one) and ax.images[0].get_clim() == (0, 1)
-        assert ax.get_title() == f"{layer}.{head}"
-    assert [ax for ax in axes if ax.axison] == [corner] and (corner.get_xlabel(), corner.get_ylabel()) == (
-        "key",
-        "query",
-    )
-
-
 def test_several_maps_are_drawn_side_by_side_on_axes_that_are_given():
     _, axes = plots.plt.subplots(1, 2)
     axes[1].set(title="kept", xlabel="mine")

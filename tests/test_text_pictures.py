@@ -45,7 +45,7 @@ def test_a_token_map_colours_characters_by_their_tokens():
 
 
 def test_a_long_text_is_broken_at_line_ends_and_at_the_edge():
-    ax = text_pictures.draw_token_map("map", {"long": [b"ab\nc", b"d" * text_pictures.WIDTH]})
+    ax = text_pictures.draw_token_map("map", {"long": [b"ab\nc", b"d" * 76]})
     places = [text.get_position() for text in ax.texts[1:]]
     rows = [round(y - places[0][1]) for _, y in places]
     assert rows[:5] == [0, 0, 0, 1, 1] and rows[-1] == 2 and words_on(ax)[3] == "⏎"

@@ -8,14 +8,14 @@ from bigmodel_lib.viz.timeline import Timeline, timeline
 @pytest.mark.parametrize("kernels, launch, work", [(1, 5.0, 5.0), (6, 7.0, 2.0), (6, 2.0, 7.0), (10, 3.0, 3.0)])
 def test_without_waiting_the_slower_of_the_two_sets_the_pace(kernels, launch, work):
     line = Timeline(kernels=kernels, launch=launch, work=work, every=0)
-    assert line.seconds == pytest.approx(launch + work + (kernels - 1) * max(launch, work))
-    assert line.busy == pytest.approx(kernels * work / line.seconds)
+    assert line.microseconds == pytest.approx(launch + work + (kernels - 1) * max(launch, work))
+    assert line.busy == pytest.approx(kernels * work / line.microseconds)
 
 
 @pytest.mark.parametrize("kernels, launch, work", [(1, 5.0, 5.0), (6, 7.0, 2.0), (6, 2.0, 7.0)])
 def test_with_item_after_every_kernel_nothing_overlaps(kernels, launch, work):
     line = Timeline(kernels=kernels, launch=launch, work=work, every=1)
-    assert line.seconds == pytest.approx(kernels * (launch + work + launch))
+    assert line.microseconds == pytest.approx(kernels * (launch + work + launch))
 
 
 @pytest.mark.parametrize("every", [0, 1, 2, 5])

@@ -43,8 +43,9 @@ def rows_that_matter(weights: Any, count: int) -> ndarray:
     return np.sort(np.argsort(-far, kind="stable")[:count])
 
 
-def _is_chinese(character: str) -> bool:
-    return ord(character) >= 0x2E80
+def columns(text: str) -> int:
+    """How many letters wide a text is; a Chinese character is as wide as two."""
+    return sum(2 if character >= "\u2e80" else 1 for character in text)
 
 
 @functools.cache
@@ -61,7 +62,7 @@ def chinese_font() -> str | None:
 def fonts_for(tokens: Sequence[str]) -> list[str]:
     """The fonts in which all tokens can be read; warns where there is none for their Chinese characters."""
     fonts = list(plt.rcParams["font.family"])
-    if any(map(_is_chinese, "".join(tokens))):
+    if any(columns(token) > len(token) for token in tokens):
         found = chinese_font()
         fonts += [found] if found else []
         if not found:
@@ -71,71 +72,38 @@ def fonts_for(tokens: Sequence[str]) -> list[str]:
 
 
 def draw_attention(
-    weights: Any, tokens: Sequence[str], title: str | None = None, ax: Axes | None = None, power: bool = False
+    weights: Any, tokens: Sequence[str], title: str = "Attention weights", ax: Axes | None = None, power: bool = False
 ) -> Axes:
-    """Attention maps with their tokens, on one scale from 0 to 1; returns the `ax` that carries the tokens.
+    """An attention map (T, T) with its tokens, on a scale from 0 to 1; returns the `ax` that it was drawn on.
 
-    power: colours by `power_scale`, for the maps of trained models, most of whose weights are small.
-
-    weights, an array or a tensor on any device: (T, T) for one map, drawn on `ax` if there is one; (H, T, T) for the
-    heads of a layer, or (L, H, T, T) for all heads, each under its name "layer.head", with tokens at the bottom left.
-    Raises CourseError for weights that do not fit the tokens, or are not between 0 and 1.
+    weights: an array, or a tensor on any device. power: colours by `power_scale`, for trained models, most of whose
+    weights are small. Raises CourseError for weights that do not fit the tokens, or are not between 0 and 1.
     """
     if hasattr(weights, "detach"):
         weights = weights.detach().cpu().double()
     weights, T = np.asarray(weights, dtype=float), len(tokens)
-    scale = power_scale(weights) if power else SCALE
-    if weights.ndim not in (2, 3, 4) or weights.shape[-2:] != (T, T):
-        raise CourseError(f"weights {weights.shape} do not fit {T} tokens: give (T, T), (H, T, T) or (L, H, T, T)")
+    if weights.shape != (T, T):
+        raise CourseError(f"weights {weights.shape} do not fit {T} tokens: ({T}, {T}) was wanted")
     if not (weights.min() > -1e-4 and weights.max() < 1 + 1e-4):
         raise CourseError(f"weights from {weights.min():.3g} to {weights.max():.3g} were given: 0 to 1 was wanted")
-    if weights.ndim > 2:
-        return _wall(weights.reshape(-1, *weights.shape[-3:]), tokens, title or "Attention weights of all heads", scale)
     side = min(max(4.2, 0.13 * T + 1.2), 11.0)
-    ax = ax or new_axes(title or "Attention weights", KEY, QUERY, side + 1.0, side)
-    image = ax.imshow(weights, **scale)
+    ax = ax or new_axes(title, KEY, QUERY, side + 1.0, side)
+    image = ax.imshow(weights, **(power_scale(weights) if power else SCALE))
     _label(ax, tokens)
     ax.figure.colorbar(image, ax=ax, label=LABEL[power], shrink=0.8)
     return ax
 
 
-def _label(ax: Axes, tokens: Sequence[str], step: int = 1) -> None:
-    """Tokens on both axes, every `step`-th, as large as fits; words that are too long for a column go upwards."""
-    words = [readable(token) for token in tokens[::step]]
+def _label(ax: Axes, tokens: Sequence[str]) -> None:
+    """Tokens on both axes, as large as fits; words that are too long for a column go upwards."""
+    words = [readable(token) for token in tokens]
     sides = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted()).size
     room = 72 * min(sides) / len(words)  # points for one word
     size = float(np.clip(0.72 * room, 4.5, 10))
-    letters = max(sum(1 + _is_chinese(character) for character in word) for word in words)  # as wide as Latin ones
-    upwards = 0.7 * size * letters > room
+    upwards = 0.7 * size * max(map(columns, words)) > room
     style: dict[str, Any] = dict(fontsize=size, fontfamily=fonts_for(tokens))
-    places = range(0, len(tokens), step)
-    ax.set_xticks(places, words, rotation=90 if upwards else 0, **style)
-    ax.set_yticks(places, words, **style)
-
-
-def _wall(maps: ndarray, tokens: Sequence[str], title: str, scale: dict[str, Any]) -> Axes:
-    """(L, H, T, T): a row for each layer, a column for each head."""
-    L, H, T, _ = maps.shape
-    side = 1.9 if H > 2 else 2.6
-    figure = plt.figure(figsize=(side * H + 1.6, side * L + 1.3), layout="constrained")
-    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-    grid, image = _thumbnails(figure, maps, scale)
-    corner = grid[L - 1, 0]
-    corner.set_axis_on()
-    corner.set(xlabel="key", ylabel="query")
-    _label(corner, tokens, step=1 + (T - 1) // 16)
-    figure.colorbar(image, ax=grid, label=LABEL[scale is not SCALE], shrink=min(1.0, 2.5 / L), aspect=25)
-    return corner
-
-
-def _thumbnails(figure: Any, maps: ndarray, scale: dict[str, Any]) -> tuple[ndarray, Any]:
-    """Maps (L, H, T, T) with nothing but their names, "layer.head": (their axes, an image)."""
-    grid = figure.subplots(*maps.shape[:2], squeeze=False)
-    for layer, head in np.ndindex(grid.shape):
-        image = grid[layer, head].imshow(maps[layer, head], **scale)
-        grid[layer, head].set_title(f"{layer}.{head}", fontsize=9, pad=3)
-        grid[layer, head].set_axis_off()
-    return grid, image
+    ax.set_xticks(range(len(words)), words, rotation=90 if upwards else 0, **style)
+    ax.set_yticks(range(len(words)), words, **style)
 
 
 def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: int, title: str) -> Figure:
@@ -146,7 +114,11 @@ def draw_explorer(maps: ndarray, large: ndarray, tokens: Sequence[str], query: i
     figure = plt.figure(figsize=(10.5, 5.5), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     halves: Any = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
-    _thumbnails(halves[0], maps, power_scale(maps))
+    grid, scale = halves[0].subplots(*maps.shape[:2], squeeze=False), power_scale(maps)
+    for layer, head in np.ndindex(grid.shape):
+        grid[layer, head].imshow(maps[layer, head], **scale)
+        grid[layer, head].set_title(f"{layer}.{head}", fontsize=9, pad=3)
+        grid[layer, head].set_axis_off()
     ax, rows = halves[1].subplots(), np.arange(len(tokens))
     _label(ax, tokens)
     if len(tokens) > LONG:

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba, to_rgba_array
+from matplotlib.colors import to_rgba_array
 
 from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, ORANGE, PINK, RED, SKY, new_canvas
 
@@ -24,7 +24,7 @@ def _arrow(ax: Axes, start: Point, end: Point, colour: str = "black", linewidth:
     ax.annotate("", end, start, arrowprops=style)
 
 
-def _box(ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point = (1.05, 0.5), **font: Any) -> None:
+def _box(ax: Axes, centre: Point, words: str, face: Any, edge: str, size: Point, **font: Any) -> None:
     """A rectangle with words in the middle."""
     (x, y), (width, height) = centre, size
     corner = x - width / 2, y - height / 2
@@ -42,7 +42,7 @@ def _matrix(ax: Axes, corner: Point, rows: int, colours: Words, name: str, below
         ax.add_patch(plt.Rectangle(frame, CELL * len(colours), CELL, fill=False, edgecolor="black", linewidth=1.6))
     middle = x + CELL * len(colours) / 2
     ax.text(middle, y + CELL * rows + 0.07, name, ha="center", fontsize=10.5)
-    ax.text(middle, y - 0.2, below, ha="center", fontsize=9, color=GREY)
+    ax.text(middle, y - 0.06, below, ha="center", va="top", fontsize=9, color=GREY)
 
 
 def draw_map(lit: str) -> Axes:
@@ -50,8 +50,8 @@ def draw_map(lit: str) -> Axes:
     ax = new_canvas(f"You are here: {lit}", 9.4, 1.2)
     for place, name in enumerate(STRIP):
         x, on = 0.05 + 1.35 * place, name in lit.split(", ")
-        face, edge = (to_rgba(RED, 0.3), RED) if on else ("white", GREY)
-        _box(ax, (x + 0.525, 0.7), name, face, edge, fontsize=10.5, weight="bold" if on else "normal")
+        face, edge, weight = ((RED, 0.3), RED, "bold") if on else ("white", GREY, "normal")
+        _box(ax, (x + 0.525, 0.7), name, face, edge, (1.05, 0.5), fontsize=10.5, weight=weight)
         if place:
             _arrow(ax, (x - 0.28, 0.7), (x - 0.03, 0.7), GREY)
     ax.plot((4.1, 4.1, 6.5, 6.5), (0.38, 0.28, 0.28, 0.38), color=GREY, linewidth=1.2)
@@ -69,7 +69,7 @@ def draw_qkv(n_tokens: int, d_model: int, d_k: int, d_v: int, row: int) -> Axes:
     _matrix(ax, (2.5, 0.3), T, [GREEN] * d_v, "V", f"({T}, {d_v})")
     for end, words in ((4.5, "$W_Q$"), (2.7, "$W_K$"), (0.9, "$W_V$")):
         _arrow(ax, (1.05, 2.7), (2.35, end))
-        ax.text(1.5, 2.7 + 0.38 * (end - 2.7) + 0.16, words, ha="center", fontsize=10.5)
+        ax.text(1.7, (2.7 + end) / 2, words, ha="center", va="center", fontsize=10.5, backgroundcolor="white")
     _matrix(ax, (4.3, 2.9), T, [PINK] * T, "$QK^\\top/\\sqrt{d_k}$", f"scores ({T}, {T})", row)
     _matrix(ax, (6.4, 2.9), T, [ORANGE] * T, "softmax", f"weights ({T}, {T})", row)
     _matrix(ax, (8.5, 1.5), T, [GREEN] * d_v, "output", f"({T}, {d_v})", row)
@@ -87,12 +87,10 @@ def draw_heads(n_tokens: int, d_model: int) -> Axes:
     first, second = [SKY] * half, [PINK] * half
     ax = new_canvas("A head is a slice of the columns, with a softmax of its own", 9.6, 4.0)
     _matrix(ax, (0.3, 1.25), T, first + second, "Q, K and V, each", f"({T}, {d_model})")
-    for y, colours, name in ((2.3, first, "head 0"), (0.45, second, "head 1")):
+    for y, colours, name in ((2.36, first, "head 0"), (0.4, second, "head 1")):
         _matrix(ax, (2.4, y), T, colours, name, f"({T}, {half})")
-        _matrix(ax, (4.2, y), T, [colours[0]] * T, f"weights of {name}", f"({T}, {T})")
-        _matrix(ax, (6.6, y), T, colours, "output", f"({T}, {half})")
-        for x, words in ((4.2 + CELL * T / 2, "from its q and k"), (6.6 + CELL * half / 2, "weights × its v")):
-            ax.text(x, y - 0.36, words, ha="center", fontsize=9, color=GREY)
+        _matrix(ax, (4.2, y), T, [colours[0]] * T, f"weights of {name}", f"({T}, {T})\nfrom its q and k")
+        _matrix(ax, (6.6, y), T, colours, "output", f"({T}, {half})\nweights × its v")
         _arrow(ax, (1.0, 1.85), (2.3, y + 0.6))
         _arrow(ax, (2.8, y + 0.6), (4.1, y + 0.6))
         _arrow(ax, (5.5, y + 0.6), (6.5, y + 0.6))
@@ -178,7 +176,7 @@ def draw_pipeline(here: str = "") -> Axes:
     for place, (name, work, notebook, colour, weights) in enumerate(phases):
         left, middle = 0.1 + 2.32 * place, 1.075 + 2.32 * place
         off = here not in ("", name)
-        face, edge, ink = ("white", OFF, DARK) if off else (to_rgba(colour, 0.45 if here else 0.25), colour, "black")
+        face, edge, ink = ("white", OFF, DARK) if off else ((colour, 0.45 if here else 0.25), colour, "black")
         _box(ax, (middle, 2.175), work, face, edge, (1.95, 1.45), color=ink)
         ax.text(middle, 2.62, name, ha="center", va="center", fontsize=12, weight="bold", color=ink)
         ax.text(middle, 1.63, f"notebook {notebook}", ha="center", va="center", fontsize=9, color=DARK)
@@ -201,9 +199,8 @@ def draw_traffic(title: str, ways: Mapping[str, Sequence[tuple[str, int, bool, s
     left = 0.1
     for name, trips in ways.items():
         width = 1.02 * len(trips)
-        for y, words, face in ((2.3, "SRAM: small and fast", YELLOW), (0.25, "HBM: large and slow", PALE)):
-            ax.add_patch(plt.Rectangle((left, y), width, 0.42, facecolor=to_rgba(face, 0.6), edgecolor=DARK))
-            ax.text(left + width / 2, y + 0.21, words, ha="center", va="center", fontsize=9.5)
+        for y, words, face in ((2.51, "SRAM: small and fast", YELLOW), (0.46, "HBM: large and slow", PALE)):
+            _box(ax, (left + width / 2, y), words, (face, 0.6), DARK, (width, 0.42))
         for place, (what, count, written, colour) in enumerate(trips):
             x = left + 1.02 * (place + 0.4)
             y, length = (2.27, -1.57) if written else (0.7, 1.57)

@@ -15,7 +15,7 @@ function render({ model, el }) {
   const data = JSON.parse(model.get("data"));
   const steps = Object.fromEntries(data.steps.map((step) => [step.name, step]));
   const words = () => model.get("sentence").split(" ");
-  const values = () => data.layers.values[model.get("sentence")];
+  const values = () => data.values[model.get("sentence")];
   const matrix = (name) => data.given[name] ?? values()[name];
   const cells = {}; // name -> rows of <td>
   let shown = [];

@@ -7,15 +7,15 @@ from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from numpy import ndarray
 
 from bigmodel_lib.by_hand.model import causal_mask, layer_norm, softmax
 from bigmodel_lib.errors import CourseError
-from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED
+from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, GREY, RED, new_canvas
 from bigmodel_lib.viz.widgets import Toy
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -24,7 +24,6 @@ WORDS = TOY["words"]
 FEATURES = TOY["features"]  # what the columns of the stream mean
 # Set by hand. The last column of the stream balances the others, so that a norm only rescales.
 TINY = {name: np.array(matrix) for name, matrix in TOY["given"].items()}
-
 
 # Each matrix: its name; how it is made ("given", or one of OPERATIONS) of which inputs; its label; its poster's line.
 STEPS = [SimpleNamespace(**step) for step in TOY["steps"]]
@@ -56,11 +55,7 @@ def trace(sentence: str, weights: Mapping[str, ndarray] = TINY) -> dict[str, nda
 
 
 def poster_data() -> dict:
-    """What the widget draws, ready for JSON, -∞ as null: TOY, and what follows from it for the first four words.
-
-    layers: {"values": {sentence: {name: matrix}}}. Another layer, such as the gradients of the same matrices, is one
-    more entry of the same form.
-    """
+    """What the widget draws, as JSON has it, -∞ as null: TOY, and `values` {sentence: {name: matrix}} of four words."""
 
     def rounded(matrix: ndarray) -> list:
         return [[None if np.isinf(v) else round(float(v), 4) for v in row] for row in matrix]
@@ -68,12 +63,13 @@ def poster_data() -> dict:
     values = {}
     for sentence in map(" ".join, product(WORDS[:4], repeat=3)):
         values[sentence] = {name: rounded(m) for name, m in trace(sentence).items() if name not in TINY}
-    return TOY | {"layers": {"values": values}}
+    return TOY | {"values": values}
 
 
 # What the rows of a matrix stand for: these, or else the words of the sentence.
 ROWS = {"E": WORDS, "W_O": "12", "W_down": "1234"} | dict.fromkeys(("W_Q", "W_K", "W_V", "W_up", "W_out"), FEATURES)
 COLOURS = {"Q": RED, "W_Q": RED, "K": BLUE, "W_K": BLUE, "V": GREEN, "W_V": GREEN}
+SIGNS = LinearSegmentedColormap.from_list("signs", [RED, "white", BLUE])
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 0.46, 0.23, 0.82  # inches; the margin holds the names of the rows
 
 
@@ -88,21 +84,21 @@ def _number(v: float, given: bool) -> str:
 
 def _draw_matrix(ax: Axes, corner: tuple[float, float], step: Any, matrix: ndarray, rows: Sequence[str]) -> None:
     """A matrix as a table of numbers below its label, shaded by size."""
-    x, y = corner
+    (x, y), width, height = corner, matrix.shape[1] * CELL_WIDTH, len(matrix) * CELL_HEIGHT
     given = step.how == "given"
     colour = COLOURS.get(step.name, GREY if given else "black")
-    ax.text(x, y + 0.08, step.label, fontsize=11, color=colour, weight="normal" if given else "bold")
-    for i, row in enumerate(matrix):
-        middle = y - (i + 0.5) * CELL_HEIGHT
-        ax.text(x - 0.06, middle, rows[i], ha="right", va="center", fontsize=10, color=DARK)
-        for j, v in enumerate(row):
-            left, shade = x + j * CELL_WIDTH, 0.0 if np.isinf(v) else min(abs(v) / 4, 0.6)
-            box = ((left, middle - CELL_HEIGHT / 2), CELL_WIDTH, CELL_HEIGHT)
-            ax.add_patch(plt.Rectangle(*box, facecolor=RED if v < 0 else BLUE, alpha=shade * 0.6, linewidth=0))
-            ax.text(left + CELL_WIDTH / 2, middle, _number(v, given), ha="center", va="center", fontsize=10)
-    size = matrix.shape[1] * CELL_WIDTH, len(matrix) * CELL_HEIGHT
-    thick = 2.2 if step.name.startswith("x") else 0.8
-    ax.add_patch(plt.Rectangle((x, y - size[1]), *size, facecolor="none", edgecolor=colour, linewidth=thick))
+    table = ax.inset_axes((x, y - height, width, height), transform=ax.transData)
+    finite = np.nan_to_num(matrix, neginf=0.0)
+    table.imshow(finite, cmap=SIGNS, vmin=-2.4, vmax=2.4, alpha=0.36, aspect="auto")
+    for (i, j), v in np.ndenumerate(matrix):
+        table.text(j, i, _number(v, given), ha="center", va="center", fontsize=10)
+    weight = "normal" if given else "bold"
+    table.set_title(step.label, loc="left", fontsize=11, color=colour, weight=weight)
+    columns = WORDS if step.name == "p" else []
+    table.set_xticks(range(len(columns)), columns)
+    table.set_yticks(range(len(rows)), rows)
+    table.tick_params(length=0, labelsize=10, labelcolor=DARK)
+    table.spines[:].set(color=colour, linewidth=2.2 if step.name.startswith("x") else 0.8)
 
 
 def draw_poster(sentence: str) -> Axes:
@@ -110,13 +106,9 @@ def draw_poster(sentence: str) -> Axes:
     found, words = trace(sentence), sentence.split()
     lines = [[step for step in STEPS if step.line == n] for n in range(1 + STEPS[-1].line)]
     heights = [max(len(found[step.name]) for step in line) * CELL_HEIGHT + 0.55 for line in lines]
-    figure = plt.figure(figsize=(9.8, sum(heights) + 0.7))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set_axis_off()
-    ax.set(xlim=(0, 9.8), ylim=(-sum(heights), 0.7))
     best = WORDS[int(found["p"][-1].argmax())]
     title = f"“{sentence}” → “{best}” ({found['p'][-1].max():.0%}), in every number"
-    ax.set_title(title, loc="left", fontsize=13, y=0.97)
+    ax = new_canvas(title, 9.8, sum(heights) + 0.7, y=(-sum(heights), 0.3))
     ax.text(0.1, 0.1, f"five columns in the stream: {', '.join(FEATURES)}", fontsize=10, color=DARK)
     y = -0.3
     for n, (line, height) in enumerate(zip(lines, heights, strict=True)):
@@ -124,10 +116,6 @@ def draw_poster(sentence: str) -> Axes:
         ax.text(0.1, y + 0.08, stage, fontsize=10, color=DARK, rotation=90, va="top", style="italic")
         x = 0.25
         for step in line:
-            if step.name == "p":
-                for j, word in enumerate(WORDS):
-                    middle = x + MARGIN + (j + 0.5) * CELL_WIDTH
-                    ax.text(middle, y - 3 * CELL_HEIGHT - 0.06, word, ha="center", va="top", fontsize=10, color=DARK)
             _draw_matrix(ax, (x + MARGIN, y), step, found[step.name], ROWS.get(step.name, words))
             x += MARGIN + found[step.name].shape[1] * CELL_WIDTH
         y -= height

@@ -7,12 +7,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import traitlets
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
 from bigmodel_lib.by_hand.model import softmax
 from bigmodel_lib.errors import CourseError
+from bigmodel_lib.viz.attention import power_scale
 from bigmodel_lib.viz.plots import BLUE, GREEN, GREY, RED
 from bigmodel_lib.viz.widgets import Toy
 
@@ -118,7 +118,7 @@ def draw_maps(maps: Mapping[str, tuple[Any, Sequence[str], int]], title: str) ->
     rows = len(maps) // 2
     figure, axes = plt.subplots(rows, 2, figsize=(10.4, 4.9 * rows), layout="constrained", squeeze=False)
     for place, (ax, (name, (weights, words, framed))) in enumerate(zip(axes.flat, maps.items(), strict=True)):
-        image = ax.imshow(weights, cmap="cividis", norm=PowerNorm(0.5, 0.0, 1.0))
+        image = ax.imshow(weights, **power_scale(1.0))
         ax.set_xticks(range(len(words)), words, rotation=60, ha="right", rotation_mode="anchor", fontsize=10)
         ax.set_yticks(range(len(words)), words, fontsize=10)
         ax.set(xlabel="key: the word looked at" if place >= 2 * rows - 2 else " ")

@@ -1,18 +1,18 @@
 """A model's writing, token by token, to step through (its script is beside it)."""
 
-import math
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 import traitlets
-from matplotlib.patches import Rectangle
 
 from bigmodel_lib.generation import Sampling, check_settings, generate, sampling_distribution
 from bigmodel_lib.model.devices import evaluating
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
-from bigmodel_lib.viz.plots import draw_bars, readable
+from bigmodel_lib.viz.plots import ORANGE, draw_bars, readable
+from bigmodel_lib.viz.text_pictures import draw_pieces
 from bigmodel_lib.viz.widgets import Toy
 
 SHOWN = 8  # candidates
@@ -72,18 +72,12 @@ class TokenStepper(Toy):
         return self.tokenizer.decode(self.written)
 
     def picture(self) -> tuple[Any, str]:
-        step, columns, x, line = self.steps[self.position], 84, 0, 0
+        step = self.steps[self.position]
         figure, (text, bars) = plt.subplots(2, figsize=(8, 4.4), height_ratios=(1, 2), layout="constrained")
-        for each in self.steps:
-            label, surprise = readable(each["text"]), -math.log2(each["p"])
-            if x + len(label) > columns:
-                x, line = 0, line + 1
-            shade = plt.get_cmap("Oranges")(surprise / 10)
-            text.add_patch(Rectangle((x, line), len(label), 1, facecolor=shade))
-            dark = dict(color="white" if surprise > 7 else "black", family="monospace", fontsize=9.5)
-            text.text(x, line + 0.5, label, va="center", **dark)
-            x += len(label)
-        text.set(xlim=(0, columns), ylim=(max(3, line + 1), 0))
+        text.set_xlim(0, 84)
+        shades = np.clip(-np.log2([each["p"] for each in self.steps]), 0, 6) / 10
+        pieces = [(readable(each["text"]), [(ORANGE, shade)]) for each, shade in zip(self.steps, shades, strict=True)]
+        text.set_ylim(max(3, draw_pieces(text, pieces, fontsize=9.5)), 0)
         text.set_axis_off()
         text.set_title(f"After “{self.prompt}”: the darker, the more it surprised the model", loc="left", fontsize=12)
         bars.set(xlabel="probability", ylabel=f"token {self.position + 1}")

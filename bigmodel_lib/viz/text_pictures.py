@@ -1,50 +1,56 @@
 """Pictures of text: where a tokenizer cuts it, texts token by token, and what happens in a story."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from bigmodel_lib.storyworld.story import Story
 from bigmodel_lib.text.tokenizers import text_of
-from bigmodel_lib.viz.attention import fonts_for
+from bigmodel_lib.viz.attention import columns, fonts_for
 from bigmodel_lib.viz.plots import BLUE, DARK, GREEN, ORANGE, PINK, RED, SKY, new_canvas
 
-FILLS = (SKY, ORANGE, GREEN, PINK)  # tokens take turns
-WIDTH = 76  # columns of a token map; a Chinese character takes two
+FILLS = ((SKY, 0.45), (ORANGE, 0.45), (GREEN, 0.45), (PINK, 0.45))  # tokens take turns
+GIVEN, WANTED = ("#bbbbbb", 0.35), (ORANGE, 0.6)
+Pieces = Sequence[tuple[str, Sequence[Any]]]  # (a piece of text, its colours)
 
 
-def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: str, alpha: float = 0.45) -> None:
-    ax.add_patch(plt.Rectangle((x, y), width, height, facecolor=colour, alpha=alpha, linewidth=0))
+def _box(ax: Axes, x: float, y: float, width: float, height: float, colour: Any) -> None:
+    ax.add_patch(plt.Rectangle((x, y), width, height, facecolor=colour, linewidth=0))
+
+
+def draw_pieces(ax: Axes, pieces: Pieces, row: float = 0.0, gap: float = 0.0, fontsize: float = 10.5) -> float:
+    """Pieces of text on their colours, from a row on; returns the row below them.
+
+    A unit across is a letter; rows break where the axes end and after a line end. Several colours make stripes.
+    """
+    column, width = 0.0, ax.get_xlim()[1]
+    fonts = ["DejaVu Sans Mono", *fonts_for([piece for piece, _ in pieces])]
+    style: dict[str, Any] = dict(ha="center", va="center", family=fonts, fontsize=fontsize, parse_math=False)
+    for piece, colours in pieces:
+        size = columns(piece) + gap
+        if column + size > width:
+            row, column = row + 1, 0.0
+        stripe = columns(piece) / len(colours)
+        for place, colour in enumerate(colours):
+            _box(ax, column + gap / 2 + place * stripe, row + 0.06, stripe, 0.88, colour)
+        ax.text(column + size / 2, row + 0.5, piece.replace("\n", "⏎"), **style)
+        row, column = (row + 1, 0.0) if piece == "\n" else (row, column + size)
+    return row + 1
 
 
 def draw_token_map(title: str, cuts: Mapping[str, Sequence[bytes]]) -> Axes:
     """Texts with a colour for each token; a character of several is striped. cuts {label: the bytes of each token}."""
-    ax = new_canvas(title, 9.2, 1.0, (0, WIDTH))
+    ax = new_canvas(title, 9.2, 1.0, (0, 76))
     row = 0.0
-    for label, pieces in cuts.items():
-        ax.text(0, row + 0.5, f"{label}: {len(pieces)} tokens", fontsize=9.5, weight="bold", va="center", color=DARK)
-        row = _draw_pieces(ax, pieces, row + 0.9)
-    _fit_height(ax, row, 0.27, 0.5)
-    return ax
-
-
-def _draw_pieces(ax: Axes, pieces: Sequence[bytes], row: float) -> float:
-    """One text, broken at line ends and after WIDTH columns, its tokens shaded in turn; returns the row below it."""
-    text = b"".join(pieces).decode("utf-8")
-    colours = iter([FILLS[i % len(FILLS)] for i, piece in enumerate(pieces) for _ in piece])  # of each byte
-    fonts = ["DejaVu Sans Mono", *fonts_for([text])]
-    column = 0
-    for character in text:
-        size, n_bytes = (2 if ord(character) >= 0x2E80 else 1), len(character.encode("utf-8"))
-        if column + size > WIDTH:
-            row, column = row + 1, 0
-        for part in range(n_bytes):
-            _box(ax, column + part * size / n_bytes, row + 0.06, size / n_bytes, 0.88, next(colours))
-        middle, shown = (column + size / 2, row + 0.5), character.replace("\n", "⏎")
-        ax.text(*middle, shown, ha="center", va="center", family=fonts, fontsize=10.5)
-        row, column = (row + 1, 0) if character == "\n" else (row, column + size)
-    return row + 1
+    for label, tokens in cuts.items():
+        ax.text(0, row + 0.5, f"{label}: {len(tokens)} tokens", fontsize=9.5, weight="bold", va="center", color=DARK)
+        colours = iter([FILLS[i % len(FILLS)] for i, token in enumerate(tokens) for _ in token])  # of each byte
+        text = b"".join(tokens).decode("utf-8")
+        pieces = [(character, [next(colours) for _ in character.encode("utf-8")]) for character in text]
+        row = draw_pieces(ax, pieces, row + 0.9)
+    return _fit_height(ax, row, 0.27, 0.5)
 
 
 def draw_strips(title: str, strips: Mapping[str, Sequence[str]]) -> Axes:
@@ -55,7 +61,8 @@ def draw_strips(title: str, strips: Mapping[str, Sequence[str]]) -> Axes:
         ax.text(-0.1, row + 0.5, name, ha="right", va="center", fontsize=10, weight="bold", color=DARK)
         for place, token in enumerate(tokens):
             if token:
-                _box(ax, place + 0.03, row + 0.1, 0.94, 0.8, {"x": BLUE, "y": ORANGE}.get(name[0], "#999999"), 0.4)
+                colour = {"x": BLUE, "y": ORANGE}.get(name[0], "#999999")
+                _box(ax, place + 0.03, row + 0.1, 0.94, 0.8, (colour, 0.4))
                 ax.text(place + 0.5, row + 0.5, token, ha="center", va="center", fontsize=9)
     return ax
 
@@ -75,7 +82,7 @@ def draw_story(title: str, story: Story, told: Sequence[int]) -> Axes:
 
 def _draw_room(ax: Axes, x: float, y: float, room: str, places: Mapping[str, str]) -> None:
     """A room: its people, under each what they hold, and on the floor the things that nobody holds."""
-    _box(ax, x, y, 1.0, 1.2, "#eeeeee", 1.0)
+    _box(ax, x, y, 1.0, 1.2, "#eeeeee")
     ax.text(x + 0.5, y + 0.13, room, ha="center", va="center", fontsize=9, color=DARK)
     rows = []  # (words, colour, inches from the left)
     for name in [name for name, where in places.items() if where == room and name[0].isupper()]:
@@ -88,26 +95,17 @@ def _draw_room(ax: Axes, x: float, y: float, room: str, places: Mapping[str, str
 
 def draw_mask(title: str, rows: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Axes:
     """Tasks as tokens, {label: (given, wanted)}: what is given is grey, what is wanted, and alone counts, is orange."""
-    ax, row = new_canvas(title, 9.4, 1.0, (0, 100)), 0.0
+    ax, row = new_canvas(title, 9.4, 1.0, (0, 96)), 0.0
     for label, (given, wanted) in rows.items():
         says = f"{label}: {len(given)} given, {len(wanted)} wanted"
         ax.text(0, row + 0.5, says, fontsize=10, va="center", weight="bold")
-        row, column = row + 1.0, 0.0
-        for place, token in enumerate((*given, *wanted)):
-            width = sum(2.0 if character >= "\u2e80" else 1.0 for character in token) + 0.7
-            if column + width > 100:
-                row, column = row + 1.0, 0.0
-            shade = (ORANGE, 0.6) if place >= len(given) else ("#bbbbbb", 0.35)
-            _box(ax, column + 0.1, row + 0.08, width - 0.2, 0.84, *shade)
-            family = ["DejaVu Sans Mono", *fonts_for([token])]
-            ax.text(column + width / 2, row + 0.5, token, ha="center", va="center", fontsize=8.8, family=family)
-            column += width
-        row += 1.5
-    _fit_height(ax, row, 0.25, 0.45)
-    return ax
+        pieces = [*((token, [GIVEN]) for token in given), *((token, [WANTED]) for token in wanted)]
+        row = draw_pieces(ax, pieces, row + 1.0, gap=0.4, fontsize=9) + 0.5
+    return _fit_height(ax, row, 0.25, 0.45)
 
 
-def _fit_height(ax: Axes, rows: float, each: float, more: float) -> None:
-    """Make the picture as high as its rows."""
+def _fit_height(ax: Axes, rows: float, each: float, more: float) -> Axes:
+    """The axes with their picture as high as its rows."""
     ax.set_ylim(rows, 0)
     ax.figure.set_figheight(each * rows + more)  # type: ignore[union-attr]
+    return ax

@@ -42,13 +42,13 @@ class Timeline(Toy):
     every = traitlets.Int(0).tag(sync=True)
 
     @property
-    def seconds(self) -> float:
-        """How long all of it takes, in microseconds."""
+    def microseconds(self) -> float:
+        """How long all of it takes."""
         return max(begin + long for spans in self.spans() for _, begin, long in spans)
 
     @property
     def busy(self) -> float:
-        return self.kernels * self.work / self.seconds
+        return self.kernels * self.work / self.microseconds
 
     def spans(self) -> tuple[Spans, Spans]:
         return timeline(self.kernels, self.launch, self.work, self.every)
@@ -75,7 +75,7 @@ def draw_timelines(named: dict[str, Timeline]) -> Axes:
             ticks[y] = ("Python", "GPU")[lane]
             for what, begin, long in spans:
                 ax.barh(y, long, 0.8, begin, color=COLOURS[what], edgecolor="white")
-        ax.text(0, 0.55 - 2.6 * row, f"{name}: {line.seconds:.0f} µs, GPU busy {line.busy:.0%}", fontsize=9.5)
+        ax.text(0, 0.55 - 2.6 * row, f"{name}: {line.microseconds:.0f} µs, GPU busy {line.busy:.0%}", fontsize=9.5)
     for what, colour in COLOURS.items():
         ax.bar(0, 0, color=colour, label=what)
     ax.set_yticks(list(ticks), list(ticks.values()))
