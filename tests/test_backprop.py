@@ -506,6 +506,13 @@ def test_too_many_tokens_are_refused():
         plain.language_model(np.zeros((1, 9), int), parameters, config)
 
 
+def test_the_loss_of_a_target_that_was_all_but_ruled_out_is_a_number():
+    logits, targets = np.array([[0.0, 1000.0], [1000.0, 0.0]]), np.array([0, -1])
+    loss, cache = by_hand.cross_entropy_forward(logits, targets)
+    assert loss == plain.cross_entropy(logits, targets) == 1000
+    assert by_hand.cross_entropy_backward(1.0, cache).tolist() == [[-1, 1], [0, 0]]
+
+
 def test_relative_error_knows_rounding_from_a_small_gradient():
     g, zero = np.random.default_rng(0).normal(size=(3, 4)), np.zeros((3, 4))
     for size in (1.0, 1e-8, 1e8):  # a small gradient is a gradient

@@ -219,3 +219,10 @@ def test_an_absent_device_is_refused_by_name():
         CourseError, match="device tpu is not there, this PyTorch sees cpu.*choose one of these, or auto"
     ):
         choose_device("tpu")
+
+
+def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch):
+    for cuda, mps, wanted in ((True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
+        assert choose_device().type == wanted

@@ -14,7 +14,7 @@ from numpy import ndarray
 from scipy.special import expit
 
 from bigmodel_lib.by_hand import model
-from bigmodel_lib.by_hand.model import Mask, Parameters, Rotation, attention_weights, part, softmax
+from bigmodel_lib.by_hand.model import Mask, Parameters, Rotation, attention_weights, part
 from bigmodel_lib.config import ModelConfig
 
 Cache = Any  # what a backward needs to know of its forward
@@ -154,10 +154,11 @@ def shift_tokens_backward(dy: ndarray, cache: Cache) -> tuple[ndarray, ndarray]:
 
 def cross_entropy_forward(logits: ndarray, targets: ndarray) -> tuple[float, Cache]:
     """Mean of -ln softmax(logits)[target] over the targets that are not -1."""
-    p = softmax(logits)
-    counted = targets >= 0
-    chosen = np.take_along_axis(p, np.maximum(targets, 0)[..., None], axis=-1)[..., 0]
-    return -np.log(chosen[counted]).mean(), (p, targets)
+    scores = logits - logits.max(axis=-1, keepdims=True)
+    powers = np.exp(scores)
+    sums = powers.sum(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(scores, np.maximum(targets, 0)[..., None], axis=-1)
+    return (np.log(sums) - chosen)[targets >= 0].mean(), (powers / sums, targets)
 
 
 def cross_entropy_backward(dloss: float, cache: Cache) -> ndarray:

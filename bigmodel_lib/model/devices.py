@@ -18,9 +18,8 @@ BFLOAT16_FROM = 5e10
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device to train on; "auto" takes cuda, then mps, then cpu. Raises CourseError for one that is not there."""
-    there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if "cuda" in there else there[-1])
+    there = ["cpu"] + ["mps"] * torch.backends.mps.is_available() + ["cuda"] * torch.cuda.is_available()
+    name = there[-1] if name == "auto" else name
     if name.split(":")[0] not in there:
         seen = ", ".join(there)
         raise CourseError(f"device {name} is not there, this PyTorch sees {seen}: choose one of these, or auto")

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -26,8 +25,8 @@ class Processes:
 
     def rows(self, n_rows: int) -> slice:
         """Which of a global batch's rows are this process's; none, if there are fewer rows than processes."""
-        part = np.array_split(range(n_rows), self.size)[self.rank]
-        return slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(n_rows, n_rows)
+        first, end = (math.ceil(n_rows * rank / self.size) for rank in (self.rank, self.rank + 1))
+        return slice(first, end)
 
     def all_reduce(self, values: Tensor, largest: bool = False) -> Tensor:
         """The sum of a tensor over all processes, or the largest of their numbers."""
