@@ -249,7 +249,7 @@ def test_a_saved_page_opens_from_disk_without_a_network_and_plays(chromium, rand
     model = random_model(0, vocab_size=5)
     explorer = AttentionExplorer(model, words, {"Anna </script>": "Anna took the lamp ."}, method="rollout", layer=1)
     explorer.method = "weights"
-    explorer.save(tmp_path / "map.html")
+    (tmp_path / "map.html").write_text(explorer.saved_page(), encoding="utf-8")
     context = chromium.new_context(offline=True)
     page = context.new_page()
     watch = browsers.Watch(page)

@@ -1,7 +1,6 @@
 """The interactive map: a text, all heads small, one large, and where each token looks. Its script is beside it."""
 
 import base64
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +60,7 @@ class AttentionExplorer(Toy):
     """What a model looks at, to play with: `AttentionExplorer(model, tokenizer, {"title": "text", …})`.
 
     What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`;
-    `only` shows the rows that matter alone. `explorer.save("map.html")` keeps it: .html works offline, .png, .svg.
+    `only` shows the rows that matter alone. `explorer.saved_page()` is a page that works offline.
     """
 
     caption = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks. "
@@ -129,16 +128,6 @@ class AttentionExplorer(Toy):
         kept = {method: [list(shown.shape[:2]), base64.b64encode(_as_bytes(shown)).decode()]
                 for method, shown in self.found.items()}  # fmt: skip
         return self.page("Attention explorer", alone=True, kept=kept)
-
-    def save(self, path: str | pathlib.Path) -> None:
-        """Keep it: .html as a page to play with, .png or .svg as a picture. Raises CourseError for another ending."""
-        path = pathlib.Path(path)
-        if path.suffix == ".html":
-            path.write_text(self.saved_page(), encoding="utf-8")
-        elif path.suffix in (".png", ".svg"):
-            self.picture()[0].savefig(path, bbox_inches="tight")
-        else:
-            raise CourseError(f"{path.suffix or 'no ending'} was given: choose .html, .png or .svg")
 
     @property
     def shown(self) -> np.ndarray:
