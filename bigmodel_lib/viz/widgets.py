@@ -37,8 +37,7 @@ class Toy(anywidget.AnyWidget):
 
     def page(self, title: str, **changes: Any) -> str:
         """The widget as one HTML page that needs neither a kernel nor a network; changes: traits as they are there."""
-        own = [name for name in self.traits(sync=True) if name[0] != "_" and hasattr(type(self), name)]
-        state = {name: getattr(self, name) for name in own} | changes
+        state = {name: getattr(self, name) for name in self.traits(sync=True) if name[0] != "_"} | changes
         binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
         kinds = (str, int, float, list, dict)
         plain = json.dumps({name: value for name, value in state.items() if isinstance(value, kinds)})
