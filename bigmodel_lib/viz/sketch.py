@@ -111,16 +111,16 @@ def as_bytes(values: Any) -> bytes:
     return np.rint(255 * np.clip(np.asarray(values, dtype=float), 0, 1)).astype(np.uint8).tobytes()
 
 
-def reads(model: Any, names: str, first: int = 10) -> Callable[[ndarray], dict]:
+def reads(model: Any, names: str) -> Callable[[ndarray], dict]:
     """What a reader of images says of a sheet: the drawing is put in the middle, 20 pixels long, as in training.
 
-    Its five likeliest of the first `first` names, with their shares among these.
+    Its five likeliest of the first ten names, the digits, with their shares among these.
     """
 
     def answer(sheet: ndarray) -> dict:
         image = fitted(torch.from_numpy(sheet).float(), SIDE, 20)[None]
         with torch.no_grad():
-            chances: Tensor = model(image)[0, :first].softmax(dim=-1)
+            chances: Tensor = model(image)[0, :10].softmax(dim=-1)
         best = chances.topk(5)
         bars = [(names[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
         return {"bars": bars, "seen": image[0], "maps": record(model, image, "weights")[:, 0]}
