@@ -21,7 +21,7 @@ def state(rows=L, columns=H, method="weights", words=None, **more):
     maps = np.rint(65_535 * np.sqrt(maps / maps.sum(axis=-1, keepdims=True))).astype("<u2")
     values = dict(titles=["one", "another"], tokens=words, grid=[rows, columns], maps=maps.tobytes(), method=method,
                   layer=1, head=2, query=10, story=0, text="", message="")  # fmt: skip
-    return {**values, "only": False, "alone": False, "kept": {}, **more}, maps
+    return {**values, "only": False, "kept": {}, **more}, maps
 
 
 @pytest.fixture

@@ -138,8 +138,8 @@ def test_a_saved_page_holds_every_method_that_was_looked_at_and_asks_for_nothing
     explorer.method, explorer.query = "rollout", 3
     page = explorer.saved_page()
     state = json.loads(re.search(r"const state = (\{.*?\}), listeners", page)[1])
-    assert state["alone"] is True and state["kept"].keys() == {"weights", "rollout"} and state["query"] == 3
-    assert state["tokens"] == explorer.tokens and not explorer.alone
+    assert state["kept"].keys() == {"weights", "rollout"} and state["query"] == 3
+    assert state["tokens"] == explorer.tokens and explorer.kept == {}
     roots = np.frombuffer(base64.b64decode(state["kept"]["weights"][1]), dtype="<u2").reshape(2, 2, 9, 9)
     assert np.abs((roots / 65_535) ** 2 - explorer.found["weights"]).max() < 2e-5
     assert not re.search(r"https?:(?!//www.w3.org/2000/svg)|//cdn|@import|url\(", page)

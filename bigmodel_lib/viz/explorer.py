@@ -1,6 +1,8 @@
 """The interactive map: a text, all heads small, one large, and where each token looks. Its script is beside it."""
 
 import base64
+import json
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,8 +79,7 @@ class AttentionExplorer(Toy):
     text = traitlets.Unicode("").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
     only = traitlets.Bool(False).tag(sync=True)  # show the rows that matter alone
-    alone = traitlets.Bool(False).tag(sync=True)  # a saved page: no kernel reads another text
-    kept = traitlets.Dict().tag(sync=True)  # {method: [grid, its maps in base64]} of a saved page
+    kept = traitlets.Dict().tag(sync=True)  # {method: [grid, its maps in base64]} of a saved page, which has no kernel
 
     def __init__(self, model: LanguageModel, tokenizer: Any, texts: Mapping[str, str], **chosen: Any):
         self.model, self.tokenizer, self.texts = model, tokenizer, dict(texts)
@@ -124,10 +125,14 @@ class AttentionExplorer(Toy):
             self.send({"page": self.saved_page()})
 
     def saved_page(self) -> str:
-        """One HTML page of what is shown, with all methods that were looked at, for readers without Python."""
+        """One HTML page of what is shown, with all methods that were looked at: it needs neither kernel nor network."""
         kept = {method: [list(shown.shape[:2]), base64.b64encode(_as_bytes(shown)).decode()]
                 for method, shown in self.found.items()}  # fmt: skip
-        return self.page("Attention explorer", alone=True, kept=kept)
+        names = ("titles", "tokens", "method", "layer", "head", "query", "story", "message", "only")
+        state = json.dumps({name: getattr(self, name) for name in names} | {"kept": kept}).replace("</", "<\\/")
+        esm = str(self._esm).replace("export default", "const explorer =")
+        page = pathlib.Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+        return page % dict(esm=esm, css=self._css, state=state)
 
     @property
     def shown(self) -> np.ndarray:
