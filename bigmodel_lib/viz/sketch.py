@@ -35,7 +35,7 @@ class Sketch(Toy):
     """A sheet of 28 × 28 pixels; `answer` (the sheet (28, 28), ink 1) -> {what is to be shown: its values}.
 
     bars    [[name, share], …], the longest first
-    seen    an image (S, S) that the model looked at, in which patches of `patch` pixels can be pointed at
+    seen    an image (28, 28) that the model looked at, whose patches can be pointed at
     maps    attention maps (L, H, N, N) over its N patches, row by row
     drawn   images (n, s, s) that the model drew
     """
