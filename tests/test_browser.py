@@ -164,7 +164,7 @@ def test_the_film_is_scrubbed_in_the_kernel_as_well(notebooks):
     toy = page.locator(".bm-grow")
     toy.scroll_into_view_if_needed()
     toy.get_by_text("first closed quotation mark").click()
-    there = "[growing.frame, growing.prompt] in [mark[1:] for mark in growing.bookmarks if 'quotation' in mark[0]]"
+    there = "[growing.frame, growing.prompt] in [mark[1:] for mark in film['bookmarks'] if 'quotation' in mark[0]]"
     notebooks.wait_for(there, True)
     assert page.locator(".bm-grow-closed").count() >= 2
     assert watch.errors == watch.strangers == []

@@ -21,7 +21,7 @@ def state(rows=L, columns=H, method="weights", words=None, **more):
     maps = np.rint(65_535 * np.sqrt(maps / maps.sum(axis=-1, keepdims=True))).astype("<u2")
     values = dict(titles=["one", "another"], tokens=words, grid=[rows, columns], maps=maps.tobytes(), method=method,
                   layer=1, head=2, query=10, story=0, text="", message="")  # fmt: skip
-    return {**values, "only": False, "alone": False, "kept": {}, **more}, maps
+    return {**values, "only": False, "kept": {}, **more}, maps
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_a_saved_page_opens_from_disk_without_a_network_and_plays(chromium, rand
     model = random_model(0, vocab_size=5)
     explorer = AttentionExplorer(model, words, {"Anna </script>": "Anna took the lamp ."}, method="rollout", layer=1)
     explorer.method = "weights"
-    explorer.save(tmp_path / "map.html")
+    (tmp_path / "map.html").write_text(explorer.saved_page(), encoding="utf-8")
     context = chromium.new_context(offline=True)
     page = context.new_page()
     watch = browsers.Watch(page)

@@ -48,7 +48,7 @@ def test_it_shows_what_is_sure_enough_the_surest_first():
     toy = Crowd(answers, *glyphs(), title="a title")
     assert toy.sure() == [0]
     toy.threshold = 0.3
-    assert toy.sure() == [0, 1] and toy.look_of(1)[7, 8] == 255
+    assert toy.sure() == [0, 1] and toy.maps[1][7, 8] == 1
     figure, alt = toy.picture()
     assert "3 0.90, M 0.40" in alt and len(figure.axes) == 2
     assert {text.get_text() for text in figure.axes[0].texts} == {"3 0.90", "M 0.40"}

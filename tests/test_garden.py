@@ -99,13 +99,13 @@ def test_what_is_clicked_is_written_and_undo_takes_it_back(garden):
 
 def test_a_draw_can_be_drawn_again_and_another_text_begun(garden):
     garden.ask = {"do": "word", "count": 1}
-    assert len(garden.steps) == 1 and len(garden.steps[0]) == 1
+    assert [len(step["ids"]) for step in garden.written] == [1]
     garden.draw(12)
-    first = garden.steps[1]
+    first = garden.written[1]
     garden.ask = {"do": "again", "count": 2}
-    assert len(garden.steps) == 2 and garden.steps[1] != first and garden.written[1]["drawn"]
+    assert len(garden.written) == 2 and garden.written[1]["ids"] != first["ids"] and garden.written[1]["drawn"]
     garden.ask = {"do": "begin", "text": "Ben", "count": 3}
-    assert garden.text == "Ben" and garden.steps == []
+    assert garden.text == "Ben" and garden.written == []
     garden.begin("")
     assert garden.text == "Ben"
 
@@ -149,4 +149,4 @@ def test_a_future_ends_at_the_stop(model):
     garden.temperature = 0  # the likeliest token is the stop
     assert ways(garden.root, 0.0, 1.0) == [((0,), 1.0)]
     garden.draw(5)
-    assert garden.steps == [[stop]]
+    assert [step["ids"] for step in garden.written] == [[stop]]

@@ -1,10 +1,10 @@
-"""Growing up: its bookmarks are found in the frames, and in a browser one slider moves everything."""
+"""Growing up: its twin shows four moments, and in a browser one slider moves everything."""
 
 import ipywidgets
 import pytest
 import run_browser as browsers
 
-from bigmodel_lib.viz.growing import Bookmark, GrowingUp, bookmarks, duration, moments
+from bigmodel_lib.viz.growing import GrowingUp, duration, moments
 
 WRITTEN = [  # (seconds, real words, closed quotations, two samples)
     (0, 0.4, None, ["ows rest � whil", "pp ing."]),
@@ -14,10 +14,10 @@ WRITTEN = [  # (seconds, real words, closed quotations, two samples)
     (600, 0.99, 1.0, ["the lamp.\nShe went down to the hall.", '"Yes," said Ben.']),
 ]
 
-SENTENCE_FIRST = [*WRITTEN[:3], (300, 0.98, 0.2, ["the lamp.\nShe went down to the hall.", "and"]), WRITTEN[4]]
+MARKS = [["first words", 2, 0], ["first closed quotation mark", 3, 1], ["first sentence", 4, 0]]
 
 
-def film_of(written):
+def film_of(written=WRITTEN, marks=MARKS):
     maps = [[[1.0], [0.75, 0.25], [0.5, 0.25, 0.25]], [[1.0], [0.04, 0.96]]]
     frames = [
         dict(step=10 * i, seconds=seconds, tokens=20480 * i, loss=None, val_nats_per_char=2.5 - 0.25 * i, maps=maps,
@@ -26,32 +26,20 @@ def film_of(written):
     ]  # fmt: skip
     return dict(
         prompts=["Anna opened", "It was late"], sentences=[["Anna", " dropped", " it"], ['"', "Yes"]],
-        heads=[[0, 1], [2, 0]], next=[["in her", [" hand", " eyes"]], ["said", ["\n", " he"]]], frames=frames,
+        heads=[[0, 1], [2, 0]], next=[["in her", [" hand", " eyes"]], ["said", ["\n", " he"]]],
+        bookmarks=marks, frames=frames,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def film():
-    return film_of(WRITTEN)
-
-
-def test_bookmarks_are_the_first_frames_that_show_what_they_name(film):
-    assert bookmarks(film) == [
-        Bookmark("first words", 2, 0),  # the first with nine real words in ten
-        Bookmark("first closed quotation mark", 3, 1),  # the pair in frame 1 is luck: most were open then
-        Bookmark("first sentence", 4, 0),
-    ]
-
-
-def test_what_never_comes_has_no_bookmark():
-    assert bookmarks(film_of(WRITTEN[:3])) == [Bookmark("first words", 2, 0)]
-    assert bookmarks(film_of(WRITTEN[:1])) == []
+    return film_of()
 
 
 def test_four_moments_are_printed_the_first_the_last_and_bookmarks(film):
-    assert moments(film, bookmarks(film)) == [0, 2, 3, 4]
-    assert moments(film, []) == [0, 1, 3, 4]
-    assert moments(film_of(WRITTEN[:2]), []) == [0, 1]
+    assert moments(film) == [0, 2, 3, 4]
+    assert moments(film_of(marks=[])) == [0, 1, 3, 4]
+    assert moments(film_of(WRITTEN[:2], [])) == [0, 1]
     assert (duration(40), duration(5400)) == ("40 s", "90 min")
 
 
@@ -65,16 +53,17 @@ def test_its_twin_shows_four_moments_of_the_chosen_prompt(film):
 
 
 @pytest.mark.parametrize(
-    "written, order",
+    "frames, order",
     [
-        (WRITTEN, "First words, then first closed quotation mark, then first sentence"),
-        ([*WRITTEN[:3], WRITTEN[4]], "First words, then first closed quotation mark and first sentence"),
-        (SENTENCE_FIRST, "First words, then first sentence, then first closed quotation mark"),
-        (WRITTEN[:1], "From the beginning to the end"),
+        ((2, 3, 4), "First words, then first closed quotation mark, then first sentence"),
+        ((2, 3, 3), "First words, then first closed quotation mark and first sentence"),
+        ((2, 4, 3), "First words, then first sentence, then first closed quotation mark"),
+        ((), "From the beginning to the end"),
     ],
 )
-def test_its_title_says_in_which_order_things_came(written, order):
-    assert GrowingUp(film_of(written)).picture()[0].get_suptitle() == f"{order}: what follows “Anna opened”"
+def test_its_title_says_in_which_order_things_came(frames, order):
+    marks = [[name, frame, prompt] for (name, _, prompt), frame in zip(MARKS, frames, strict=False)]
+    assert GrowingUp(film_of(marks=marks)).picture()[0].get_suptitle() == f"{order}: what follows “Anna opened”"
 
 
 def test_the_twin_is_beside_it_where_no_kernel_runs(monkeypatch, film):

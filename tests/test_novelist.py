@@ -166,12 +166,31 @@ def test_what_is_kept_is_the_recipes_and_small_enough():
     assert all((row["arm"], row["changes"]) in novelist.TRIALS for row in rows) and arms["ours"] == arms["plain"] >= 6
 
 
+def test_bookmarks_are_the_first_frames_that_show_what_they_name():
+    found = [
+        (0.4, None, ["ows rest � whil", "pp ing."]),
+        (0.6, 0.2, ['the "r" is lampf', "and of and of."]),
+        (0.95, 0.3, ['and said, "I am the', 'the "lamp" was']),
+        (0.98, 0.9, ["the door.\nAnna said", '"Come," said Anna, "it is late."\n"No']),
+        (0.99, 1.0, ["the lamp.\nShe went down to the hall.", '"Yes," said Ben.']),
+    ]
+    frames = [dict(real_words=real, closed_quotes=closed, samples=samples) for real, closed, samples in found]
+    assert novelist_film.bookmarks(frames) == [
+        ("first words", 2, 0),  # the first with nine real words in ten
+        ("first closed quotation mark", 3, 1),  # the pair in frame 1 is luck: most were open then
+        ("first sentence", 4, 0),
+    ]
+    assert novelist_film.bookmarks(frames[:3]) == [("first words", 2, 0)]
+    assert novelist_film.bookmarks(frames[:1]) == []
+
+
 def test_the_film_has_its_moments_and_its_loss_falls():
     film = json.loads((KEPT / "film.json").read_text())
     frames = film["frames"]
     losses = [frame["val_nats_per_char"] for frame in frames]
     assert 12 <= len(frames) <= 20 and losses == sorted(losses, reverse=True)
-    assert set(film) == {"prompts", "sentences", "heads", "next", "frames"}
+    assert set(film) == {"prompts", "sentences", "heads", "next", "bookmarks", "frames"}
+    assert list(map(tuple, film["bookmarks"])) == novelist_film.bookmarks(frames)
 
 
 def test_it_copies_hardly_more_than_people_do_as_00_says():

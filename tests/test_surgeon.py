@@ -33,13 +33,11 @@ def test_every_single_ablation_and_patch_is_there(surgeon, random_model):
             assert surgeon.after[i][act][layer][head] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_what_was_done_can_be_read_and_set_from_python(surgeon):
-    assert surgeon.selection["head"] == [] and surgeon.selection["before"] == surgeon.selection["after"]
-    surgeon.sentence, surgeon.act, surgeon.head = 0, "carry", [1, 0]
-    before, after = (np.log(p[0] / p[1]) for p in (surgeon.before[0], surgeon.after[0][1][1][0]))
-    chosen = surgeon.selection
-    assert (chosen["sentence"], chosen["act"], chosen["head"]) == ("she", "carry", [1, 0])
-    assert (chosen["before"], chosen["after"]) == (pytest.approx(before), pytest.approx(after))
+def test_differences_are_those_of_the_first_two_words_and_changes_are_from_the_same_sentence(surgeon):
+    start, change = surgeon.differences()
+    for i, act, layer, head in np.ndindex(2, 2, 2, 2):
+        before, after = (np.log(p[0] / p[1]) for p in (surgeon.before[i], surgeon.after[i][act][layer][head]))
+        assert start[i] == pytest.approx(before) and change[i, act, layer, head] == pytest.approx(after - before)
 
 
 def test_its_twin_in_print_says_every_change(surgeon):

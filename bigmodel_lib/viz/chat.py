@@ -31,7 +31,7 @@ class Chat(Toy):
     caption += "the right one also gets a mark that names the job."
     story = traitlets.Unicode().tag(sync=True)
     question = traitlets.Unicode().tag(sync=True)
-    turns = traitlets.List().tag(sync=True)  # one a button pressed: {task, asked, before: {read, said}, after: {...}}
+    turns = traitlets.List().tag(sync=True)  # one a button pressed: {asked, before: {read, said}, after: {...}}
     trouble = traitlets.Unicode().tag(sync=True)  # why nothing was asked
     wish = traitlets.Dict().tag(sync=True)  # what the page wants: {do, story, question}
 
@@ -64,14 +64,12 @@ class Chat(Toy):
             said = [*words_of(self.question), *said]
         return "".join(said) if tokens[-1] == CHINESE else text_of(said)
 
-    def ask(self, task: str = "question") -> dict:
+    def ask(self, task: str = "question") -> None:
         """One turn: "question", "summary" or "chinese"; it is added to `turns`. Raises CourseError as `reply` does."""
         read = self.read(task)
         asked = {"question": self.question, "summary": "Summarise it.", "chinese": "Say it in Chinese."}[task]
         replies = {who: {"read": " ".join(read[who]), "said": self.reply(who, read[who])} for who in self.models}
-        turn = {"task": task, "asked": asked, **replies}
-        self.turns = [*self.turns, turn]
-        return turn
+        self.turns = [*self.turns, {"asked": asked, **replies}]
 
     def _do(self, change: Any) -> None:
         wish = change["new"]

@@ -48,16 +48,13 @@ class Company(Toy):
     fixed = traitlets.Float().tag(sync=True)
     one_off = traitlets.Float().tag(sync=True)
 
-    def __init__(self, ways: dict[str, Plan], way: str = "", **more: float):
-        way = way or next(iter(ways))
+    def __init__(self, ways: dict[str, Plan], **more: float):
+        way = next(iter(ways))
         super().__init__(ways=ways, way=way, **{**ways[way], **more})
 
-    def plan(self) -> Plan:
-        """The numbers as the sliders stand."""
-        return {name: getattr(self, name) for name in FIELDS}
-
     def picture(self) -> tuple[Any, str]:
-        now, before = cash(self.plan()), cash(self.ways[self.way])
+        plan = {name: getattr(self, name) for name in FIELDS}  # as the sliders stand
+        now, before = cash(plan), cash(self.ways[self.way])
         title = f"{self.way}: {money(now[-1])} after two years, lowest {money(now.min())}".replace("$", r"\$")
         ax = new_axes(title, "month", "cash, thousand dollars", 7.0, 3.6)
         ax.axhline(0, color="black", linewidth=0.8)

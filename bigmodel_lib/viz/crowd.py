@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import traitlets
-from numpy import ndarray
 from torch import Tensor
 
 from bigmodel_lib.config import require
@@ -39,10 +38,10 @@ class Crowd(Toy):
     def __init__(self, answer: Answer, ink: Tensor, where: Tensor, title: str = "", **more: Any):
         require(len(ink) == len(where), f"as many poses as glyphs were wanted: {len(ink)}, {len(where)}")
         self.answer, self.ink, self.linear, self.title = answer, ink, where[:, :, :2], title
-        side = more.get("side", 48)
+        super().__init__(**more)
         middles = -torch.linalg.solve(self.linear, where[:, :, 2:])[..., 0]
-        super().__init__(places=((middles + 1) * side / 2).tolist(), **more)
-        self.noise = 0.1 * torch.randn(side, side, generator=torch.Generator().manual_seed(0))
+        self.places = ((middles + 1) * self.side / 2).tolist()
+        self.noise = 0.1 * torch.randn(self.side, self.side, generator=torch.Generator().manual_seed(0))
         self.observe(lambda _: self.look(), "places")
         self.look()
 
@@ -54,8 +53,8 @@ class Crowd(Toy):
     def look(self) -> None:
         """Ask the detector, and show what it finds."""
         scene = self.scene()
-        rows, looks = self.answer(scene)
-        self.looks, self.pixels, self.found = as_bytes(looks), as_bytes((scene + 0.3) / 1.5), rows
+        rows, self.maps = self.answer(scene)
+        self.looks, self.pixels, self.found = as_bytes(self.maps), as_bytes((scene + 0.3) / 1.5), rows
 
     def sure(self) -> list[int]:
         """The queries that are at least as sure as the threshold asks, the surest first."""
@@ -67,25 +66,17 @@ class Crowd(Toy):
         chosen = self.chosen if self.chosen >= 0 else (sure or [0])[0]
         figure, axes = plt.subplots(1, 2, figsize=(7.6, 4.0), layout="constrained")
         figure.suptitle(self.title, x=0.01, ha="left", fontsize=12)
-        scene = np.frombuffer(self.pixels, np.uint8).reshape(self.side, self.side)
-        for ax, queries, name in zip(
-            axes, (sure, [chosen]), ("what it finds", f"where query {chosen} looks"), strict=True
-        ):
-            ax.imshow(scene, cmap="gray_r")
+        panels = (axes[0], "what it finds", sure), (axes[1], f"where query {chosen} looks", [chosen])
+        for ax, name, queries in panels:
+            ax.imshow(self.scene().numpy(), cmap="gray_r", vmin=-0.3, vmax=1.2)
             ax.set_title(name, fontsize=11)
             ax.set_axis_off()
             for place, query in enumerate(queries):
                 draw_box(ax, self.found[query], self.side, below=place % 2 == 1)
         edge = (-0.5, self.side - 0.5, self.side - 0.5, -0.5)
-        axes[1].imshow(self.look_of(chosen), cmap="Oranges", alpha=0.55, extent=edge)
+        axes[1].imshow(np.asarray(self.maps[chosen]), cmap="Oranges", alpha=0.55, extent=edge)
         said = ", ".join(f"{self.found[query][0]} {self.found[query][1]:.2f}" for query in sure)
         return figure, f"A scene of glyphs with boxes: {said or 'none'}; beside it the cells that one query looks at."
-
-    def look_of(self, query: int) -> ndarray:
-        """Where a query looks: (n, n), 0 to 255."""
-        maps = np.frombuffer(self.looks, np.uint8).reshape(len(self.found), -1)
-        n = round(maps.shape[1] ** 0.5)
-        return maps[query].reshape(n, n)
 
 
 def draw_box(ax: Any, row: list, side: int, below: bool = False) -> None:

@@ -21,6 +21,14 @@ function render({ model, el }) {
   let first = true, pinned = null, timer = 0;
   const root = make("div", { class: "bm-toy bm-explorer" });
 
+  // a saved page has no kernel: it holds the maps of some methods
+  const alone = Object.keys(model.get("kept")).length > 0;
+  function unpack([shape, maps]) {
+    model.set("grid", shape);
+    model.set("maps", new DataView(Uint8Array.from(atob(maps), (c) => c.charCodeAt(0)).buffer));
+  }
+  if (alone) unpack(model.get("kept")[model.get("method")]);
+
   // what to read
   const stories = make("select", { "aria-label": "story" });
   const field = make("input", { type: "text", placeholder: "or type a text, then press Enter", "aria-label": "your own text" });
@@ -42,7 +50,7 @@ function render({ model, el }) {
     make("label", { title: "the rows that are furthest from looking evenly" }, only, " only the rows that matter"), make("span", { class: "bm-gap" }),
     make("span", {}, "save: "), tool("png", "save as a picture (PNG)", "PNG"), tool("svg", "save as a picture (SVG)", "SVG"));
   if (model.send) bar.append(tool("html", "save as a page that works offline (HTML)", "HTML"));
-  if (!model.get("alone")) root.append(make("div", { class: "bm-bar" }, stories, field));
+  if (!alone) root.append(make("div", { class: "bm-bar" }, stories, field));
   root.append(methods, message);
 
   // the text, the thumbnails, the map
@@ -83,11 +91,8 @@ function render({ model, el }) {
   };
 
   function choose(name, value) {
-    const kept = name === "method" && model.get("alone") && model.get("kept")[value]; // a saved page has no kernel
-    if (kept) {
-      model.set("grid", kept[0]);
-      model.set("maps", new DataView(Uint8Array.from(atob(kept[1]), (c) => c.charCodeAt(0)).buffer));
-    }
+    const kept = name === "method" && model.get("kept")[value];
+    if (kept) unpack(kept);
     model.set(name, value);
     if (kept) draw();
     clearTimeout(timer);
@@ -356,7 +361,7 @@ function render({ model, el }) {
     stories.selectedIndex = model.get("story");
     only.checked = model.get("only");
     for (const button of methods.children) {
-      button.hidden = model.get("alone") && !model.get("kept")[button.dataset.method];
+      button.hidden = alone && !model.get("kept")[button.dataset.method];
       const on = button.dataset.method === model.get("method");
       button.setAttribute("aria-checked", on);
       button.tabIndex = on ? 0 : -1;

@@ -1,6 +1,7 @@
 """The interactive map: a text, all heads small, one large, and where each token looks. Its script is beside it."""
 
 import base64
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,7 +62,7 @@ class AttentionExplorer(Toy):
     """What a model looks at, to play with: `AttentionExplorer(model, tokenizer, {"title": "text", …})`.
 
     What is chosen can be read as `explorer.selection`, and set: `layer`, `head`, `query`, `method`, `story`, `text`;
-    `only` shows the rows that matter alone. `explorer.save("map.html")` keeps it: .html works offline, .png, .svg.
+    `only` shows the rows that matter alone. `explorer.saved_page()` is a page that works offline.
     """
 
     caption = "Click a small map to enlarge it; move over a token, or walk with the arrow keys, to see where it looks. "
@@ -78,8 +79,7 @@ class AttentionExplorer(Toy):
     text = traitlets.Unicode("").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
     only = traitlets.Bool(False).tag(sync=True)  # show the rows that matter alone
-    alone = traitlets.Bool(False).tag(sync=True)  # a saved page: no kernel reads another text
-    kept = traitlets.Dict().tag(sync=True)  # {method: [grid, its maps in base64]} of a saved page
+    kept = traitlets.Dict().tag(sync=True)  # {method: [grid, its maps in base64]} of a saved page, which has no kernel
 
     def __init__(self, model: LanguageModel, tokenizer: Any, texts: Mapping[str, str], **chosen: Any):
         self.model, self.tokenizer, self.texts = model, tokenizer, dict(texts)
@@ -125,20 +125,14 @@ class AttentionExplorer(Toy):
             self.send({"page": self.saved_page()})
 
     def saved_page(self) -> str:
-        """One HTML page of what is shown, with all methods that were looked at, for readers without Python."""
+        """One HTML page of what is shown, with all methods that were looked at: it needs neither kernel nor network."""
         kept = {method: [list(shown.shape[:2]), base64.b64encode(_as_bytes(shown)).decode()]
                 for method, shown in self.found.items()}  # fmt: skip
-        return self.page("Attention explorer", alone=True, kept=kept)
-
-    def save(self, path: str | pathlib.Path) -> None:
-        """Keep it: .html as a page to play with, .png or .svg as a picture. Raises CourseError for another ending."""
-        path = pathlib.Path(path)
-        if path.suffix == ".html":
-            path.write_text(self.saved_page(), encoding="utf-8")
-        elif path.suffix in (".png", ".svg"):
-            self.picture()[0].savefig(path, bbox_inches="tight")
-        else:
-            raise CourseError(f"{path.suffix or 'no ending'} was given: choose .html, .png or .svg")
+        names = ("titles", "tokens", "method", "layer", "head", "query", "story", "message", "only")
+        state = json.dumps({name: getattr(self, name) for name in names} | {"kept": kept}).replace("</", "<\\/")
+        esm = str(self._esm).replace("export default", "const explorer =")
+        page = pathlib.Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+        return page % dict(esm=esm, css=self._css, state=state)
 
     @property
     def shown(self) -> np.ndarray:

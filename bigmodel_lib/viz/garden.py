@@ -20,7 +20,7 @@ from bigmodel_lib.generation import Sampling, check_settings, generate, next_log
 from bigmodel_lib.model.cache import KVCache
 from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer
-from bigmodel_lib.viz.plots import DARK, SKY, new_axes, readable
+from bigmodel_lib.viz.plots import DARK, SKY, new_canvas, readable
 from bigmodel_lib.viz.widgets import Toy
 
 SHOWN, FUTURES, DEPTH = 24, 10, 5  # candidates kept of a place, paths drawn, tokens in each
@@ -97,25 +97,16 @@ class Garden(Toy):
     caption += "A branch is as wide as its token is likely there; the odds of all five tokens are on the right. "
     caption += "The ten futures are those that a beam finds: at each token it keeps the ten likeliest beginnings."
     prompt = traitlets.Unicode().tag(sync=True)
-    written = traitlets.List().tag(sync=True)  # one a step: {text, log, drawn}
+    written = traitlets.List().tag(sync=True)  # one a step: {ids, text, log, drawn}
     tree = traitlets.Dict().tag(sync=True)
     temperature = traitlets.Float(1.0, min=0, max=1.6).tag(sync=True)
     top_p = traitlets.Float(1.0, min=0.05, max=1).tag(sync=True)
     ask = traitlets.Dict().tag(sync=True)  # {do, way or text, count}
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        tokenizer: Tokenizer,
-        prompt: str,
-        seed: int = 0,
-        stop: int | None = None,
-        **settings: float,
-    ):
-        self.model, self.tokenizer, self.seed, self.stop = model, tokenizer, seed, stop
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, prompt: str, stop: int | None = None, **more: float):
+        self.model, self.tokenizer, self.stop, self.seed = model, tokenizer, stop, 0
         check_settings(model, tokenizer.encode(prompt), 1, Sampling())
-        super().__init__(prompt=prompt, **settings)
-        self.steps: list[list[int]] = []
+        super().__init__(prompt=prompt, **more)
         self.start_again()
         self.observe(self.grow, ["temperature", "top_p"])
         self.observe(self._do, "ask")
@@ -123,7 +114,8 @@ class Garden(Toy):
     @property
     def tokens(self) -> list[int]:
         """The prompt's ids and those that were written."""
-        return [*self.tokenizer.encode(self.prompt).tolist(), *(token for step in self.steps for token in step)]
+        written = [token for step in self.written for token in step["ids"]]
+        return [*self.tokenizer.encode(self.prompt).tolist(), *written]
 
     @property
     def text(self) -> str:
@@ -187,14 +179,13 @@ class Garden(Toy):
         with torch.inference_mode():
             logs = self.model(context[:, :-1])[0, -n:].log_softmax(dim=-1)
         log = logs[torch.arange(n), context[0, -n:]].sum().item()
-        before = len(self.text)
-        self.steps.append(ids)
-        self.written = [*self.written, {"text": self.text[before:], "log": log, "drawn": drawn}]
+        text = self.tokenizer.decode([*self.tokens, *ids])[len(self.text) :]
+        self.written = [*self.written, {"ids": ids, "text": text, "log": log, "drawn": drawn}]
         self.start_again()
 
     def undo(self) -> None:
         """Take back the last step, if there is one."""
-        self.steps, self.written = self.steps[:-1], self.written[:-1]
+        self.written = self.written[:-1]
         self.start_again()
 
     def again(self) -> None:
@@ -206,7 +197,7 @@ class Garden(Toy):
     def begin(self, prompt: str) -> None:
         """Begin another text; an empty one changes nothing."""
         if prompt:
-            self.steps, self.written, self.prompt = [], [], prompt
+            self.written, self.prompt = [], prompt
             self.start_again()
 
     def _do(self, change: Any) -> None:
@@ -223,8 +214,8 @@ class Garden(Toy):
         end = self.text if len(self.text) <= 60 else "… " + self.text[-60:].partition(" ")[2]
         whole = said_of(sum(p for _, p in found))
         message = f"“{end} …”: {len(found)} futures, together {whole}".replace("\n", "⏎")
-        ax = new_axes(title or message, "", "", 9.4, 4.4)
-        ax.set_axis_off()
+        edges = (-0.3, DEPTH + 0.4), (max(len(found), 4) - 0.4, -1.2)
+        ax = new_canvas(title or message, 9.4, 4.4, *edges)
         rows: dict[Way, list[int]] = {(): [0, len(found) - 1]}
         for row, (way, p) in enumerate(found):
             for depth in range(1, len(way) + 1):
@@ -235,7 +226,6 @@ class Garden(Toy):
             self._draw_branch(ax, way, middle[way[:-1]], middle[way])
         said = f"Temperature {self.temperature:g}, top-p {self.top_p:g}. These {len(found)} together: {whole}"
         ax.text(DEPTH + 0.4, -1, said, color=DARK, fontsize=9.5, ha="right")
-        ax.set(xlim=(-0.3, DEPTH + 0.4), ylim=(max(len(found), 4) - 0.4, -1.2))
         return ax
 
     def _draw_branch(self, ax: Axes, way: Way, start: float, end: float) -> None:

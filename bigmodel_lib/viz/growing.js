@@ -25,7 +25,7 @@ function render({ model, el }) {
   const go = (frame) => set({ frame: Math.max(0, Math.min(frame, last)) });
 
   const marks = make("div", { class: "bm-grow-marks" }, "jump to: ");
-  for (const [name, frame, prompt] of model.get("bookmarks")) {
+  for (const [name, frame, prompt] of film.bookmarks) {
     marks.append(button(name, () => { pause(); set({ frame, prompt }); }));
   }
   const play = button("▶ play", () => (timer ? pause() : start()), { "aria-label": "play or pause" });

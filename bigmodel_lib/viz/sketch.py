@@ -7,12 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import traitlets
+from matplotlib.colors import to_rgba_array
 from numpy import ndarray
 from torch import Tensor
 
 from bigmodel_lib.interpretability.maps import record
 from bigmodel_lib.vision.glyphs import fitted
-from bigmodel_lib.viz.plots import BLUE, ORANGE, draw_bars
+from bigmodel_lib.viz.plots import BLUE, ORANGE, RED, draw_bars
 from bigmodel_lib.viz.widgets import Toy
 
 SIDE, PEN = 28, 1.3  # pixels of the sheet's side, and the pen's radius
@@ -34,7 +35,7 @@ class Sketch(Toy):
     """A sheet of 28 × 28 pixels; `answer` (the sheet (28, 28), ink 1) -> {what is to be shown: its values}.
 
     bars    [[name, share], …], the longest first
-    seen    an image (S, S) that the model looked at, in which patches of `patch` pixels can be pointed at
+    seen    an image (28, 28) that the model looked at, whose patches can be pointed at
     maps    attention maps (L, H, N, N) over its N patches, row by row
     drawn   images (n, s, s) that the model drew
     """
@@ -63,7 +64,7 @@ class Sketch(Toy):
 
     def look(self) -> None:
         """Ask the model, and show what it says; an empty sheet is not shown to it."""
-        found = self.answer(self.sheet) if any(self.pixels) else {}
+        found = self.found = self.answer(self.sheet) if any(self.pixels) else {}
         self.bars = [[name, float(share)] for name, share in found.get("bars", [])]
         if "drawn" in found:
             self.drawn_side = found["drawn"].shape[-1]
@@ -74,13 +75,13 @@ class Sketch(Toy):
 
     def picture(self) -> tuple[Any, str]:
         panels = 1 + bool(self.seen) + bool(self.bars)
-        images = np.frombuffer(self.drawn, np.uint8).reshape(-1, self.drawn_side, self.drawn_side)
+        images = self.found.get("drawn", [])
         n, size = panels + len(images), (2.9 * panels + 1.3 * len(images), 2.9)
         figure, grid = plt.subplots(1, n, figsize=size, layout="constrained", squeeze=False)
         axes = list(grid[0])
         figure.suptitle(self.title, x=0.01, ha="left", fontsize=12)
-        for ax, image in zip(axes, [self.sheet, *([self.seen_image()] if self.seen else []), *images], strict=False):
-            ax.imshow(image, cmap="gray_r")
+        for ax, image in zip(axes, [self.sheet, *([self.found["seen"]] if self.seen else []), *images], strict=False):
+            ax.imshow(np.asarray(image), cmap="gray_r")
             ax.set_axis_off()
         axes[0].set_title("the sheet", fontsize=10.5)
         if self.seen:
@@ -93,23 +94,15 @@ class Sketch(Toy):
         made = "images that the model drew from it" if self.drawn else "bars of what the model takes it for"
         return figure, f"A digit drawn with a thick line, and {made}."
 
-    def seen_image(self) -> ndarray:
-        side = round(len(self.seen) ** 0.5)
-        return np.frombuffer(self.seen, np.uint8).reshape(side, side)
-
     def draw_look(self, ax: Any) -> None:
         """Where the patch at `point` looks, in colour over the image, a frame around it."""
-        layers, heads, side = self.grid
-        layer, head, patch = self.point
+        (layer, head, patch), side, size = self.point, self.grid[2], len(self.found["seen"])
         patch = patch if patch >= 0 else side * (side // 2) + side // 2
-        maps = np.frombuffer(self.maps, np.uint8).reshape(layers, heads, side * side, side, side)[layer, head, patch]
-        p = len(self.seen_image()) / side
-        edges = -0.5 + p * np.arange(side + 1)
-        colour = np.zeros((side, side, 4))
-        colour[..., :3] = (0.84, 0.37, 0.0)
-        colour[..., 3] = 0.8 * np.sqrt(maps / max(1, maps.max()))
-        ax.pcolormesh(edges, edges, colour)
-        corner = (edges[patch % side], edges[patch // side])
+        weights = np.asarray(self.found["maps"][layer, head, patch])
+        colours = to_rgba_array(RED, 0.8 * np.sqrt(weights / weights.max())).reshape(side, side, 4)
+        ax.imshow(colours, extent=(-0.5, size - 0.5, size - 0.5, -0.5))
+        p = size / side
+        corner = (p * (patch % side) - 0.5, p * (patch // side) - 0.5)
         ax.add_patch(plt.Rectangle(corner, p, p, fill=False, edgecolor=ORANGE, linewidth=2))
 
 
@@ -118,16 +111,16 @@ def as_bytes(values: Any) -> bytes:
     return np.rint(255 * np.clip(np.asarray(values, dtype=float), 0, 1)).astype(np.uint8).tobytes()
 
 
-def reads(model: Any, names: str, first: int = 10) -> Callable[[ndarray], dict]:
+def reads(model: Any, names: str) -> Callable[[ndarray], dict]:
     """What a reader of images says of a sheet: the drawing is put in the middle, 20 pixels long, as in training.
 
-    Its five likeliest of the first `first` names, with their shares among these.
+    Its five likeliest of the first ten names, the digits, with their shares among these.
     """
 
     def answer(sheet: ndarray) -> dict:
         image = fitted(torch.from_numpy(sheet).float(), SIDE, 20)[None]
         with torch.no_grad():
-            chances: Tensor = model(image)[0, :first].softmax(dim=-1)
+            chances: Tensor = model(image)[0, :10].softmax(dim=-1)
         best = chances.topk(5)
         bars = [(names[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
         return {"bars": bars, "seen": image[0], "maps": record(model, image, "weights")[:, 0]}

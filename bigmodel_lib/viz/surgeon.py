@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import traitlets
@@ -14,8 +15,6 @@ from bigmodel_lib.model.transformer import LanguageModel
 from bigmodel_lib.text.tokenizers import Tokenizer, token_labels
 from bigmodel_lib.viz.plots import DARK
 from bigmodel_lib.viz.widgets import Toy
-
-ACTS = ("silence", "carry")
 
 
 class Surgeon(Toy):
@@ -33,7 +32,7 @@ class Surgeon(Toy):
     before = traitlets.List().tag(sync=True)  # probabilities [sentence][word]
     after = traitlets.List().tag(sync=True)  # [sentence][act][layer][head][word]
     sentence = traitlets.Int(1, min=0, max=1).tag(sync=True)  # the one on the table
-    act = traitlets.Enum(ACTS, "silence").tag(sync=True)
+    act = traitlets.Enum(("silence", "carry"), "silence").tag(sync=True)
     head = traitlets.List(traitlets.Int()).tag(sync=True)  # [layer, head], or nothing
     seen = traitlets.Bool(False).tag(sync=True)  # whether all heads show what they do
 
@@ -64,19 +63,7 @@ class Surgeon(Toy):
         start = before[..., 0] - before[..., 1]
         return start, after[..., 0] - after[..., 1] - start[:, None, None, None]
 
-    @property
-    def selection(self) -> dict:
-        """What is on the table, what was done to it, and the logit difference before and after."""
-        start, change = self.differences()
-        now = start[self.sentence]
-        if self.head:
-            now = now + change[(self.sentence, ACTS.index(self.act), *self.head)]
-        return {"sentence": self.names[self.sentence], "act": self.act, "head": list(self.head),
-                "before": float(start[self.sentence]), "after": float(now)}  # fmt: skip
-
     def picture(self) -> tuple[Any, str]:
-        import matplotlib.pyplot as plt
-
         start, change = self.differences()
         figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained", sharey=True)
         here, other = self.names[self.sentence], self.names[1 - self.sentence]
@@ -85,9 +72,8 @@ class Surgeon(Toy):
         for ax, title, values in zip(axes, titles, change[self.sentence], strict=True):
             image = ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
             for (layer, head), value in np.ndenumerate(values):
-                strong = abs(value) > 0.7 * limit
-                ax.text(head, layer, f"{value:+.2f}", ha="center", va="center", fontsize=10,
-                        color="white" if strong else DARK)  # fmt: skip
+                colour = "white" if abs(value) > 0.7 * limit else DARK
+                ax.text(head, layer, f"{value:+.2f}", ha="center", va="center", fontsize=10, color=colour)
             ax.set_title(title, loc="left", fontsize=11)
             ax.set(xlabel="head", ylabel="layer", xticks=range(values.shape[1]), yticks=range(values.shape[0]))
             ax.label_outer()

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import traitlets
-from numpy import ndarray
 from numpy.typing import ArrayLike
+from scipy.special import logit
 
 from bigmodel_lib.config import require
 from bigmodel_lib.risk.scores import net_benefit
@@ -28,30 +28,26 @@ class Threshold(Toy):
         require(y.shape == risk.shape and y.ndim == 1, f"as many labels as risks were wanted: {y.shape}, {risk.shape}")
         super().__init__(ill=y.astype(int).tolist(), risks=risk.tolist(), threshold=threshold, **more)
 
-    def arrays(self) -> tuple[ndarray, ndarray]:
-        """(ill, risks), (n,) each."""
-        return np.array(self.ill), np.array(self.risks)
-
     def words(self) -> str:
         """What the threshold does, as the page says it, too."""
-        y, risk = self.arrays()
-        treated, t = risk >= self.threshold, self.threshold
+        y, risk, t = np.array(self.ill), np.array(self.risks), self.threshold
+        treated = risk >= t
         hits, alarms, ill = int((treated & (y == 1)).sum()), int((treated & (y == 0)).sum()), int(y.sum())
         worth = f"net benefit {net_benefit(y, risk, t):.3f} (everybody {net_benefit(y, np.ones_like(risk), t):.3f})"
         counts = f"{hits} of {ill} found, {ill - hits} missed, {alarms} needless"
         return f"From a risk of {t:.2f} on: {counts}; {worth}"
 
     def picture(self) -> tuple[Any, str]:
-        y, risk = self.arrays()
+        y, risk = np.array(self.ill), np.array(self.risks)
         ax = new_axes(self.words(), "risk that was said", " ", 8.6, 2.8)
-        x = np.clip(np.log(np.maximum(risk, 1e-9) / np.maximum(1 - risk, 1e-9)), -EDGE, EDGE)
+        x = np.clip(logit(risk), -EDGE, EDGE)
         up = y + 0.62 * (np.arange(len(y)) * 0.618 % 1) - 0.31
         for is_ill, colour in ((1, RED), (0, BLUE)):
-            for right in (True, False):
-                here = (y == is_ill) & (((risk >= self.threshold) == is_ill) == right)
-                ax.scatter(x[here], up[here], s=16, facecolor=colour if right else "none", edgecolor=colour)
-        ax.axvline(np.log(self.threshold / (1 - self.threshold)), color=GREY)
+            for treated, filled in ((is_ill, colour), (1 - is_ill, "none")):
+                here = (y == is_ill) & ((risk >= self.threshold) == treated)
+                ax.scatter(x[here], up[here], s=16, facecolor=filled, edgecolor=colour)
+        ax.axvline(logit(self.threshold), color=GREY)
         marks = np.array([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
-        ax.set_xticks(np.log(marks / (1 - marks)), [f"{m:g}" for m in marks])
+        ax.set_xticks(logit(marks), [f"{m:g}" for m in marks])
         ax.set_yticks([0, 1], ["benign", "malignant"])
         return ax.figure, "Two rows of dots along the risk, malignant above benign, and a line for the threshold."

@@ -1,8 +1,6 @@
 """What a reader plays with in a notebook: built on ipywidgets, each with a form that works without a screen."""
 
-import base64
 import html
-import json
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -15,8 +13,6 @@ from IPython.utils.capture import capture_output
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.viz.plots import bundle, display_bundle
 
-FOLDER = pathlib.Path(__file__).parent
-
 
 class Toy(anywidget.AnyWidget):
     """A widget whose script and style are beside its module, under its name, on top of what all of them share."""
@@ -25,9 +21,10 @@ class Toy(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **options: Any) -> None:
         own = pathlib.Path(sys.modules[cls.__module__].__file__ or "")
+        shared = pathlib.Path(__file__).with_name("common")
         for name, suffix in (("_esm", ".js"), ("_css", ".css")):
             if not hasattr(cls, name):  # it has when traitlets makes a class of a widget
-                files = FOLDER / f"common{suffix}", own.with_suffix(suffix)
+                files = shared.with_suffix(suffix), own.with_suffix(suffix)
                 setattr(cls, name, "\n".join(file.read_text(encoding="utf-8") for file in files))
         super().__init_subclass__(**options)
 
@@ -35,25 +32,14 @@ class Toy(anywidget.AnyWidget):
         """(a figure for pages where no kernel runs, what is on it in words)."""
         raise NotImplementedError
 
-    def page(self, title: str, **changes: Any) -> str:
-        """The widget as one HTML page that needs neither a kernel nor a network; changes: traits as they are there."""
-        own = [name for name in self.traits(sync=True) if name[0] != "_" and hasattr(type(self), name)]
-        state = {name: getattr(self, name) for name in own} | changes
-        binary = {name: base64.b64encode(value).decode() for name, value in state.items() if isinstance(value, bytes)}
-        kinds = (str, int, float, list, dict)
-        plain = json.dumps({name: value for name, value in state.items() if isinstance(value, kinds)})
-        esm = str(self._esm).replace("export default", "const toy =")
-        inside = dict(esm=esm, css=self._css, state=plain.replace("</", "<\\/"), binary=json.dumps(binary))
-        return (FOLDER / "page.html").read_text(encoding="utf-8") % dict(inside, title=html.escape(title))
-
     def _ipython_display_(self) -> None:
         display_with_twin(self, *bundle(*self.picture()), self.caption)
 
 
-def display_with_twin(widget: Any, data: dict, metadata: dict | None = None, caption: str = "") -> None:
+def display_with_twin(widget: Any, data: dict, metadata: dict, caption: str) -> None:
     """Display a widget, beside it its twin for pages where no kernel runs, data by type, and a caption below both."""
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    display_bundle({**data, "application/vnd.jupyter.widget-view+json": view}, metadata or {}, caption)
+    display_bundle({**data, "application/vnd.jupyter.widget-view+json": view}, metadata, caption)
 
 
 def interact(draw: Callable[..., None], **controls: Any) -> None:
@@ -87,4 +73,4 @@ def switches(write: Callable[[list[str]], str], rows: Sequence[Sequence[str]], t
     table = "\n".join(["| switched off | what it writes |", "| --- | --- |", *lines])
     panel = ipywidgets.VBox([*(ipywidgets.HBox([buttons[name] for name in row]) for row in rows), text])
     caption = "In JupyterLab, click on what you want to switch off or on, and the story is written anew."
-    display_with_twin(panel, {"text/markdown": table, "text/plain": table}, caption=caption)
+    display_with_twin(panel, {"text/markdown": table, "text/plain": table}, {}, caption)

@@ -25,6 +25,10 @@ GAZE = ("Anna dropped the lamp because she", '"Come in," said Anna. "I was')  # 
 NEXT = ("Anna took the lamp in her", '"I am very glad," said')  # two beginnings whose next words are kept
 N_NEXT, N_TOKENS, N_JUDGED = 8, 60, 24
 TARGETS = 40_000  # tokens of the held-out text that each moment is measured on
+SPEECH = re.compile(r'"[^"\n]*[a-z][^"\n]*"')  # opened and closed in one paragraph
+SENTENCE = re.compile(r'(?:^|[\n"]|[.!?]"? )[A-Z][a-z]*(?: [a-z,;\'-]+){4,}[.!?]')  # five words up to a full stop
+REAL = 0.9  # the share of words that are some, from which on it writes words
+MOST = 0.8  # the share of quotations that are closed: marks strewn at random, two a paragraph, close 0.6
 
 
 def place_of(tokens: list[str], word: str) -> int:
@@ -89,6 +93,24 @@ def moment(model: LanguageModel, tokenizer: Tokenizer, heads: list, words: list,
     }
 
 
+def bookmarks(frames: list[dict]) -> list[tuple[str, int, int]]:
+    """The first frames in which samples hold words, a closed quotation and a sentence: (name, frame, prompt) of each.
+
+    What never comes is left out.
+    """
+    kinds = {
+        "first words": lambda frame, text: frame["real_words"] >= REAL,
+        "first closed quotation mark": lambda frame, text: (frame["closed_quotes"] or 0) > MOST and SPEECH.search(text),
+        "first sentence": lambda frame, text: frame["real_words"] >= REAL and SENTENCE.search(text),
+    }
+    found = []
+    for name, shows in kinds.items():
+        samples = ((i, j, frame, text) for i, frame in enumerate(frames) for j, text in enumerate(frame["samples"]))
+        first = next(((name, i, j) for i, j, frame, text in samples if shows(frame, text)), None)
+        found += [first] if first else []
+    return found
+
+
 def final_choices(model: LanguageModel, tokenizer: Tokenizer) -> tuple[list, list]:
     """(a head for each sentence of GAZE, the tokens whose chances are drawn for each of NEXT): the last model's."""
     heads, words = [], []
@@ -134,6 +156,7 @@ def film(work: pathlib.Path, arm: str = "ours", out: pathlib.Path = DATA / "nove
         "sentences": labels,
         "heads": heads,
         "next": [[prompt, token_labels(tokenizer, ids.numpy())] for prompt, ids in zip(NEXT, words, strict=True)],
+        "bookmarks": bookmarks(frames),
         "frames": frames,
     }
     checkpoints.write_json(out, made)
