@@ -20,6 +20,8 @@ import tempfile
 import time
 import urllib.request
 
+from toy_cells import with_toys_alone
+
 from tools import workspace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -164,17 +166,19 @@ def numbers(colour: str) -> list:
 
 
 @contextlib.contextmanager
-def jupyterlab():
+def jupyterlab(whole: bool = False):
     """(address, folder of its kernels' files) of a JupyterLab on loopback with the course's settings and notebooks.
 
-    The notebooks are copies as readers get them. Lab is ended with all that it started.
+    The notebooks are copies as readers get them; if not whole, code that no toy needs isn't run. Lab is ended with all
+    that it started.
     """
     with tempfile.TemporaryDirectory() as folder:
         home = pathlib.Path(folder)
         copies = home / "notebooks"
         copies.mkdir()
         for name in workspace.notebook_names():
-            (copies / name).write_bytes(workspace.as_handed_out(name))
+            notebook = json.loads(workspace.as_handed_out(name))
+            (copies / name).write_text(json.dumps(notebook if whole else with_toys_alone(notebook)), encoding="utf-8")
         workspace.write_settings(home / "prefix")
         others = home / "prefix/etc/jupyter/jupyter_server_config.d/others.json"
         others.write_text('{"ServerApp": {"jpserver_extensions": {"jupyterlab_jupytext": false}}}')  # of authors alone
@@ -280,8 +284,8 @@ def open_and_run(browser, address: str, name: str, seconds: int = 3 * PATIENCE):
     assert watch.kernel_ready, "the kernel did not answer"
     page.click("text=Run >> nth=0")
     page.click('[data-command="runmenu:run-all"]')
-    cells = sum(cell["cell_type"] == "code" and bool("".join(cell["source"]).strip())
-                for cell in json.loads((ROOT / "notebooks" / name).read_text(encoding="utf-8"))["cells"])  # fmt: skip
+    code = [cell["source"] for cell in saved_cells(address, name) if cell["cell_type"] == "code"]
+    cells = sum(bool(source.strip()) for source in code)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         counts = page.evaluate(PROMPTS)
@@ -385,7 +389,7 @@ def frames_while(page, act) -> list:
 
 def main(names) -> int:
     SHOTS.mkdir(parents=True, exist_ok=True)
-    with jupyterlab() as (address, _), chromium() as browser:
+    with jupyterlab(whole=True) as (address, _), chromium() as browser:
         for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
             if path.name.startswith(tuple(names)):
                 page, watch = open_and_run(browser, address, path.name)
