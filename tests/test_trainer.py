@@ -1,4 +1,4 @@
-"""What the trainer does for every kind of run: resume, clipping, sources with a memory, schedules of one's own."""
+"""What the trainer does for every kind of run: resume, clipping, sources with a memory, rates over time."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from bigmodel_lib.config import TrainConfig
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.text.batches import causal_batches
 from bigmodel_lib.training import checkpoints
-from bigmodel_lib.training.optimizers import Optimizers
+from bigmodel_lib.training.optimizers import Optimizers, lr_schedule
 from bigmodel_lib.training.trainer import Trainer, next_token_loss
 
 
@@ -78,13 +78,15 @@ def test_a_source_remembers_its_epoch_and_the_texts_that_are_left():
     assert [other(rng)[0].tolist() for _ in range(9)] == wanted
 
 
-def test_a_schedule_and_optimizers_of_ones_own_are_used(monkeypatch):
+def test_optimizers_of_ones_own_step_at_the_rates_of_the_schedule(monkeypatch):
     model, source, loss_fn, config = two_processes.pretraining(torch.float32)
-    trainer = Trainer(model, source, loss_fn, config, schedule=lambda fraction, step, warmup: step + warmup)
+    config = config.replace(decay="cosine", final_lr=0.2)
+    trainer = Trainer(model, source, loss_fn, config)
     used, trainer.optimizers = [], Optimizers(model, config)
     monkeypatch.setattr(trainer.optimizers, "step", used.append)
     next(iter(trainer))
-    assert used == [step + config.warmup_steps for step in range(10)]
+    wanted = [lr_schedule(step / config.steps, step, config.warmup_steps, "cosine", 0.2) for step in range(10)]
+    assert used == wanted and len({*used}) > 3
 
 
 def test_muon_takes_the_matrices_of_a_backbone():

@@ -49,24 +49,24 @@ def knockout_effects(model: LanguageModel, tokens: Tensor, targets: Tensor, head
     return ((hidden - whole) * (targets >= 0)).T
 
 
-def silencing(layer: int, head: int) -> Hooks:
-    """A hook that puts zeros in the place of what one head brings."""
+def replacing(layer: int, head: int, brought: Tensor | float = 0.0) -> Hooks:
+    """A hook that puts something in the place of what one head brings: zeros, or its (B, T, K) from another run."""
 
-    def silence(where, heads):
+    def replace(where, heads):
         if where != layer:
             return heads
         heads = heads.clone()
-        heads[:, head] = 0.0
+        heads[:, head] = brought
         return heads
 
-    return {"heads": silence}
+    return {"heads": replace}
 
 
 @torch.no_grad()
 def ablate(model: LanguageModel, tokens: Tensor, layer: int, head: int) -> Tensor:
     """The logits without what one head brings: zeros in its place. Shapes: tokens (B, T) -> (B, T, V)."""
     with evaluating(model):
-        return model(tokens, hooks=silencing(layer, head))
+        return model(tokens, hooks=replacing(layer, head))
 
 
 @torch.no_grad()
@@ -75,17 +75,9 @@ def patch(model: LanguageModel, tokens: Tensor, other: Tensor, layer: int, head:
 
     Shapes: tokens and other (B, T) -> (B, T, V). Source: Vig et al. 2020; Wang et al. 2022, section 3.
     """
-    brought = record(model, other, "heads")[layer]
-
-    def put(where, heads):
-        if where != layer:
-            return heads
-        heads = heads.clone()
-        heads[:, head] = brought[:, head]
-        return heads
-
+    brought = record(model, other, "heads")[layer, :, head]
     with evaluating(model):
-        return model(tokens, hooks={"heads": put})
+        return model(tokens, hooks=replacing(layer, head, brought))
 
 
 def putting(layer: int, foreign: Tensor, places: Tensor | None = None) -> Hooks:

@@ -1,7 +1,6 @@
 """The loop: one class that trains any model on any batches, and can be watched, stopped, continued and shared."""
 
 import dataclasses
-import functools
 import math
 import os
 import time
@@ -66,7 +65,6 @@ class Trainer:
 
     batches    a source of batches, as bigmodel_lib.text.batches describes it; it draws with the trainer's generator
     loss_fn    (model, *tensors of a batch) -> the mean loss over the batch's targets, ()
-    schedule   (fraction of the budget, step, warmup_steps) -> share of the peak rate; None: `lr_schedule`, as in config
 
     Time counts only inside the loop's steps, so whoever watches may evaluate and draw at leisure. The model must be
     initialised and on its device. Raises CourseError for a batch with fewer rows than processes, Diverged for NaN.
@@ -79,11 +77,9 @@ class Trainer:
         loss_fn: Callable[..., Tensor],
         config: TrainConfig,
         *,
-        schedule: Callable[[float, int, int], float] | None = None,
         processes: Processes | None = None,
     ):
         self.model, self.batches, self.config = model, batches, config
-        self.schedule = schedule or functools.partial(lr_schedule, decay=config.decay, final_lr=config.final_lr)
         self.optimizers = Optimizers(model, config)
         self.processes = processes or Processes()
         self.clock: Callable[[], float] = time.perf_counter
@@ -105,7 +101,8 @@ class Trainer:
 
     def lr(self, fraction: float) -> float:
         """The share of the peak rate at this step."""
-        return self.schedule(fraction, self.step, self.config.warmup_steps)
+        c = self.config
+        return lr_schedule(fraction, self.step, c.warmup_steps, c.decay, c.final_lr)
 
     def next_batch(self) -> tuple[tuple[Tensor, ...], float]:
         """(tensors, share): this process's rows of the next global batch, and the share of its targets in them."""
