@@ -27,9 +27,9 @@ NOTES = ("This is a picture of the widget. Run the cell to use it.", "Run the ce
 
 
 @pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in WIDGETS])
-def test_a_notebook_runs_in_jupyterlab_without_an_error_or_a_request_off_loopback(notebooks, number):
+def test_the_toys_of_a_notebook_run_in_jupyterlab_without_an_error_or_a_request_off_loopback(notebooks, number):
     page, _ = notebooks.run(number)
-    assert page.locator(".jp-OutputArea-output img").count() >= 1
+    assert page.locator(".jp-OutputArea-output [class^='bm-']").count() >= 1
     page.screenshot(path=browsers.SHOTS / f"{number}_light.png")
 
 
@@ -378,12 +378,13 @@ def test_in_the_ninth_the_surgeon_does_in_the_browser_what_the_kernel_says(noteb
     surgeon.scroll_into_view_if_needed()
     surgeon.locator('[data-act="carry"]').click()
     surgeon.locator('[data-head="1.3"]').click()
-    notebooks.wait_for("surgeon.selection['head']", [1, 3])
-    before, after = notebooks.ask("[surgeon.selection['before'], surgeon.selection['after']]")
-    signed = [f"{value:+.2f}".replace("-", "−") for value in (before, after)]
+    notebooks.wait_for("list(surgeon.head)", [1, 3])
+    before = notebooks.ask("float(surgeon.differences()[0][surgeon.sentence])")
+    change = notebooks.ask("float(surgeon.differences()[1][surgeon.sentence, 1, 1, 3])")
+    signed = [f"{value:+.2f}".replace("-", "−") for value in (before, before + change)]
     assert " → ".join(signed) in surgeon.locator(".bm-surgeon-says").inner_text()
     surgeon.locator('[data-sentence="0"]').click()
-    notebooks.wait_for("surgeon.selection['sentence']", "she")
+    notebooks.wait_for("surgeon.names[surgeon.sentence]", "she")
     shown = [float(row.get_attribute("data-value")) for row in surgeon.locator(".bm-surgeon-bar").all()]
     assert shown == pytest.approx(notebooks.ask("list(surgeon.after[0][1][1][3])"), abs=1e-9)
     surgeon.locator(".bm-surgeon-reveal").click()
