@@ -268,7 +268,7 @@ def pointing_and_exploring(device) -> dict:
 
         garden = Garden(by_byte, ByteTokenizer(), "ab")
         garden.draw(3)
-        return [*garden.steps[0], garden.written[0]["log"], *garden.root["logs"]]
+        return [*garden.written[0]["ids"], garden.written[0]["log"], *garden.root["logs"]]
 
     methods = ("weights", "rollout", "gradient", "knockout")
     return {
