@@ -16,7 +16,7 @@ TOYS = "|".join(path.stem for path in (browsers.ROOT / "bigmodel_lib" / "viz").g
 PLAYED = re.compile(rf"bigmodel_lib\.viz\.({TOYS})\b")  # a toy of ours; plain sliders are tried in 03
 WIDGETS = [
     name.split("_")[0]
-    for name in NAMES
+    for name in reversed(NAMES)  # the longest runs are the last notebooks': they begin first
     if PLAYED.search((browsers.ROOT / "notebooks" / name).read_text(encoding="utf-8"))
 ]
 PICTURES = """(selector) => [...document.querySelectorAll(selector + " img")].map((img) => img.src)"""

@@ -92,6 +92,7 @@ def graded(made):
     return {row["student_id"]: float(row["score"]) for row in rows}, {s: p for s, (_, p) in handed.items()}
 
 
+@pytest.mark.xdist_group("graded")
 @pytest.mark.skipif(not NBGRADER, reason="nbgrader isn't installed: pip install -e .[classroom]")
 def test_each_submission_gets_its_points(graded, made):
     given, wanted = graded
@@ -100,6 +101,7 @@ def test_each_submission_gets_its_points(graded, made):
     assert "100 is the number of choices" in feedback, "the diagnosis is what a student reads"
 
 
+@pytest.mark.xdist_group("graded")
 @pytest.mark.skipif(not NBGRADER, reason="nbgrader isn't installed: pip install -e .[classroom]")
 def test_a_release_has_stubs_and_hints_and_no_hidden_tests(graded, made):
     released = (made / "release" / "06" / "06_pretraining.ipynb").read_text(encoding="utf-8")

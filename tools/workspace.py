@@ -504,13 +504,14 @@ def test_browser(*arguments):
     """Notebooks with widgets in a real browser; says what it skips, and why, where there is none."""
     ensure_extra("browser")
     os.environ["COURSE_BROWSER"] = "1"
-    pytest = [venv_python(), "-m", "pytest", "-q", "-rs", "-m", "browser", "-n", workers(), "--dist", "loadgroup"]
+    several = str(int(workers()) + 1)  # a browser waits a third of its time
+    pytest = [venv_python(), "-m", "pytest", "-q", "-rs", "-m", "browser", "-n", several, "--dist", "loadgroup"]
     return call([*pytest, *browser_tests(), *arguments])
 
 
 def test_classroom(*arguments):
     """A course for nbgrader, handed out and graded headlessly."""
-    pytest = [venv_python(), "-m", "pytest", "-p", "no:xdist", "-q", "tests/test_nbgrader.py"]
+    pytest = [venv_python(), "-m", "pytest", "-q", "-n", workers(), "--dist", "loadgroup", "tests/test_nbgrader.py"]
     return ensure_extra("classroom") or call([*pytest, *arguments])
 
 
