@@ -14,11 +14,11 @@ from bigmodel_lib.viz.timeline import Timeline
 NAMES = [path.name for path in sorted((browsers.ROOT / "notebooks").glob("*.ipynb"))]
 TOYS = "|".join(path.stem for path in (browsers.ROOT / "bigmodel_lib" / "viz").glob("*.js"))
 PLAYED = re.compile(rf"bigmodel_lib\.viz\.({TOYS})\b")  # a toy of ours; plain sliders are tried in 03
-WIDGETS = [
-    name.split("_")[0]
-    for name in reversed(NAMES)  # the longest runs are the last notebooks': they begin first
-    if PLAYED.search((browsers.ROOT / "notebooks" / name).read_text(encoding="utf-8"))
-]
+FIRST = {}  # {toy: the number of the first notebook that has it}
+for name in NAMES:
+    for toy in PLAYED.findall((browsers.ROOT / "notebooks" / name).read_text(encoding="utf-8")):
+        FIRST.setdefault(toy, name.split("_")[0])
+WIDGETS = sorted({*FIRST.values()}, reverse=True)  # the last notebooks, which take longest, begin first
 PICTURES = """(selector) => [...document.querySelectorAll(selector + " img")].map((img) => img.src)"""
 PAPER = "getComputedStyle(document.querySelector('.bm-explorer')).backgroundColor"
 SHOWN = """([words, times]) => [...document.querySelectorAll(".jp-RenderedMarkdown")]
