@@ -3,11 +3,12 @@
 import importlib
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
-from notebook_code import defined_in
+from notebook_code import NOTEBOOKS, defined_in
 
 from bigmodel_lib.errors import CourseError
 from bigmodel_lib.finetuning.classification import pool
@@ -15,6 +16,7 @@ from bigmodel_lib.finetuning.lora import count_trainable
 from bigmodel_lib.measuring.evaluation import label_metrics
 from bigmodel_lib.measuring.intervals import interval_of_mean, interval_of_splits
 from bigmodel_lib.text import docstrings
+from bigmodel_lib.text.labels import read_labelled
 from bigmodel_lib.text.sources import data_path
 from bigmodel_lib.training import checkpoints
 
@@ -139,6 +141,14 @@ def test_words_become_numbers_by_frequency_with_padding_in_front(recipe):
     index = recipe.WordIndex(["the cat, the dog", "The cat isn't"], n_words=4)
     assert index.number == {"the": 1, "cat": 2, "dog": 3}
     assert index.encode(["the unknown cat", "dog cat the dog cat"], 4).tolist() == [[0, 0, 1, 2], [2, 1, 3, 2]]
+
+
+def test_the_notebook_finds_the_same_words_in_the_reviews(recipe):
+    cells = json.loads((NOTEBOOKS / "07b_classifying.ipynb").read_text(encoding="utf-8"))["cells"]
+    (cell,) = [cell for cell in cells if cell["id"] == "printed-words"]
+    (pattern,) = re.findall(r're\.findall\(r"(.+?)", text', "".join(cell["source"]))
+    for text in read_labelled(data_path("reviews.tsv")).texts:
+        assert re.findall(pattern, text.lower()) == recipe.WordIndex.words(text)
 
 
 def test_it_learns_what_is_easy(recipe):

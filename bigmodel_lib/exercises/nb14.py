@@ -193,7 +193,7 @@ EXERCISES = [
         stub="hours = ...  # a number", name="hours",
         hints=(
             "How many operations does a parameter cost, for each token that the model learns from?",
-            "Operations are 6 N D. Divide by what the card does in a second. What are you holding then, and what was asked for?",
+            "Operations are 6 N D. Divide by what the card does in a second. Which unit does that give you, and which one was asked for?",
             "6 · 10⁹ · 20 · 10⁹ = 1.2 · 10²⁰ operations, at 4 · 10¹⁴ a second; an hour has 3,600 seconds.",
         ),
         answer=1.2e20 / 4e14 / 3600, another=(83.3, 83), tolerance=0.7,
@@ -258,7 +258,7 @@ EXERCISES = [
         "`group` divides n_in, so `w.reshape(-1, group, n_out)` puts the stretches of a column along axis 1. You may want `x.abs()`, `x.amax(dim=…, keepdim=True)`, `x.round()` and `x.clamp(min=…)`.",
         stub="def quantise(w, bits, group):\n    # (n_in, n_out) -> (n_in, n_out)\n    return ...", name="quantise",
         hints=(
-            "Think of one stretch of numbers. What are they divided by, so that the largest becomes `top`? And how do you come back after rounding?",
+            "Think of one stretch of numbers. What do you divide by to make the largest one `top`? And how do you come back after rounding?",
             "After the reshape, the scales have shape (n_in / group, 1, n_out): `amax` over axis 1, with keepdim. Where a scale is 0, dividing gives nan.",
             "parts = w.reshape(...), scale = (parts.abs().amax(dim=1, keepdim=True) / top).clamp(min=1e-30), then scale * (parts / scale).round(), back in the old shape.",
         ),
@@ -323,7 +323,7 @@ EXERCISES = [
         "In month m = 0, 1, 2, … there are requests · (1 + growth)^m requests. Price and cost are both (1 − fall)^m of what they were. Return an array of months + 1 numbers: the cash at the start, which is −one_off, and after each month.",
         stub="def cash(plan, months):\n    return ...  # (months + 1,)", name="cash",
         hints=(
-            "First the flow of each month, then the running sum. What stands before the first month?",
+            "First the flow of each month, then the running sum. What comes before the first month?",
             "`m = np.arange(months)` makes all months at once. The flow is requests times margin, minus fixed. `np.cumsum` sums up.",
             "np.cumsum(np.concatenate([[-plan['one_off']], n * margin - plan['fixed']])), with n and margin as arrays over m.",
         ),
